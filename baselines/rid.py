@@ -1,0 +1,95 @@
+"""rid: Reward Incremental Distillation (arXiv 2411.17310)."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from ril_bench import Method
+
+
+class Rid(Method):
+    """A fresh LoRA for each reward, and distillation from a momentum teacher.
+
+    Published [abstract, review]: a group of adapters, one for each reward, the earlier ones frozen; momentum
+    distillation from an EMA teacher. Ours and switchable, as it is not published in what we could read [ours]:
+    the teacher shares the base and the frozen adapters and holds the moving average of what the current adapter
+    adds to the weights,
+
+        teacher <- m teacher + (1 - m) (alpha/r) B A          (after each update; 0 when a task starts)
+        loss     = strength * mean (f(eps_theta) - sg f(eps_teacher))^2
+
+    on the tuner's graded calls, f the noise itself, the clean latents x0hat that it stands for, or their picture.
+    Averages are of deltas, not of factors. Costs one more denoiser forward for each graded call.
+    """
+
+    class Options(Method.Options):
+        #: weight of the loss; it belongs to a tuner and a space
+        strength: Annotated[float, Field(ge=0)] = 1.0
+        #: m; at 1 the teacher is the model before the task (as in lwf)
+        decay: Annotated[float, Field(ge=0, le=1)] = 0.99
+        #: divide the average by 1 - m^n: the teacher then follows the student from the first update on
+        bias_correction: bool = False
+        #: where student and teacher are compared
+        space: Literal["noise", "x0", "image"] = "x0"
+        #: restart: over the frozen adapters as they ended; keep: over their averages, as the teacher knew them
+        teacher: Literal["restart", "keep"] = "restart"
+
+        @model_validator(mode="after")
+        def _correctable(self):
+            if self.bias_correction and self.decay == 1:
+                raise ValueError("a decay of 1 has no bias to correct: its average never moves")
+            return self
+
+    def bind(self, model):
+        self._model = model
+        self._average, self._updates = {}, 0  # of the current adapter's delta, {layer: (out, in)}
+        self._past = {}  # what the teacher keeps of earlier tasks in place of their adapters ("keep")
+
+    def start_task(self, task, model):
+        if self.options.teacher == "keep":
+            self._past = _sum(self._past, self._teacher())
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({**model.active, name: 1.0}, train=[name])
+        self._average = {layer: torch.zeros_like(delta) for layer, delta in model.delta(name).items()}
+        self._updates = 0
+
+    def prediction_loss(self, prediction):
+        frozen = {
+            name: scale for name, scale in self._model.active.items() if name not in self._model.trained
+        }
+        if self.options.teacher == "keep":
+            frozen = {}
+        with torch.no_grad(), self._model.folded(frozen, deltas=_sum(self._past, self._teacher())):
+            taught = self._model.predict(
+                prediction.x_t, prediction.t, prediction.prompts, prediction.guidance
+            )
+            target = self._seen(prediction.with_eps(taught))
+        return self.options.strength * (self._seen(prediction) - target).square().mean()
+
+    def after_update(self):
+        (name,), m = self._model.trained, self.options.decay
+        for layer, delta in self._model.delta(name).items():
+            self._average[layer].mul_(m).add_(delta, alpha=1 - m)
+        self._updates += 1
+
+    def state_dict(self):
+        return {"average": self._average, "updates": self._updates, "past": self._past}
+
+    def load_state_dict(self, state):
+        self._average, self._updates, self._past = state["average"], state["updates"], state["past"]
+
+    def _teacher(self):
+        bias = 1 - self.options.decay**self._updates
+        scale = 1 / bias if self.options.bias_correction and bias else 1.0
+        return {layer: scale * delta for layer, delta in self._average.items()}
+
+    def _seen(self, prediction):
+        if self.options.space == "noise":
+            return prediction.eps
+        return prediction.x0() if self.options.space == "x0" else self._model.decode(prediction.x0())
+
+
+def _sum(a, b):
+    return {layer: a.get(layer, 0) + b.get(layer, 0) for layer in {**a, **b}}

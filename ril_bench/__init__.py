@@ -1,0 +1,68 @@
+"""RIL-Bench: a benchmark suite for reward incremental learning of text-to-image diffusion models.
+
+import ril_bench
+run = ril_bench.run("shapes-ril", method="rid", seed=0)
+run.matrix                 # DataFrame: rows step 0..T, columns rewards and probes
+run.metrics["continual"]
+ril_bench.report([run], "site.html")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ril_bench.api import Run, report, run
+    from ril_bench.calibration import calibrate
+    from ril_bench.errors import NumericalError, RilError, UserError
+    from ril_bench.methods import Method, Plan
+    from ril_bench.rewards.base import Reward
+    from ril_bench.spec import Sequence, load_sequence
+    from ril_bench.tuners.base import Log, Tuner
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "Run": "api",
+    "report": "api",
+    "run": "api",
+    "calibrate": "calibration",
+    "NumericalError": "errors",
+    "RilError": "errors",
+    "UserError": "errors",
+    "Method": "methods",
+    "Plan": "methods",
+    "Reward": "rewards.base",
+    "Sequence": "spec",
+    "load_sequence": "spec",
+    "Log": "tuners.base",
+    "Tuner": "tuners.base",
+}
+__all__ = [
+    "Log",
+    "Method",
+    "NumericalError",
+    "Plan",
+    "Reward",
+    "RilError",
+    "Run",
+    "Sequence",
+    "Tuner",
+    "UserError",
+    "calibrate",
+    "load_sequence",
+    "report",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # On demand: `ril-bench list` and a faulty YAML need no torch, which takes seconds to import.
+    if name not in _PLACES:
+        raise AttributeError(f"module 'ril_bench' has no attribute {name!r}")
+    return getattr(import_module(f"ril_bench.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,87 @@
+"""The verbs for notebooks: run, report, and a run to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ril_bench.plan import plan_run
+from ril_bench.progress import Reporter
+from ril_bench.report import write_demo_page, write_page
+from ril_bench.store import RunFolder, read_json
+
+OUT = Path("runs")
+
+
+class Run:
+    """A run's folder, read on demand."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """run.json: spec, provenance, status, cost."""
+        return RunFolder(self.path).read_run()
+
+    @property
+    def matrix(self) -> pd.DataFrame:
+        """The reward matrix R: rows step 0..T, a column for each reward, then for each probe."""
+        return pd.read_csv(self.path / "matrix.csv", index_col="step")
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row a step, reward, prompt and sample."""
+        return pd.read_parquet(self.path / "scores.parquet")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json; null (None) where a figure is undefined."""
+        return dict(read_json(self.path / "metrics.json"))
+
+    @property
+    def page(self) -> Path:
+        """The run's own page."""
+        return self.path / "report.html"
+
+
+def run(
+    sequence: str,
+    *,
+    method: str,
+    seed: int = 0,
+    tuner: str | None = None,
+    out: str | Path = OUT,
+    device: str = "cpu",
+    threads: int | None = None,
+    settings: Sequence[str] = (),
+    label: str | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Runs a sequence with a method, or goes on with it, or finds it done; see `ril-bench run --help`.
+
+    Args:
+        settings: changes, as "budget.updates=10" (the sequence's) or "method.strength=0.1" (the method's).
+        threads: pinned for the process; the bytes of a result hold at equal threads.
+
+    Raises UserError for what is wrong with the request, NumericalError where training left the finite numbers.
+    """
+    from ril_bench.runner import Runner
+
+    plan = plan_run(sequence, method, seed=seed, tuner=tuner, settings=tuple(settings), label=label)
+    runner = Runner(plan, Path(out), device=device, threads=threads, reporter=Reporter(quiet=quiet))
+    return Run(runner.execute())
+
+
+def report(runs: Sequence[Run | str | Path], out: str | Path) -> Path:
+    """Each run's own page anew, and at `out` one that shows them side by side. Returns `out`."""
+    folders = [one.path if isinstance(one, Run) else Path(one) for one in runs]
+    for folder in folders:
+        write_page(folder)
+    return write_demo_page(folders, Path(out))

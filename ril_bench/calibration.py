@@ -1,0 +1,132 @@
+"""A sequence's calibration: what each reward's unit is worth there, measured by single-task runs.
+
+For each reward, `seeds` runs of a single adapter from the pretrained model with the sequence's own tuner and budget.
+Their seeds are never a submission's.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from ril_bench import provenance
+from ril_bench.errors import UserError
+from ril_bench.metrics.statistics import mean_interval
+from ril_bench.plan import RunPlan
+from ril_bench.progress import Reporter
+from ril_bench.registry import load
+from ril_bench.spec import Calibration, RewardCalibration, Sequence, calibration_file, load_sequence
+from ril_bench.store import to_json, write_files
+
+FIRST_SEED = 1001
+LEAST_SEEDS = 3
+
+
+def calibrate(
+    name: str,
+    *,
+    out: Path,
+    seeds: int = LEAST_SEEDS,
+    jobs: int | None = None,
+    device: str = "cpu",
+    reporter: Reporter | None = None,
+) -> Path:
+    """Makes tasks/NAME.calibration.json and returns it; the runs lie in `out`, and finished ones are not made again.
+
+    Args:
+        jobs: runs side by side, each with its share of the cores; as many as there are cores unless told, since
+            on a small model two runs with one thread each beat one with two.
+
+    Raises UserError for fewer than three seeds, or a sequence that shares another's calibration.
+    """
+    reporter = reporter or Reporter()
+    sequence = load_sequence(name)
+    if seeds < LEAST_SEEDS:
+        raise UserError(f"{seeds} seeds are too few", where="--seeds", mend=f"give {LEAST_SEEDS} or more")
+    if sequence.calibration is not None:
+        raise UserError(
+            f"{name} shares the calibration of {sequence.calibration}",
+            where="calibration",
+            mend=f"ril-bench calibrate {sequence.calibration}",
+        )
+    cores = os.cpu_count() or 1
+    jobs = jobs or (cores if device == "cpu" else 1)
+    cells = [(reward, FIRST_SEED + k) for k in range(seeds) for reward in dict.fromkeys(sequence.order)]
+    plans = [single_task(sequence, name, reward, seed) for reward, seed in cells]
+    reporter.stage(f"calibrating {name}: {len(plans)} single-task runs, {jobs} side by side", len(plans))
+    gained: dict[str, list[float]] = {reward: [] for reward in sequence.order}
+    row_zero = None
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        folders = pool.map(
+            _execute, plans, [out] * len(plans), [device] * len(plans), [max(1, cores // jobs)] * len(plans)
+        )
+        for (reward, _), folder in zip(cells, folders, strict=True):
+            scores = pd.read_parquet(folder / "scores.parquet")
+            row_zero = scores[scores["step"] == 0]
+            after = scores[(scores["step"] == 1) & (scores["reward"] == reward)]
+            gained[reward].append(float(after["score"].mean()))
+            reporter.advance(note=f"{reward} {gained[reward][-1]:.4g}")
+    reporter.close()
+    assert row_zero is not None
+    calibration = Calibration(
+        sequence=sequence.name,
+        version=sequence.version,
+        made_with={
+            "cpu": provenance.processor(),
+            "device": device,
+            "versions": provenance.versions(),
+            "git": provenance.revision(),
+            "sequence_sha256": sequence.sha256,
+            "method": plans[0].method,
+            "seeds": sorted({seed for _, seed in cells}),
+        },
+        rewards={
+            reward: _entry(row_zero, reward, gained.get(reward, [])) for reward in row_zero["reward"].unique()
+        },
+    )
+    file = calibration_file(sequence)
+    write_files({file: to_json(calibration.model_dump(mode="json")).encode()})
+    return file
+
+
+def single_task(sequence: Sequence, reference: str, reward: str, seed: int) -> RunPlan:
+    """The run of one task alone, every other reward watched."""
+    task = next(task for task in sequence.tasks if task.reward == reward)
+    others = [name for name in dict.fromkeys(sequence.order) if name != reward]
+    evaluation = sequence.evaluation.model_copy(update={"probes": others + sequence.evaluation.probes})
+    alone = sequence.model_copy(update={"tasks": [task], "evaluation": evaluation})
+    return RunPlan(
+        sequence=alone,
+        reference=reference,
+        method="naive",  # on one task it is the plain tuner
+        method_options={},
+        seed=seed,
+        order=f"only-{reward}",
+        official_sha256=sequence.sha256,
+        comparable=False,
+    )
+
+
+def _execute(plan: RunPlan, out: Path, device: str, threads: int) -> Path:
+    from ril_bench.runner import Runner
+
+    return Runner(plan, out, device=device, threads=threads, reporter=Reporter(quiet=True)).execute()
+
+
+def _entry(row_zero: pd.DataFrame, reward: str, seeds: list[float]) -> RewardCalibration:
+    rows = row_zero[row_zero["reward"] == reward]
+    prompts = rows.groupby("prompt_id")["score"].mean()
+    cls, u = load("reward", reward), mean_interval(seeds) if seeds else None
+    return RewardCalibration(
+        direction=cls.direction,
+        unit=cls.unit,
+        b=float(rows["score"].mean()),
+        sigma=float(prompts.std(ddof=1)),
+        u=u.mean if u else None,
+        se=u.se if u else None,
+        seeds=seeds,
+    )

@@ -1,0 +1,269 @@
+"""The verbs of `ril-bench`, thin over the Python API."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ril_bench import __version__, registry
+from ril_bench.errors import RilError
+
+OUT = Path("runs")
+
+app = typer.Typer(
+    name="ril-bench",
+    help="Reward incremental learning: teach a diffusion model one reward after another, and see what it forgets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out_console, err_console = Console(), Console(stderr=True)
+
+OutOption = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads, pinned; all cores unless told.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for scripts.")]
+
+
+@app.command()
+def demo(
+    out: OutOption = OUT / "demo",
+    sequence: Annotated[str, typer.Option(help="The sequence to show.")] = "shapes-ril",
+    methods: Annotated[list[str], typer.Option("--method", help="What to compare.")] = ["naive", "rid"],  # noqa: B006
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """The embedded sequence with naive and RID, then a page that shows both: the first thing to try."""
+    import ril_bench
+
+    runs = []
+    for method in methods:
+        made = ril_bench.run(sequence, method=method, out=out, device=_device(device), threads=threads)
+        _show_run(made)
+        runs.append(made)
+    page = ril_bench.report(runs, out / "index.html")
+    out_console.print(f"\nOpen [bold]{page.absolute().as_uri()}[/bold] in a browser.", soft_wrap=True)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Optional[str], typer.Argument(help=f"One of: {', '.join(registry.KINDS)}.")] = None,  # noqa: UP045
+    as_json: JsonOption = False,
+) -> None:
+    """Sequences, methods, tuners, rewards and models, each with a line on what it is."""
+    from ril_bench.listing import described
+
+    kinds = [_kind(kind)] if kind else list(registry.KINDS)
+    found = {each: described(each) for each in kinds}
+    if as_json:
+        print(json.dumps({each: dict(rows) for each, rows in found.items()}, indent=2))
+        return
+    for each, rows in found.items():
+        table = Table(title=f"{each}s", title_justify="left", title_style="bold", show_header=False, box=None)
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column()
+        for name, summary in rows:
+            table.add_row(name, summary)
+        out_console.print(table)
+        out_console.print()
+
+
+@app.command()
+def run(
+    sequence: Annotated[str, typer.Argument(help="A sequence that ships, or a path to a YAML file.")],
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="A method that ships, or a path to a .py file.")
+    ],
+    tuner: Annotated[Optional[str], typer.Option(help="Another tuner than the sequence's.")] = None,  # noqa: UP045
+    seed: Annotated[int, typer.Option(min=0, help="Decides every draw of the training.")] = 0,
+    out: OutOption = OUT,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--set", help="Change a setting: budget.updates=10, tuner.k=2, method.strength=0.1; repeatable."
+        ),
+    ] = None,
+    label: Annotated[Optional[str], typer.Option(help="A name for changed settings.")] = None,  # noqa: UP045
+    as_json: JsonOption = False,
+) -> None:
+    """Tune a model on a sequence of rewards. The same command again goes on, or finds it done."""
+    import ril_bench
+
+    made = ril_bench.run(
+        sequence, method=method, seed=seed, tuner=tuner, out=out, device=_device(device), threads=threads,
+        settings=settings or (), label=label, quiet=as_json,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps({"folder": str(made.path), "metrics": made.metrics, "cost": made.info["cost"]}))
+        return
+    _show_run(made)
+    out_console.print(f"page: {made.page}", soft_wrap=True)
+
+
+@app.command()
+def score(
+    folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compute a run's figures again, from the scores and pictures it stores."""
+    from ril_bench.api import Run
+    from ril_bench.report import write_page
+    from ril_bench.scoring import score_run
+
+    metrics = score_run(folder)
+    write_page(folder)
+    if as_json:
+        print(json.dumps(Run(folder).metrics))
+        return
+    assert metrics
+    _show_run(Run(folder))
+
+
+@app.command()
+def calibrate(
+    sequence: Annotated[str, typer.Argument(help="A sequence that ships, or a path to a YAML file.")],
+    seeds: Annotated[int, typer.Option(help="Single-task runs for each reward, at least 3.")] = 3,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs side by side; as many as cores unless told.")
+    ] = None,
+    out: OutOption = OUT / "calibration",
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure what each reward's unit is worth in a sequence, for normalised figures."""
+    import ril_bench
+
+    file = ril_bench.calibrate(sequence, out=out, seeds=seeds, jobs=jobs, device=_device(device))
+    entries = json.loads(file.read_text())["rewards"]
+    table = Table("reward", "unit", "pretrained", "tuned alone", "SE", "SD over prompts")
+    for name, entry in entries.items():
+        tuned = ["-", "-"] if entry["u"] is None else [f"{entry['u']:.4g}", f"{entry['se']:.2g}"]
+        table.add_row(name, entry["unit"], f"{entry['b']:.4g}", *tuned, f"{entry['sigma']:.3g}")
+    out_console.print(table)
+    out_console.print(f"wrote {file}", soft_wrap=True)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    out: Annotated[Optional[Path], typer.Option("--out", help="A page that shows them side by side.")] = None,  # noqa: UP045
+) -> None:
+    """Write each run's page anew; with --out also one that shows them side by side."""
+    import ril_bench
+    from ril_bench.report import write_page
+
+    for folder in runs:
+        out_console.print(f"page: {write_page(folder)}", soft_wrap=True)
+    if out is not None:
+        out_console.print(f"page: {ril_bench.report(runs, out)}", soft_wrap=True)
+
+
+@app.command()
+def check(
+    sequence: Annotated[str, typer.Argument(help="A sequence that ships, or a path to a YAML file.")],
+) -> None:
+    """Check a sequence: its keys, names and values, then its model, weights, prompts, tuners and calibration."""
+    import torch
+
+    from ril_bench.materials import Materials
+    from ril_bench.spec import load_calibration, load_sequence
+
+    spec = load_sequence(sequence)
+    materials = Materials.load(spec, torch.device("cpu"))
+    for i in range(1, len(spec.tasks) + 1):
+        materials.tuner(i).start_task(materials.task(i, step=i, seed=0), materials.model)
+    calibration = load_calibration(spec)
+    lacking = [name for name in spec.order if calibration is None or name not in calibration.rewards]
+    out_console.print(f"{spec.name} version {spec.version}: {' -> '.join(spec.order)}")
+    out_console.print(
+        f"  {len(materials.weights)} weight files; {len(materials.eval_prompts)} evaluation prompts"
+    )
+    state = f"no calibration for {', '.join(lacking)}: figures will be z" if lacking else "calibrated"
+    out_console.print(f"  {state}\n[green]ok[/green]")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def _kind(word: str) -> str:
+    from ril_bench.errors import UserError
+
+    kind = word.removesuffix("s")
+    if kind not in registry.KINDS:
+        raise UserError(f"there is no kind {word!r}", mend=registry.nearest(kind, registry.KINDS))
+    return kind
+
+
+def _device(name: str) -> str:
+    import torch
+
+    from ril_bench.errors import UserError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"the device {name!r} cannot be used: {error}", where="--device", mend="cpu always works"
+        ) from error
+    return name
+
+
+def _show_run(made: Any) -> None:
+    """The matrix and the headline figures of a run."""
+    metrics, matrix = made.metrics, made.matrix
+    out_console.print(f"\n{made.path}", soft_wrap=True)
+    table = Table("step", *matrix.columns)
+    for step, row in matrix.iterrows():
+        after = metrics["rewards"][step - 1] if step else "pretrained"
+        table.add_row(f"{step} {after}", *(f"{value:.4g}" for value in row))
+    out_console.print(table)
+    normalised = metrics["continual"]["normalised"]
+    figures = normalised or metrics["continual"]["z"] or {}
+    unit = "" if normalised else " (z)"
+    shown = [
+        f"{name}{unit} {figures[name]:+.3f}"
+        for name in ("FINAL", "LEARN", "BWT", "FORGET")
+        if figures.get(name) is not None
+    ]
+    if figures.get("FORGET") is not None:
+        shown[-1] += f" (floor {figures['FORGET_floor']:.3f})"
+    structure, fidelity = metrics["structure"]["steps"], metrics["fidelity"]
+    if structure:
+        shown.append(f"SSIM to step 0 {structure[-1]['ssim_to_0']:.3f}")
+    if fidelity["steps"]:
+        shown.append(f"FID {fidelity['steps'][-1]['fid']:.2f} (floor {fidelity['floor']:.2f})")
+    out_console.print("  ".join(shown))
+
+
+def main() -> None:
+    """The entry point: errors as a message with an exit code, no traceback."""
+    try:
+        # standalone_mode off: Click would turn every failure into its own exit code
+        code = app(standalone_mode=False)
+    except RilError as error:
+        err_console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        err_console.print("interrupted; the same command goes on from the last checkpoint")
+        code = 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        err_console.print(f"error: {error.format_message()}", style="red", markup=False, highlight=False)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,84 @@
+"""Bare cost: what a run's counted calls would take, each measured alone. The physical limit of a tuner.
+
+Calls without gradient are measured on the denoiser without adapters, those with gradient on the denoiser with
+them (forward and backward), then decoding and rewards, each at the batch size it was called with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.rewards.base import Reward
+
+Call = tuple[str, bool, int]  # kind, with gradient, batch
+REPEATS = 5
+
+
+def bare_seconds(calls: Mapping[Call, int], units: Mapping[Call, float]) -> float:
+    """Sum over calls of their number times the seconds of one."""
+    return sum(number * units[call] for call, number in calls.items())
+
+
+def unit_seconds(
+    calls: Sequence[Call], model: DiffusionModel, rewards: Mapping[str, Reward], prompts: Sequence[str]
+) -> dict[Call, float]:
+    """Seconds of one call of each kind: the median of five after a warm-up. Leaves the model's counter alone."""
+    counter, model.counter = model.counter, Counter()
+    units = {}
+    try:
+        for kind, graded, batch in calls:
+            plain = kind == "denoiser" and not graded
+            with torch.set_grad_enabled(graded), model.folded({}) if plain else nullcontext():
+                units[kind, graded, batch] = _median_seconds(
+                    _one(kind, graded, batch, model, rewards, prompts), model.device
+                )
+    finally:
+        model.counter = counter
+        for parameter in model.parameters():
+            parameter.grad = None
+    return units
+
+
+def _median_seconds(call: Callable[[], Tensor], device: torch.device) -> float:
+    seconds = []
+    for _ in range(1 + REPEATS):
+        began = time.perf_counter()
+        out = call()
+        if out.requires_grad:
+            out.sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    return median(seconds[1:])
+
+
+def _one(
+    kind: str,
+    graded: bool,
+    batch: int,
+    model: DiffusionModel,
+    rewards: Mapping[str, Reward],
+    prompts: Sequence[str],
+) -> Callable[[], Tensor]:
+    """One such call, on random latents or on the pictures they decode to."""
+    rng = torch.Generator().manual_seed(0)
+    latents = torch.randn(batch, *model.latent_shape, generator=rng).to(model.device)
+    told = [prompts[i % len(prompts)] for i in range(batch)]
+    if kind == "denoiser":
+        text = model.embed(told)
+        return lambda: model.denoise(latents, 500, text)
+    if kind == "decode":
+        return lambda: model.decode(latents.requires_grad_(graded))
+    with torch.no_grad():
+        images = model.decode(latents)
+    role, _, name = kind.partition(":")
+    score = rewards[name].reference if role == "reference" else rewards[name]
+    return lambda: score(images.requires_grad_(graded), told)

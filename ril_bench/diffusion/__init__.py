@@ -1,0 +1,1 @@
+"""A diffusers pipeline made trainable, and the one sampler."""

@@ -1,0 +1,64 @@
+"""What can go wrong, said so that the reader can mend it.
+
+Every error that RIL-Bench raises on purpose says what happened, where, and how to mend it. `kind` lets a
+caller that runs many cells (the grid) tell a mistake of the user from a diverged training, a lack of memory
+or a broken machine without reading the text.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Kind = Literal["user", "numerical", "memory", "infrastructure"]
+
+
+class RilError(Exception):
+    """An error with its place and its mend: `str()` gives "what\\n  where: ...\\n  mend: ..."."""
+
+    exit_code: ClassVar[int] = 1
+    kind: ClassVar[Kind] = "infrastructure"
+
+    def __init__(self, what: str, *, where: str | None = None, mend: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.mend = mend
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.mend:
+            lines.append(f"  mend: {self.mend}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process borders in a grid; the default would forget where and mend.
+        return _rebuild, (type(self), self.what, self.where, self.mend)
+
+
+class UserError(RilError):
+    """The request cannot be met as written: a wrong file, key, name or option."""
+
+    exit_code = 2
+    kind = "user"
+
+
+class NumericalError(RilError):
+    """A loss, gradient, reward or weight is not finite: the run fails, it is never averaged away."""
+
+    kind = "numerical"
+
+
+class OutOfMemoryError(RilError):
+    """The device's memory does not hold one micro-batch."""
+
+    kind = "memory"
+
+
+class InfrastructureError(RilError):
+    """The machine failed: a disk that is full or gone, a download that does not answer."""
+
+
+def _rebuild(cls: type[RilError], what: str, where: str | None, mend: str | None) -> RilError:
+    return cls(what, where=where, mend=mend)

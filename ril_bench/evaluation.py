@@ -1,0 +1,158 @@
+"""Fixed prompts and latents -> pictures -> scores, the same at every step of every run of a sequence."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.diffusion.sampler import DDIM, sample
+from ril_bench.draws import Draws
+from ril_bench.errors import NumericalError
+from ril_bench.rewards.base import Reward
+from ril_bench.spec import Sequence
+
+BATCH = 32  # pictures at a time; a constant, as sums differ in the last bit with the batch
+PICTURES, FID_REFERENCE = (
+    "images",
+    "fid-reference",
+)  # what a latent seed is for, and the folder of its pictures
+
+
+class Evaluator:
+    """Evaluates a model's steps.
+
+    Args:
+        rewards: by name; tasks first, then probes.
+        prompts: the evaluation's, already cut to their number.
+    """
+
+    def __init__(
+        self, model: DiffusionModel, rewards: Mapping[str, Reward], sequence: Sequence, prompts: list[str]
+    ):
+        self.model = model
+        self.rewards = rewards
+        self.trained = set(sequence.order)
+        self.spec = sequence.evaluation
+        self.guidance = sequence.sampler.guidance
+        self.ddim = DDIM.of(model, sequence.sampler.steps, sequence.sampler.eta)
+        self.prompt_ids = [f"{index:03d}" for index in range(len(prompts))]
+        cells = [
+            (prompt_id, prompt, number)
+            for prompt_id, prompt in zip(self.prompt_ids, prompts, strict=True)
+            for number in range(self.spec.images_per_prompt)
+        ]
+        self.prompts = [prompt for _, prompt, _ in cells]
+        self.samples = [(prompt_id, number) for prompt_id, _, number in cells]
+
+    @torch.no_grad()
+    def pictures(self, lora: Mapping[str, Tensor], purpose: str = PICTURES) -> Tensor:
+        """8-bit pictures (N, 3, H, W) of the pretrained model with a step's LoRA, N = prompts x samples.
+
+        `lora` is what a step's adapter.safetensors holds, empty for step 0; `purpose` chooses the latents.
+        """
+        parts = []
+        draws = Draws((self.spec.seed, purpose), self.samples)
+        with self.model.folded_lora(lora):
+            for start in range(0, len(self.samples), BATCH):
+                part = slice(start, start + BATCH)
+                latents = sample(
+                    self.model, self.ddim, self.prompts[part], draws[part], guidance=self.guidance
+                )
+                parts.append((self.model.decode(latents) * 255).round().byte().cpu())
+        return torch.cat(parts)
+
+    def scores(self, pictures: Tensor, step: int) -> pd.DataFrame:
+        """One row a reward, prompt and sample: step, reward, prompt_id, sample, score, trained.
+
+        Raises NumericalError for a score that is not finite.
+        """
+        tables = []
+        for name, reward in self.rewards.items():
+            scores = torch.cat(
+                [
+                    self._reference(name, reward, pictures[i : i + BATCH], self.prompts[i : i + BATCH])
+                    for i in range(0, len(pictures), BATCH)
+                ]
+            )
+            if not bool(scores.isfinite().all()):
+                bad = self.samples[int((~scores.isfinite()).nonzero()[0])]
+                raise NumericalError(
+                    f"the reward {name} of a picture is not finite",
+                    where=f"step {step}, prompt {bad[0]}, sample {bad[1]}",
+                    mend="mend the reward; what was computed before this step is kept",
+                )
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "step": step,
+                        "reward": name,
+                        "prompt_id": [prompt_id for prompt_id, _ in self.samples],
+                        "sample": [number for _, number in self.samples],
+                        "score": scores.double().numpy(),
+                        "trained": name in self.trained,
+                    }
+                )
+            )
+        return pd.concat(tables, ignore_index=True)
+
+    def _reference(self, name: str, reward: Reward, pictures: Tensor, prompts: list[str]) -> Tensor:
+        self.model.counter[f"reference:{name}", False, len(pictures)] += 1
+        return reward.reference(pictures.to(self.model.device).float() / 255, prompts).cpu()
+
+    def files(self, pictures: Tensor, folder: str = PICTURES) -> dict[str, bytes]:
+        """{images/PROMPT-SAMPLE.png: bytes}."""
+        return {
+            f"{folder}/{prompt_id}-{number}.png": png(picture)
+            for (prompt_id, number), picture in zip(self.samples, pictures, strict=True)
+        }
+
+
+def png(picture: Tensor) -> bytes:
+    """An 8-bit picture (3, H, W) as the bytes of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+def matrix(scores: pd.DataFrame) -> pd.DataFrame:
+    """R: rows step 0..T, a column for each reward in the order of the table (tasks, then probes)."""
+    means = scores.groupby(["step", "reward"], sort=False)["score"].mean().unstack("reward").sort_index()
+    return means[list(dict.fromkeys(scores["reward"]))].rename_axis(columns=None)
+
+
+def code_digest() -> str:
+    """SHA-256 of the package's code that pictures and scores depend on: a changed sampler is another step 0."""
+    package = Path(__file__).parent
+    files = [package / "draws.py", package / "evaluation.py"]
+    files += sorted(
+        file for part in ("diffusion", "rewards", "worlds") for file in (package / part).rglob("*.py")
+    )
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def step_zero_key(
+    evaluator: Evaluator, sequence: Sequence, weights: Mapping[str, str], **machine: Any
+) -> dict[str, Any]:
+    """Everything that step 0 depends on."""
+    return {
+        "sampler": sequence.sampler.model_dump(),
+        "evaluation": sequence.evaluation.model_dump(),
+        "prompts": evaluator.prompts,
+        "rewards": list(evaluator.rewards),
+        "trained": sorted(evaluator.trained),
+        "weights": dict(weights),
+        "code": code_digest(),
+        **machine,
+    }

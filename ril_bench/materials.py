@@ -1,0 +1,88 @@
+"""What a run works with, loaded: model, rewards, prompts, evaluator. All that start-up costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ril_bench import registry
+from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from ril_bench.errors import UserError
+from ril_bench.evaluation import Evaluator
+from ril_bench.prompts import load_prompts
+from ril_bench.rewards.base import Reward
+from ril_bench.spec import Sequence
+from ril_bench.training import RewardTask
+from ril_bench.tuners.base import Tuner
+from ril_bench.weights import digests, verified
+
+
+@dataclass(frozen=True)
+class Materials:
+    """A sequence's model and rewards, and what is made of them."""
+
+    sequence: Sequence
+    model: DiffusionModel
+    rewards: dict[str, Reward]  # tasks in order, then probes
+    train_prompts: dict[str, list[str]]  # by reference
+    eval_prompts: list[str]
+    evaluator: Evaluator
+    weights: dict[str, str]  # file -> sha256, of everything that a score depends on
+
+    @classmethod
+    def load(cls, sequence: Sequence, device: torch.device) -> Materials:
+        """Raises UserError for weights that are missing or altered, prompts that are too few, and the like."""
+        place = registry.load("model", sequence.model)
+        if Path(place).is_dir():
+            verified(Path(place))
+        model = DiffusionModel.load(
+            place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device
+        )
+        names = [*sequence.order, *sequence.evaluation.probes]
+        rewards = {name: registry.load("reward", name)(device=device) for name in names}
+        prompts = load_prompts(sequence.prompts.eval)
+        if len(prompts) < sequence.evaluation.prompts:
+            raise UserError(
+                f"the evaluation asks for {sequence.evaluation.prompts} prompts; there are {len(prompts)}",
+                where=f"evaluation.prompts, {sequence.prompts.eval}",
+                mend=f"ask for at most {len(prompts)}",
+            )
+        prompts = prompts[: sequence.evaluation.prompts]
+        places = [Path(place), *(path for reward in rewards.values() for path in reward.weights)]
+        return cls(
+            sequence=sequence,
+            model=model,
+            rewards=rewards,
+            train_prompts={task.prompts.train: load_prompts(task.prompts.train) for task in sequence.tasks},
+            eval_prompts=prompts,
+            evaluator=Evaluator(model, rewards, sequence, prompts),
+            weights={file: sha for path in places if path.exists() for file, sha in digests(path).items()},
+        )
+
+    def tuner(self, i: int) -> Tuner:
+        """A fresh tuner of task i; UserError if its options are wrong or it cannot raise the task's reward."""
+        spec = self.sequence.task(i)
+        tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
+        if "reward_gradient" in tuner.needs and not self.rewards[spec.reward].differentiable:
+            raise UserError(
+                f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.reward} has none",
+                where=f"tasks.{i}",
+                mend="choose a differentiable reward, or a tuner that needs its values alone",
+            )
+        return tuner
+
+    def task(self, i: int, *, step: int, seed: int) -> RewardTask:
+        """Task i as step `step` of a run trains it."""
+        spec = self.sequence.task(i)
+        return RewardTask(
+            index=i,
+            name=spec.reward,
+            key=(seed, step, i),
+            prompts=self.train_prompts[spec.prompts.train],
+            sampler=self.evaluator.ddim,
+            guidance=self.sequence.sampler.guidance,
+            reward_model=self.rewards[spec.reward],
+            counter=self.model.counter,
+        )

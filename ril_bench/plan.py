@@ -1,0 +1,124 @@
+"""What a run is, before it runs: everything that decides its result, and the folder it belongs in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ril_bench import registry
+from ril_bench.errors import UserError
+from ril_bench.spec import Sequence, load_sequence
+from ril_bench.store import sha256_file, sha256_json
+from ril_bench.yaml_source import parse_source
+
+METHOD_PREFIX = "method."
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """sequence x method x tuner x seed, resolved."""
+
+    sequence: Sequence
+    reference: str  # the sequence as the user named it
+    method: str
+    method_options: dict[str, Any]
+    seed: int
+    label: str | None = None
+    order: str = "given"
+    #: the sequence's own digest, before any override
+    official_sha256: str = ""
+    #: whether step 0 is made exactly as the unchanged sequence makes it
+    comparable: bool = True
+
+    @property
+    def official(self) -> bool:
+        """Whether the sequence runs as it is written."""
+        return self.sequence.sha256 == self.official_sha256
+
+    @property
+    def tuner(self) -> str:
+        return registry.short_name(self.sequence.tuner.name)
+
+    def folder(self, out: Path) -> Path:
+        """OUT/<sequence>/<order>/<method>[@label]/<tuner>/seed-<n>."""
+        method = registry.short_name(self.method) + (f"@{self.label}" if self.label else "")
+        return out / self.sequence.name / self.order / method / self.tuner / f"seed-{self.seed}"
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for two runs to be the same run, as run.json holds it."""
+        place = registry.locate("method", self.method)
+        return {
+            "sequence": self.sequence.model_dump(mode="json"),
+            "sequence_sha256": self.sequence.sha256,
+            "sequence_reference": self.reference,
+            "order": self.order,
+            "method": {
+                "name": registry.short_name(self.method),
+                "label": self.label,
+                "options": self.method_options,
+                "file_sha256": sha256_file(place) if isinstance(place, Path) else None,
+            },
+            "tuner": {"name": self.tuner, "options": self.sequence.tuner.options},
+            "seed": self.seed,
+            "official": self.official,
+            "comparable": self.comparable,
+        }
+
+
+def plan_run(
+    sequence: str,
+    method: str,
+    *,
+    seed: int = 0,
+    tuner: str | None = None,
+    settings: tuple[str, ...] | list[str] = (),
+    label: str | None = None,
+) -> RunPlan:
+    """Resolves names and settings ("budget.updates=10", "method.strength=0.1").
+
+    A label names changed settings, so that they get a folder of their own; without one it is made of them.
+
+    Raises:
+        UserError: whatever is wrong with the sequence, the names or the settings.
+    """
+    registry.locate("method", method)
+    settings = list(settings) + ([f"tuner={{name: {tuner}}}"] if tuner else [])
+    own = [s for s in settings if s.startswith(METHOD_PREFIX)]
+    overrides = tuple(s for s in settings if not s.startswith(METHOD_PREFIX))
+    written, resolved = load_sequence(sequence), load_sequence(sequence, overrides)
+    if tuner and resolved.tuner == written.tuner:
+        overrides = overrides[:-1]
+    changed = [*overrides, *own]
+    return RunPlan(
+        sequence=resolved,
+        reference=sequence,
+        method=method,
+        method_options=dict(_option(setting) for setting in own),
+        seed=seed,
+        label=label or (_label(changed) if changed else None),
+        official_sha256=written.sha256,
+        comparable=_step_zero(written) == _step_zero(resolved),
+    )
+
+
+def _step_zero(sequence: Sequence) -> str:
+    """What of a sequence decides step 0, and with it whether a calibration holds."""
+    parts = ("model", "sampler", "evaluation")
+    return sha256_json(
+        {part: sequence.model_dump(mode="json")[part] for part in parts} | {"eval": sequence.prompts.eval}
+    )
+
+
+def _option(setting: str) -> tuple[str, Any]:
+    key, equals, value = setting.removeprefix(METHOD_PREFIX).partition("=")
+    if not equals or not key:
+        raise UserError(f"{setting!r} sets nothing", where="--set", mend="write --set method.NAME=VALUE")
+    return key, parse_source(value, f"--set {setting}").data
+
+
+def _label(settings: list[str]) -> str:
+    return re.sub(r"[^A-Za-z0-9=.,+_-]+", "_", ",".join(s.removeprefix(METHOD_PREFIX) for s in settings))[
+        :120
+    ]

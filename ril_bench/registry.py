@@ -1,0 +1,211 @@
+"""A name, a file or an entry point -> an object.
+
+A bare name means what ships or what an installed package offers (entry points `ril_bench.methods`, `.tuners`,
+`.rewards`); what ships cannot be shadowed. Code from a file runs only because the user named its path: a
+reference that begins with "/", "./", "../" or "~", or ends in .py, .yaml or .yml; relative paths start at the
+current folder. Listing and locating names imports nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from ril_bench.errors import InfrastructureError, UserError
+
+KINDS = ("sequence", "method", "tuner", "reward", "model")
+
+_REWARDS = {
+    "aesthetic": "ril_bench.rewards.aesthetic:Aesthetic",
+    "preference": "ril_bench.rewards.preference:Preference",
+    "compressibility": "ril_bench.rewards.jpeg:Compressibility",
+    "incompressibility": "ril_bench.rewards.jpeg:Incompressibility",
+    "jpeg_kb": "ril_bench.rewards.jpeg:JpegKb",
+    "symmetry": "ril_bench.rewards.pixels:Symmetry",
+    "brightness": "ril_bench.rewards.pixels:Brightness",
+    "clip_score": "ril_bench.rewards.clip_score:ClipScore",
+    "attributes": "ril_bench.rewards.attributes:Attributes",
+}
+_TUNERS = {"draft": "ril_bench.tuners.draft:Draft"}
+_MODELS = {"shapes-64": "worlds/shapes/weights/pipeline"}  # folders of the package
+_BASES = {
+    "method": "ril_bench.methods:Method",
+    "tuner": "ril_bench.tuners.base:Tuner",
+    "reward": "ril_bench.rewards.base:Reward",
+}
+
+Place = (
+    Path | str | EntryPoint
+)  # a file or folder; "module:Class", or a hub id for a model; an installed entry point
+
+
+def is_path(reference: str) -> bool:
+    """True if a reference names a file or folder rather than something that ships or is installed."""
+    return reference.startswith(("/", "./", "../", "~")) or reference.endswith((".py", ".yaml", ".yml"))
+
+
+def short_name(reference: str) -> str:
+    """The name under which results are filed: the reference itself, or a path's last part without its
+    suffix.
+    """
+    return Path(reference).stem if is_path(reference) else reference
+
+
+def names(kind: str) -> list[str]:
+    """The names of a kind that `load` knows, sorted; nothing is imported."""
+    return sorted(_table(kind))
+
+
+def locate(kind: str, reference: str) -> Place:
+    """Where a reference leads, without running any of its code.
+
+    Raises:
+        UserError: nothing has that name (the nearest ones are given), there is no such file, or two installed
+            packages offer the name.
+    """
+    if is_path(reference):
+        path = Path(reference).expanduser()
+        if not path.exists():
+            raise UserError(f"no {kind} at {reference}", where=str(path.absolute()))
+        if path.suffix == ".py" and kind not in _BASES:
+            raise UserError(f"a {kind} is not a Python file", where=str(path.absolute()))
+        return path
+    table = _table(kind)
+    if reference in table:
+        return table[reference]
+    if kind == "model" and reference.count("/") == 1:
+        return reference  # a hub id: only the hub knows whether it exists
+    raise UserError(f"no {kind} is called {reference!r}", mend=nearest(reference, table))
+
+
+def load(kind: str, reference: str) -> Any:
+    """What a reference names: a class for methods, tuners and rewards, a `Sequence`, or a model's folder or
+    hub id (str).
+
+    Raises:
+        UserError: as `locate`, or the code cannot be imported, or does not hold what it should.
+    """
+    if kind == "sequence":
+        from ril_bench.spec import load_sequence
+
+        return load_sequence(reference)
+    place = locate(kind, reference)
+    if kind == "model":
+        return str(place)
+    base = _import(_BASES[kind])
+    if isinstance(place, Path):
+        return _class_in_file(place, base)
+    try:
+        found = place.load() if isinstance(place, EntryPoint) else _import(place)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"the {kind} {reference!r} cannot be imported: {error}", where=str(place)) from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UserError(f"the {kind} {reference!r} is not a subclass of {_BASES[kind]}", where=str(place))
+    return found
+
+
+def shipped(folder: str) -> Path:
+    """The folder `tasks` or `baselines`: inside an installed wheel, else at the top of the repository."""
+    package = Path(__file__).parent
+    for candidate in (package / "_shipped" / folder, package.parent / folder):
+        if candidate.is_dir():
+            return candidate
+    raise InfrastructureError(
+        f"this installation has no {folder}/",
+        where=str(package),
+        mend="pip install --force-reinstall ril-bench",
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a name that is not known: "did you mean 'rid'?", else all the known ones."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3)
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return f"known are {', '.join(known)}" if known else "none is known"
+
+
+def _table(kind: str) -> dict[str, Place]:
+    if kind == "sequence":
+        return {file.stem: file for file in shipped("tasks").glob("*.yaml")}
+    if kind == "model":
+        return {name: Path(__file__).parent / folder for name, folder in _MODELS.items()}
+    if kind == "method":
+        files = shipped("baselines").glob("*.py")
+        own: dict[str, Place] = {file.stem: file for file in files if not file.stem.startswith("_")}
+    elif kind in ("tuner", "reward"):
+        own = dict(_TUNERS if kind == "tuner" else _REWARDS)
+    else:
+        raise UserError(f"there is no kind {kind!r}", mend=nearest(kind, KINDS))
+    return _installed(kind) | own
+
+
+def _installed(kind: str) -> dict[str, Place]:
+    found: dict[str, Place] = {}
+    for point in entry_points(group=f"ril_bench.{kind}s"):
+        other = found.get(point.name)
+        if other is not None and other != point:
+            raise UserError(
+                f"two installed packages offer a {kind} called {point.name!r}",
+                where=f"{other} and {point}",
+                mend="uninstall one of them",
+            )
+        found[point.name] = point
+    return found
+
+
+def _import(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _class_in_file(path: Path, base: type) -> type:
+    """The one subclass of `base` that a file defines; what it imports from elsewhere does not count."""
+    path = path.resolve()
+    # Its own module name: two files called ewc.py may be loaded side by side, and none can shadow a library.
+    module_name = f"ril_bench_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise UserError("this is not a Python file", where=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise UserError(
+            f"{path.name} cannot be imported: {type(error).__name__}: {error}",
+            where=f"{path}:{_line_of(error, path)}",
+        ) from error
+    own = [
+        item
+        for item in vars(module).values()
+        if isinstance(item, type) and issubclass(item, base) and item.__module__ == module_name
+    ]
+    if len(own) != 1:
+        have = ", ".join(sorted(item.__name__ for item in own)) or "none"
+        raise UserError(
+            f"{path.name} must define exactly one subclass of {base.__name__}; it defines {have}",
+            where=str(path),
+        )
+    return own[0]
+
+
+def _line_of(error: BaseException, path: Path) -> int:
+    """The line of a file at which importing it failed."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno or 1
+    line, trace = 1, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

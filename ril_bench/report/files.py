@@ -1,0 +1,192 @@
+"""A run folder, read for a report: plain values, with None wherever something is missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ril_bench.errors import UserError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run folder; only run.json has to exist.
+
+    `matrix[i][j]` is the mean reward `columns[j]` at step `steps[i]`; `error` holds its standard error over
+    prompts. `pictures[step][prompt_id, sample]` is the path of a picture.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+    metrics: dict[str, Any]
+    prompts: dict[str, str]
+    log: list[dict[str, Any]]
+    columns: list[str]
+    steps: list[int]
+    matrix: list[list[float | None]]
+    error: dict[tuple[int, str], float]
+    pictures: dict[int, dict[tuple[str, int], Path]]
+
+    @property
+    def name(self) -> str:
+        """The method's name, with the label of its changed options if there is one."""
+        method, label = dig(self.info, "method", "name"), dig(self.info, "method", "label")
+        return f"{method or 'unnamed method'}{f'@{label}' if label else ''}"
+
+    @property
+    def sequence(self) -> str:
+        return str(dig(self.info, "sequence", "name") or "unnamed sequence")
+
+    @property
+    def rewards(self) -> list[str]:
+        """The trained rewards in task order; task i is `rewards[i - 1]`."""
+        tasks = dig(self.info, "sequence", "tasks") or []
+        return [str(name) for name in self.metrics.get("rewards") or [task.get("reward") for task in tasks]]
+
+    def continual(self, scale: str | None, key: str) -> Any:
+        return dig(self.metrics, "continual", scale, key)
+
+    def per_step(self, group: str, key: str) -> list[tuple[int, float | None]]:
+        """(step, value) of one figure of metrics.json's `fidelity` or `structure`, in the order of steps."""
+        rows = dig(self.metrics, group, "steps") or []
+        return sorted((int(row["step"]), number(row.get(key))) for row in rows)
+
+    def step_name(self, step: int) -> str:
+        if step == 0:
+            return "pretrained"
+        return f"after {self.rewards[step - 1]}" if step <= len(self.rewards) else f"step {step}"
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder. UserError where run.json is missing or a file cannot be understood."""
+    folder = Path(folder)
+    if not (folder / "run.json").is_file():
+        raise UserError(
+            "not a run folder: it has no run.json", where=str(folder), mend="give the folder of a run"
+        )
+    info = _json(folder / "run.json", dict)
+    if info.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"run.json has schema_version {info.get('schema_version')!r}, not {SCHEMA_VERSION}",
+            where=str(folder / "run.json"),
+            mend="use the version of RIL-Bench that wrote the run (run.json: versions)",
+        )
+    columns, steps, matrix = _matrix(folder / "matrix.csv")
+    return Run(
+        folder=folder,
+        info=info,
+        metrics=_json(folder / "metrics.json", dict),
+        prompts={str(p["prompt_id"]): str(p["prompt"]) for p in _json(folder / "prompts.json", list)},
+        log=_log(folder / "log.jsonl"),
+        columns=columns,
+        steps=steps,
+        matrix=matrix,
+        error=_standard_errors(folder / "scores.parquet"),
+        pictures=dict(_pictures(folder)),
+    )
+
+
+def common_scale(runs: Sequence[Run]) -> str | None:
+    """The scale to average rewards and compare runs on: normalised if every run has it, else z, else none.
+
+    Raw rewards have different units and are never averaged.
+    """
+    scales = ("normalised", "z")
+    return next((name for name in scales if all(dig(run.metrics, "continual", name) for run in runs)), None)
+
+
+def dig(tree: Any, *keys: Any) -> Any:
+    """tree[key][key]..., or None as soon as one of them is missing."""
+    for key in keys:
+        if not isinstance(tree, dict):
+            return None
+        tree = tree.get(key)
+    return tree
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None: a bool, a text, NaN and infinity are not figures to show."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _json(path: Path, kind: type) -> Any:
+    if not path.is_file():
+        return kind()
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(value, kind):
+        raise _unreadable(path, f"expected a JSON {kind.__name__}")
+    return value
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    # What follows the last newline is a line that a killed run did not finish; its resume writes it again.
+    try:
+        return [json.loads(line) for line in lines[:-1] if line]
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def _matrix(path: Path) -> tuple[list[str], list[int], list[list[float | None]]]:
+    # csv rather than pandas: a sequence may train a reward twice, and pandas would rename the second column.
+    if not path.is_file():
+        return [], [], []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = [row for row in csv.reader(file) if row]
+        steps = [int(row[0]) for row in rows]
+        matrix = [[number(float(cell)) if cell else None for cell in row[1:]] for row in rows]
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+    if any(len(row) != len(header) - 1 for row in matrix):
+        raise _unreadable(path, "rows of different lengths")
+    return header[1:], steps, matrix
+
+
+def _standard_errors(path: Path) -> dict[tuple[int, str], float]:
+    if not path.is_file():
+        return {}
+    try:
+        scores = pd.read_parquet(path, columns=["step", "reward", "prompt_id", "score"])
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are ValueErrors
+        raise _unreadable(path, error) from error
+    prompts = scores.groupby(["step", "reward", "prompt_id"])["score"].mean()
+    errors = prompts.groupby(level=["step", "reward"]).sem()
+    rows = errors.dropna().reset_index().itertuples(index=False, name=None)
+    return {(int(step), str(reward)): float(error) for step, reward, error in rows}
+
+
+def _pictures(folder: Path) -> Iterator[tuple[int, dict[tuple[str, int], Path]]]:
+    """Pictures are found by listing: a prompt id of a file from elsewhere never becomes part of a path."""
+    for images in sorted(folder.glob("step-*/images")):
+        step = images.parent.name.removeprefix("step-")
+        if not step.isdecimal():
+            continue
+        found = {}
+        for path in sorted(images.glob("*.png")):
+            prompt_id, _, sample = path.stem.rpartition("-")
+            if prompt_id and sample.isdecimal():
+                found[prompt_id, int(sample)] = path
+        yield int(step), found
+
+
+def _unreadable(path: Path, why: object) -> UserError:
+    return UserError(
+        f"{path.name} cannot be read: {why}",
+        where=str(path),
+        mend="run `ril-bench score` on the folder; if that fails, delete it and run the cell again",
+    )

@@ -1,0 +1,136 @@
+"""The film strip: the same prompts from the same latents, one row for each step, embedded in the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ril_bench.errors import UserError
+from ril_bench.report.files import Run, dig, number
+
+PROMPTS = 8  # columns of a strip
+LARGEST = 256  # pixels; larger pictures are shrunk, or a page of 512-pixel ones would weigh tens of megabytes
+PIXELATED = 128  # pixels; smaller pictures are magnified with their pixels visible
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture as a data URI, or None where it is missing."""
+
+    source: str | None
+    alt: str
+    ssim: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    run: str
+    tiles: list[Tile]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one step, one for each run."""
+
+    step: int
+    name: str
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Strip:
+    prompts: list[str]
+    even: int  # how many of the prompts are spread evenly; the others changed most
+    groups: list[Group]
+    pixelated: bool
+
+
+def film_strip(runs: Sequence[Run], names: Sequence[str] | None = None) -> Strip | None:
+    """The strip of one run, or of several under each other; None where no prompt has pictures in all."""
+    names = names or [run.name for run in runs]
+    shown = [{p for found in run.pictures.values() for p, _ in found} for run in runs]
+    ids = sorted(set.intersection(*shown)) if shown else []
+    if not ids:
+        return None
+    worst: dict[str, float] = {}
+    for run in runs:
+        for prompt_id, ssim in ((p, s) for (_, p), s in _listed(run).items()):
+            worst[prompt_id] = min(ssim, worst.get(prompt_id, ssim))
+    even, changed = choose(ids, worst)
+    texts = [runs[0].prompts.get(p, f"prompt {p}") for p in even + changed]
+    groups, pixelated = [], True
+    for step in sorted({step for run in runs for step in run.pictures}):
+        rows = []
+        for name, run in zip(names, runs, strict=True):
+            tiles = [_tile(run, name, step, p, text) for p, text in zip(even + changed, texts, strict=True)]
+            pixelated &= all(small for _, small in tiles)
+            rows.append(Row(name, [tile for tile, _ in tiles]))
+        if step == 0 and all(
+            [t.source for t in row.tiles] == [t.source for t in rows[0].tiles] for row in rows
+        ):
+            rows = [Row("every run", rows[0].tiles)]  # they start from one pretrained model: drawn once
+        groups.append(Group(step, runs[0].step_name(step), rows))
+    return Strip(texts, len(even), groups, pixelated)
+
+
+def choose(
+    prompt_ids: Sequence[str], worst: dict[str, float], n: int = PROMPTS
+) -> tuple[list[str], list[str]]:
+    """At most n prompts: half spread evenly over the ids, half those with the lowest SSIM, worst first.
+
+    Where fewer are known by their SSIM, the even half grows.
+    """
+    known = [p for p in prompt_ids if p in worst]
+    changed = sorted(known, key=lambda p: (worst[p], p))[: n // 2]
+    rest = [p for p in prompt_ids if p not in changed]
+    k = min(n - len(changed), len(rest))
+    return [rest[(2 * i + 1) * len(rest) // (2 * k)] for i in range(k)], changed
+
+
+def _listed(run: Run) -> dict[tuple[int, str], float]:
+    """The SSIM to step 0 of the prompts that metrics.json names as worst: (step, prompt_id) -> SSIM."""
+    rows = dig(run.metrics, "structure", "worst") or []
+    found = {(int(row["step"]), str(row["prompt_id"])): number(row.get("ssim_to_0")) for row in rows}
+    return {key: ssim for key, ssim in found.items() if ssim is not None}
+
+
+def _tile(run: Run, name: str, step: int, prompt_id: str, prompt: str) -> tuple[Tile, bool]:
+    samples = sorted({s for found in run.pictures.values() for p, s in found if p == prompt_id})
+    path = run.pictures.get(step, {}).get(
+        (prompt_id, samples[0])
+    )  # one sample in all rows: one set of latents
+    ssim = _listed(run).get((step, prompt_id))
+    if path is None:
+        return Tile(None, f"{name}, no picture at step {step}: {prompt}", ssim), True
+    source, small = _embed(path)
+    return Tile(source, f"{name}, step {step}: {prompt}", ssim), small
+
+
+def _embed(path: Path) -> tuple[str, bool]:
+    """A data URI, and whether the picture is small enough to show its pixels."""
+    data = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.load()
+            width = max(image.size)
+            if width > LARGEST:
+                image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+                buffer = io.BytesIO()
+                image.save(buffer, format="PNG")
+                data = buffer.getvalue()
+    except (
+        OSError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:  # PIL says SyntaxError of a broken PNG
+        raise UserError(
+            f"picture cannot be read: {error}",
+            where=str(path),
+            mend="delete its step folder and run the cell again",
+        ) from error
+    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}", width <= PIXELATED

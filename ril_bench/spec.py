@@ -1,0 +1,370 @@
+"""What a person writes, typed: sequences (tasks/NAME.yaml), and calibrations (tasks/NAME.calibration.json).
+
+A sequence states everything that its results depend on: nothing that changes them has a default. All faults
+are reported at once, each with its file, line and key. No torch here.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from ril_bench import registry
+from ril_bench.errors import UserError
+from ril_bench.prompts import locate_prompts
+from ril_bench.store import sha256_json
+from ril_bench.yaml_source import Key, Source, read_source, set_value
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # it names folders and files
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+P = TypeVar("P", bound=_Part)
+
+
+class Prompts(_Part):
+    """Prompt sets to train on and to evaluate with; see ril_bench.prompts for what a reference may be."""
+
+    train: str
+    eval: str
+
+
+class TrainPrompts(_Part):
+    """A task's own prompts; those of the evaluation are the sequence's."""
+
+    train: str
+
+
+class Sampler(_Part):
+    """The DDIM sampler, the same in training and evaluation; guidance 1 is none, eta 1 is ancestral."""
+
+    steps: Count
+    guidance: Annotated[float, Field(ge=1)]
+    eta: Annotated[float, Field(ge=0, le=1)]
+
+
+class AdapterOptions(_Part):
+    """The LoRA that a method trains: its scale is alpha / rank; targets are the ends of the names of linear
+    layers.
+    """
+
+    rank: Count
+    alpha: Positive
+    targets: Annotated[list[str], Field(min_length=1)]
+
+
+class TunerSpec(BaseModel):
+    """A tuner and its options, which the tuner itself checks."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Optimizer(_Part):
+    """AdamW's; a new optimizer for each task."""
+
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Positive
+
+
+class Budget(_Part):
+    """What a task may spend: updates of `batch` samples; micro_batch bounds how many are held at once (null:
+    all).
+    """
+
+    updates: Count
+    batch: Count
+    micro_batch: Count | None = None
+
+
+class TaskSpec(_Part):
+    """A task with everything resolved: what it does not override is the sequence's."""
+
+    reward: str
+    prompts: TrainPrompts
+    tuner: TunerSpec
+    optimizer: Optimizer
+    budget: Budget
+
+
+class EvaluationSpec(_Part):
+    """The first `prompts` prompts of the set, each with `images_per_prompt` fixed latents drawn from
+    `seed`.
+    """
+
+    prompts: Count
+    images_per_prompt: Count
+    seed: Annotated[int, Field(ge=0)]
+    probes: list[str] = []
+
+
+_INHERITED = ("prompts", "tuner", "optimizer", "budget")
+
+
+class Sequence(_Part):
+    """Reward tasks in order, on one model, with one budget and one evaluation. Tasks hold what they
+    inherit.
+    """
+
+    name: Name
+    version: Count
+    model: str
+    calibration: Name | None = None
+    prompts: Prompts
+    sampler: Sampler
+    adapter: AdapterOptions
+    tuner: TunerSpec
+    optimizer: Optimizer
+    budget: Budget
+    tasks: Annotated[list[TaskSpec], Field(min_length=1)]
+    evaluation: EvaluationSpec
+
+    # Beside which file to look for a calibration; it is no part of what the sequence says.
+    _file: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not isinstance(data.get("tasks"), list):
+            return data
+        return {**data, "tasks": [_resolved(task, data) for task in data["tasks"]]}
+
+    @property
+    def order(self) -> list[str]:
+        """The tasks' rewards, in order."""
+        return [task.reward for task in self.tasks]
+
+    def task(self, i: int) -> TaskSpec:
+        """Task i, from 1: it leads from step i - 1 to step i. IndexError if there is none."""
+        if not 1 <= i <= len(self.tasks):
+            raise IndexError(f"task {i} of {len(self.tasks)}")
+        return self.tasks[i - 1]
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the resolved sequence: layout, comments and spelled-out defaults do not change
+        it.
+        """
+        return sha256_json(self.model_dump(mode="json"))
+
+
+def _resolved(task: Any, sequence: Mapping[str, Any]) -> Any:
+    """A task's mapping over the sequence's; the options of a tuner go with its name."""
+    if not isinstance(task, Mapping):
+        return task
+    whole = dict(task)
+    for part in _INHERITED:
+        base, own = sequence.get(part), task.get(part, {})
+        if not isinstance(base, Mapping) or not isinstance(own, Mapping):
+            continue
+        if part == "prompts":
+            base = {key: value for key, value in base.items() if key == "train"}
+        if part == "tuner" and own.get("name", base.get("name")) != base.get("name"):
+            base = {}
+        whole[part] = {**base, **own}
+    return whole
+
+
+def load_sequence(name_or_path: str, overrides: list[str] | tuple[str, ...] = ()) -> Sequence:
+    """Reads, overrides ("budget.updates=10"; tasks count from 1: "tasks.1.reward=symmetry") and checks a
+    sequence.
+
+    Raises:
+        UserError: there is no such sequence; or all its faults, one a line: file:line: key: what.
+    """
+    file = registry.locate("sequence", name_or_path)
+    assert isinstance(file, Path), "sequences are files"
+    source = read_source(file)
+    for override in overrides:
+        set_value(source, override)
+    _check_names(source)
+    sequence = _validated(Sequence, source)
+    sequence._file = file
+    return sequence
+
+
+# --- calibrations -------------------------------------------------------------------------------------------
+
+
+class RewardCalibration(_Part):
+    """A reward's scale on a sequence, in its own unit, unsigned: what row 0 and a single-task tuning reach.
+
+    b: mean at step 0; sigma: its SD over prompts; u: mean of `seeds`, each a single-task run's; se: u's
+    standard error. Probes are never tuned: they have no u.
+    """
+
+    direction: Literal[-1, 1]
+    unit: str
+    b: float
+    u: float | None = None
+    sigma: Annotated[float, Field(ge=0)]
+    se: Annotated[float, Field(ge=0)] | None = None
+    seeds: list[float] = []
+
+
+class Calibration(_Part):
+    """What the figures of a sequence are normalised by; made once, never from submissions."""
+
+    sequence: Name
+    version: Count
+    made_with: dict[str, Any]
+    rewards: dict[str, RewardCalibration]
+
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from."""
+        return self._file
+
+
+def calibration_file(sequence: Sequence) -> Path:
+    """Where the calibration of a sequence is, or would be: beside its file, else among those that ship."""
+    folder = sequence._file.parent if sequence._file else registry.shipped("tasks")
+    return folder / f"{sequence.calibration or sequence.name}.calibration.json"
+
+
+def load_calibration(sequence: Sequence) -> Calibration | None:
+    """The calibration of a sequence, or None if it has none. Whether it covers every reward is for the caller
+    to see.
+
+    Raises:
+        UserError: the file is faulty, was made for another version, or is named by the sequence and missing.
+    """
+    file = calibration_file(sequence)
+    if not file.exists():
+        if sequence.calibration is None:
+            return None
+        raise UserError(
+            f"{sequence.name} shares the calibration of {sequence.calibration}, which is missing",
+            where=str(file),
+            mend=f"ril-bench calibrate {sequence.calibration}",
+        )
+    calibration = _validated(Calibration, read_source(file))
+    if calibration.version != sequence.version:
+        raise UserError(
+            f"the calibration is for version {calibration.version}; {sequence.name} is at {sequence.version}",
+            where=str(file),
+            mend=f"ril-bench calibrate {sequence.calibration or sequence.name}",
+        )
+    calibration._file = file
+    return calibration
+
+
+# --- faults -------------------------------------------------------------------------------------------------
+
+
+def _validated(cls: type[P], source: Source) -> P:
+    """The model of what a source holds, or ONE error with all its faults."""
+    try:
+        made = cls.model_validate(source.data)
+    except ValidationError as errors:
+        made = None
+        for error in errors.errors(include_url=False):
+            _add_pydantic_fault(cls, source, error)
+    if source.faults or made is None:
+        # In the order of the lines, as a person mends them; faults of one line in the order found.
+        faults = sorted(source.faults, key=lambda fault: _line(fault.where))
+        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        listed = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
+        raise UserError(f"{Path(source.name).name} has {count}:\n{listed}")
+    return made
+
+
+def _line(where: str) -> int:
+    end = where.rpartition(":")[2]
+    return int(end) if end.isdigit() else 0
+
+
+def _add_pydantic_fault(cls: type[BaseModel], source: Source, error: Any) -> None:
+    key: Key = tuple(error["loc"])
+    if len(key) >= 3 and key[0] == "tasks" and key[2] in _INHERITED and key not in source.places:
+        return  # inherited: reported where the sequence says it
+    if error["type"] == "extra_forbidden":
+        known = _fields(cls, key[:-1])
+        source.add_fault(key, f"unknown key; {registry.nearest(str(key[-1]), known)}")
+    elif error["type"] == "missing":
+        source.add_fault(key, "missing")
+    elif error["type"] in ("model_type", "dict_type"):
+        source.add_fault(key, "should hold keys and values")
+    else:
+        source.add_fault(
+            key, f"{error['msg'].replace('Input should', 'should')}, not {reprlib.repr(error['input'])}"
+        )
+
+
+def _fields(cls: type[BaseModel], key: Key) -> list[str]:
+    """The keys that are valid below a key."""
+    for part in key:
+        if isinstance(part, int):
+            continue
+        inner = cls.model_fields[part].annotation if part in cls.model_fields else None
+        models = [
+            kind
+            for kind in (inner, *get_args(inner))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        ]
+        if not models:
+            return []
+        cls = models[0]
+    return list(cls.model_fields)
+
+
+def _check_names(source: Source) -> None:
+    """Adds a fault for each name that leads nowhere and each reward named twice, in data of any shape."""
+    data = source.data
+    _check_name(source, ("model",), partial(registry.locate, "model"))
+    _check_name(source, ("prompts", "train"), locate_prompts)
+    _check_name(source, ("prompts", "eval"), locate_prompts)
+    _check_name(source, ("tuner", "name"), partial(registry.locate, "tuner"))
+    tasks = data.get("tasks") if isinstance(data, dict) else None
+    rewards: list[Key] = []
+    for i in range(len(tasks) if isinstance(tasks, list) else 0):
+        rewards.append(("tasks", i, "reward"))
+        _check_name(source, ("tasks", i, "prompts", "train"), locate_prompts)
+        _check_name(source, ("tasks", i, "tuner", "name"), partial(registry.locate, "tuner"))
+    probes = _at(data, ("evaluation", "probes"))
+    rewards += [("evaluation", "probes", i) for i in range(len(probes) if isinstance(probes, list) else 0)]
+    first: dict[str, Key] = {}
+    for key in rewards:
+        _check_name(source, key, partial(registry.locate, "reward"))
+        name = _at(data, key)
+        if isinstance(name, str) and first.setdefault(name, key) != key:
+            source.add_fault(key, f"{name!r} is already the reward at {source.place(first[name])}")
+
+
+def _check_name(source: Source, key: Key, locate: Callable[[str], object]) -> None:
+    name = _at(source.data, key)
+    if not isinstance(name, str):
+        return
+    try:
+        locate(name)
+    except UserError as error:
+        source.add_fault(key, "; ".join(filter(None, (error.what, error.mend))))
+
+
+def _at(data: Any, key: Key) -> Any:
+    """The value at a key, or None where there is none."""
+    for part in key:
+        inside = part in (
+            data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()
+        )
+        if not inside:
+            return None
+        data = data[part]
+    return data

@@ -1,0 +1,135 @@
+"""One task: updates of a tuner under a method, each a function of its key alone."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.diffusion.sampler import DDIM
+from ril_bench.draws import Draws, generator
+from ril_bench.errors import NumericalError
+from ril_bench.methods import Method
+from ril_bench.rewards.base import Reward
+from ril_bench.spec import TaskSpec
+from ril_bench.tuners.base import Log, Tuner
+
+
+@dataclass(frozen=True)
+class RewardTask:
+    """What tuners and methods see of a task; the evaluation's prompts and latents are no part of it."""
+
+    index: int  # from 1
+    name: str  # the reward's
+    key: tuple[str | int, ...]
+    prompts: Sequence[str]
+    sampler: DDIM
+    guidance: float
+    reward_model: Reward
+    counter: Counter[Any] = field(repr=False)
+
+    def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Signed scores (N,): higher is better."""
+        self.counter[f"reward:{self.name}", torch.is_grad_enabled(), len(images)] += 1
+        return self.reward_model.direction * self.reward_model(images, prompts)
+
+
+def turns(weights: Mapping[int, float], updates: int) -> list[int]:
+    """Which task each update belongs to: in turn, each as often as its weight says, to within one update."""
+    total, given = sum(weights.values()), dict.fromkeys(weights, 0)
+    order = []
+    for update in range(1, updates + 1):
+        lacking = {task: update * weight / total - given[task] for task, weight in weights.items()}
+        chosen = max(lacking, key=lambda task: (lacking[task], -task))
+        given[chosen] += 1
+        order.append(chosen)
+    return order
+
+
+@dataclass
+class Training:
+    """A step's training and how far it is: `update` counts the updates done."""
+
+    model: DiffusionModel
+    method: Method
+    tuner: Tuner
+    optimizer: torch.optim.Optimizer
+    spec: TaskSpec
+    tasks: Mapping[int, RewardTask]
+    order: Sequence[int]  # the task of each update
+    step: int
+    seed: int
+    update: int = 0
+    ended: bool = False  # whether the method's end_task has been called
+    seconds: float = 0.0  # spent so far, by every process that worked on it
+    calls: Counter[Any] = field(default_factory=Counter)  # counted so far, likewise
+
+    def run(self, after: Callable[[dict[str, Any]], None]) -> None:
+        """All updates that are left; `after` gets the log line of each."""
+        while self.update < len(self.order):
+            began = time.perf_counter()
+            line = self._one_update(self.tasks[self.order[self.update]])
+            self.update += 1
+            after({**line, "seconds": time.perf_counter() - began})
+
+    def _one_update(self, task: RewardTask) -> dict[str, Any]:
+        budget, key = self.spec.budget, (self.seed, self.step, self.update)
+        draws = Draws(key, range(budget.batch))
+        prompts = [
+            task.prompts[int(generator(key, sample, "prompt").integers(len(task.prompts)))]
+            for sample in range(budget.batch)
+        ]
+        self.optimizer.zero_grad(set_to_none=True)
+        log, size = Log(0.0, 0.0, 0.0), min(budget.micro_batch or budget.batch, budget.batch)
+        for start in range(0, budget.batch, size):
+            part = slice(start, start + size)
+            share = len(prompts[part]) / budget.batch
+            log += self.tuner.accumulate(
+                self.model, prompts[part], task, self.method.prediction_loss, draws[part], share
+            )
+        penalty = log.penalty
+        if (weight_loss := self.method.weight_loss()) is not None:
+            weight_loss.backward()
+            penalty += weight_loss.item()
+        self.method.adjust_gradients()
+        norm = nn.utils.clip_grad_norm_(self._parameters(), self.spec.optimizer.max_grad_norm).item()
+        self._refuse_infinite(task, reward=log.reward, loss=log.loss, penalty=penalty, gradient=norm)
+        self.optimizer.step()
+        self.method.after_update()
+        return {
+            "task": self.step,
+            "update": self.update,
+            "reward": task.name,
+            "score": log.reward,
+            "loss": log.loss,
+            "penalty": penalty,
+            "grad_norm": norm,
+        }
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _refuse_infinite(self, task: RewardTask, **values: float) -> None:
+        bad = [name for name, value in values.items() if not torch.tensor(value).isfinite()]
+        if bad:
+            raise NumericalError(
+                f"the {' and the '.join(bad)} of an update {'is' if len(bad) == 1 else 'are'} not finite",
+                where=f"task {self.step} ({task.name}), update {self.update}",
+                mend="lower the learning rate, or mend the reward or the method",
+            )
+
+
+def optimizer(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Optimizer:
+    """AdamW over the trained adapters, and over the tuner's own nets in a group of their own."""
+    groups = [{"params": model.parameters()}, {"params": list(tuner.parameters())}]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=spec.optimizer.lr,
+        weight_decay=spec.optimizer.weight_decay,
+    )

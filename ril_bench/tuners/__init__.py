@@ -1,0 +1,1 @@
+"""How one reward is raised: a tuner a file."""

@@ -1,0 +1,8 @@
+"""The embedded world `shapes`: 64x64 pictures of coloured shapes, a small diffusion model, learned rewards.
+
+Everything here is made by `python -m ril_bench.worlds.shapes.train`; the results lie in `weights/`.
+"""
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parent / "weights"

@@ -1,0 +1,86 @@
+"""The attribute classifier: what does a picture show? It never trains a generator, it only watches.
+
+Its penultimate features (64 numbers) also serve FID, feature cosine and Vendi on shapes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ril_bench.worlds.shapes.captions import COLOURS, RELATIONS, SHAPES, SIZES, TEXTURES, Caption
+
+NOTHING = "none"
+#: The questions asked of a picture and their possible answers. Object `a` is the upper or left one of two.
+QUESTIONS: dict[str, tuple[str, ...]] = {
+    "shape_a": SHAPES,
+    "colour_a": COLOURS,
+    "size": (*SIZES, NOTHING),
+    "relation": (NOTHING, *RELATIONS),
+    "shape_b": (NOTHING, *SHAPES),
+    "colour_b": (NOTHING, *COLOURS),
+    "texture": TEXTURES,
+    "background": COLOURS,
+}
+FEATURES = 64
+
+
+def answers(caption: Caption) -> dict[str, str]:
+    """The right answer to every question for a picture of `caption`."""
+    (colour_a, shape_a), (colour_b, shape_b) = (*caption.objects, (NOTHING, NOTHING))[:2]
+    return {
+        "shape_a": shape_a,
+        "colour_a": colour_a,
+        "size": caption.size or NOTHING,
+        "relation": caption.relation or NOTHING,
+        "shape_b": shape_b,
+        "colour_b": colour_b,
+        "texture": caption.texture,
+        "background": caption.background,
+    }
+
+
+def labels(captions: list[Caption]) -> Tensor:
+    """Right answers as indices, (N, questions)."""
+    told = [answers(caption) for caption in captions]
+    return torch.tensor([[QUESTIONS[q].index(one[q]) for q in QUESTIONS] for one in told])
+
+
+def _block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.SiLU(),
+    )
+
+
+class Classifier(nn.Module):
+    """A small convolutional network with one head a question. Images (N, 3, 64, 64) in [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            _block(3, 24, 5, 2),
+            _block(24, 48, 3, 2),
+            _block(48, 64, 3, 1),
+            _block(64, 96, 3, 2),
+            _block(96, 96, 3, 1),
+            _block(96, 96, 3, 2),
+            nn.Flatten(),
+            nn.Linear(96 * 16, FEATURES),
+        )
+        self.heads = nn.ModuleDict({q: nn.Linear(FEATURES, len(options)) for q, options in QUESTIONS.items()})
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 64)."""
+        return self.trunk(images * 2 - 1)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits by question, (N, options)."""
+        features = nn.functional.silu(self.features(images))
+        return {question: head(features) for question, head in self.heads.items()}
+
+    def correct(self, images: Tensor, captions: list[Caption]) -> Tensor:
+        """Which attributes are right, (N, questions), bool."""
+        chosen = torch.stack([logits.argmax(1) for logits in self(images).values()], dim=1)
+        return chosen == labels(captions).to(images.device)

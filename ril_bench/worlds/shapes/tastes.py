@@ -1,0 +1,69 @@
+"""The two stated tastes of the world: whose judgements the learned rewards are trained on.
+
+They read the scene behind a picture, so what they like is known exactly; the rewards only ever see pixels.
+They are chosen to pull apart: the aesthetic taste likes bold contrast and ornament, which cost bytes
+(against compressibility), and does not read the prompt; the preference taste reads nothing else first.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+
+import numpy as np
+
+from ril_bench.worlds.shapes.captions import Caption
+from ril_bench.worlds.shapes.classifier import answers
+from ril_bench.worlds.shapes.renderer import RGB, SIZE, Scene
+
+Colour = tuple[float, float, float]
+ORNAMENT = {"plain": 0.0, "striped": 0.5, "dotted": 0.8, "checkered": 1.0}
+
+
+def luminance(rgb: Colour) -> float:
+    """Relative luminance (Rec. 709 weights on the display values), in [0, 1]."""
+    return float(np.dot((0.2126, 0.7152, 0.0722), rgb))
+
+
+def warmth(rgb: Colour) -> float:
+    """1 for a vivid orange, -1 for a vivid blue, 0 for greys."""
+    hue, saturation, _ = colorsys.rgb_to_hsv(*rgb)
+    return saturation * math.cos(2 * math.pi * (hue - 1 / 12))
+
+
+def balance(scene: Scene) -> float:
+    """1 where the objects' centre of mass is the picture's centre, 0 at the border. [0, 1]"""
+    mass = [thing.radius**2 for thing in scene.things]
+    x = np.average([thing.x for thing in scene.things], weights=mass)
+    y = np.average([thing.y for thing in scene.things], weights=mass)
+    return 1 - math.hypot(x - SIZE / 2, y - SIZE / 2) / (SIZE / 2)
+
+
+def aesthetic(scene: Scene) -> float:
+    """The aesthetic taste, about 1 to 10: a light figure on a dark ground (contrast), a warm one on a cool ground
+    (harmony, as painters put it), an ornamented ground, a balanced place."""
+    figures = [thing.rgb for thing in scene.things]
+    contrast = float(np.mean([luminance(rgb) for rgb in figures])) - luminance(scene.ground_rgb)
+    harmony = (float(np.mean([warmth(rgb) for rgb in figures])) - warmth(scene.ground_rgb)) / 2
+    ornament = ORNAMENT[scene.caption.texture]
+    return 5.5 + 2.5 * contrast + 1.5 * harmony + 2.5 * (ornament - 0.5) + 1.0 * (balance(scene) - 0.8)
+
+
+def faithfulness(scene: Scene, prompt: Caption) -> float:
+    """The share of the prompt's attributes that the scene shows, in [0, 1]."""
+    shown, asked = answers(scene.caption), answers(prompt)
+    return sum(shown[question] == answer for question, answer in asked.items()) / len(asked)
+
+
+def clearness(scene: Scene) -> float:
+    """How large the objects are and how well they stand out, in about [0, 1]."""
+    size = sum(math.pi * thing.radius**2 for thing in scene.things) / SIZE**2
+    stands_out = min(
+        math.dist(RGB[thing.colour], RGB[scene.caption.background]) * scene.clarity for thing in scene.things
+    )
+    return 0.5 * min(size / 0.3, 1.0) + 0.5 * min(stands_out, 1.0)
+
+
+def preference(scene: Scene, prompt: Caption) -> float:
+    """The preference taste: faithful to the prompt first, then large and clear."""
+    return 8 * faithfulness(scene, prompt) + clearness(scene)

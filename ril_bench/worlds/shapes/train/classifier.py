@@ -1,0 +1,53 @@
+"""Stage `classifier`: the attribute probe, trained on renders only, lightly blurred and grained."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+
+from ril_bench.worlds.shapes import WEIGHTS
+from ril_bench.worlds.shapes.classifier import Classifier, labels
+from ril_bench.worlds.shapes.renderer import Scene
+from ril_bench.worlds.shapes.train.common import batches, fit, halves, log, pictures, pictures8, scenes, write
+
+PATH = WEIGHTS / "classifier.safetensors"
+
+
+def weathered(images: Tensor) -> Tensor:
+    """Renders as a good generator might draw them: a little soft, a little grain. Shapes kept."""
+    sigma = 0.2 + 0.7 * torch.rand(len(images), 1).expand(-1, 2)
+    images = torch.where(
+        torch.rand(len(images), 1, 1, 1) < 0.5, gaussian_blur2d(images, (5, 5), sigma), images
+    )
+    return (images + 0.04 * torch.rand(len(images), 1, 1, 1) * torch.randn_like(images)).clamp(0, 1)
+
+
+def accuracy(model: Classifier, some: list[Scene]) -> Tensor:
+    """(N, questions), bool, in batches of 256."""
+    parts = [some[i : i + 256] for i in range(0, len(some), 256)]
+    with torch.no_grad():
+        return torch.cat([model.correct(pictures(part), [s.caption for s in part]) for part in parts])
+
+
+def train(updates: int = 3000, batch: int = 64) -> None:
+    torch.manual_seed(10)
+    model, some = Classifier(), scenes(40_000, seed=11)
+    truth = labels([scene.caption for scene in some])
+    pool, draw = pictures8(40_000, seed=11), batches(40_000, batch, seed=12)
+
+    def loss_of(_: int) -> Tensor:
+        chosen = next(draw)
+        logits = model(weathered(pool[chosen].float() / 255))
+        return torch.stack(
+            [F.cross_entropy(out, truth[chosen, k]) for k, out in enumerate(logits.values())]
+        ).sum()
+
+    model = fit("classifier", model, loss_of, updates=updates, lr=2e-3, weight_decay=0.05, every=250).eval()
+    model.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in halves(model.state_dict()).items()}
+    )
+    right = accuracy(model, scenes(4096, seed=13, held_out=True)).float()
+    log("classifier", attributes=right.mean().item(), whole_pictures=right.prod(1).mean().item())
+    write(model.state_dict(), PATH)

@@ -1,0 +1,118 @@
+"""Stage `denoiser`: the UNet and its text encoder, trained together on latents of renders.
+
+The plain noise-prediction loss of DDPM (arXiv 2006.11239) on Stable Diffusion's schedule; one caption in ten is
+dropped, for guidance (arXiv 2207.12598).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from ril_bench.worlds.shapes import WEIGHTS
+from ril_bench.worlds.shapes.train import autoencoder, tokenizer
+from ril_bench.worlds.shapes.train.common import batches, fit, halves, pictures, scenes
+
+FOLDER = WEIGHTS / "pipeline"
+WIDTH = 96
+DROPPED = 0.1
+
+
+def build_unet() -> UNet2DConditionModel:
+    # No attention at 16x16: it would double the cost of a call and hardly helps at this size.
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(48, 64, 96),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+
+
+def build_text_encoder(words: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(words),
+            hidden_size=WIDTH,
+            intermediate_size=2 * WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=tokenizer.CONTEXT,
+            bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id,
+            pad_token_id=words.pad_token_id,
+        )
+    )
+
+
+def schedule() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+@torch.no_grad()
+def encoded(count: int, seed: int) -> tuple[Tensor, list[str]]:
+    """Latents (N, 4, 16, 16) of renders, scaled as the denoiser sees them, and the captions."""
+    vae = AutoencoderKL.from_pretrained(autoencoder.FOLDER, torch_dtype=torch.float32).eval()
+    some = scenes(count, seed)
+    parts = [vae.encode(pictures(some[i : i + 64]) * 2 - 1).latent_dist.mean for i in range(0, count, 64)]
+    return torch.cat(parts) * vae.config["scaling_factor"], [str(scene.caption) for scene in some]
+
+
+def train(updates: int = 6000, batch: int = 64, pool: int = 40_000) -> None:
+    torch.manual_seed(60)
+    words = tokenizer.write(FOLDER / "tokenizer")
+    net = nn.ModuleDict({"unet": build_unet(), "text": build_text_encoder(words)})
+    latents, texts = encoded(pool, seed=61)
+    tokens = torch.tensor(words([*texts, ""], padding="max_length", truncation=True)["input_ids"])
+    scheduler, draw = schedule(), batches(pool, batch, seed=62)
+    predict = torch.compile(net["unet"])  # twice as fast on a CPU, once compiled
+
+    def loss_of(_: int) -> Tensor:
+        chosen = next(draw)
+        x0, noise = latents[chosen], torch.randn(batch, 4, 16, 16)
+        t = torch.randint(0, scheduler.config["num_train_timesteps"], (batch,))
+        told = torch.where(torch.rand(batch) < DROPPED, len(texts), chosen)
+        text = net["text"](tokens[told]).last_hidden_state
+        return F.mse_loss(predict(scheduler.add_noise(x0, noise, t), t, text).sample, noise)
+
+    def snapshot(update: int, averaged: nn.ModuleDict) -> None:
+        if update % 500 == 0 or update == updates:
+            save(averaged["unet"], averaged["text"])
+
+    fit("denoiser", net, loss_of, updates=updates, lr=1.2e-3, ema=0.998, on_log=snapshot)
+
+
+def save(unet: UNet2DConditionModel, text: CLIPTextModel) -> None:
+    """The parts in half precision, in the layout of a StableDiffusionPipeline."""
+    fresh_unet, fresh_text = build_unet(), CLIPTextModel(text.config)
+    fresh_unet.load_state_dict(halves(unet.state_dict()))
+    fresh_text.load_state_dict(halves(text.state_dict()))
+    pipe = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(autoencoder.FOLDER),
+        text_encoder=fresh_text,
+        tokenizer=CLIPTokenizer.from_pretrained(FOLDER / "tokenizer"),
+        unet=fresh_unet,
+        scheduler=schedule(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    fresh_unet.half().save_pretrained(FOLDER / "unet")
+    fresh_text.half().save_pretrained(FOLDER / "text_encoder")
+    pipe.scheduler.save_pretrained(FOLDER / "scheduler")
+    pipe.save_config(FOLDER)

@@ -1,0 +1,178 @@
+"""YAML (and JSON) as plain values that know where they were written.
+
+YAML 1.2's plain values, not 1.1's: `1e-4` is a number, `no` is text, 12:30 is not 750. A key given twice is
+an error, as are anchors: a sequence is read by people, and by a checker that does not trust it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ril_bench.errors import UserError
+
+Key = tuple[str | int, ...]  # ("tasks", 0, "reward"): list positions count from 0 here, from 1 when shown
+
+
+def dotted(key: Key) -> str:
+    """A key as people write it: tasks.1.reward, where tasks count from 1 as steps do."""
+    return ".".join(str(part + 1) if isinstance(part, int) else part for part in key)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong: where (file:line), at which key, and what."""
+
+    where: str
+    key: Key
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {dotted(self.key)}: {self.what}" if self.key else f"{self.where}: {self.what}"
+
+
+@dataclass
+class Source:
+    """Plain values read from a file, the place of each, and what was wrong with the writing itself."""
+
+    name: str
+    data: Any
+    places: dict[Key, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def place(self, key: Key) -> str:
+        """Where a key is written, or else the nearest key above it."""
+        while key and key not in self.places:
+            key = key[:-1]
+        return self.places.get(key, self.name)
+
+    def add_fault(self, key: Key, what: str) -> None:
+        self.faults.append(Fault(self.place(key), key, what))
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+",
+        list("-+.0123456789"),
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def read_source(path: Path) -> Source:
+    """Reads a YAML or JSON file.
+
+    Raises:
+        UserError: it cannot be read, or is not YAML; line and column are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path.name}: {error}", where=str(path)) from error
+    return parse_source(text, str(path))
+
+
+def parse_source(text: str, name: str) -> Source:
+    """As `read_source`, for text; `name` is the file in the messages."""
+    source = Source(name, None)
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is not None:
+            source.data = _value(loader, node, (), source)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        problem = getattr(error, "problem", None) or str(error)
+        raise UserError(f"not valid YAML: {problem}", where=where) from error
+    except (RecursionError, ValueError) as error:  # nested without end; a number with thousands of digits
+        raise UserError(f"not valid YAML: {error}", where=name) from error
+    return source
+
+
+def set_value(source: Source, override: str) -> None:
+    """Applies one "a.b=c" (the value is read as YAML; tasks count from 1); what is wrong with it becomes a
+    fault.
+    """
+    flag = f"--set {override}"
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        source.faults.append(Fault(flag, (), "write it as key=value, for example budget.updates=10"))
+        return
+    try:
+        value = parse_source(text, flag)
+    except UserError as error:
+        source.faults.append(Fault(flag, (), error.what))
+        return
+    key: Key = ()
+    holder = source.data
+    parts = name.split(".")
+    for depth, part in enumerate(parts):
+        last = depth == len(parts) - 1
+        if isinstance(holder, list):
+            if not (part.isascii() and part.isdigit() and 1 <= int(part) <= len(holder)):
+                source.faults.append(Fault(flag, key, f"{part!r} is not one of 1 to {len(holder)}"))
+                return
+            key = (*key, int(part) - 1)
+            if last:
+                holder[int(part) - 1] = value.data
+            holder = holder[int(part) - 1]
+        elif isinstance(holder, dict):
+            key = (*key, part)
+            if part not in holder:
+                source.places[key] = flag
+            if last:
+                holder[part] = value.data
+            holder = holder.setdefault(part, {})
+        else:
+            source.faults.append(Fault(flag, key, "this holds no keys of its own"))
+            return
+    for old in [old for old in source.places if old[: len(key)] == key]:
+        del source.places[old]
+    source.places[key] = flag
+
+
+def _value(loader: _Loader, node: yaml.Node, key: Key, source: Source) -> Any:
+    source.places[key] = f"{source.name}:{node.start_mark.line + 1}"
+    if isinstance(node, yaml.SequenceNode):
+        items: Sequence[yaml.Node] = node.value
+        return [_value(loader, item, (*key, i), source) for i, item in enumerate(items)]
+    if isinstance(node, yaml.MappingNode):
+        data: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = f"{source.name}:{key_node.start_mark.line + 1}"
+            if not isinstance(key_node, yaml.ScalarNode):
+                source.faults.append(Fault(place, key, "a key must be a plain word"))
+                continue
+            name = _text(key_node.value)
+            if name in data:
+                source.faults.append(Fault(place, (*key, name), "given twice"))
+                continue
+            data[name] = _value(loader, value_node, (*key, name), source)
+            source.places[(*key, name)] = place  # the key's line: a value may begin on a later one
+        return data
+    value = loader.construct_object(node)
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(value: str) -> str:
+    """Joins the halves of a character that JSON escapes in two; ValueError if one half is missing."""
+    return value.encode("utf-16", "surrogatepass").decode("utf-16")

@@ -1,0 +1,406 @@
+"""The reference is PEFT's and diffusers' arithmetic: live LoRA layers, `fuse_lora`, `load_lora_weights`."""
+
+import math
+
+import pytest
+import safetensors.torch
+import torch
+from diffusers import StableDiffusionPipeline
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from peft.tuners.lora import LoraLayer
+
+from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from ril_bench.errors import UserError
+
+PROMPTS = ["a red circle", "a large blue star"]
+
+
+def filled(model, name, **options):
+    """Add an adapter whose B is not zero, so that it changes the pictures well above rounding."""
+    model.add_adapter(name, seed_key=("test",), **options)
+    generator = torch.Generator().manual_seed(len(name))
+    with torch.no_grad():
+        for parameter in model.adapter_parameters(name).values():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.fixture
+def model(tiny_model):
+    """Two adapters of different ranks."""
+    filled(tiny_model, "a")
+    filled(tiny_model, "bb", rank=3)
+    return tiny_model
+
+
+@pytest.fixture
+def x():
+    return torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def no_grad_predict(model, x):
+    with torch.no_grad():
+        return model.predict(x, 501, PROMPTS, 3.0)
+
+
+def live_predict(model, x):
+    """Through PEFT's live layers, whatever `predict` would choose."""
+    text = model.embed(["", "", *PROMPTS])
+    with torch.no_grad():
+        uncond, cond = model.unet(torch.cat([x, x]), 501, encoder_hidden_states=text).sample.chunk(2)
+    return uncond + 3.0 * (cond - uncond)
+
+
+def weights(model):
+    return {key: weight.clone() for key, weight in model.unet.state_dict().items()}
+
+
+def trainable(model):
+    return {key for key, weight in model.unet.named_parameters() if weight.requires_grad}
+
+
+# -- which exist -----------------------------------------------------------------------------------
+
+
+def test_a_new_adapter_changes_nothing(tiny_model, x):
+    before = no_grad_predict(tiny_model, x)
+    tiny_model.add_adapter("a", seed_key=(0,))
+    assert tiny_model.active == {}
+    assert trainable(tiny_model) == set()
+    tiny_model.activate({"a": 1.0})
+    assert torch.equal(live_predict(tiny_model, x), before)
+    assert torch.equal(no_grad_predict(tiny_model, x), before)
+
+
+def test_a_new_adapter_is_drawn_from_its_key(tiny_model, tiny_pipeline):
+    other = DiffusionModel.load(str(tiny_pipeline), adapter=tiny_model.spec)
+    torch.manual_seed(5)
+    tiny_model.add_adapter("first", seed_key=(9,))  # what was added before must not matter
+    tiny_model.add_adapter("a", seed_key=(0, "a"))
+    torch.manual_seed(6)
+    other.add_adapter("a", seed_key=(0, "a"))
+    other.add_adapter("b", seed_key=(0, "b"))
+    a, same, b = (
+        tiny_model.adapter_parameters("a"),
+        other.adapter_parameters("a"),
+        other.adapter_parameters("b"),
+    )
+    assert len(a) == 2 * 16
+    for key, factor in a.items():
+        assert torch.equal(factor, same[key])
+        if "lora_A" in key:
+            assert not torch.equal(factor, b[key])
+            bound = 1 / math.sqrt(factor.shape[1])
+            assert factor.shape[0] == 2
+            assert 0.5 * bound < factor.abs().max() <= bound
+        else:
+            assert not factor.any()
+
+
+def test_another_rank_keeps_the_scaling(model):
+    assert model.adapters == {
+        "a": AdapterSpec(2, 3.0, model.spec.targets),
+        "bb": AdapterSpec(3, 4.5, model.spec.targets),
+    }
+
+
+def test_delete_leaves_the_others_as_they_were(model, x):
+    model.activate({"a": 1.0}, train=["a"])
+    before = no_grad_predict(model, x)
+    model.delete_adapter("bb")
+    assert list(model.adapters) == ["a"]
+    assert model.trained == ["a"]
+    assert torch.equal(no_grad_predict(model, x), before)
+
+
+def test_delete_the_last_and_begin_again(model, x):
+    model.activate({})
+    pretrained = no_grad_predict(model, x)
+    model.activate({"a": 1.0, "bb": 1.0}, train=["bb"])
+    model.delete_adapter("bb")
+    model.delete_adapter("a")
+    assert (model.active, model.trained, model.parameters()) == ({}, [], [])
+    assert torch.equal(no_grad_predict(model, x), pretrained)
+    filled(model, "a")
+    model.activate({"a": 1.0}, train=["a"])
+    assert not torch.equal(no_grad_predict(model, x), pretrained)
+
+
+def test_targets_must_be_linear_layers_of_the_denoiser(tiny_pipeline):
+    for targets in (["to_q", "to_qq"], ["conv_in"]):
+        model = DiffusionModel.load(str(tiny_pipeline), adapter=AdapterSpec(2, 2.0, targets))
+        with pytest.raises(UserError, match="no linear layer"):
+            model.add_adapter("a", seed_key=(0,))
+
+
+def test_wrong_names(model):
+    with pytest.raises(ValueError, match="exists already"):
+        model.add_adapter("a", seed_key=(0,))
+    with pytest.raises(ValueError, match="no adapter is called c"):
+        model.activate({"c": 1.0})
+    with pytest.raises(ValueError, match="no adapter is called c"):
+        model.delete_adapter("c")
+    with pytest.raises(ValueError, match="without being active"):
+        model.activate({"a": 1.0}, train=["bb"])
+
+
+# -- which act and which train ---------------------------------------------------------------------
+
+
+def test_activate_sets_requires_grad_exactly(model):
+    model.activate({"a": 1.0, "bb": 1.0}, train=["bb"])
+    expected = {key for key, _ in model.unet.named_parameters() if ".bb." in key}
+    assert len(expected) == 2 * 16
+    assert trainable(model) == expected
+    assert {id(p) for p in model.parameters()} == {id(p) for p in model.adapter_parameters("bb").values()}
+    model.add_adapter("new", seed_key=(0,))  # PEFT would make it, and it alone, active and trainable
+    assert trainable(model) == expected
+    assert model.active == {"a": 1.0, "bb": 1.0}
+    model.activate({"a": 1.0})
+    assert trainable(model) == set()
+
+
+def test_scales_are_of_deltas(model, x):
+    model.activate({"a": 1.0})
+    full = {path: layer.get_delta_weight("a") for path, layer in model._layers.items()}
+    model.activate({"a": 0.25, "bb": 1.0})
+    for path, layer in model._layers.items():
+        torch.testing.assert_close(layer.get_delta_weight("a"), 0.25 * full[path])
+
+
+def test_a_frozen_adapter_keeps_its_bytes(model, x):
+    model.activate({"a": 1.0, "bb": 1.0}, train=["bb"])
+    before = weights(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+    model.predict(x, 501, PROMPTS, 3.0).square().mean().backward()
+    optimizer.step()
+    changed = {key for key, weight in weights(model).items() if not torch.equal(weight, before[key])}
+    assert changed == trainable(model)
+
+
+def test_no_change_while_a_graph_is_open(model, x):
+    model.activate({"a": 1.0}, train=["a"])
+    loss = model.predict(x, 501, PROMPTS, 3.0).mean()
+    for change in (
+        lambda: model.activate({"bb": 1.0}),
+        lambda: model.add_adapter("new", seed_key=(0,)),
+        lambda: model.delete_adapter("bb"),
+    ):
+        with pytest.raises(RuntimeError, match="graph is open"):
+            change()
+    assert (model.active, list(model.adapters)) == ({"a": 1.0}, ["a", "bb"])
+    loss.backward()
+    model.activate({"bb": 1.0})
+
+
+def test_a_graph_that_is_dropped_is_not_open(model, x):
+    model.activate({"a": 1.0}, train=["a"])
+    first, second = model.predict(x, 501, PROMPTS, 3.0), model.predict(x, 1, PROMPTS, 3.0)
+    second.mean().backward()
+    with pytest.raises(RuntimeError, match="graph is open"):
+        model.activate({})
+    del first
+    model.activate({})
+
+
+def test_watching_leaves_the_gradient_alone(model, x):
+    model.activate({"a": 1.0}, train=["a"])
+    watched = torch.autograd.grad(model.predict(x, 501, PROMPTS, 1.0).square().sum(), model.parameters())
+    plain = model.unet(x, 501, encoder_hidden_states=model.embed(PROMPTS)).sample.square().sum()
+    for one, other in zip(watched, torch.autograd.grad(plain, model.parameters()), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+# -- folding ---------------------------------------------------------------------------------------
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(a=st.floats(-1, 1), bb=st.floats(-1, 1))
+def test_folded_is_the_live_layers(model, x, a, bb):
+    model.activate({"a": a, "bb": bb})
+    torch.testing.assert_close(no_grad_predict(model, x), live_predict(model, x), rtol=1e-4, atol=1e-5)
+
+
+def test_folded_is_peft_merging(model, x, tiny_pipeline):
+    model.activate({"a": 1.0, "bb": 0.5})
+    folded = no_grad_predict(model, x)
+    model.unet.fuse_lora()
+    torch.testing.assert_close(folded, live_predict(model, x), rtol=1e-4, atol=1e-5)
+
+
+def test_folded_bypasses_the_lora_layers_and_puts_all_back_to_the_bit(model, x):
+    model.activate({"a": 1.0, "bb": 0.5}, train=["a"])
+    before, modules = weights(model), dict(model.unet.named_modules())
+
+    def interrupted():
+        with model.folded():
+            assert not any(isinstance(module, LoraLayer) for module in model.unet.modules())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    after = weights(model)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert dict(model.unet.named_modules()) == modules
+    assert model.parameters() == list(model.adapter_parameters("a").values())
+
+
+def test_folded_takes_scales_of_its_own(model, x, tiny_pipeline):
+    model.activate({"a": 1.0}, train=["a"])
+    with torch.no_grad(), model.folded({"a": 0.5, "bb": 2.0}):
+        own = model.predict(x, 501, PROMPTS, 3.0)
+    with torch.no_grad(), model.folded({}):
+        pretrained = model.predict(x, 501, PROMPTS, 3.0)
+    model.activate({"a": 0.5, "bb": 2.0})
+    torch.testing.assert_close(own, live_predict(model, x), rtol=1e-4, atol=1e-5)
+    fresh = DiffusionModel.load(str(tiny_pipeline), adapter=model.spec)
+    assert torch.equal(pretrained, no_grad_predict(fresh, x))
+
+
+def test_an_average_is_one_of_deltas(model, x):
+    model.activate({"a": 1.0})
+    a, bb = model.delta("a"), model.delta("bb")
+    for path, layer in model._layers.items():
+        torch.testing.assert_close(a[path], layer.get_delta_weight("a"))
+    mean = {path: (a[path] + bb[path]) / 2 for path in a}
+    with torch.no_grad(), model.folded({}, deltas=mean):
+        folded = model.predict(x, 501, PROMPTS, 3.0)
+    model.activate({"a": 0.5, "bb": 0.5})
+    torch.testing.assert_close(folded, live_predict(model, x), rtol=1e-4, atol=1e-5)
+
+
+def test_folding_while_a_graph_is_open_leaves_its_gradient_alone(model, x):
+    model.activate({"a": 1.0, "bb": 1.0}, train=["a"])
+
+    def gradient(between):
+        x0 = x.clone().requires_grad_()
+        eps = model.predict(x0, 501, PROMPTS, 3.0)
+        between()
+        return torch.autograd.grad(eps.square().sum(), [x0, *model.parameters()])
+
+    def teacher():
+        with torch.no_grad(), model.folded({"bb": 3.0}):
+            model.predict(x, 501, PROMPTS, 3.0)
+
+    for one, other in zip(gradient(teacher), gradient(lambda: None), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_gradient_of_the_latents_through_folded_weights_outlives_the_folding(model, x):
+    model.activate({"a": 1.0})
+    x0 = x.clone().requires_grad_()
+    with model.folded({"bb": 1.0}):
+        folded = model.predict(x0, 501, PROMPTS, 1.0)
+    (one,) = torch.autograd.grad(folded.square().sum(), x0)
+    model.activate({"bb": 1.0})
+    live = model.unet(x0, 501, encoder_hidden_states=model.embed(PROMPTS)).sample
+    (other,) = torch.autograd.grad(live.square().sum(), x0)
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_no_folding_within_folding_and_no_changes(model):
+    with model.folded():
+        assert model.is_folded
+        with pytest.raises(RuntimeError, match="folded"), model.folded({}):
+            pass
+        with pytest.raises(RuntimeError, match="folded"):
+            model.activate({"a": 1.0})
+        with model.folded_once():
+            pass
+        assert model.is_folded
+    assert not model.is_folded
+
+
+# -- files and resumes -----------------------------------------------------------------------------
+
+
+def test_diffusers_opens_the_joined_adapter_and_makes_the_same_pictures(model, tiny_pipeline, tmp_path, x):
+    model.activate({"a": 0.7, "bb": 1.0}, train=["bb"])
+    (tmp_path / "adapter.safetensors").write_bytes(model.write_lora())
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
+    options = {"latents": x, "num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "pt"}
+    pretrained = pipe(PROMPTS, **options).images
+    pipe.load_lora_weights(tmp_path, weight_name="adapter.safetensors")
+    theirs = pipe(PROMPTS, **options).images
+    assert (theirs - pretrained).abs().max() > 0.01, "the adapter must show"
+
+    state = safetensors.torch.load_file(tmp_path / "adapter.safetensors")
+    assert {weight.shape[0] for key, weight in state.items() if "lora_A" in key} == {5}
+    scheduler = pipe.scheduler
+    scheduler.set_timesteps(3)
+    for folding in (model.folded(), model.folded_lora(state)):
+        latents = x
+        with torch.no_grad(), folding:
+            for t in scheduler.timesteps:
+                eps = model.predict(latents, int(t), PROMPTS, 3.0)
+                latents = scheduler.step(eps, t, latents).prev_sample
+            torch.testing.assert_close(model.decode(latents), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_joined_adapter_acts_alone_in_any_model(model, tiny_pipeline, x):
+    model.activate({"a": 1.0, "bb": 1.0})
+    state = safetensors.torch.load(model.write_lora())
+    expected = no_grad_predict(model, x)
+    model.activate({"bb": 3.0}, train=["bb"])
+    for other in (model, DiffusionModel.load(str(tiny_pipeline), adapter=model.spec)):
+        before = weights(other)
+        with torch.no_grad(), other.folded_lora(state):
+            torch.testing.assert_close(other.predict(x, 501, PROMPTS, 3.0), expected, rtol=1e-4, atol=1e-5)
+        assert all(torch.equal(weight, before[key]) for key, weight in weights(other).items())
+
+
+def test_nothing_active_joins_to_nothing(model):
+    model.activate({})
+    assert model.joined() == {}
+
+
+def test_a_lora_of_another_model_is_refused(model):
+    model.activate({"a": 1.0})
+    state = model.joined()
+    key = next(key for key in state if "lora_A" in key)
+    faults = [
+        {**state, key: torch.cat([state[key]] * 2, dim=1)},
+        {**state, key: torch.cat([state[key]] * 2)},
+        {k: v for k, v in state.items() if k != key},
+        {f"unet.elsewhere.{k.rpartition('.lora')[2]}": v for k, v in state.items()},
+        {"something": torch.zeros(1)},
+    ]
+    for fault in faults:
+        with pytest.raises(UserError, match="do not fit"), model.folded_lora(fault):
+            pass
+    assert not model.is_folded
+
+
+def test_a_resume_rebuilds_the_adapters(model, tiny_pipeline, x):
+    model.add_adapter("idle", seed_key=(3,))
+    model.activate({"bb": 0.3, "a": 1.0}, train=["a"])
+    state = model.adapter_state()
+    other = DiffusionModel.load(str(tiny_pipeline), adapter=model.spec)
+    other.add_adapter("leftover", seed_key=(4,))
+    other.load_adapter_state(state)
+    assert list(other.active.items()) == [("bb", 0.3), ("a", 1.0)]
+    assert (other.trained, other.adapters) == (["a"], model.adapters)
+    assert trainable(other) == trainable(model)
+    assert torch.equal(live_predict(other, x), live_predict(model, x))
+    assert torch.equal(no_grad_predict(other, x), no_grad_predict(model, x))
+    for name in model.adapters:
+        ours, theirs = model.adapter_parameters(name), other.adapter_parameters(name)
+        assert list(ours) == list(theirs)
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_adapter_state_is_a_copy(model):
+    state = model.adapter_state()
+    saved = next(iter(state["adapters"][0]["weights"].values())).clone()
+    with torch.no_grad():
+        for parameter in model.adapter_parameters("a").values():
+            parameter.add_(1)
+    assert torch.equal(next(iter(state["adapters"][0]["weights"].values())), saved)
+
+
+def test_a_state_of_another_model_is_refused(model):
+    state = model.adapter_state()
+    state["adapters"][0]["weights"].popitem()
+    with pytest.raises(UserError, match="do not fit"):
+        model.load_adapter_state(state)

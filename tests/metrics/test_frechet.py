@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ril_bench.metrics.frechet import biased, frechet_distance, frechet_of_gaussians
+
+
+def rotation(rng, d):
+    return np.linalg.qr(rng.normal(size=(d, d)))[0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 12))
+def test_commuting_covariances(seed, d):
+    """One eigenbasis, deviations s1 and s2: sum (m1 - m2)^2 + sum (s1 - s2)^2."""
+    rng = np.random.default_rng(seed)
+    Q, (m1, m2), (s1, s2) = rotation(rng, d), rng.normal(size=(2, d)), rng.uniform(0, 3, size=(2, d))
+    expected = ((m1 - m2) ** 2).sum() + ((s1 - s2) ** 2).sum()
+    got = frechet_of_gaussians(m1, (Q * s1**2) @ Q.T, m2, (Q * s2**2) @ Q.T)
+    assert got == pytest.approx(expected, abs=1e-6)
+
+
+def test_any_covariances_against_the_general_matrix_root():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(60, 8)) @ rng.normal(size=(8, 8)), rng.normal(size=(50, 8)) + 0.3
+    S1, S2 = np.cov(a.T), np.cov(b.T)
+    root = scipy.linalg.sqrtm(S1 @ S2).real
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(S1 + S2 - 2 * root)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(b, a) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_dimension_by_hand():
+    # means 1 and 4, variances 2 (of 0, 2) and 18 (of 1, 7): 9 + (sqrt 18 - sqrt 2)^2 = 9 + (2 sqrt 2)^2 = 17
+    assert frechet_distance([[0.0], [2.0]], [[1.0], [7.0]]) == pytest.approx(17.0)
+
+
+@pytest.mark.parametrize("n", [5, 200])  # below the dimension the covariance is singular
+def test_identical_sets_are_at_zero(n):
+    x = np.random.default_rng(0).normal(size=(n, 20)).astype(np.float32)
+    assert 0 <= frechet_distance(x, x) < 1e-6
+
+
+def test_a_rounding_error_is_never_a_negative_distance():
+    rng = np.random.default_rng(0)
+    assert min(frechet_distance(x, x) for x in rng.normal(size=(50, 6, 12))) >= 0.0
+
+
+def test_a_shift_adds_its_square():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    assert frechet_distance(x, x + np.array([1.0, 2.0, 0.0])) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("n1", "n2"), [(400, 400), (200, 600)])
+def test_two_sets_of_one_gaussian(n1, n2):
+    """n >= 2d: E[FD] ~ (1/n1 + 1/n2) (tr S + 1/2 sum_ij l_i l_j (1 + d_ij)/(l_i + l_j))."""
+    rng, d = np.random.default_rng(0), 6
+    values = np.linspace(0.2, 2.0, d)
+    root = rotation(rng, d) * np.sqrt(values)
+    pairs = values[:, None] * values * (1 + np.eye(d)) / (values[:, None] + values)
+    expected = (1 / n1 + 1 / n2) * (values.sum() + pairs.sum() / 2)
+    found = [
+        frechet_distance(rng.normal(size=(n1, d)) @ root.T, rng.normal(size=(n2, d)) @ root.T)
+        for _ in range(400)
+    ]
+    assert np.mean(found) == pytest.approx(expected, rel=0.05)
+
+
+def test_biased_below_twice_the_dimension_in_either_set():
+    x = np.zeros((128, 64))
+    assert not biased(x, x)
+    assert biased(x[:127], x)
+    assert biased(x, x[:127])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (np.zeros((4, 2)), np.zeros((4, 3)), "different dimensions"),
+        (np.zeros((1, 2)), np.zeros((4, 2)), "n>=2"),
+        (np.zeros(4), np.zeros((4, 2)), "n>=2"),
+        (np.full((4, 2), np.nan), np.zeros((4, 2)), "NaN"),
+    ],
+)
+def test_refuses(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        frechet_distance(a, b)

@@ -1,0 +1,256 @@
+"""A run folder made of numpy and PIL, with every file a report reads: pictures drift, rewards fade."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw
+
+REWARDS = ["aesthetic", "compressibility", "brightness"]
+PROBES = ["clip_score", "attributes"]
+UNITS = {
+    "aesthetic": "points",
+    "compressibility": "dB",
+    "brightness": "mean",
+    "clip_score": "cosine",
+    "attributes": "share",
+}
+COLOURS = {"red": (205, 52, 48), "green": (60, 150, 80), "blue": (52, 92, 200), "purple": (128, 70, 170)}
+SHAPES = ["circle", "square", "triangle", "ring"]
+
+
+def write_run(
+    folder: Path,
+    *,
+    method: str = "naive",
+    tasks: int = 3,
+    keep: float = 0.35,
+    prompts: int = 24,
+    pixels: int = 64,
+    updates: int = 60,
+    calibrated: bool = True,
+    status: str = "complete",
+    seed: int = 0,
+    **info: Any,
+) -> Path:
+    """Write a run of `tasks` tasks that keeps the share `keep` of an earlier reward at each later task."""
+    rng = np.random.default_rng(seed)
+    rewards = [REWARDS[j % 3] + ("" if j < 3 else f"_{j}") for j in range(tasks)]
+    normalised = np.zeros((tasks + 1, tasks))
+    for i in range(1, tasks + 1):
+        for j in range(tasks):
+            gain = 0.95 if i == j + 1 else normalised[i - 1, j] * keep if i > j + 1 else -0.12 * i
+            normalised[i, j] = gain + 0.02 * rng.standard_normal()
+    captions = _captions(prompts)
+    folder.mkdir(parents=True)
+    _pictures(folder, captions, tasks, 1.0 - keep, pixels)
+    matrix, scores = _scores(normalised, rewards, captions, rng)
+    matrix.to_csv(folder / "matrix.csv")
+    scores.to_parquet(folder / "scores.parquet")
+    _json(folder / "prompts.json", [{"prompt_id": p, "prompt": text} for p, text in captions.items()])
+    _json(folder / "metrics.json", _metrics(normalised, rewards, captions, 1.0 - keep, calibrated))
+    _json(folder / "run.json", _info(method, rewards, status, seed) | info)
+    with (folder / "log.jsonl").open("w") as file:
+        for task, reward in enumerate(rewards, 1):
+            for update in range(updates):
+                score = 5.0 + (1 - np.exp(-update / 20)) + 0.15 * rng.standard_normal()
+                line = {"task": task, "update": update, "reward": reward, "score": score, "loss": -score}
+                file.write(json.dumps(line | {"penalty": 0.0, "grad_norm": 0.4, "seconds": 0.9}) + "\n")
+    return folder
+
+
+def _captions(n: int) -> dict[str, str]:
+    names = list(COLOURS)
+    return {
+        f"{i:03d}": f"a {'small' if i % 3 else 'large'} {names[i % 4]} {SHAPES[i // 4 % 4]} on a plain "
+        f"{names[(i + 1 + i // 8) % 4]} background"
+        for i in range(n)
+    }
+
+
+def _pictures(folder: Path, captions: dict[str, str], tasks: int, drift: float, pixels: int) -> None:
+    for step in range(tasks + 1):
+        images = folder / f"step-{step}" / "images"
+        images.mkdir(parents=True)
+        for i, (prompt_id, caption) in enumerate(captions.items()):
+            words = caption.split()
+            amount = min(drift * step * (0.25 + 0.08 * (i * 7 % 11)), 1.0)
+            front = _mix(COLOURS[words[2]], (235, 120, 30), amount)
+            back = _mix(_mix(COLOURS[words[-2]], (255, 255, 255), 0.55), (250, 205, 120), amount)
+            large = Image.new("RGB", (256, 256), back)
+            draw = ImageDraw.Draw(large)
+            half = (90 if words[1] == "large" else 52) * (1 + 0.3 * amount)
+            box = (128 - half, 120 - half, 128 + half, 120 + half)
+            if words[3] == "circle":
+                draw.ellipse(box, fill=front)
+            elif words[3] == "ring":
+                draw.ellipse(box, outline=front, width=22)
+            elif words[3] == "square":
+                draw.rectangle(box, fill=front)
+            else:
+                draw.polygon([(128, box[1]), (box[0], box[3]), (box[2], box[3])], fill=front)
+            large.resize((pixels, pixels), Image.Resampling.LANCZOS).save(images / f"{prompt_id}-0.png")
+
+
+def _mix(a: tuple[int, ...], b: tuple[int, ...], amount: float) -> tuple[int, ...]:
+    return tuple(round(x + (y - x) * amount) for x, y in zip(a, b, strict=True))
+
+
+def _scores(
+    normalised: np.ndarray, rewards: list[str], captions: dict[str, str], rng: np.random.Generator
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    columns = [*rewards, *PROBES]
+    rows = []
+    for step, values in enumerate(normalised):
+        probes = [0.28 - 0.01 * step, 0.97 - 0.1 * step]
+        means = [
+            5.2 + 0.8 * values[j] if j != 1 else -31.0 + 6.0 * values[j] for j in range(len(rewards))
+        ] + probes
+        for name, mean in zip(columns, means, strict=True):
+            for prompt_id in captions:
+                score = mean + 0.1 * abs(mean) * rng.standard_normal()
+                rows.append((step, name, prompt_id, 0, score, name in rewards))
+    scores = pd.DataFrame(rows, columns=["step", "reward", "prompt_id", "sample", "score", "trained"])
+    return scores.pivot_table(index="step", columns="reward", values="score")[columns], scores
+
+
+def _metrics(
+    normalised: np.ndarray, rewards: list[str], captions: dict[str, str], drift: float, calibrated: bool
+) -> dict[str, Any]:
+    t = len(rewards)
+    worst = [
+        {
+            "step": step,
+            "prompt_id": p,
+            "prompt": captions[p],
+            "ssim_to_0": 1 - drift * step * (0.16 + 0.008 * (i * 7 % 11)),
+        }
+        for step in range(1, t + 1)
+        for i, p in enumerate(captions)
+        if i * 7 % 11 > 6
+    ]
+    last = normalised[-1]
+    learned = np.diagonal(normalised[1:])
+
+    def continual(scale: float) -> dict[str, Any]:
+        return {
+            "FINAL": scale * last.mean(),
+            "WORST": scale * last.min(),
+            "AVG-INC": scale * 0.5,
+            "LEARN": scale * float(np.mean(learned - np.diagonal(normalised[:-1]))),
+            "BWT": scale * float((last - learned)[:-1].mean()) if t > 1 else None,
+            "FWT": scale * -0.1 if t > 1 else None,
+            "FORGET": scale * float((learned - last)[:-1].mean()) if t > 1 else None,
+            "FORGET_floor": scale * 0.03 if t > 1 else None,
+            "N": (scale * normalised).tolist(),
+            "effect": (scale * np.diff(normalised, axis=0)).tolist(),
+        }
+
+    return {
+        "schema_version": 1,
+        "rewards": rewards,
+        "probes": PROBES,
+        "units": {**{r: UNITS[r.split("_")[0]] for r in rewards}, **{p: UNITS[p] for p in PROBES}},
+        "directions": dict.fromkeys([*rewards, *PROBES], 1),
+        "continual": {"raw": None, "z": continual(3.1), "normalised": continual(1.0) if calibrated else None},
+        "retain": {r: float(last[j] / learned[j]) for j, r in enumerate(rewards)},
+        "retain_excluded": [],
+        "fidelity": {
+            "convention": {
+                "extractor": "attributes",
+                "dimension": 64,
+                "n": len(captions),
+                "resize": None,
+                "reference": "step 0",
+            },
+            "floor": 1.62,
+            "biased": True,
+            "steps": [{"step": s, "fid": 1.62 + 14.0 * drift * s} for s in range(t + 1)],
+        },
+        "structure": {
+            "convention": {"ssim": "Wang 2004, 11x11 Gaussian, data_range 1"},
+            "steps": [
+                {
+                    "step": s,
+                    "ssim_to_0": 1 - 0.2 * drift * s,
+                    "ssim_to_previous": 1 - 0.2 * drift,
+                    "cosine_to_0": 1 - 0.1 * drift * s,
+                    "cosine_to_previous": 1 - 0.1 * drift,
+                }
+                for s in range(1, t + 1)
+            ],
+            "worst": worst,
+        },
+        "resources": {},
+        "calibration": {"file": "shapes-ril.calibration.json", "sha256": "c" * 64} if calibrated else None,
+        "notes": [],
+    }
+
+
+def _info(method: str, rewards: list[str], status: str, seed: int) -> dict[str, Any]:
+    steps = [
+        {
+            "step": i,
+            "reward": rewards[i - 1] if i else None,
+            "train_seconds": 48.2 * i if i else None,
+            "evaluation_seconds": 21.4,
+            "denoiser_forwards": 24_000 * i,
+            "denoiser_backwards": 480 * i,
+            "reward_calls": 480 * i,
+            "peak_memory_bytes": 1_240_000_000,
+            "trainable_bytes": 403_456 if i else None,
+            "stored_bytes": 403_456 * i,
+            "carried_bytes": 806_912 * i,
+        }
+        for i in range(len(rewards) + 1)
+    ]
+    return {
+        "schema_version": 1,
+        "status": status,
+        "failure": {"class": "NumericalError", "message": "loss is not finite"}
+        if status == "failed"
+        else None,
+        "sequence": {
+            "name": "shapes-ril",
+            "version": 1,
+            "model": "shapes-64",
+            "tasks": [{"reward": r} for r in rewards],
+        },
+        "sequence_sha256": "a" * 64,
+        "order": "given",
+        "method": {
+            "name": method,
+            "label": None,
+            "options": {"strength": 0.001},
+            "file_sha256": "b" * 64,
+            "oracle": False,
+            "doc": "Tune on one reward after another and hope.",
+        },
+        "tuner": {"name": "draft", "options": {"k": 1}},
+        "seed": seed,
+        "device": "cpu",
+        "official": True,
+        "versions": {"python": "3.11.2", "torch": "2.9.0", "diffusers": "0.36.0"},
+        "git": {"revision": "0123456789abcdef", "dirty": False},
+        "hardware": {"cpu": "a processor", "cores": 2, "threads": 1, "gpu": None},
+        "weights": {"unet": "d" * 64},
+        "started": "2026-01-02T03:04:05+00:00",
+        "finished": "2026-01-02T03:14:05+00:00",
+        "steps": steps,
+        "cost": {
+            "training_seconds": 289.2,
+            "training_bare_seconds": 270.0,
+            "training_ratio": 1.071,
+            "run_seconds": 402.0,
+            "run_bare_seconds": 340.0,
+            "run_ratio": 1.182,
+        },
+    }
+
+
+def _json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value))

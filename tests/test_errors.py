@@ -1,0 +1,35 @@
+"""Errors say what, where and how to mend it, and keep that across processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from ril_bench.errors import InfrastructureError, NumericalError, OutOfMemoryError, RilError, UserError
+
+
+def test_text() -> None:
+    error = UserError("no such file", where="a.yaml:3", mend="name another")
+    assert str(error) == "no such file\n  where: a.yaml:3\n  mend: name another"
+    assert str(UserError("no such file")) == "no such file"
+
+
+@pytest.mark.parametrize(
+    ("cls", "exit_code", "kind"),
+    [
+        (UserError, 2, "user"),
+        (NumericalError, 1, "numerical"),
+        (OutOfMemoryError, 1, "memory"),
+        (InfrastructureError, 1, "infrastructure"),
+    ],
+)
+def test_kinds_and_exit_codes(cls: type[RilError], exit_code: int, kind: str) -> None:
+    assert (cls.exit_code, cls.kind) == (exit_code, kind)
+
+
+def test_a_worker_process_can_hand_an_error_over() -> None:
+    error = NumericalError("loss is nan", where="update 3", mend="lower the rate")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is NumericalError
+    assert str(again) == str(error)
