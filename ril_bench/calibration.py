@@ -85,7 +85,8 @@ def calibrate(
             "seeds": sorted({seed for _, seed in cells}),
         },
         rewards={
-            reward: _entry(row_zero, reward, gained.get(reward, [])) for reward in row_zero["reward"].unique()
+            reward: _entry(row_zero, reward, reference, gained.get(reward, []))
+            for reward, reference in sequence.rewards.items()
         },
     )
     file = calibration_file(sequence)
@@ -95,9 +96,9 @@ def calibrate(
 
 def single_task(sequence: Sequence, reference: str, reward: str, seed: int) -> RunPlan:
     """The run of one task alone, every other reward watched."""
-    task = next(task for task in sequence.tasks if task.reward == reward)
-    others = [name for name in dict.fromkeys(sequence.order) if name != reward]
-    evaluation = sequence.evaluation.model_copy(update={"probes": others + sequence.evaluation.probes})
+    task = next(task for task in sequence.tasks if task.name == reward)
+    others = [reference for name, reference in sequence.rewards.items() if name != reward]
+    evaluation = sequence.evaluation.model_copy(update={"probes": others})
     alone = sequence.model_copy(update={"tasks": [task], "evaluation": evaluation})
     return RunPlan(
         sequence=alone,
@@ -117,10 +118,10 @@ def _execute(plan: RunPlan, out: Path, device: str, threads: int) -> Path:
     return Runner(plan, out, device=device, threads=threads, reporter=Reporter(quiet=True)).execute()
 
 
-def _entry(row_zero: pd.DataFrame, reward: str, seeds: list[float]) -> RewardCalibration:
+def _entry(row_zero: pd.DataFrame, reward: str, reference: str, seeds: list[float]) -> RewardCalibration:
     rows = row_zero[row_zero["reward"] == reward]
     prompts = rows.groupby("prompt_id")["score"].mean()
-    cls, u = load("reward", reward), mean_interval(seeds) if seeds else None
+    cls, u = load("reward", reference), mean_interval(seeds) if seeds else None
     return RewardCalibration(
         direction=cls.direction,
         unit=cls.unit,

@@ -154,11 +154,19 @@ def calibrate(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
     out: Annotated[Optional[Path], typer.Option("--out", help="A page that shows them side by side.")] = None,  # noqa: UP045
+    table: Annotated[
+        bool, typer.Option("--table", help="Print a Markdown table with intervals instead.")
+    ] = False,
 ) -> None:
     """Write each run's page anew; with --out also one that shows them side by side."""
     import ril_bench
     from ril_bench.report import write_page
 
+    if table:
+        from ril_bench import summary
+
+        print(summary.markdown(summary.table(runs)))
+        return
     for folder in runs:
         out_console.print(f"page: {write_page(folder)}", soft_wrap=True)
     if out is not None:

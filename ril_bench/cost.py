@@ -38,7 +38,7 @@ def unit_seconds(
             plain = kind == "denoiser" and not graded
             with torch.set_grad_enabled(graded), model.folded({}) if plain else nullcontext():
                 units[kind, graded, batch] = _median_seconds(
-                    _one(kind, graded, batch, model, rewards, prompts), model.device
+                    one_call(kind, graded, batch, model, rewards, prompts), model.device
                 )
     finally:
         model.counter = counter
@@ -60,7 +60,7 @@ def _median_seconds(call: Callable[[], Tensor], device: torch.device) -> float:
     return median(seconds[1:])
 
 
-def _one(
+def one_call(
     kind: str,
     graded: bool,
     batch: int,

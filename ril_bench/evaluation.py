@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from ril_bench.draws import Draws
 from ril_bench.errors import NumericalError
 from ril_bench.rewards.base import Reward
 from ril_bench.spec import Sequence
+from ril_bench.store import sha256_file
 
 BATCH = 32  # pictures at a time; a constant, as sums differ in the last bit with the batch
 PICTURES, FID_REFERENCE = (
@@ -58,6 +60,7 @@ class Evaluator:
         """8-bit pictures (N, 3, H, W) of the pretrained model with a step's LoRA, N = prompts x samples.
 
         `lora` is what a step's adapter.safetensors holds, empty for step 0; `purpose` chooses the latents.
+        Raises NumericalError for pictures that are not finite.
         """
         parts = []
         draws = Draws((self.spec.seed, purpose), self.samples)
@@ -67,7 +70,14 @@ class Evaluator:
                 latents = sample(
                     self.model, self.ddim, self.prompts[part], draws[part], guidance=self.guidance
                 )
-                parts.append((self.model.decode(latents) * 255).round().byte().cpu())
+                images = self.model.decode(latents)
+                if not bool(images.isfinite().all()):  # as 8-bit pictures they would only be black
+                    raise NumericalError(
+                        "the model's pictures are not finite: its weights, or what they add up to, are not",
+                        where=f"prompt {self.samples[start][0]} and after",
+                        mend="lower the learning rate",
+                    )
+                parts.append((images * 255).round().byte().cpu())
         return torch.cat(parts)
 
     def scores(self, pictures: Tensor, step: int) -> pd.DataFrame:
@@ -150,7 +160,10 @@ def step_zero_key(
         "sampler": sequence.sampler.model_dump(),
         "evaluation": sequence.evaluation.model_dump(),
         "prompts": evaluator.prompts,
-        "rewards": list(evaluator.rewards),
+        "model": sequence.model,  # a hub id has no files here to be digested
+        "rewards": [  # in order, and with their code, as they may be a user's own
+            [name, sha256_file(inspect.getfile(type(one)))] for name, one in evaluator.rewards.items()
+        ],
         "trained": sorted(evaluator.trained),
         "weights": dict(weights),
         "code": code_digest(),

@@ -40,8 +40,10 @@ class Materials:
         model = DiffusionModel.load(
             place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device
         )
-        names = [*sequence.order, *sequence.evaluation.probes]
-        rewards = {name: registry.load("reward", name)(device=device) for name in names}
+        rewards = {
+            name: registry.load("reward", reference)(device=device)
+            for name, reference in sequence.rewards.items()
+        }
         prompts = load_prompts(sequence.prompts.eval)
         if len(prompts) < sequence.evaluation.prompts:
             raise UserError(
@@ -65,9 +67,9 @@ class Materials:
         """A fresh tuner of task i; UserError if its options are wrong or it cannot raise the task's reward."""
         spec = self.sequence.task(i)
         tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
-        if "reward_gradient" in tuner.needs and not self.rewards[spec.reward].differentiable:
+        if "reward_gradient" in tuner.needs and not self.rewards[spec.name].differentiable:
             raise UserError(
-                f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.reward} has none",
+                f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.name} has none",
                 where=f"tasks.{i}",
                 mend="choose a differentiable reward, or a tuner that needs its values alone",
             )
@@ -78,11 +80,11 @@ class Materials:
         spec = self.sequence.task(i)
         return RewardTask(
             index=i,
-            name=spec.reward,
+            name=spec.name,
             key=(seed, step, i),
             prompts=self.train_prompts[spec.prompts.train],
             sampler=self.evaluator.ddim,
             guidance=self.sequence.sampler.guidance,
-            reward_model=self.rewards[spec.reward],
+            reward_model=self.rewards[spec.name],
             counter=self.model.counter,
         )

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from ril_bench import accounts, provenance, registry
 from ril_bench.cache import cached
-from ril_bench.errors import RilError, UserError
+from ril_bench.errors import NumericalError, RilError, UserError
 from ril_bench.evaluation import FID_REFERENCE, matrix, step_zero_key
 from ril_bench.materials import Materials
 from ril_bench.methods import Method
 from ril_bench.plan import RunPlan
 from ril_bench.progress import Reporter
 from ril_bench.report import write_page
-from ril_bench.scoring import score_run
+from ril_bench.scoring import scale, score_run
 from ril_bench.spec import Calibration, load_calibration
 from ril_bench.store import RunFolder, sha256_file
 from ril_bench.training import Training, optimizer, turns
@@ -49,6 +49,10 @@ class Runner:
         self.device, self.threads = torch.device(device), threads
         self.reporter = reporter
         self.calibration = load_calibration(self.sequence) if plan.comparable else None
+        scale(
+            self.calibration, self.sequence.order
+        )  # a task that cannot be learned is refused before it is trained
+        self.method: Method = registry.load("method", plan.method)(**plan.method_options)
 
     def execute(self) -> Path:
         """Runs what is left of the plan and returns its folder; at once if it is complete.
@@ -57,21 +61,18 @@ class Runner:
         """
         with self.folder.lock(), self.reporter:
             if self.folder.exists and self._is_complete():
+                self.folder.drop_checkpoints()  # where it was killed just before that
                 self.reporter.say(f"already complete: {self.folder.path}")
                 return self.folder.path
             self._claim()
             try:
                 self._work()
             except Exception as error:
-                out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-                kind = (
-                    error.kind
-                    if isinstance(error, RilError)
-                    else "memory"
-                    if out_of_memory
-                    else "infrastructure"
+                if isinstance(error, NumericalError):
+                    error.mend = "; ".join(filter(None, [error.mend, self._last_checkpoint()]))
+                self.folder.update_run(
+                    status="failed", failure={"class": _kind(error), "message": str(error)}
                 )
-                self.folder.update_run(status="failed", failure={"class": kind, "message": str(error)})
                 raise
         return self.folder.path
 
@@ -88,8 +89,10 @@ class Runner:
         return bool(run["status"] == "complete")
 
     def _claim(self) -> None:
-        if self.threads:
-            torch.set_num_threads(self.threads)
+        # Sums differ with the number of threads: a resume takes the run's own, not this machine's default.
+        recorded = self.folder.read_run()["hardware"]["threads"] if self.folder.exists else None
+        if threads := self.threads or recorded:
+            torch.set_num_threads(threads)
         fresh = {
             "schema_version": SCHEMA_VERSION,
             **self.plan.identity(),
@@ -111,7 +114,6 @@ class Runner:
     def _work(self) -> None:
         self.reporter.say(f"{self.sequence.name}, {self.plan.method}, seed {self.plan.seed}: loading")
         self.materials = Materials.load(self.sequence, self.device)
-        self.method: Method = registry.load("method", self.plan.method)(**self.plan.method_options)
         for i in range(1, len(self.sequence.tasks) + 1):
             self.materials.tuner(i)  # a fault in task 3 is reported before task 1 is trained
         self.folder.update_run(weights=self.materials.weights, method=self._described())
@@ -226,7 +228,7 @@ class Runner:
     def _step(self, training: Training) -> None:
         """The rest of a step: train, end the task, evaluate."""
         i, model = training.step, self.materials.model
-        self.reporter.stage(f"task {i}: {self.sequence.task(i).reward}", len(training.order), training.update)
+        self.reporter.stage(f"task {i}: {self.sequence.task(i).name}", len(training.order), training.update)
 
         def after(line: dict[str, Any]) -> None:
             training.seconds += line["seconds"]
@@ -270,7 +272,7 @@ class Runner:
         trained, evaluated = training.calls if training else Counter(), self._take_calls()
         entry = {
             "step": i,
-            "reward": self.sequence.task(i).reward if i else None,
+            "reward": self.sequence.task(i).name if i else None,
             "train_seconds": training.seconds if training else 0.0,
             "evaluation_seconds": time.perf_counter() - began,
             **accounts.spent(trained + evaluated),
@@ -306,6 +308,10 @@ class Runner:
         }
         self.folder.save_checkpoint(name, saved)
 
+    def _last_checkpoint(self) -> str | None:
+        found = [path for name in ("latest", "start") if (path := self.folder.checkpoint(name)).exists()]
+        return f"the last good checkpoint is {found[0]}" if found else None
+
     def _resumed(self, i: int) -> Training | None:
         """Puts back the newest checkpoint; the training of task i if it is one of that, else None."""
         self._take_calls()  # step 0's are recorded; what a killed process counted is in its checkpoint
@@ -322,8 +328,11 @@ class Runner:
         saved = max(found, key=lambda one: (one["step"], one["update"], one["ended"]))
         self.materials.model.load_adapter_state(saved["adapters"])
         self.method.load_state_dict(_on(self.device, saved["method"]))
-        if saved["step"] < i:  # killed between two tasks
+        if saved["step"] < i and saved["ended"]:  # killed between two tasks
             return None
+        if saved["step"] < i:  # the checkpoint of its end is lost: that step is made again, to the same bytes
+            i = saved["step"]
+            self.folder.update_run(steps=self.folder.read_run()["steps"][:i])
         training = self._training(i)
         training.optimizer.load_state_dict(saved["optimizer"])
         training.tuner.load_state_dict(_on(self.device, saved["tuner"]))
@@ -352,6 +361,13 @@ class Runner:
             "doc": doc,
             "resolved": self.method.options.model_dump(),
         }
+
+
+def _kind(error: Exception) -> str:
+    """The class of a failure: user, numerical, memory or infrastructure."""
+    if isinstance(error, RilError):
+        return error.kind
+    return "memory" if isinstance(error, torch.OutOfMemoryError | MemoryError) else "infrastructure"
 
 
 def _now() -> str:

@@ -20,6 +20,7 @@ from ril_bench.evaluation import FID_REFERENCE, PICTURES
 from ril_bench.metrics import continual as c
 from ril_bench.metrics.frechet import biased, frechet_distance
 from ril_bench.metrics.structure import feature_cosine, ssim
+from ril_bench.rewards.base import Reward
 from ril_bench.spec import Calibration
 from ril_bench.spec import Sequence as SequenceSpec
 from ril_bench.store import RunFolder
@@ -42,11 +43,12 @@ def score_run(path: Path) -> dict[str, Any]:
         raise UserError("this run has no scores yet", where=str(path), mend="run it: ril-bench run ...")
     scores = pd.read_parquet(path / "scores.parquet")
     steps = sorted(scores["step"].unique().tolist())
-    names, probes = sequence.order, sequence.evaluation.probes
-    classes = {name: registry.load("reward", name) for name in [*names, *probes]}
-    calibration = _calibration(run, sequence)
+    names, probes = sequence.order, sequence.probes
+    classes = {name: registry.load("reward", reference) for name, reference in sequence.rewards.items()}
+    kept = run["calibration"]
+    normal = scale(kept and Calibration.model_validate(kept["content"]), names)
     notes: list[str] = []
-    if calibration is None:
+    if normal is None:
         notes.append(
             "no calibration for these settings: figures in deviations over prompts (z), not normalised"
         )
@@ -56,23 +58,25 @@ def score_run(path: Path) -> dict[str, Any]:
         "probes": probes,
         "units": {name: cls.unit for name, cls in classes.items()},
         "directions": {name: cls.direction for name, cls in classes.items()},
-        **_continual(scores, names, [classes[name].direction for name in names], calibration, notes),
+        **_continual(scores, {name: classes[name] for name in names}, normal, notes),
         **_pictures(path, steps, sequence, notes),
         "resources": _resources(run),
-        "calibration": calibration and {key: run["calibration"][key] for key in ("file", "sha256")},
+        "calibration": {key: kept[key] for key in ("file", "sha256")} if normal else None,
         "notes": notes,
     }
     folder.write_json("metrics.json", metrics)
     return metrics
 
 
-def _calibration(run: Mapping[str, Any], sequence: SequenceSpec) -> Calibration | None:
-    """The calibration that the run began with, if it covers every task."""
-    if run["calibration"] is None:
+def scale(calibration: Calibration | None, names: Sequence[str]) -> c.Scale | None:
+    """The scale of N for these tasks; None where there is no calibration, or none of one of them.
+
+    Raises UserError if a task cannot be learned, by its calibration.
+    """
+    entries = {} if calibration is None else calibration.rewards
+    if any(name not in entries or entries[name].u is None for name in names):
         return None
-    calibration = Calibration.model_validate(run["calibration"]["content"])
-    entries = [calibration.rewards.get(name) for name in sequence.order]
-    return calibration if all(entry is not None and entry.u is not None for entry in entries) else None
+    return c.Scale.from_calibration({name: entries[name].model_dump() for name in names}, names)
 
 
 def score_array(scores: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
@@ -85,11 +89,11 @@ def score_array(scores: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float6
 
 def _continual(
     scores: pd.DataFrame,
-    names: list[str],
-    directions: list[int],
-    calibration: Calibration | None,
+    rewards: Mapping[str, type[Reward]],
+    normal: c.Scale | None,
     notes: list[str],
 ) -> dict[str, Any]:
+    names, directions = list(rewards), [cls.direction for cls in rewards.values()]
     cells = score_array(scores, names)
     if len(cells) != len(names) + 1:
         notes.append(f"{len(cells)} of {len(names) + 1} steps are there: the continual figures need them all")
@@ -98,12 +102,8 @@ def _continual(
     plain = c.Scale.from_row_0(names, directions, cells[0])
     raw = np.asarray(directions)[:, None] * cells
     blocks: dict[str, Any] = {"raw": c.continual(raw.mean(axis=2), raw), "z": _block(plain.z(cells))}
-    blocks["normalised"] = None
-    if calibration is not None:
-        entries = {name: entry.model_dump() for name, entry in calibration.rewards.items()}
-        blocks["normalised"] = _block(c.Scale.from_calibration(entries, names).normalise(cells))
-    units = {registry.load("reward", name).unit for name in names}
-    if len(units) > 1:
+    blocks["normalised"] = _block(normal.normalise(cells)) if normal else None
+    if len({cls.unit for cls in rewards.values()}) > 1:
         # A mean over rewards of different units means nothing; the matrices stay, column by column.
         blocks["raw"] = {k: v if isinstance(v, list) else None for k, v in blocks["raw"].items()}
     kept = c.retain(cells, directions)

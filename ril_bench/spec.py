@@ -101,6 +101,11 @@ class TaskSpec(_Part):
     optimizer: Optimizer
     budget: Budget
 
+    @property
+    def name(self) -> str:
+        """The reward's: for a path, its last part."""
+        return registry.short_name(self.reward)
+
 
 class EvaluationSpec(_Part):
     """The first `prompts` prompts of the set, each with `images_per_prompt` fixed latents drawn from
@@ -146,8 +151,19 @@ class Sequence(_Part):
 
     @property
     def order(self) -> list[str]:
-        """The tasks' rewards, in order."""
-        return [task.reward for task in self.tasks]
+        """The names of the tasks' rewards, in order."""
+        return [task.name for task in self.tasks]
+
+    @property
+    def probes(self) -> list[str]:
+        """The names of the rewards that are only watched."""
+        return [registry.short_name(reference) for reference in self.evaluation.probes]
+
+    @property
+    def rewards(self) -> dict[str, str]:
+        """Every reward by name, and what the sequence calls it (a name or a path); tasks first, then probes."""
+        references = [*(task.reward for task in self.tasks), *self.evaluation.probes]
+        return {registry.short_name(reference): reference for reference in references}
 
     def task(self, i: int) -> TaskSpec:
         """Task i, from 1: it leads from step i - 1 to step i. IndexError if there is none."""
@@ -343,8 +359,9 @@ def _check_names(source: Source) -> None:
     first: dict[str, Key] = {}
     for key in rewards:
         _check_name(source, key, partial(registry.locate, "reward"))
-        name = _at(data, key)
-        if isinstance(name, str) and first.setdefault(name, key) != key:
+        reference = _at(data, key)
+        name = registry.short_name(reference) if isinstance(reference, str) else None
+        if name is not None and first.setdefault(name, key) != key:
             source.add_fault(key, f"{name!r} is already the reward at {source.place(first[name])}")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from tests.tiny import PROMPTS, sequence_data, write_sequence
 
 WORDS = [
     "a",
@@ -115,3 +118,26 @@ def tiny_model(loaded_pipeline: StableDiffusionPipeline) -> DiffusionModel:
     """That pipeline as a DiffusionModel, without an adapter yet; new for each test."""
     spec = AdapterSpec(rank=2, alpha=3.0, targets=("to_q", "to_k", "to_v", "to_out.0"))
     return DiffusionModel(copy.deepcopy(loaded_pipeline), adapter=spec)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the tests' own, shared by them."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RIL_BENCH_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A sequence of two tasks on `tiny_pipeline`, as a YAML file would hold it; see tests/tiny.py."""
+    prompts = tmp_path_factory.mktemp("prompts") / "prompts.txt"
+    prompts.write_text("\n".join(PROMPTS))
+    return sequence_data(tiny_pipeline, prompts)
+
+
+@pytest.fixture(scope="session")
+def tiny_sequence(tiny_data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of that sequence."""
+    return write_sequence(tmp_path_factory.mktemp("sequence") / "tiny.yaml", tiny_data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -71,10 +72,10 @@ class Draft(Tuner):
                 mend="choose a differentiable reward, or a tuner that needs its values alone",
             )
         loss = -reward.mean()
-        total = loss + sum(penalties) / len(graded) if penalties else loss
-        (share * total).backward()
+        extra = torch.stack(penalties).sum() / len(graded) if penalties else torch.zeros_like(loss)
+        (share * (loss + extra)).backward()
         return Log(
             reward=share * -loss.item(),
             loss=share * loss.item(),
-            penalty=share * (total - loss).item(),
+            penalty=share * extra.item(),  # not the difference of the sums, which would round it away
         )

@@ -19,6 +19,12 @@ UNITS = {
     "clip_score": "cosine",
     "attributes": "share",
 }
+RESOURCES = {
+    "train_seconds": 150.0,
+    "evaluation_seconds": 40.0,
+    "denoiser_forwards": 70_000,
+    "carried_bytes": 400_000,
+}
 COLOURS = {"red": (205, 52, 48), "green": (60, 150, 80), "blue": (52, 92, 200), "purple": (128, 70, 170)}
 SHAPES = ["circle", "square", "triangle", "ring"]
 
@@ -185,7 +191,7 @@ def _metrics(
             ],
             "worst": worst,
         },
-        "resources": {},
+        "resources": RESOURCES,
         "calibration": {"file": "shapes-ril.calibration.json", "sha256": "c" * 64} if calibrated else None,
         "notes": [],
     }

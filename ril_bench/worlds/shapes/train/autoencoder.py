@@ -6,12 +6,9 @@ a faint KL. The second stage freezes the encoder, so that the denoiser can alrea
 
 from __future__ import annotations
 
-import os
-
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from ril_bench.worlds.shapes import WEIGHTS
@@ -19,6 +16,7 @@ from ril_bench.worlds.shapes.train.common import batches, fit, halves, log, pict
 
 FOLDER = WEIGHTS / "pipeline" / "vae"
 KL_WEIGHT = 3e-4
+HALF = torch.autocast("cpu", torch.bfloat16)  # 1.7 times as fast where the processor has bf16 products
 EDGE_WEIGHT, SQUARE_WEIGHT = 0.7, 2.0
 
 
@@ -41,19 +39,18 @@ def reconstruction_loss(made: Tensor, true: Tensor) -> Tensor:
     return F.l1_loss(made, true) + SQUARE_WEIGHT * F.mse_loss(made, true) + EDGE_WEIGHT * edges
 
 
-def train(updates: int = 7000, batch: int = 16) -> None:
+def train(updates: int = 4500, batch: int = 16) -> None:
     torch.manual_seed(0)
     vae = build()
-    if os.environ.get("WARM"):
-        vae = AutoencoderKL.from_pretrained(FOLDER, torch_dtype=torch.float32)
     pool, draw = pictures8(16_000, seed=1), batches(16_000, batch, seed=2)
-    encoder, decoder = torch.compile(vae.encoder), torch.compile(vae.decoder)
 
     def loss_of(_: int) -> Tensor:
         x = pool[next(draw)].float() / 127.5 - 1
-        latents = DiagonalGaussianDistribution(vae.quant_conv(encoder(x)))
-        made = decoder(vae.post_quant_conv(latents.sample()))
-        return reconstruction_loss(made, x) + KL_WEIGHT * latents.kl().mean() / latents.mean[0].numel()
+        with HALF:
+            latents = vae.encode(x).latent_dist
+            made = vae.decode(latents.sample()).sample.float()
+        kl = latents.kl().float().mean() / latents.mean[0].numel()
+        return reconstruction_loss(made, x) + KL_WEIGHT * kl
 
     vae = fit("autoencoder", vae, loss_of, updates=updates, lr=2e-3, weight_decay=0.0)
     with torch.no_grad():
@@ -65,19 +62,20 @@ def train(updates: int = 7000, batch: int = 16) -> None:
     save(vae)
 
 
-def refine(updates: int = 5000, batch: int = 16) -> None:
+def refine(updates: int = 2500, batch: int = 16) -> None:
     """The decoder alone, on latents of the frozen encoder with a little noise, as a sampler leaves them."""
     vae = AutoencoderKL.from_pretrained(FOLDER, torch_dtype=torch.float32)
     pool, draw = pictures8(16_000, seed=3), batches(16_000, batch, seed=4)
     way_back = nn.ModuleList([vae.post_quant_conv, vae.decoder])
-    decoder = torch.compile(vae.decoder)
 
     def loss_of(_: int) -> Tensor:
         x = pool[next(draw)].float() / 127.5 - 1
         with torch.no_grad():
             z = vae.encode(x).latent_dist.mean
             z = z + 0.03 / vae.config["scaling_factor"] * torch.randn_like(z)
-        return reconstruction_loss(decoder(vae.post_quant_conv(z)), x)
+        with HALF:
+            made = vae.decode(z).sample.float()
+        return reconstruction_loss(made, x)
 
     vae.post_quant_conv, vae.decoder = fit(
         "decoder", way_back, loss_of, updates=updates, lr=1e-3, weight_decay=0.0

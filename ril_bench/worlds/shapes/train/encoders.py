@@ -88,7 +88,7 @@ def retrieval(model: CLIP, folder: Path, among: int = 64, rounds: int = 16) -> f
     return sum(right) / len(right)
 
 
-def train(folder: Path, seed: int, updates: int = 3000, batch: int = 128) -> None:
+def train(folder: Path, seed: int, updates: int = 2000, batch: int = 128) -> None:
     torch.manual_seed(seed)
     configure(folder)
     model = open_folder(folder).train()

@@ -32,7 +32,7 @@ def embeddings(images: Tensor) -> Tensor:
     )
 
 
-def train_aesthetic(updates: int = 4000, batch: int = 256) -> None:
+def train_aesthetic(updates: int = 3000, batch: int = 256) -> None:
     """LAION's architecture on the frozen, normalised image embedding; mean squared error to the rating."""
     torch.manual_seed(40)
     some = scenes(20_000, seed=41)
@@ -101,7 +101,7 @@ def duels(count: int, seed: int, *, held_out: bool = False) -> tuple[list[Captio
     return prompts, won, lost
 
 
-def train_preference(updates: int = 2500, batch: int = 64) -> None:
+def train_preference(updates: int = 1500, batch: int = 64) -> None:
     """HPSv2's recipe (arXiv 2306.09341): the CLIP model fine-tuned so that the preferred picture of a pair has
     the larger share of the prompt's softmax."""
     torch.manual_seed(50)

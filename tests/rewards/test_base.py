@@ -1,0 +1,60 @@
+"""The door: what is let in, and how a score leaves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ril_bench import registry
+from ril_bench.rewards.base import Reward, checked
+
+PICTURES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+PROMPTS = ["a", "b"]
+
+
+class Red(Reward):
+    name = "red"
+    unit = "share"
+
+    def score(self, images, prompts):
+        return images[:, 0].mean((1, 2)).double()
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "what"),
+    [
+        ((PICTURES * 255).byte(), TypeError, "floats in"),
+        (PICTURES[0], ValueError, "shape"),
+        (PICTURES[:, :1], ValueError, "shape"),
+        (PICTURES.movedim(1, 3), ValueError, "shape"),
+        (PICTURES[:1], ValueError, "1 pictures for 2 prompts"),
+        (PICTURES * 255, ValueError, "outside"),
+        (PICTURES * 2 - 1, ValueError, "outside"),
+    ],
+)
+def test_other_pictures_are_refused(images, error, what):
+    for way_in in (Red(), Red().reference):
+        with pytest.raises(error, match=what):
+            way_in(images, PROMPTS)
+
+
+def test_nan_passes_to_whoever_can_name_its_place():
+    assert checked(torch.full((1, 3, 2, 2), torch.nan), ["a"]).isnan().all()
+
+
+def test_scores_are_fp32_and_only_the_call_keeps_a_graph():
+    images = PICTURES.clone().requires_grad_()
+    scores = Red()(images, PROMPTS)
+    assert (scores.dtype, scores.shape, scores.requires_grad) == (torch.float32, (2,), True)
+    assert not Red().reference(images, PROMPTS).requires_grad
+    assert torch.equal(Red().reference(images, PROMPTS), scores.detach())
+
+
+@pytest.mark.parametrize("name", registry.names("reward"))
+def test_what_ships_says_what_it_is(name):
+    reward = registry.load("reward", name)
+    assert reward.name == name
+    assert reward.unit
+    assert reward.direction == (-1 if name == "jpeg_kb" else 1)
+    assert reward.differentiable == (name not in ("jpeg_kb", "attributes"))
+    assert reward.__doc__

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ril_bench.rewards.pixels import Brightness, Symmetry
+
+
+def pictures(seed=0):
+    return torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_brightness_is_the_mean_grey_level():
+    images = torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4), torch.full((3, 4, 4), 0.2)])
+    assert Brightness()(images, [""] * 3).tolist() == pytest.approx([0, 255, 51])
+
+
+def test_symmetry_is_zero_on_a_mirror_image_and_falls_with_the_difference():
+    half = pictures()[..., :4]
+    mirrored = torch.cat([half, half.flip(-1)], dim=-1)
+    assert Symmetry()(mirrored, [""] * 3).tolist() == [0, 0, 0]
+    edge = torch.zeros(1, 3, 4, 4)
+    edge[..., 0] = 1.0  # one of four columns, seen twice
+    assert Symmetry()(edge, [""]).item() == pytest.approx(-255 / 2)
+    assert torch.equal(Symmetry()(pictures().flip(-1), [""] * 3), Symmetry()(pictures(), [""] * 3))
+    upside_down = torch.zeros(1, 3, 4, 4)
+    upside_down[..., 0, :] = 1.0
+    assert Symmetry()(upside_down, [""]).item() == 0  # left to right only
+
+
+@pytest.mark.parametrize("reward", [Brightness(), Symmetry()])
+def test_the_gradient_is_that_of_finite_differences(reward):
+    images = pictures(1).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: reward.score(x, [""] * 3) / 255, images)

@@ -1,0 +1,231 @@
+"""Figures of a run folder made by hand, small enough to work out on paper."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ril_bench import features, scoring
+from ril_bench.errors import UserError
+from ril_bench.evaluation import png
+from ril_bench.metrics.frechet import frechet_distance
+from ril_bench.scoring import score_array, score_run
+from ril_bench.spec import Sequence
+from ril_bench.store import RunFolder
+from tests.tiny import runner
+
+# step -> reward -> a score for each of the two prompts; the means are 0, 2, 4 and 0, 1, 2 steps apart
+SCORES = {
+    0: {"brightness": (100, 104), "symmetry": (-11, -9)},
+    1: {"brightness": (106, 110), "symmetry": (-13, -11)},
+    2: {"brightness": (103, 107), "symmetry": (-7, -5)},
+}
+RESOURCES = ("train_seconds", "evaluation_seconds", "denoiser_forwards", "denoiser_backwards", "reward_calls")
+SIZES = ("peak_memory_bytes", "trainable_bytes", "stored_bytes", "carried_bytes")
+SIGMA = np.sqrt(8.0)  # of (100, 104), over n - 1
+SIGMA_2 = np.sqrt(2.0)
+
+
+@pytest.fixture
+def hand_made(tmp_path, tiny_data) -> Path:
+    """Two tasks, two prompts, one sample; every picture is flat and a little brighter at each step."""
+    data = {**tiny_data, "evaluation": {"prompts": 2, "images_per_prompt": 1, "seed": 0, "probes": []}}
+    folder = RunFolder(tmp_path / "run")
+    rows = [
+        {
+            "step": step,
+            "reward": name,
+            "prompt_id": f"{p:03d}",
+            "sample": 0,
+            "score": float(score),
+            "trained": True,
+        }
+        for step, rewards in SCORES.items()
+        for name, scores in rewards.items()
+        for p, score in enumerate(scores)
+    ]
+    folder.write_parquet("scores.parquet", pd.DataFrame(rows))
+    grey = torch.Generator().manual_seed(0)
+    for step in SCORES:
+        for prompt in range(2):
+            picture = torch.randint(0, 40, (3, 64, 64), generator=grey) + 60 * step * prompt
+            folder.write_bytes(f"step-{step}/images/{prompt:03d}-0.png", png(picture.byte()))
+    folder.write_json("prompts.json", [{"prompt_id": f"{p:03d}", "prompt": f"prompt {p}"} for p in range(2)])
+    step_entry = dict.fromkeys(RESOURCES, 2) | dict.fromkeys(SIZES, 7)
+    folder.update_run(
+        status="complete",
+        sequence=Sequence.model_validate(data).model_dump(mode="json"),
+        steps=[{"step": i, **step_entry} for i in SCORES],
+        calibration=None,
+    )
+    return folder.path
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_the_figures_in_the_rewards_own_unit(hand_made):
+    score_run(hand_made)
+    raw = read(hand_made)["continual"]["raw"]
+    assert raw["N"] == [[102, -10], [108, -12], [105, -6]]
+    assert raw["FINAL"] == pytest.approx((105 - 6) / 2)
+    assert raw["WORST"] == -6
+    assert raw["BWT"] == pytest.approx(105 - 108)
+    assert raw["FWT"] == pytest.approx(-12)  # symmetry just before it was trained
+    assert raw["FORGET"] == pytest.approx(108 - 105)
+
+
+def test_the_figures_in_deviations_over_prompts(hand_made):
+    z = score_run(hand_made)["continual"]["z"]
+    expected = [[0, 0], [6 / SIGMA, -2 / SIGMA_2], [3 / SIGMA, 4 / SIGMA_2]]
+    np.testing.assert_allclose(z["N"], expected)
+    assert z["FINAL"] == pytest.approx((3 / SIGMA + 4 / SIGMA_2) / 2)
+    assert z["LEARN"] == pytest.approx((6 / SIGMA + 4 / SIGMA_2) / 2)
+
+
+def test_retention_is_the_share_of_prompts_that_did_not_lose(hand_made):
+    metrics = score_run(hand_made)
+    assert set(metrics["retain"]) == {"brightness", "symmetry"}
+    assert metrics["rewards"] == ["brightness", "symmetry"]
+    assert metrics["units"] == dict.fromkeys(metrics["rewards"], "grey levels")
+    assert metrics["directions"] == dict.fromkeys(metrics["rewards"], 1)
+
+
+def test_with_a_calibration_they_are_shares_of_what_single_task_tuning_gains(hand_made):
+    rewards = {
+        "brightness": {"b": 101.0, "u": 113.0, "sigma": 3.0},
+        "symmetry": {"b": -10.0, "u": -2.0, "sigma": 1.0},
+    }
+    for entry in rewards.values():
+        entry |= {"direction": 1, "unit": "grey levels", "se": 0.1, "seeds": [entry["u"]] * 3}
+    content = {"sequence": "tiny", "version": 1, "made_with": {}, "rewards": rewards}
+    calibration = {"file": "tiny.calibration.json", "sha256": "0" * 64, "content": content}
+    RunFolder(hand_made).update_run(calibration=calibration)
+    metrics = score_run(hand_made)
+    expected = [[1 / 12, 0], [7 / 12, -2 / 8], [4 / 12, 4 / 8]]
+    np.testing.assert_allclose(metrics["continual"]["normalised"]["N"], expected)
+    assert read(hand_made)["calibration"] == {"file": "tiny.calibration.json", "sha256": "0" * 64}
+    assert not any("no calibration" in note for note in metrics["notes"])
+    del rewards["symmetry"]  # one that does not cover every task is none
+    RunFolder(hand_made).update_run(calibration=calibration)
+    assert score_run(hand_made)["continual"]["normalised"] is None
+
+
+def test_rewards_of_different_units_are_not_averaged(hand_made):
+    folder = RunFolder(hand_made)
+    run = folder.read_run()
+    run["sequence"]["tasks"][1]["reward"] = "jpeg_kb"
+    folder.update_run(sequence=run["sequence"])
+    scores = pd.read_parquet(hand_made / "scores.parquet").replace({"reward": {"symmetry": "jpeg_kb"}})
+    folder.write_parquet("scores.parquet", scores)
+    metrics = score_run(hand_made)
+    raw = metrics["continual"]["raw"]
+    np.testing.assert_allclose(raw["N"], [[102, 10], [108, 12], [105, 6]])  # signed: fewer kB are better
+    assert raw["FINAL"] is None
+    assert raw["BWT"] is None
+    assert metrics["directions"]["jpeg_kb"] == -1
+    assert metrics["continual"]["z"]["FINAL"] is not None
+
+
+def test_pictures_are_compared_with_step_0_and_with_the_step_before(hand_made):
+    structure = score_run(hand_made)["structure"]
+    assert [entry["step"] for entry in structure["steps"]] == [1, 2]
+    for entry in structure["steps"]:
+        assert -1 <= entry["ssim_to_0"] < 1
+    assert structure["steps"][0]["ssim_to_0"] == structure["steps"][0]["ssim_to_previous"]
+    assert [entry["prompt_id"] for entry in structure["worst"]] == ["001", "000"]
+    assert structure["worst"][0]["prompt"] == "prompt 1"
+    assert structure["worst"][0]["step"] == 2
+
+
+def test_the_same_pictures_are_the_same(hand_made):
+    for step in (1, 2):
+        shutil.rmtree(hand_made / f"step-{step}" / "images")
+        shutil.copytree(hand_made / "step-0" / "images", hand_made / f"step-{step}" / "images")
+    for entry in score_run(hand_made)["structure"]["steps"]:
+        assert entry["ssim_to_0"] == pytest.approx(1.0)
+
+
+def test_fidelity_against_the_pictures_of_another_seed(hand_made, monkeypatch):
+    monkeypatch.setattr(features, "extractor", lambda model: features.ShapesFeatures())
+    rng = torch.Generator().manual_seed(1)
+    for prompt in range(2):
+        picture = torch.randint(0, 256, (3, 64, 64), generator=rng).byte()
+        RunFolder(hand_made).write_bytes(f"step-0/fid-reference/{prompt:03d}-0.png", png(picture))
+    metrics = score_run(hand_made)
+    fidelity = metrics["fidelity"]
+    extract = features.ShapesFeatures()
+
+    def stack(folder):
+        return torch.stack(list(scoring.read_pictures(hand_made / folder).values()))
+
+    reference = extract(stack("step-0/fid-reference"))
+    expected = [frechet_distance(extract(stack(f"step-{i}/images")), reference) for i in range(3)]
+    assert [entry["fid"] for entry in fidelity["steps"]] == pytest.approx(expected)
+    assert fidelity["floor"] == fidelity["steps"][0]["fid"]
+    assert fidelity["biased"]  # two pictures for 64 features
+    assert fidelity["convention"]["n"] == 2
+    assert -1 <= metrics["structure"]["steps"][1]["cosine_to_0"] <= 1
+
+
+def test_without_an_extractor_there_is_no_fid_and_a_note_says_so(hand_made):
+    score_run(hand_made)
+    metrics = read(hand_made)
+    assert metrics["fidelity"] == {"convention": None, "floor": None, "biased": False, "steps": []}
+    assert metrics["structure"]["steps"][0]["cosine_to_0"] is None
+    assert any("no feature extractor" in note for note in metrics["notes"])
+
+
+def test_totals_and_sizes(hand_made):
+    resources = score_run(hand_made)["resources"]
+    assert {key: resources[key] for key in RESOURCES} == dict.fromkeys(RESOURCES, 6)
+    assert {key: resources[key] for key in SIZES} == dict.fromkeys(SIZES, 7)
+
+
+def test_an_unfinished_run_has_no_continual_figures_yet(hand_made):
+    scores = pd.read_parquet(hand_made / "scores.parquet")
+    RunFolder(hand_made).write_parquet("scores.parquet", scores[scores["step"] < 2])
+    metrics = score_run(hand_made)
+    assert metrics["continual"] == {"raw": None, "z": None, "normalised": None}
+    assert metrics["retain"] == {"brightness": None, "symmetry": None}
+    assert any("2 of 3 steps" in note for note in metrics["notes"])
+    assert [entry["step"] for entry in metrics["structure"]["steps"]] == [1]
+
+
+def test_scoring_again_gives_the_same_file(tiny_sequence, tmp_path):
+    folder = runner(tiny_sequence, tmp_path).execute()
+    before = (folder / "metrics.json").read_bytes()
+    score_run(folder)
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_what_is_missing_is_told(hand_made, tmp_path):
+    (hand_made / "step-1" / "images" / "000-0.png").unlink()
+    with pytest.raises(UserError, match="different pictures"):
+        score_run(hand_made)
+    (hand_made / "scores.parquet").unlink()
+    with pytest.raises(UserError, match="no scores yet"):
+        score_run(hand_made)
+    with pytest.raises(UserError, match=r"no run\.json here"):
+        score_run(tmp_path)
+
+
+def test_the_samples_of_a_prompt_are_averaged():
+    rows = [
+        (step, reward, prompt, sample, 100 * step + 10 * (reward == "b") + prompt + sample)
+        for step in (0, 1)
+        for reward in ("b", "a")
+        for prompt in (0, 1, 2)
+        for sample in (0, 2)
+    ]
+    scores = pd.DataFrame(rows, columns=["step", "reward", "prompt_id", "sample", "score"])
+    found = score_array(scores, ["a", "b"])
+    expected = [[[100 * s + 10 * r + p + 1 for p in range(3)] for r in (0, 1)] for s in (0, 1)]
+    np.testing.assert_array_equal(found, expected)

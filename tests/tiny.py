@@ -1,0 +1,139 @@
+"""A sequence on a random-weight pipeline, and ways to run it, or a part of it, in about a second."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.diffusion.sampler import DDIM
+from ril_bench.methods import Method
+from ril_bench.plan import plan_run
+from ril_bench.progress import Reporter
+from ril_bench.rewards.base import Reward
+from ril_bench.rewards.pixels import Brightness, Symmetry
+from ril_bench.runner import Runner
+from ril_bench.spec import TaskSpec
+from ril_bench.training import RewardTask, Training, optimizer
+from ril_bench.tuners.draft import Draft
+
+PROMPTS = ["a red circle", "a large blue star", "small green square on a", "a star above a red square"]
+UPDATES = 12  # one checkpoint in the middle of each task
+
+
+def sequence_data(pipeline: Path, prompts: Path) -> dict[str, Any]:
+    """Two rewards that need no weights, two updates each."""
+    return {
+        "name": "tiny",
+        "version": 1,
+        "model": str(pipeline),
+        "prompts": {"train": str(prompts), "eval": str(prompts)},
+        "sampler": {"steps": 3, "guidance": 3.0, "eta": 1.0},
+        "adapter": {"rank": 2, "alpha": 2, "targets": ["to_q", "to_k", "to_v", "to_out.0"]},
+        "tuner": {"name": "draft", "k": 1},
+        "optimizer": {"lr": 0.05, "weight_decay": 1e-4, "max_grad_norm": 1.0},
+        "budget": {"updates": 2, "batch": 2},
+        "tasks": [{"reward": "brightness"}, {"reward": "symmetry"}],
+        "evaluation": {"prompts": 3, "images_per_prompt": 2, "seed": 5, "probes": []},
+    }
+
+
+def write_sequence(file: Path, data: Mapping[str, Any], **changes: Any) -> str:
+    """The data with some top-level keys changed, as a YAML file; its path."""
+    file.write_text(yaml.safe_dump({**copy.deepcopy(dict(data)), **changes}, sort_keys=False))
+    return str(file)
+
+
+def runner(
+    sequence: str, out: Path, method: str = "naive", reporter: Reporter | None = None, **plan: Any
+) -> Runner:
+    """The runner of a plan, with one thread and nothing said."""
+    made = plan_run(sequence, method, **plan)
+    return Runner(made, out, threads=1, reporter=reporter or Reporter(quiet=True))
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """What must be the same to the byte, however a run came about."""
+    files = [folder / "scores.parquet", folder / "matrix.csv"]
+    files += [*folder.glob("step-*/adapter.safetensors"), *folder.glob("step-*/*/*.png")]
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(files)}
+
+
+def task_spec(**budget: Any) -> TaskSpec:
+    return TaskSpec.model_validate(
+        {
+            "reward": "brightness",
+            "prompts": {"train": "shapes/train"},
+            "tuner": {"name": "draft"},
+            "optimizer": {"lr": 0.05, "weight_decay": 1e-4, "max_grad_norm": 1.0},
+            "budget": {"updates": 3, "batch": 2, **budget},
+        }
+    )
+
+
+def reward_task(
+    model: DiffusionModel, index: int = 1, reward: Reward | None = None, seed: int = 0
+) -> RewardTask:
+    reward = reward or (Brightness() if index % 2 else Symmetry())
+    return RewardTask(
+        index=index,
+        name=reward.name,
+        key=(seed, index, index),
+        prompts=PROMPTS,
+        sampler=DDIM.of(model, 3, 1.0),
+        guidance=3.0,
+        reward_model=reward,
+        counter=model.counter,
+    )
+
+
+def training(
+    model: DiffusionModel,
+    method: Method,
+    step: int = 1,
+    *,
+    reward: Reward | None = None,
+    k: int = 1,
+    **budget: Any,
+) -> Training:
+    """A step's training, its task started; `method` must be bound."""
+    spec, tuner, task = task_spec(**budget), Draft(k=k), reward_task(model, step, reward)
+    method.start_task(task, model)
+    return Training(
+        model=model,
+        method=method,
+        tuner=tuner,
+        optimizer=optimizer(model, tuner, spec),
+        spec=spec,
+        tasks={step: task},
+        order=[step] * spec.budget.updates,
+        step=step,
+        seed=0,
+    )
+
+
+def bound(method: Method, model: DiffusionModel) -> Method:
+    method.bind(model)
+    return method
+
+
+def trained(
+    model: DiffusionModel, method: Method, steps: Iterable[int] = (1, 2), **options: Any
+) -> list[dict[str, Any]]:
+    """All updates of some steps, one after another; their log lines."""
+    lines: list[dict[str, Any]] = []
+    method.bind(model)
+    for step in steps:
+        one = training(model, method, step, **options)
+        one.run(lines.append)
+        method.end_task(one.tasks[step], model)
+    return lines
+
+
+def weights(model: DiffusionModel, name: str) -> dict[str, bytes]:
+    """The bytes of an adapter."""
+    return {key: value.detach().numpy().tobytes() for key, value in model.adapter_parameters(name).items()}
