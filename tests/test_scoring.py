@@ -20,7 +20,7 @@ from ril_bench.spec import Sequence
 from ril_bench.store import RunFolder
 from tests.tiny import runner
 
-# step -> reward -> a score for each of the two prompts; the means are 0, 2, 4 and 0, 1, 2 steps apart
+# step -> reward -> a score for each of the two prompts
 SCORES = {
     0: {"brightness": (100, 104), "symmetry": (-11, -9)},
     1: {"brightness": (106, 110), "symmetry": (-13, -11)},
@@ -78,7 +78,7 @@ def test_the_figures_in_the_rewards_own_unit(hand_made):
     assert raw["FINAL"] == pytest.approx((105 - 6) / 2)
     assert raw["WORST"] == -6
     assert raw["BWT"] == pytest.approx(105 - 108)
-    assert raw["FWT"] == pytest.approx(-12)  # symmetry just before it was trained
+    assert raw["FWT"] == pytest.approx(-12 + 10)  # symmetry just before it was trained
     assert raw["FORGET"] == pytest.approx(108 - 105)
 
 
@@ -87,7 +87,7 @@ def test_the_figures_in_deviations_over_prompts(hand_made):
     expected = [[0, 0], [6 / SIGMA, -2 / SIGMA_2], [3 / SIGMA, 4 / SIGMA_2]]
     np.testing.assert_allclose(z["N"], expected)
     assert z["FINAL"] == pytest.approx((3 / SIGMA + 4 / SIGMA_2) / 2)
-    assert z["LEARN"] == pytest.approx((6 / SIGMA + 4 / SIGMA_2) / 2)
+    assert z["LEARN"] == pytest.approx((6 / SIGMA + 6 / SIGMA_2) / 2)  # from the row before
 
 
 def test_retention_is_the_share_of_prompts_that_did_not_lose(hand_made):

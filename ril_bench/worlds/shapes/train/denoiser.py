@@ -1,13 +1,14 @@
 """Stage `denoiser`: the UNet and its text encoder, trained together on latents of renders.
 
-The plain noise-prediction loss of DDPM (arXiv 2006.11239) on Stable Diffusion's schedule; one caption in ten is
-dropped, for guidance (arXiv 2207.12598).
+DDPM's noise-prediction loss (arXiv 2006.11239) on Stable Diffusion's schedule, weighted by SNR^(-1/2) within bounds.
+Unweighted, it hardly pays to know a flat colour from the caption: at high noise that is a mean over all latents, and
+the noise itself tells most of it (tried: after 2,500 updates only 28% of the backgrounds were right). One caption in
+ten is dropped, for guidance (arXiv 2207.12598).
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -19,6 +20,7 @@ from ril_bench.worlds.shapes.train.common import batches, fit, halves, pictures,
 FOLDER = WEIGHTS / "pipeline"
 WIDTH = 96
 DROPPED = 0.1
+WEIGHTS_OF_NOISE = (0.1, 8.0)
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -79,7 +81,9 @@ def train(updates: int = 8000, batch: int = 32, pool: int = 32_000) -> None:
     net = nn.ModuleDict({"unet": build_unet(), "text": build_text_encoder(words)})
     latents, texts = encoded(pool, seed=61)
     tokens = torch.tensor(words([*texts, ""], padding="max_length", truncation=True)["input_ids"])
-    scheduler, draw = schedule(), batches(pool, batch, seed=62)
+    scheduler = schedule()
+    snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
+    weight, draw = snr.rsqrt().clamp(*WEIGHTS_OF_NOISE), batches(pool, batch, seed=62)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)
@@ -87,7 +91,8 @@ def train(updates: int = 8000, batch: int = 32, pool: int = 32_000) -> None:
         t = torch.randint(0, scheduler.config["num_train_timesteps"], (batch,))
         told = torch.where(torch.rand(batch) < DROPPED, len(texts), chosen)
         text = net["text"](tokens[told]).last_hidden_state
-        return F.mse_loss(net["unet"](scheduler.add_noise(x0, noise, t), t, text).sample, noise)
+        made = net["unet"](scheduler.add_noise(x0, noise, t), t, text).sample
+        return (weight[t] * (made - noise).square().mean(dim=(1, 2, 3))).mean()
 
     def snapshot(update: int, averaged: nn.ModuleDict) -> None:
         if update % 500 == 0 or update == updates:
