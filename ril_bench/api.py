@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from ril_bench.pages import write_demo_page, write_page
 from ril_bench.plan import plan_run
 from ril_bench.progress import Reporter
-from ril_bench.report import write_demo_page, write_page
 from ril_bench.store import RunFolder, read_json
 
 OUT = Path("runs")

@@ -115,7 +115,7 @@ def score(
 ) -> None:
     """Compute a run's figures again, from the scores and pictures it stores."""
     from ril_bench.api import Run
-    from ril_bench.report import write_page
+    from ril_bench.pages import write_page
     from ril_bench.scoring import score_run
 
     metrics = score_run(folder)
@@ -160,7 +160,7 @@ def report(
 ) -> None:
     """Write each run's page anew; with --out also one that shows them side by side."""
     import ril_bench
-    from ril_bench.report import write_page
+    from ril_bench.pages import write_page
 
     if table:
         from ril_bench import summary

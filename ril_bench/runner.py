@@ -20,9 +20,9 @@ from ril_bench.errors import NumericalError, RilError, UserError
 from ril_bench.evaluation import FID_REFERENCE, matrix, step_zero_key
 from ril_bench.materials import Materials
 from ril_bench.methods import Method
+from ril_bench.pages import write_page
 from ril_bench.plan import RunPlan
 from ril_bench.progress import Reporter
-from ril_bench.report import write_page
 from ril_bench.scoring import scale, score_run
 from ril_bench.spec import Calibration, load_calibration
 from ril_bench.store import RunFolder, sha256_file

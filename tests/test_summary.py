@@ -11,7 +11,7 @@ from scipy import stats
 
 from ril_bench import summary
 from ril_bench.errors import UserError
-from tests.report.synthetic import write_run
+from tests.pages.synthetic import write_run
 
 
 def runs(folder: Path, count: int, **options: object) -> list[Path]:

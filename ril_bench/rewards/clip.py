@@ -17,8 +17,6 @@ from torchvision.transforms.functional import to_pil_image
 
 from ril_bench.weights import verified
 
-logging.getLogger("open_clip").setLevel(logging.WARNING)
-
 
 class Clip:
     """Normalised embeddings of pictures and prompts.
@@ -29,7 +27,12 @@ class Clip:
 
     def __init__(self, folder: Path, device: torch.device, weights: Path | None = None):
         verified(folder)
-        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+        # It warns that the model has random weights - for now - through the root logger.
+        logging.disable(logging.WARNING)
+        try:
+            model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+        finally:
+            logging.disable(logging.NOTSET)
         state = load_file(verified(weights or folder / "open_clip_model.safetensors"))
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
         self.model = model.to(device).eval().requires_grad_(False)

@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ril_bench.worlds.shapes.captions import SHAPES, Caption, draw, parse
-from ril_bench.worlds.shapes.renderer import RGB, SIZE, Thing, compose, distance, faded, render, render_all
+from ril_bench.worlds.shapes.renderer import (
+    RGB,
+    SIZE,
+    Thing,
+    compose,
+    distance,
+    render,
+    render_all,
+    with_clarity,
+)
 
 CENTRE = np.mgrid[0:SIZE, 0:SIZE].astype(np.float64) + 0.5  # of the pixels: y, x
 STAR = 1.08
@@ -125,7 +134,7 @@ def test_the_second_tone_of_a_dark_ground_is_lighter():
 def test_fading_mixes_the_objects_into_the_ground():
     one = scene("a large yellow star on a dotted purple background")
     ground, full = render(replace(one, things=())), render(one)
-    np.testing.assert_allclose(render(faded(one, 0.25)), ground + 0.25 * (full - ground), atol=1e-6)
+    np.testing.assert_allclose(render(with_clarity(one, 0.25)), ground + 0.25 * (full - ground), atol=1e-6)
 
 
 def test_the_same_draw_gives_the_same_picture_and_another_seed_another():

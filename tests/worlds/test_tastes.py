@@ -14,7 +14,7 @@ from ril_bench.rewards.jpeg import jpeg_distance
 from ril_bench.worlds.shapes import tastes
 from ril_bench.worlds.shapes.captions import draw, parse
 from ril_bench.worlds.shapes.classifier import answers
-from ril_bench.worlds.shapes.renderer import RGB, compose, faded, render_all
+from ril_bench.worlds.shapes.renderer import RGB, compose, render_all, with_clarity
 
 SMALL = "a small red circle on a striped blue background"
 
@@ -124,14 +124,15 @@ def test_clearness_rises_with_size_and_contrast():
     assert tastes.clearness(replace(here, things=(replace(here.things[0], radius=20.0),))) > tastes.clearness(
         here
     )
-    assert tastes.clearness(faded(here, 0.3)) < tastes.clearness(here)
-    by_hand = 0.5 * (100 * math.pi / 64**2) / 0.3 + 0.5 * min(1, math.dist(RGB["red"], RGB["blue"]))
+    assert tastes.clearness(with_clarity(here, 0.3)) < tastes.clearness(here)
+    assert tastes.clearness(with_clarity(here, 1.4)) > tastes.clearness(here)
+    by_hand = 0.3 * (100 * math.pi / 64**2) / 0.3 + 0.7 * math.dist(RGB["red"], RGB["blue"]) / math.sqrt(3)
     assert tastes.clearness(here) == pytest.approx(by_hand)
 
 
 def test_preference_puts_the_prompt_first():
     """One attribute outweighs the largest difference in clearness."""
-    faint = faded(scene(SMALL), 0.05)
+    faint = with_clarity(scene(SMALL), 0.05)
     bold = scene("a large red circle on a striped blue background")
     assert tastes.clearness(bold) > tastes.clearness(faint) + 0.5
     assert tastes.preference(faint, parse(SMALL)) > tastes.preference(bold, parse(SMALL))

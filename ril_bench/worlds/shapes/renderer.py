@@ -46,7 +46,11 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything a picture is drawn from. `clarity` in (0, 1] fades the objects into the background."""
+    """Everything a picture is drawn from.
+
+    `clarity` is how far the objects stand out: below 1 they fade into the background, above 1 they are drawn with
+    more contrast to it than their plain colour has, as far as [0, 1] allows.
+    """
 
     caption: Caption
     things: tuple[Thing, ...]
@@ -101,7 +105,7 @@ def render(scene: Scene) -> Array:
     for thing in scene.things:
         coverage = np.clip(0.5 - distance(thing), 0.0, 1.0) * scene.clarity
         image += coverage * (np.asarray(thing.rgb, np.float32)[:, None, None] - image)
-    return image
+    return image.clip(0.0, 1.0)
 
 
 def render_all(scenes: Sequence[Scene]) -> Array:
@@ -109,8 +113,8 @@ def render_all(scenes: Sequence[Scene]) -> Array:
     return np.stack([render(scene) for scene in scenes])
 
 
-def faded(scene: Scene, clarity: float) -> Scene:
-    """The same scene with its objects washed out."""
+def with_clarity(scene: Scene, clarity: float) -> Scene:
+    """The same scene with its objects washed out, or standing out more."""
     return replace(scene, clarity=clarity)
 
 

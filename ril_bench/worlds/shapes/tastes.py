@@ -14,7 +14,7 @@ import numpy as np
 
 from ril_bench.worlds.shapes.captions import Caption
 from ril_bench.worlds.shapes.classifier import answers
-from ril_bench.worlds.shapes.renderer import RGB, SIZE, Scene
+from ril_bench.worlds.shapes.renderer import SIZE, Scene
 
 Colour = tuple[float, float, float]
 ORNAMENT = {"plain": 0.0, "striped": 0.5, "dotted": 0.8, "checkered": 1.0}
@@ -56,12 +56,12 @@ def faithfulness(scene: Scene, prompt: Caption) -> float:
 
 
 def clearness(scene: Scene) -> float:
-    """How large the objects are and how well they stand out, in about [0, 1]."""
+    """How large the objects are, and how far the fainter of them stands out from the ground; in about [0, 1]."""
     size = sum(math.pi * thing.radius**2 for thing in scene.things) / SIZE**2
-    stands_out = min(
-        math.dist(RGB[thing.colour], RGB[scene.caption.background]) * scene.clarity for thing in scene.things
-    )
-    return 0.5 * min(size / 0.3, 1.0) + 0.5 * min(stands_out, 1.0)
+    ground = np.asarray(scene.ground_rgb)
+    drawn = [(ground + scene.clarity * (np.asarray(thing.rgb) - ground)).clip(0, 1) for thing in scene.things]
+    stands_out = min(float(np.linalg.norm(rgb - ground)) for rgb in drawn) / math.sqrt(3)
+    return 0.3 * min(size / 0.3, 1.0) + 0.7 * stands_out
 
 
 def preference(scene: Scene, prompt: Caption) -> float:

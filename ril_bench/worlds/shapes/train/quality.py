@@ -27,7 +27,7 @@ from ril_bench.worlds.shapes.train import encoders
 from ril_bench.worlds.shapes.train.common import pictures, scenes
 from ril_bench.worlds.shapes.train.tastes import duels
 
-STEPS, GUIDANCE, ETA = 20, 3.0, 1.0  # as the shipped sequences sample
+STEPS, GUIDANCE, ETA = 16, 3.0, 1.0  # as the shipped sequences sample
 
 
 def measure() -> None:

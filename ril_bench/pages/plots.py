@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ril_bench.report.text import fixed
+from ril_bench.pages.text import fixed
 
 INK, MUTED, RULE, UP, DOWN = "#010a01", "#010a02", "#010a03", "#010a04", "#010a05"
 SERIES = ["#010b00", "#010b01", "#010b02", "#010b03", "#010b04", "#010b05"]

@@ -15,9 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ril_bench.errors import UserError
-from ril_bench.report import plots, text
-from ril_bench.report.files import Run, common_scale, dig, number, read_run
-from ril_bench.report.film import film_strip
+from ril_bench.pages import plots, text
+from ril_bench.pages.files import Run, common_scale, dig, number, read_run
+from ril_bench.pages.film import film_strip
 from ril_bench.store import write_files
 
 Grid = list[list[float | None]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from ril_bench.errors import UserError
-from ril_bench.report.files import Run, dig, number
+from ril_bench.pages.files import Run, dig, number
 
 PROMPTS = 8  # columns of a strip
 LARGEST = 256  # pixels; larger pictures are shrunk, or a page of 512-pixel ones would weigh tens of megabytes

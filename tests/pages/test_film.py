@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ril_bench.report.film import choose
+from ril_bench.pages.film import choose
 
 IDS = [f"{i:03d}" for i in range(40)]
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from ril_bench.errors import UserError
-from ril_bench.report import write_demo_page, write_page
-from tests.report.synthetic import write_run
+from ril_bench.pages import write_demo_page, write_page
+from tests.pages.synthetic import write_run
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

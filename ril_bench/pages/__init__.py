@@ -5,6 +5,6 @@ Everything here reads files only; no model, no metric is computed. `write_page` 
 network nor JavaScript.
 """
 
-from ril_bench.report.page import write_demo_page, write_page
+from ril_bench.pages.page import write_demo_page, write_page
 
 __all__ = ["write_demo_page", "write_page"]

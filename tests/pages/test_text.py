@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ril_bench.report import text
+from ril_bench.pages import text
 
 
 @pytest.mark.parametrize("write", [text.fixed, text.short, text.count, text.seconds, text.size, text.ratio])

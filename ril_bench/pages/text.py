@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from ril_bench.report.files import number
+from ril_bench.pages.files import number
 
 MISSING = "–"
 MINUS = "−"
