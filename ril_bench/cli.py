@@ -15,6 +15,7 @@ from ril_bench import __version__, registry
 from ril_bench.errors import RilError
 
 OUT = Path("runs")
+INTERRUPTED = 130  # the exit code of a shell's child that SIGINT ended
 
 app = typer.Typer(
     name="ril-bench",
@@ -267,11 +268,12 @@ def main() -> None:
         err_console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        err_console.print("interrupted; the same command goes on from the last checkpoint")
-        code = 130
+        code = INTERRUPTED
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
         err_console.print(f"error: {error.format_message()}", style="red", markup=False, highlight=False)
         code = 2
+    if code == INTERRUPTED:  # Typer makes a return value of Ctrl-C
+        err_console.print("interrupted; the same command goes on from the last checkpoint")
     sys.exit(code if isinstance(code, int) else 0)

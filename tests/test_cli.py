@@ -59,7 +59,10 @@ def refused(verb, *arguments):
             {"prompts": {"train": "none.txt", "eval": "shapes/eval"}},
             ["prompts.train", "no prompts at none.txt"],
         ),
-        ({"tasks": [{"reward": "brightness"}] * 2}, ["tasks.2.reward", "already the reward at"]),
+        (
+            {"tasks": [{"reward": "brightness"}, {"reward": "brightness"}]},
+            ["tasks.2.reward", "already the reward at"],
+        ),
     ],
 )
 def test_a_faulty_sequence(verb, tiny_data, tmp_path, change, said):
@@ -109,8 +112,8 @@ def test_yaml_that_is_none(verb, tmp_path):
         (("run", "shapes-ril"), "--method"),
         (("run",), "Missing argument"),
         (("rnu",), "No such command 'rnu'"),
-        (("list", "metods"), "did you mean 'method'?"),
-        (("check", "shapes-smoek"), "did you mean 'shapes-smoke'?"),
+        (("list", "metods"), "did you mean 'method' or 'model'?"),
+        (("check", "shapes-smoek"), "did you mean 'shapes-smoke'"),
         (("calibrate", "shapes-ril", "--seeds", "2"), "2 seeds are too few"),
     ],
 )

@@ -582,3 +582,21 @@ def test_another_machine_may_differ_a_little_more(finished, tiny_data, tmp_path,
     sequence = calibrated(tmp_path / "off", tiny_data, finished, off=0.1)
     monkeypatch.setattr(provenance, "processor", lambda: "another CPU")
     assert runner(sequence, tmp_path / "out", settings=["budget.updates=1"]).execute()
+
+
+# -- the embedded world --------------------------------------------------------------------------------------
+
+
+def test_the_whole_path_in_the_embedded_world(tmp_path):
+    """What ships, weights and all: every figure is there."""
+    folder = runner("shapes-smoke", tmp_path, method="rid").execute()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert status(folder)["official"]
+    assert metrics["probes"] == ["clip_score", "attributes"]
+    assert [entry["step"] for entry in metrics["fidelity"]["steps"]] == [0, 1, 2]
+    assert all(entry["fid"] >= 0 for entry in metrics["fidelity"]["steps"])
+    assert all(-1 <= entry["cosine_to_0"] <= 1 for entry in metrics["structure"]["steps"])
+    assert all(metrics["continual"]["z"][name] is not None for name in ("FINAL", "LEARN", "BWT", "FORGET"))
+    scores = pd.read_parquet(folder / "scores.parquet")
+    assert scores["score"].notna().all()
+    assert scores[~scores["trained"]]["reward"].unique().tolist() == ["clip_score", "attributes"]

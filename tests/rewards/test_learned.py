@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ril_bench.rewards.aesthetic import Aesthetic, AestheticHead
+from ril_bench.rewards.base import Reward
 from ril_bench.rewards.clip_score import ClipScore
 from ril_bench.rewards.preference import Preference
 from ril_bench.worlds.shapes import tastes
@@ -35,9 +36,17 @@ def renders(scenes):
     return (torch.from_numpy(render_all(scenes)) * 255).round() / 255
 
 
+class Loaded(dict[type[Reward], Reward]):
+    """Each reward, loaded when it is first asked for."""
+
+    def __missing__(self, kind: type[Reward]) -> Reward:
+        self[kind] = kind()
+        return self[kind]
+
+
 @pytest.fixture(scope="module")
 def loaded():
-    return {kind: kind() for kind in LEARNED}
+    return Loaded()
 
 
 @pytest.fixture(params=LEARNED, ids=lambda kind: kind.name)
