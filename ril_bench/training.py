@@ -41,7 +41,7 @@ class RewardTask:
 
 
 def turns(weights: Mapping[int, float], updates: int) -> list[int]:
-    """Which task each update belongs to: in turn, each as often as its weight says, to within one update."""
+    """Which task each update belongs to: in turn, each about as often as its weight says."""
     total, given = sum(weights.values()), dict.fromkeys(weights, 0)
     order = []
     for update in range(1, updates + 1):
