@@ -1,8 +1,8 @@
 """The two stated tastes of the world: whose judgements the learned rewards are trained on.
 
 They read the scene behind a picture, so what they like is known exactly; the rewards only ever see pixels.
-They are chosen to pull apart: the aesthetic taste likes bold contrast and ornament, which cost bytes
-(against compressibility), and does not read the prompt; the preference taste reads nothing else first.
+They pull apart in use: what raises the aesthetic score (light, warm figures, dark and ornamented grounds) leaves the
+prompt's colours behind, which the preference taste reads first, and a picture that JPEG likes has lost its ornament.
 """
 
 from __future__ import annotations
