@@ -72,9 +72,9 @@ def one_call(
     rng = torch.Generator().manual_seed(0)
     latents = torch.randn(batch, *model.latent_shape, generator=rng).to(model.device)
     told = [prompts[i % len(prompts)] for i in range(batch)]
-    if kind == "denoiser":
-        text = model.embed(told)
-        return lambda: model.denoise(latents, 500, text)
+    if kind.startswith("denoiser"):
+        text, chained = model.embed(told), kind == "denoiser chained"
+        return lambda: model.denoise(latents.requires_grad_(chained), 500, text)
     if kind == "decode":
         return lambda: model.decode(latents.requires_grad_(graded))
     with torch.no_grad():

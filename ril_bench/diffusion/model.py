@@ -37,7 +37,8 @@ class DiffusionModel(Adapters):
     """A diffusers `StableDiffusionPipeline` in evaluation mode, all frozen but the adapters that train.
 
     `counter` counts the calls so far: ("denoiser", with gradient, batch), where a guided call has twice the
-    batch of its latents, and ("decode", with gradient, batch).
+    batch of its latents; "denoiser chained" where the latents carry a gradient themselves, as in DRaFT-K for
+    K > 1; and ("decode", with gradient, batch).
     """
 
     def __init__(
@@ -124,7 +125,8 @@ class DiffusionModel(Adapters):
 
     def denoise(self, x: Tensor, t: int, text: Tensor) -> Tensor:
         noise = self.unet(x, t, encoder_hidden_states=text, return_dict=False)[0]
-        self.counter["denoiser", noise.requires_grad, len(x)] += 1
+        # A gradient to the latents too (a chain of graded steps) runs through every layer, and costs more.
+        self.counter["denoiser chained" if x.requires_grad else "denoiser", noise.requires_grad, len(x)] += 1
         return noise.float()
 
     def decode(self, latents: Tensor) -> Tensor:
