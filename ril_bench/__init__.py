@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ril_bench.rewards.base import Reward
     from ril_bench.spec import Sequence, load_sequence
     from ril_bench.tuners.base import Log, Tuner
+    from ril_bench.tuning import tune
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ _PLACES = {
     "load_sequence": "spec",
     "Log": "tuners.base",
     "Tuner": "tuners.base",
+    "tune": "tuning",
 }
 __all__ = [
     "GridSpec",
@@ -62,6 +64,7 @@ __all__ = [
     "load_sequence",
     "report",
     "run",
+    "tune",
 ]
 
 

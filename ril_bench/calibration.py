@@ -6,7 +6,6 @@ Their seeds are never a submission's.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +18,7 @@ from ril_bench.progress import Reporter
 from ril_bench.registry import load
 from ril_bench.spec import Calibration, RewardCalibration, Sequence, calibration_file, load_sequence
 from ril_bench.store import to_json, write_files
-from ril_bench.workers import Cell, side_by_side
+from ril_bench.workers import make_all
 
 FIRST_SEED = 1001
 LEAST_SEEDS = 3
@@ -37,8 +36,7 @@ def calibrate(
     """Makes tasks/NAME.calibration.json and returns it; the runs lie in `out`, and finished ones are not made again.
 
     Args:
-        jobs: runs side by side, each with its share of the cores; as many as there are cores unless told, since
-            on a small model two runs with one thread each beat one with two.
+        jobs: runs side by side; as many as there are cores unless told.
 
     Raises UserError for fewer than three seeds, or a sequence that shares another's calibration.
     """
@@ -52,16 +50,10 @@ def calibrate(
             where="calibration",
             mend=f"ril-bench calibrate {sequence.calibration}",
         )
-    cores = os.cpu_count() or 1
-    jobs = jobs or (cores if device == "cpu" else 1)
     cells = [(reward, FIRST_SEED + k) for k in range(seeds) for reward in dict.fromkeys(sequence.order)]
     plans = [single_task(sequence, name, reward, seed) for reward, seed in cells]
-    reporter.stage(f"calibrating {name}: {len(plans)} single-task runs, {jobs} side by side", len(plans))
-    work = [Cell(plan) for plan in plans]
-    for cell, failure in side_by_side(work, out, jobs=jobs, threads=max(1, cores // jobs), device=device):
-        if failure:
-            raise failure.error(where=str(cell.plan.folder(out)))
-        reporter.advance(note=cell.plan.order)
+    reporter.stage(f"calibrating {name}: {len(plans)} single-task runs", len(plans))
+    make_all(plans, out, jobs=jobs, device=device, reporter=reporter)
     reporter.close()
     gained: dict[str, list[float]] = {reward: [] for reward in sequence.order}
     for (reward, _), plan in zip(cells, plans, strict=True):

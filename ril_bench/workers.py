@@ -21,6 +21,7 @@ from ril_bench.errors import (
     failure_class,
 )
 from ril_bench.plan import RunPlan
+from ril_bench.progress import Reporter
 from ril_bench.store import RunFolder
 
 _SPAWN = multiprocessing.get_context(
@@ -90,6 +91,25 @@ def side_by_side(
             lane.stop()
 
 
+def make_all(
+    plans: Sequence[RunPlan], out: Path, *, jobs: int | None = None, device: str = "cpu", reporter: Reporter
+) -> None:
+    """Makes every run that is not complete, for one who can do nothing without all of them: the first failure is
+    raised.
+
+    Args:
+        jobs: runs side by side, each with its share of the cores; as many as there are cores unless told, since
+            on a small model two runs with one thread each beat one with two.
+    """
+    cores = os.cpu_count() or 1
+    jobs = jobs or (cores if device == "cpu" else 1)
+    left = [Cell(plan) for plan in plans if not plan.is_complete(RunFolder(plan.folder(out)))]
+    for cell, failure in side_by_side(left, out, jobs=jobs, threads=max(1, cores // jobs), device=device):
+        if failure:
+            raise failure.error(where=str(cell.plan.folder(out)))
+        reporter.advance(note=str(cell.plan.folder(Path())))
+
+
 class _Lane:
     """A process that makes one run after another, so that its libraries are loaded once."""
 
@@ -139,7 +159,6 @@ def _work(pipe: Connection, threads: int, device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     _end_with_the_parent()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
-    from ril_bench.progress import Reporter
     from ril_bench.runner import Runner
 
     while True:

@@ -1,18 +1,15 @@
-"""The verbs for authors: check and new."""
+"""The verbs for authors: check, tune and new."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
+from rich.table import Table
 
 from ril_bench import registry
-from ril_bench.cli.common import (
-    JsonOption,
-    app,
-    out_console,
-)
+from ril_bench.cli.common import OUT, DeviceOption, JsonOption, OutOption, app, named_device, out_console
 
 
 @app.command()
@@ -72,6 +69,79 @@ def _check_method(reference: str, as_json: bool) -> None:
         )
     if faults:
         raise typer.Exit(2)
+
+
+@app.command()
+def tune(
+    method: Annotated[str, typer.Argument(help="A method that ships, or a path to a .py file.")],
+    sequence: Annotated[str, typer.Argument(help="A sequence that ships, or a path to a YAML file.")],
+    keep: Annotated[
+        float, typer.Option(min=0, max=1, help="Of what naive tuning gains, on each task.")
+    ] = 0.8,
+    option: Annotated[str, typer.Option(help="The option that protects.")] = "strength",
+    values: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Candidates, from the weakest protection to the strongest: 1,0.5,0.2."),
+    ] = None,
+    prompts: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="To judge by; the training prompts unless told. Never those that are reported."),
+    ] = None,
+    tuner: Annotated[Optional[str], typer.Option(help="Another tuner than the sequence's.")] = None,  # noqa: UP045
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", help="A fixed change, as method.space=noise; repeatable."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each candidate.")] = 2,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; the cores unless told.")] = None,
+    out: OutOption = OUT / "tuning",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Choose how strongly a method protects, on the first two tasks alone.
+
+    The strongest value that still learns what it should; the trials are written beside the method's file.
+    """
+    from dataclasses import asdict
+
+    import ril_bench
+    from ril_bench.progress import Reporter
+    from ril_bench.tuning import STRENGTHS
+
+    study = ril_bench.tune(
+        method, sequence, keep=keep, option=option, values=_numbers(values) if values else STRENGTHS,
+        prompts=prompts, tuner=tuner, settings=settings or (), seeds=seeds, out=out, jobs=jobs,
+        device=named_device(device), reporter=Reporter(quiet=as_json),
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(asdict(study) | {"file": str(study.file)}, indent=2))
+        return
+    table = Table(option, *(f"{name} after its task" for name in study.rewards), "keeps")
+    table.add_row("naive", *(f"{study.naive[i + 1][i]:.4g}" for i in range(2)), "")
+    for trial in study.trials:
+        cells = [f"{trial.R[i + 1][i]:.4g}" for i in range(2)] if trial.R else ["not finite"] * 2
+        table.add_row(f"{trial.value:g}", *cells, "yes" if trial.keeps else "no")
+    out_console.print(table)
+    out_console.print(f"wrote {study.file}", soft_wrap=True)
+    if study.chosen is None:
+        out_console.print(f"no value keeps {keep:.0%} on both tasks: give weaker ones with --values")
+        raise typer.Exit(1)
+    out_console.print(f"{option} {study.chosen:g} is the strongest that keeps {keep:.0%} of what naive gains")
+    if study.at_the_end:
+        out_console.print(
+            "it is the strongest that was tried: stronger ones, with --values, may keep as much"
+        )
+
+
+def _numbers(text: str) -> list[float]:
+    from ril_bench.errors import UserError
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(
+            f"{text!r} is no list of numbers", where="--values", mend="write 1,0.5,0.2"
+        ) from error
 
 
 @app.command()
