@@ -90,7 +90,7 @@ def grid(
     sequences: Annotated[Optional[list[str]], typer.Option("--sequence", help="Repeatable, as are all axes.")] = None,  # noqa: UP045
     methods: Annotated[Optional[list[str]], typer.Option("--method", "-m", help="A method.")] = None,  # noqa: UP045
     tuners: Annotated[Optional[list[str]], typer.Option("--tuner", help="A tuner; the sequence's unless told.")] = None,  # noqa: UP045
-    orders: Annotated[Optional[list[str]], typer.Option("--order", help="given, reversed, 2-3-1, or latin: all shifts.")] = None,  # noqa: UP045
+    orders: Annotated[Optional[list[str]], typer.Option("--order", help="given, reversed, 2-3-1, latin.")] = None,  # noqa: UP045
     seeds: Annotated[Optional[list[int]], typer.Option("--seed", min=0, help="A seed.")] = None,  # noqa: UP045
     settings: Annotated[Optional[list[str]], typer.Option("--set", help="A changed setting, in every run.")] = None,  # noqa: UP045
     shard: Annotated[Optional[str], typer.Option(help="Only part i of n: i/n, for array jobs.")] = None,  # noqa: UP045
