@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from ril_bench import registry
-from ril_bench.cli.common import OUT, DeviceOption, JsonOption, OutOption, app, named_device, out_console
+from ril_bench.cli.common import OUT, DeviceOption, JsonOption, OutOption, app, out_console
+from ril_bench.devices import named_device
 
 
 @app.command()
