@@ -13,6 +13,7 @@ from scipy.special import stdtr, stdtrit
 
 Array = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
+Name = TypeVar("Name", bound=Hashable)
 Estimator = Callable[
     [Array], tuple[Array, Array]
 ]  # samples (..., n) -> estimates (...), standard errors (...)
@@ -132,6 +133,45 @@ def holm(p: Mapping[Key, float]) -> dict[Key, float]:
         least = max(least, min(1.0, (len(p) - rank) * p[key]))
         adjusted[key] = least
     return adjusted
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A method's rank by its mean over units, 1 the best, and its 95% interval; equal means share the better rank."""
+
+    rank: int
+    low: int
+    high: int
+
+
+def ranks(values: Mapping[Name, Mapping[Key, float]], better: int) -> dict[Name, Rank]:
+    """Each method's rank among all, on the same units.  [ours; the bootstrap: Efron 1979]
+
+    The interval is the percentile one over resamples of units, which are drawn jointly for all methods, as they share
+    orders and draws: seeded, so the same values give the same bounds. It tells how firm the order is on these units,
+    and is too narrow with few of them (a percentile interval covers .84 of 5 units' means): below five ask for none.
+
+    Args:
+        values: method -> unit -> figure.
+        better: +1 where higher is better, -1 where lower is.
+
+    Raises ValueError naming the units that some method lacks, or for a value that is not finite.
+    """
+    units = sorted({unit for own in values.values() for unit in own}, key=repr)
+    if lacking := [name for name, own in values.items() if set(own) != set(units)]:
+        raise ValueError(f"methods without every unit: {lacking}")
+    x = -better * np.array([[own[unit] for unit in units] for own in values.values()], dtype=np.float64)
+    if not np.isfinite(x).all():
+        raise ValueError("a value that is not finite has no rank")
+    drawn = _placed(x[:, _resamples(len(units))].mean(axis=-1))
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=1, method="inverted_cdf").astype(int)
+    found = zip(_placed(x.mean(axis=1, keepdims=True))[:, 0], low, high, strict=True)
+    return {name: Rank(int(r), int(a), int(b)) for name, (r, a, b) in zip(values, found, strict=True)}
+
+
+def _placed(x: Array) -> NDArray[np.intp]:
+    """1 + the number of methods that are lower, for (methods, samples)."""
+    return 1 + (x[None, :, :] < x[:, None, :]).sum(axis=1)
 
 
 def _interval(x: Array, estimate: Estimator, freedom: int) -> Interval:
