@@ -15,6 +15,7 @@ from ril_bench.yaml_source import parse_source
 
 METHOD_PREFIX = "method."
 GIVEN, REVERSED = "given", "reversed"  # orders of tasks that have a name
+LATIN = "latin"  # stands for several of them
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,21 @@ def _on_tuner(written: Sequence, tuner: str | None) -> list[str]:
     label.
     """
     return [f"tuner={{name: {tuner}}}"] if tuner and tuner != written.tuner.name else []
+
+
+def orders(sequence: str, named: list[str]) -> list[str]:
+    """The orders of a sequence's tasks that a list names, each once.
+
+    "latin" stands for the T cyclic shifts of the given order: every task comes once at every place, so that a mean
+    over them favours no place.
+
+    Raises UserError for a sequence that cannot be read.
+    """
+    spec = load_sequence(sequence)
+    tasks = range(len(spec.tasks))
+    shifts = ["-".join(str((start + k) % len(tasks) + 1) for k in tasks) for start in tasks]
+    latin = [_ordered(spec, shift)[0] for shift in shifts]
+    return list(dict.fromkeys(order for name in named for order in (latin if name == LATIN else [name])))
 
 
 def _ordered(sequence: Sequence, order: str) -> tuple[str, Sequence]:

@@ -30,6 +30,7 @@ _REWARDS = {
     "jpeg_kb": "ril_bench.rewards.jpeg:JpegKb",
     "symmetry": "ril_bench.rewards.pixels:Symmetry",
     "brightness": "ril_bench.rewards.pixels:Brightness",
+    "colorfulness": "ril_bench.rewards.pixels:Colorfulness",
     "clip_score": "ril_bench.rewards.clip_score:ClipScore",
     "attributes": "ril_bench.rewards.attributes:Attributes",
 }

@@ -179,6 +179,21 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether another process is at work here."""
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     # writing
 
     def write_all(self, files: Mapping[str, bytes]) -> None:

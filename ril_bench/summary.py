@@ -25,8 +25,10 @@ from ril_bench.pages.find import find_runs
 BASELINE = "naive"
 HOLM_UNITS = 10  # below, a p value adjusted over methods would only look like evidence
 GROUP, UNIT = ["sequence", "tuner"], ["order", "seed"]
-_RANK = ("rank", "rank_low", "rank_high")
-_AGAINST = ("difference", "difference_low", "difference_high", "improvement", "p", "p_holm")
+_UNRANKED = dict.fromkeys(("rank", "rank_low", "rank_high"), math.nan)
+_ALONE = dict.fromkeys(
+    ("difference", "difference_low", "difference_high", "improvement", "p", "p_holm"), math.nan
+)
 
 Unit = tuple[str, int]
 Origin = Literal["scores", "pictures", "run"]
@@ -137,9 +139,9 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
 
     Columns: `mean`, `low`, `high` (95% interval; NaN below five units, where `points` is what there is to see),
     `iqm`, `floor` (mean over units), `biased` (FID of too few pictures), from five units on `rank` among the honest
-    methods with its interval (`rank_low`, `rank_high`), and against the method `naive`:
-    `difference` with its interval, `improvement` (the probability of one), `p` (paired t test) and, from ten
-    units on, `p_holm` (over methods).
+    methods with its interval (`rank_low`, `rank_high`), and against the method `naive`: `difference` with its interval
+    or `difference_points`, `improvement` (the probability of one), `p` (paired t test) and, from ten units on, `p_holm`
+    (over methods).
 
     Raises UserError naming every missing cell, with the command to make it.
     """
@@ -164,8 +166,8 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
                 | _interval(list(values[name].values()))
                 | {"floor": _floor(methods[name], figure)}
                 | {"biased": figure.name == "FID" and bool(methods[name]["biased"].any())}
-                | placed.get(name, dict.fromkeys(_RANK, math.nan))
-                | against.get(name, dict.fromkeys(_AGAINST, math.nan))
+                | placed.get(name, _UNRANKED)
+                | against.get(name, {**_ALONE, "difference_points": ()})
                 for name in ordered
             ]
     return pd.DataFrame(rows)
@@ -257,7 +259,7 @@ def _floor(members: pd.DataFrame, figure: Figure) -> float:
     return float(members[f"{figure.name} floor"].mean(skipna=False)) if figure.floor else math.nan
 
 
-def _paired(new: Mapping[Unit, float], old: Mapping[Unit, float], better: int) -> dict[str, float]:
+def _paired(new: Mapping[Unit, float], old: Mapping[Unit, float], better: int) -> dict[str, Any]:
     """How `new` differs from `old` on the same units; below five of them nothing is claimed."""
     interval = statistics.paired_difference(new, old)
     claims = interval.claims
@@ -265,6 +267,7 @@ def _paired(new: Mapping[Unit, float], old: Mapping[Unit, float], better: int) -
         "difference": interval.mean,
         "difference_low": interval.low if claims else math.nan,
         "difference_high": interval.high if claims else math.nan,
+        "difference_points": () if claims else tuple(statistics.differences(new, old)),
         "improvement": statistics.probability_of_improvement(
             [better * value for value in new.values()], [better * value for value in old.values()]
         ),
@@ -272,7 +275,7 @@ def _paired(new: Mapping[Unit, float], old: Mapping[Unit, float], better: int) -
     }
 
 
-def _against(values: Mapping[str, Mapping[Unit, float]], better: int) -> dict[str, dict[str, float]]:
+def _against(values: Mapping[str, Mapping[Unit, float]], better: int) -> dict[str, dict[str, Any]]:
     """Each method against the baseline, where there is one."""
     if BASELINE not in values:
         return {}

@@ -8,7 +8,9 @@ tuning learns, then the strongest protection that keeps a stated part of it.
 
 Theirs is a multiple of the accuracy; rewards can be negative, so ours takes a part of the gain off [ours]. Theirs
 weakens the protection by a factor until the floor is reached; ours halves the candidates, which asks less and
-supposes, as theirs does, that more protection never learns more [ours]. Later tasks, the evaluation's prompts and the
+supposes, as theirs does, that more protection never learns more [ours]. A method may learn less than naive at any
+strength, as a fresh adapter over frozen ones does: then what its weakest value learns takes naive's place, and the
+study says so [ours]. Later tasks, the evaluation's prompts and the
 seeds of reported runs are never seen.
 """
 
@@ -50,21 +52,21 @@ class Trial:
     R: Matrix | None
     keeps: bool
 
-    @classmethod
-    def judged(cls, value: float, R: Array | None, floors: Array, directions: Array) -> Trial:
-        if R is None:
-            return cls(value, None, False)
-        return cls(value, _plain(R), bool((directions * learned(R) >= floors).all()))
-
 
 @dataclass(frozen=True)
 class Study:
-    """What `tune` found: `chosen` is None where even the weakest value that was tried learns too little."""
+    """What `tune` found.
+
+    chosen: None where no value keeps. at_the_end: the strongest candidate was chosen: stronger ones may keep as much.
+    reference: whose learning the floors were taken from.
+    """
 
     file: Path
     option: str
     chosen: float | None
-    at_the_end: bool  # whether the strongest candidate was chosen: stronger ones may keep as much
+    at_the_end: bool
+    reference: str
+    floors: tuple[float, ...]
     rewards: tuple[str, ...]
     naive: Matrix
     trials: tuple[Trial, ...]
@@ -75,10 +77,19 @@ def learned(R: Array) -> Array:
     return np.diagonal(R[1:])
 
 
-def floors(R_naive: Array, directions: Array, keep: float) -> Array:
-    """What a value must reach on each task, in the rewards' units, signed so that higher is better; (2,)."""
-    gain = directions * (learned(R_naive) - np.diagonal(R_naive))
-    return directions * learned(R_naive) - (1 - keep) * gain
+def gains(R: Array, directions: Array) -> Array:
+    """d_i (R[i][i] - R[i-1][i]), i = 1, 2: what each task raised its own reward by."""
+    return directions * (learned(R) - np.diagonal(R))
+
+
+def floors(R: Array, directions: Array, keep: float) -> Array:
+    """What a value must reach on each task to keep a part of what R learned; signed, higher is better; (2,)."""
+    return directions * learned(R) - (1 - keep) * gains(R, directions)
+
+
+def keeps(R: Array | None, floors: Array, directions: Array) -> bool:
+    """Whether a matrix reaches the floors; one that is not there does not."""
+    return R is not None and bool((directions * learned(R) >= floors).all())
 
 
 def tune(
@@ -116,35 +127,50 @@ def tune(
     measured = partial(_matrix, out=out, jobs=jobs, device=device, reporter=reporter)
     reporter.say(f"what naive tuning learns of {' and '.join(names)}")
     R_naive = measured(candidates.naive())
-    gain = directions * (learned(R_naive) - np.diagonal(R_naive))
-    if (gain <= 0).any():
-        lost = ", ".join(name for name, value in zip(names, gain, strict=True) if value <= 0)
+    gained = gains(R_naive, directions)
+    if (gained <= 0).any():
+        lost = ", ".join(name for name, gain in zip(names, gained, strict=True) if gain <= 0)
         raise UserError(
             f"naive tuning does not raise {lost}: there is nothing to keep",
             where=sequence,
             mend="give the sequence a larger budget or learning rate",
         )
-    floor, trials = floors(R_naive, directions, keep), {}
+    found: dict[float, Array | None] = {}
 
-    def learns_too_little(value: float) -> bool:
-        reporter.say(f"{option} {value:g}")
-        try:
-            R: Array | None = measured(candidates.plans(value))
-        except NumericalError as error:  # a protection that breaks the training keeps nothing
-            reporter.say(str(error))
-            R = None
-        trials[value] = Trial.judged(value, R, floor, directions)
-        return not trials[value].keeps
+    def matrix_at(value: float) -> Array | None:
+        if value not in found:
+            reporter.say(f"{option} {value:g}")
+            try:
+                found[value] = measured(candidates.plans(value))
+            except NumericalError as error:  # a protection that breaks the training keeps nothing
+                reporter.say(str(error))
+                found[value] = None
+        return found[value]
 
-    kept = bisect_left(values, True, key=learns_too_little)
+    def strongest(floor: Array) -> int:
+        """How many of the values keep, counted from the weakest."""
+        return bisect_left(values, True, key=lambda value: not keeps(matrix_at(value), floor, directions))
+
+    reference, floor = "naive", floors(R_naive, directions, keep)
+    kept = strongest(floor)
+    weakest = matrix_at(values[0]) if not kept else None
+    if weakest is not None:
+        reporter.say(f"no {option} learns what naive does: what {values[0]:g} learns takes its place")
+        reference, floor = f"{option} {values[0]:g}", floors(weakest, directions, keep)
+        kept = strongest(floor)
     study = Study(
         file=_file(method),
         option=option,
         chosen=values[kept - 1] if kept else None,
         at_the_end=kept == len(values),
+        reference=reference,
+        floors=tuple(floor.tolist()),
         rewards=names,
         naive=_plain(R_naive),
-        trials=tuple(trials[value] for value in values if value in trials),
+        trials=tuple(
+            Trial(value, None if R is None else _plain(R), keeps(R, floor, directions))
+            for value, R in sorted(found.items(), key=lambda item: values.index(item[0]))
+        ),
     )
     _write(study, candidates, keep, device)
     return study
@@ -260,6 +286,8 @@ def _write(study: Study, candidates: _Candidates, keep: float, device: str) -> N
     content = {
         "chosen": study.chosen,
         "keep": keep,
+        "reference": study.reference,
+        "floors": study.floors,
         "rewards": study.rewards,
         "directions": candidates.directions.tolist(),
         "naive": study.naive,

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -62,7 +62,6 @@ def side_by_side(
     jobs: int,
     threads: int,
     device: str,
-    begun: Callable[[Cell], None] = lambda cell: None,
 ) -> Iterator[tuple[Cell, Failure | None]]:
     """Makes every run, `jobs` at a time, and gives each cell as it ends, with its failure if it has one.
 
@@ -73,12 +72,9 @@ def side_by_side(
     try:
         while waiting or any(lane.cell for lane in lanes):
             for lane in lanes:
-                busy = {other.cell.group for other in lanes if other.cell}
-                ready = (cell for cell in waiting if not cell.group or cell.group not in busy)
-                if lane.cell is None and (cell := next(ready, None)):
+                if lane.cell is None and (cell := ready(waiting, [each.cell for each in lanes if each.cell])):
                     waiting.remove(cell)
                     lane.begin(cell, out)
-                    begun(cell)
             ended = wait([handle for lane in lanes if lane.cell for handle in lane.handles])
             for k, lane in enumerate(lanes):
                 if lane.cell and any(handle in ended for handle in lane.handles):
@@ -89,6 +85,26 @@ def side_by_side(
     finally:
         for lane in lanes:
             lane.stop()
+
+
+def ready(waiting: Sequence[Cell], at_work: Collection[Cell]) -> Cell | None:
+    """The next cell whose group is not at work; None while there is none."""
+    busy = {cell.group for cell in at_work if cell.group}
+    return next((cell for cell in waiting if cell.group not in busy), None)
+
+
+def make(cell: Cell, out: Path, *, threads: int, device: str) -> Failure | None:
+    """A cell's run, made in this process; whatever stops it is returned."""
+    from ril_bench.runner import Runner
+
+    quiet = Reporter(quiet=True)
+    try:
+        Runner(
+            cell.plan, out, device=device, threads=threads, shared=cell.shared, account=False, reporter=quiet
+        ).execute()
+    except Exception as error:
+        return Failure(failure_class(error), str(error) or repr(error))
+    return None
 
 
 def make_all(
@@ -159,24 +175,9 @@ def _work(pipe: Connection, threads: int, device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     _end_with_the_parent()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
-    from ril_bench.runner import Runner
-
     while True:
         cell, out = pipe.recv()
-        failure = None
-        try:
-            Runner(
-                cell.plan,
-                out,
-                device=device,
-                threads=threads,
-                shared=cell.shared,
-                account=False,
-                reporter=Reporter(quiet=True),
-            ).execute()
-        except Exception as error:
-            failure = Failure(failure_class(error), str(error) or repr(error))
-        pipe.send(failure)
+        pipe.send(make(cell, out, threads=threads, device=device))
 
 
 def _end_with_the_parent() -> None:

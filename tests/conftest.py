@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,12 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from hypothesis import settings
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ril_bench import workers
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from ril_bench.grids import run as grids
+from ril_bench.progress import Reporter
+from ril_bench.runner import Runner
+from ril_bench.workers import Cell, Failure
 from tests.tiny import PROMPTS, sequence_data, write_sequence
 
 # How long an example takes is the machine's affair; what is timed is in tests/benchmarks.
@@ -146,3 +151,18 @@ def tiny_data(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def tiny_sequence(tiny_data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The path of that sequence."""
     return write_sequence(tmp_path_factory.mktemp("sequence") / "tiny.yaml", tiny_data)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that would go side by side go one after the other, with one thread, and no process has to start."""
+
+    def serially(cells: Sequence[Cell], out: Path, **_: Any) -> Iterator[tuple[Cell, Failure | None]]:
+        for cell in cells:
+            reporter = Reporter(quiet=True)
+            Runner(cell.plan, out, threads=1, shared=cell.shared, account=False, reporter=reporter).execute()
+            yield cell, None
+
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    for module in (workers, grids):
+        monkeypatch.setattr(module, "side_by_side", serially)

@@ -90,6 +90,21 @@ def test_a_tuner_may_have_options(tiny_sequence):
     assert len({plan.folder(Path()) for plan in made}) == 4
 
 
+@pytest.mark.parametrize(
+    ("sequence", "expected"),
+    [
+        ("shapes-ril", ["given", "2-3-1", "3-1-2"]),
+        ("shapes-conflict", ["given", "reversed"]),
+        ("shapes-long", ["given", *("-".join("123456"[k:] + "123456"[:k]) for k in range(1, 6))]),
+    ],
+)
+def test_latin_orders_put_every_task_once_at_every_place(sequence, expected):
+    made = plans(small(sequence, methods=["naive"], seeds=[0], orders=["given", "latin"]))
+    assert [plan.order for plan in made] == expected
+    places = list(zip(*(plan.sequence.order for plan in made), strict=True))
+    assert all(sorted(place) == sorted(made[0].sequence.order) for place in places)
+
+
 def test_a_file_and_what_is_given_on_top_of_it(tmp_path, tiny_sequence):
     file = tmp_path / "grid.yaml"
     file.write_text(

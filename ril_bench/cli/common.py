@@ -26,22 +26,6 @@ ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads, pin
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for scripts.")]
 
 
-def named_device(name: str) -> str:
-    import torch
-
-    from ril_bench.errors import UserError
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"the device {name!r} cannot be used: {error}", where="--device", mend="cpu always works"
-        ) from error
-    return name
-
-
 def show_run(made: Any) -> None:
     """The matrix and the headline figures of a run."""
     metrics, matrix = made.metrics, made.matrix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -16,10 +17,10 @@ from ril_bench.cli.common import (
     OutOption,
     ThreadsOption,
     app,
-    named_device,
     out_console,
     show_run,
 )
+from ril_bench.devices import named_device
 
 
 @app.command()
@@ -84,18 +85,27 @@ def run(
     out_console.print(f"page: {made.page}", soft_wrap=True)
 
 
+class Engine(StrEnum):
+    """Where a grid's runs are made."""
+
+    local = "local"
+    ray = "ray"
+
+
 @app.command()
 def grid(
     file: Annotated[Optional[Path], typer.Argument(help="A YAML file with the axes below.")] = None,  # noqa: UP045
     sequences: Annotated[Optional[list[str]], typer.Option("--sequence", help="Repeatable, as are all axes.")] = None,  # noqa: UP045
     methods: Annotated[Optional[list[str]], typer.Option("--method", "-m", help="A method.")] = None,  # noqa: UP045
     tuners: Annotated[Optional[list[str]], typer.Option("--tuner", help="A tuner; the sequence's unless told.")] = None,  # noqa: UP045
-    orders: Annotated[Optional[list[str]], typer.Option("--order", help="given, reversed, or numbers: 2-3-1.")] = None,  # noqa: UP045
+    orders: Annotated[Optional[list[str]], typer.Option("--order", help="given, reversed, 2-3-1, latin.")] = None,  # noqa: UP045
     seeds: Annotated[Optional[list[int]], typer.Option("--seed", min=0, help="A seed.")] = None,  # noqa: UP045
     settings: Annotated[Optional[list[str]], typer.Option("--set", help="A changed setting, in every run.")] = None,  # noqa: UP045
     shard: Annotated[Optional[str], typer.Option(help="Only part i of n: i/n, for array jobs.")] = None,  # noqa: UP045
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; cores / threads unless told.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of each run, pinned: results hold at equal threads.")] = 1,
+    engine: Annotated[Engine, typer.Option(help="Processes of this machine, or a Ray cluster.")] = Engine.local,
+    gpus: Annotated[float | None, typer.Option(min=0, help="Of each run, on Ray: 0.5 is half of one.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")] = False,
     out: OutOption = OUT,
     device: DeviceOption = "auto",
@@ -112,8 +122,8 @@ def grid(
     given = {"sequences": sequences, "methods": methods, "tuners": tuners, "orders": orders, "seeds": seeds}
     outcomes = ril_bench.grid(
         axes(file, {key: value for key, value in given.items() if value}, settings or []),
-        out=out, shard=shard, jobs=jobs, threads=threads, device=named_device(device), dry_run=dry_run,
-        reporter=Reporter(quiet=as_json),
+        out=out, shard=shard, jobs=jobs, threads=threads, device=device, engine=engine.value,
+        gpus=gpus, dry_run=dry_run, reporter=Reporter(quiet=as_json),
     )  # fmt: skip
     failed = [outcome for outcome in outcomes if outcome.failure]
     if as_json:

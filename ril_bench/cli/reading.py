@@ -68,6 +68,13 @@ def report(
         Optional[str],  # noqa: UP045
         typer.Option("--format", help="Print the table instead: md, csv or latex."),
     ] = None,
+    figures: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--figure", help="Of the table: FINAL, BWT, ...; repeatable, all unless told."),
+    ] = None,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Print the differences to naive, unit by unit.")
+    ] = False,
 ) -> None:
     """With --out a site from all runs, with --format their table; otherwise each run's own page anew."""
     import ril_bench
@@ -77,11 +84,12 @@ def report(
     if format_ is not None:
         from ril_bench import summary
         from ril_bench.api import load
-        from ril_bench.pages.tables import FORMATS, write_table
+        from ril_bench.pages.tables import FORMATS, chosen, write_table
 
         if format_ not in FORMATS:
             raise typer.BadParameter(f"{format_!r} is none of {', '.join(FORMATS)}", param_hint="--format")
-        print(write_table(summary.table(load(runs)[0]), format_), end="")
+        table = summary.table(load(runs)[0])
+        print(write_table(chosen(table, figures) if figures else table, format_, paired=paired), end="")
     if out is not None:
         out_console.print(f"page: {ril_bench.report(runs, out)}", soft_wrap=True)
     if out is None and format_ is None:

@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 
 from ril_bench import registry
-from ril_bench.cli.common import OUT, DeviceOption, JsonOption, OutOption, app, named_device, out_console
+from ril_bench.cli.common import OUT, DeviceOption, JsonOption, OutOption, app, out_console
+from ril_bench.devices import named_device
 
 
 @app.command()
@@ -96,7 +97,7 @@ def _check_method(reference: str, as_json: bool) -> None:
         findings.append(finding)
         if not as_json:
             mark = "[red]fault[/red]" if finding.fault else "[green]ok[/green]   "
-            out_console.print(mark, finding.check, highlight=False)
+            out_console.print(mark, finding.check, highlight=False, soft_wrap=True)
         if finding.fault and not as_json:
             out_console.print(f"      {finding.fault}", markup=False, highlight=False, soft_wrap=True)
             if finding.mend:
@@ -169,7 +170,10 @@ def tune(
     if study.chosen is None:
         out_console.print(f"no value keeps {keep:.0%} on both tasks: give weaker ones with --values")
         raise typer.Exit(1)
-    out_console.print(f"{option} {study.chosen:g} is the strongest that keeps {keep:.0%} of what naive gains")
+    whose = f"what {study.reference} gains"
+    out_console.print(
+        f"{option} {study.chosen:g} is the strongest that keeps {keep:.0%} of {whose} on each task"
+    )
     if study.at_the_end:
         out_console.print(
             "it is the strongest that was tried: stronger ones, with --values, may keep as much"

@@ -6,10 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from ril_bench.devices import named_device
+from ril_bench.errors import UserError
 from ril_bench.grids.cells import cells as cells_of
 from ril_bench.grids.cells import shard as shard_of
+from ril_bench.grids.cluster import on_ray
 from ril_bench.grids.cost import forecast
 from ril_bench.grids.spec import GridSpec, plans
 from ril_bench.plan import RunPlan
@@ -40,6 +43,8 @@ def grid(
     jobs: int | None = None,
     threads: int = THREADS,
     device: str = "cpu",
+    engine: Literal["local", "ray"] = "local",
+    gpus: float | None = None,
     dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> list[Outcome]:
@@ -47,20 +52,35 @@ def grid(
 
     The bytes of a result hold at equal `threads`, so that is not made of the number of jobs. Raises UserError,
     before anything starts, for combinations that cannot be run.
+
+    Args:
+        jobs: runs at once; unless told, what this machine's cores allow, one on a GPU, or what a Ray cluster holds.
+        engine: where runs are made: processes of this machine, or a Ray cluster (see `grids.cluster`).
+        device: as torch names it; auto is found out where a run is made.
+        gpus: of each run on Ray; one where the device is a GPU's unless told, and a part of one will do.
     """
     reporter = reporter or Reporter()
     every = cells_of(plans(spec))
     mine = shard_of(every, shard) if shard else every
     _refuse_early([cell.plan for cell in mine], out)
     left = [cell for cell in mine if not cell.plan.is_complete(RunFolder(cell.plan.folder(out)))]
-    jobs = min(jobs or max(1, (os.cpu_count() or 1) // threads if device == "cpu" else 1), max(1, len(left)))
+    if engine == "local":
+        if gpus is not None:
+            raise UserError("a part of a GPU is Ray's to give", where="--gpus", mend="--engine ray")
+        device = named_device(device)
+        jobs = jobs or (max(1, (os.cpu_count() or 1) // threads) if device == "cpu" else 1)
+    jobs = min(jobs, max(1, len(left))) if jobs else None
     reporter.say(_said(every, mine, left, out, jobs, threads))
     if dry_run:
         return []
     failures: dict[Path, Failure] = {}
     if left:
         reporter.stage("grid", len(left))
-        ended = side_by_side(left, out, jobs=jobs, threads=threads, device=device)
+        if engine == "ray":
+            share = gpus if gpus is not None else float(device.startswith("cuda"))
+            ended = on_ray(left, out, jobs=jobs, threads=threads, device=device, gpus=share)
+        else:
+            ended = side_by_side(left, out, jobs=jobs or 1, threads=threads, device=device)
         for cell, failure in ended:
             name = cell.plan.folder(Path())
             if failure:
@@ -80,7 +100,12 @@ def _refuse_early(plans: Sequence[RunPlan], out: Path) -> None:
 
 
 def _said(
-    every: Sequence[Cell], mine: Sequence[Cell], left: Sequence[Cell], out: Path, jobs: int, threads: int
+    every: Sequence[Cell],
+    mine: Sequence[Cell],
+    left: Sequence[Cell],
+    out: Path,
+    jobs: int | None,
+    threads: int,
 ) -> str:
     """The plan and its cost, in words."""
     expected = forecast(left, out)
@@ -91,7 +116,8 @@ def _said(
     ]
     lines[0] += f": {len(mine) - len(left)} complete, {len(left)} to make"
     if left:
-        lines[0] += f", {jobs} at a time with {threads} thread{'s' * (threads > 1)} each"
+        at_once = f"{jobs} at a time" if jobs else "as many at a time as the cluster holds,"
+        lines[0] += f", {at_once} with {threads} thread{'s' * (threads > 1)} each"
         count = f"{expected.evaluations:,}".replace(",", " ")
         lines.append(f"about {count} denoiser evaluations, and what the methods add")
         shared = sum(bool(cell.shared) for cell in left)
@@ -101,7 +127,8 @@ def _said(
             lines.append("time: not known before the first of them is done")
         else:
             lines.append(
-                f"about {_spoken(expected.seconds / jobs)}, by {expected.measured} runs that were measured here"
+                f"about {_spoken(expected.seconds / (jobs or 1))}{'' if jobs else ' of one run after another'}, "
+                f"by {expected.measured} runs that were measured here"
             )
     return "\n  ".join(lines)
 

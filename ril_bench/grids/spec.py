@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from ril_bench.errors import UserError
-from ril_bench.plan import GIVEN, METHOD_PREFIX, RunPlan, plan_run
+from ril_bench.plan import GIVEN, METHOD_PREFIX, RunPlan, orders, plan_run
 from ril_bench.spec import Name, TunerSpec
 from ril_bench.validation import Part, validated
 from ril_bench.yaml_source import Source, parse_source, read_source
@@ -29,7 +29,7 @@ class MethodEntry(Part):
 
 class GridSpec(Part):
     """Every combination of what the axes hold is a run. No tuner means each sequence's own; one with options is
-    written as a sequence writes it.
+    written as a sequence writes it. The order "latin" stands for all cyclic shifts of a sequence's tasks.
     """
 
     sequences: list[str] = Field(min_length=1)
@@ -72,8 +72,13 @@ def plans(grid: GridSpec) -> list[RunPlan]:
     """
     made: list[RunPlan] = []
     faults: dict[str, None] = {}
-    axes = product(grid.sequences, grid.orders, grid.tuners, grid.methods, grid.seeds)
-    for sequence, order, tuner, method, seed in axes:
+    ordered: list[tuple[str, str]] = []
+    for sequence in grid.sequences:
+        try:
+            ordered += [(sequence, order) for order in orders(sequence, grid.orders)]
+        except UserError as error:
+            faults[str(error)] = None
+    for (sequence, order), tuner, method, seed in product(ordered, grid.tuners, grid.methods, grid.seeds):
         own = {f"{METHOD_PREFIX}{key}": value for key, value in method.set.items()}
         settings = [f"{key}={_written(value)}" for key, value in {**grid.set, **own}.items()]
         if isinstance(tuner, TunerSpec):

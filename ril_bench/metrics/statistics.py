@@ -86,13 +86,21 @@ def iqm_interval(values: Sequence[float]) -> Interval:
     return _interval(x, _trimmed_mean, x.size - 2 * int(TRIM * x.size) - 1)
 
 
+def differences(a: Mapping[Key, float], b: Mapping[Key, float]) -> list[float]:
+    """a - b, unit by unit, in a's order. Raises ValueError naming the units that only one of them has."""
+    alone = sorted(map(repr, a.keys() ^ b.keys()))
+    if alone:
+        raise ValueError(f"units without a partner: {', '.join(alone)}")
+    return [a[unit] - b[unit] for unit in a]
+
+
 def paired_difference(a: Mapping[Key, float], b: Mapping[Key, float]) -> Interval:
     """The interval of the mean of a - b over units, paired by key, such as (order, seed).
 
     Two methods on one unit share its order and its draws, so the difference is less noisy than either. Raises
     ValueError naming the units that only one of them has: dropping them would compare different things.
     """
-    return mean_interval(_differences(a, b))
+    return mean_interval(differences(a, b))
 
 
 def paired_p(a: Mapping[Key, float], b: Mapping[Key, float]) -> float:
@@ -100,14 +108,14 @@ def paired_p(a: Mapping[Key, float], b: Mapping[Key, float]) -> float:
 
     1 where a and b are equal in every unit: nothing speaks for a difference. Raises as `paired_difference`.
     """
-    differences = np.asarray(_differences(a, b), dtype=np.float64)
-    if differences.size < 2:
+    apart = np.asarray(differences(a, b), dtype=np.float64)
+    if apart.size < 2:
         return float("nan")
-    mean, se = _mean(differences)
+    mean, se = _mean(apart)
     if mean == 0 and se == 0:
         return 1.0
     with np.errstate(divide="ignore"):  # the same difference in every unit: t is infinite, p is 0
-        return float(2 * stdtr(differences.size - 1, -np.abs(mean / se)))
+        return float(2 * stdtr(apart.size - 1, -np.abs(mean / se)))
 
 
 def probability_of_improvement(a: Sequence[float], b: Sequence[float]) -> float:
@@ -231,10 +239,3 @@ def _units(values: ArrayLike) -> Array:
     if x.ndim != 1 or x.size == 0:
         raise ValueError(f"the values of one or more units are needed, (n,), got the shape {x.shape}")
     return x
-
-
-def _differences(a: Mapping[Key, float], b: Mapping[Key, float]) -> list[float]:
-    alone = sorted(map(repr, a.keys() ^ b.keys()))
-    if alone:
-        raise ValueError(f"units without a partner: {', '.join(alone)}")
-    return [a[unit] - b[unit] for unit in a]

@@ -75,6 +75,10 @@ def _plane(plane: Pareto) -> Figure:
         else:
             spans = ([[p.x - p.x_low], [p.x_high - p.x]], [[p.y - p.y_low], [p.y_high - p.y]])
             axes.errorbar(p.x, p.y, *spans[::-1], label=clip(p.name, 20), markersize=5, elinewidth=1, **look)
+    for curve in plane.curves:
+        axes.plot(
+            [p.x for p in curve], [p.y for p in curve], color="0.6", linewidth=0.8, linestyle="--", zorder=0
+        )
     if len(plane.front) > 1:
         axes.plot(
             [p.x for p in plane.front], [p.y for p in plane.front], color="0.45", linewidth=0.8, zorder=0

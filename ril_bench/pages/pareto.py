@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pandas as pd
@@ -51,6 +53,17 @@ class Pareto:
         if any(p.units for p in honest):
             return []
         return sorted((p for p in honest if not any(self._beats(q, p) for q in honest)), key=lambda p: p.x)
+
+    @property
+    def curves(self) -> list[list[Point]]:
+        """The points whose labels differ in a last number alone ("rid@strength=1", "rid@strength=10"), in its order."""
+        found: dict[str, list[tuple[float, Point]]] = defaultdict(list)
+        for point in self.points:
+            option, equals, value = point.name.rpartition("=")
+            with suppress(ValueError):
+                found[option if equals else ""].append((float(value), point))
+        ordered = (sorted(points, key=lambda pair: pair[0]) for option, points in found.items() if option)
+        return [[point for _, point in points] for points in ordered if len(points) > 1]
 
     def _beats(self, q: Point, p: Point) -> bool:
         gains = (self.x_better * (q.x - p.x), self.y_better * (q.y - p.y))

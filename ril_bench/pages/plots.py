@@ -55,7 +55,9 @@ def steps_plot(
 
 
 def pareto_plot(pareto: Pareto, label: str) -> Markup:
-    """Methods in a plane, intervals as bars, the front as a line, floors dotted, oracles hollow."""
+    """Methods in a plane, intervals as bars, the front as a line, floors dotted, oracles hollow; a method under
+    several values of an option is a curve through its means.
+    """
     xs = [v for p in pareto.points for v in (p.x, p.x_low, p.x_high, *(x for x, _ in p.units))]
     ys = [v for p in pareto.points for v in (p.y, p.y_low, p.y_high, *(y for _, y in p.units))]
     ends = spread([*xs, pareto.x_floor], 0.09), spread([*ys, pareto.y_floor], 0.09)
@@ -67,6 +69,8 @@ def pareto_plot(pareto: Pareto, label: str) -> Markup:
             _floor(axes, floor, across)
     if len(pareto.front) > 1:
         axes.line([axes.at(p.x, p.y) for p in pareto.front], "front")
+    for curve in pareto.curves:
+        axes.line([axes.at(p.x, p.y) for p in curve], "trace")
     taken: list[tuple[float, float, float, float]] = []
     for point in pareto.points:
         css = f"s{point.series % SERIES}"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
+from ril_bench.errors import UserError
 from ril_bench.pages import text
+from ril_bench.registry import nearest
+from ril_bench.summary import BASELINE
 
+Grid = tuple[str, list[list[str]]]  # a title, and rows of cells
 FORMATS = ("csv", "md", "latex")
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|&~"} | {"\n": " ", "\r": " "})
 _LATEX = str.maketrans(
@@ -20,30 +24,45 @@ _LATEX = str.maketrans(
 )
 
 
-def write_table(table: pd.DataFrame, kind: str) -> str:
+def write_table(table: pd.DataFrame, kind: str, *, paired: bool = False) -> str:
     """The table as "csv" (a row for each method and figure), "md" or "latex" (one table for each sequence
-    and tuner, with booktabs), ending in a newline.
+    and tuner, with booktabs), ending in a newline. `paired`: a cell of the latter two is the difference to naive.
     """
-    return {"csv": _csv, "md": _markdown, "latex": _latex}[kind](table)
+    if kind == "csv":
+        return _csv(table)
+    write, escaped = {"md": (_markdown, _MARKDOWN), "latex": (_latex, _LATEX)}[kind]
+    return write(list(_grids(table, lambda name: _plain(name).translate(escaped), paired)))
+
+
+def chosen(table: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
+    """The rows of some figures, in the order of `figures`. Raises UserError for one that the table lacks."""
+    known = list(dict.fromkeys(table["figure"]))
+    for name in figures:
+        if name not in known:
+            raise UserError(f"no figure is called {name!r}", where="--figure", mend=nearest(name, known))
+    return pd.concat([table[table["figure"] == name] for name in figures])
 
 
 def _csv(table: pd.DataFrame) -> str:
-    points = table["points"].map(lambda values: " ".join(f"{value:.6g}" for value in values))
-    return str(table.assign(points=points).to_csv(index=False, lineterminator="\n"))
+    listed = {
+        name: table[name].map(lambda values: " ".join(f"{value:.6g}" for value in values))
+        for name in ("points", "difference_points")
+    }
+    return str(table.assign(**listed).to_csv(index=False, lineterminator="\n"))
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def _markdown(grids: Iterable[Grid]) -> str:
     lines = []
-    for title, (head, *body) in _grids(table, lambda name: _plain(name).translate(_MARKDOWN)):
+    for title, (head, *body) in grids:
         lines += [f"### {title}", "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
         lines += [f"| {' | '.join(row)} |" for row in body]
         lines.append("")
     return "\n".join(lines)
 
 
-def _latex(table: pd.DataFrame) -> str:
+def _latex(grids: Iterable[Grid]) -> str:
     lines = ["% Needs \\usepackage{booktabs}."]
-    for title, grid in _grids(table, lambda name: _plain(name).translate(_LATEX)):
+    for title, grid in grids:
         head, *body = (" & ".join(row).replace(text.MINUS, "$-$").replace(text.MISSING, "--") for row in grid)
         lines += [f"% {title}", f"\\begin{{tabular}}{{l{'r' * (len(grid[0]) - 1)}}}", r"\toprule"]
         lines += [
@@ -61,7 +80,7 @@ def _plain(value: str) -> str:
     return "".join(c for c in " ".join(value.split()) if c.isprintable())
 
 
-def _grids(table: pd.DataFrame, escape: Callable[[str], str]) -> Iterator[tuple[str, list[list[str]]]]:
+def _grids(table: pd.DataFrame, escape: Callable[[str], str], paired: bool) -> Iterator[Grid]:
     """(title, rows of cells) for each sequence and tuner; whichever is more, methods or figures, goes down.
 
     Names come from files and are escaped; figures are our own words.
@@ -71,16 +90,18 @@ def _grids(table: pd.DataFrame, escape: Callable[[str], str]) -> Iterator[tuple[
         figures = list(dict.fromkeys(members["figure"]))
         rows = members.set_index(["method", "figure"])
         oracles = set(members.loc[members["oracle"], "method"])
+        cell = _difference if paired else said
         grid = [["", *(escape(f"{name} †" if name in oracles else name) for name in methods)]]
-        grid += [[escape(name), *(said(rows.loc[(method, name)]) for method in methods)] for name in figures]
+        grid += [[escape(name), *(cell(rows.loc[(method, name)]) for method in methods)] for name in figures]
         if len(methods) > len(figures):
             grid = [list(column) for column in zip(*grid, strict=True)]
         scale, units = members["scale"].iloc[0], members["units"].iloc[0]
         note = ", † sees what RIL forbids" if oracles else ""
+        note += f"; differences to {BASELINE}, paired" if paired else ""
         yield escape(f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''}{note})"), grid
 
 
-def compared(rows: pd.DataFrame) -> Iterator[tuple[str, list[list[str]]]]:
+def compared(rows: pd.DataFrame) -> Iterator[Grid]:
     """(title, rows of cells) of `summary.compare` for each sequence and tuner."""
     for (sequence, tuner), members in rows.groupby(["sequence", "tuner"], sort=False):
         scale, units = members["scale"].iloc[0], members["units"].iloc[0]
@@ -90,8 +111,7 @@ def compared(rows: pd.DataFrame) -> Iterator[tuple[str, list[list[str]]]]:
                 _interval(row[f"{s}_mean"], row[f"{s}_low"], row[f"{s}_high"], row[f"{s}_points"])
                 for s in "ab"
             ]
-            difference = _interval(row["difference"], row["difference_low"], row["difference_high"])
-            grid.append([row["figure"], *sides, difference, text.fixed(row["improvement"])])
+            grid.append([row["figure"], *sides, _difference(row), text.fixed(row["improvement"])])
         yield f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''})", grid
 
 
@@ -101,6 +121,13 @@ def said(row: pd.Series) -> str:
     notes = [f"floor {text.short(row['floor'])}"] if not math.isnan(row["floor"]) else []
     notes += ["biased"] if row["biased"] else []
     return f"{words} ({', '.join(notes)})" if notes else words
+
+
+def _difference(row: pd.Series) -> str:
+    """A method's paired difference to naive; a dash for naive itself."""
+    if math.isnan(row["difference"]):
+        return text.MISSING
+    return _interval(*(row[f"difference{part}"] for part in ("", "_low", "_high", "_points")))
 
 
 def _interval(mean: float, low: float, high: float, points: Sequence[float] = ()) -> str:

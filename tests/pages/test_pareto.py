@@ -60,3 +60,21 @@ def test_names_do_not_hide_one_another() -> None:
     labels = {text.text: text for text in drawn.iter("text") if "label" in text.attrib["class"].split()}
     assert set(labels) == {f"m{k}" for k in range(5)}
     assert len([line for line in drawn if line.attrib.get("class") == "front"]) == 1
+
+
+def test_values_of_one_option_make_a_curve() -> None:
+    called = [
+        "rid@strength=10",
+        "naive",
+        "rid@strength=1",
+        "rid@space=noise,strength=1",
+        "rid@strength=1e-2",
+        "rid",
+    ]
+    points = [Point(name, k, False, k, k, k, k, k, k, []) for k, name in enumerate(called)]
+    made = Pareto("s", "t", "X", "Y", 1, 1, None, None, points)
+    assert [[p.name for p in curve] for curve in made.curves] == [
+        ["rid@strength=1e-2", "rid@strength=1", "rid@strength=10"]
+    ]
+    drawn = ElementTree.fromstring(plots.pareto_plot(made, "label"))
+    assert len([line for line in drawn if line.attrib.get("class") == "trace"]) == 1

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 
 import ril_bench
+from ril_bench import summary
 from ril_bench.cli import main
+from ril_bench.pages import text
 from tests.pages.synthetic import write_run
 from tests.pages.test_page import read
 
@@ -54,6 +56,32 @@ def test_report_prints_the_table(verb: Verb, runs: Path) -> None:
     assert "| FORGET |" in verb("report", runs, "--format", "md")[1]
     assert r"\toprule" in verb("report", runs, "--format", "latex")[1]
     assert not list(runs.rglob("report.html"))
+
+
+def test_report_prints_some_figures_and_their_differences_to_naive(verb: Verb, runs: Path) -> None:
+    every = pd.read_csv(io.StringIO(verb("report", runs, "--format", "csv")[1]))
+    asked = ("--figure", "BWT", "--figure", "SSIM to step 0", "--figure", "FINAL")
+    said = verb("report", runs, "--format", "csv", *asked)[1]
+    assert list(dict.fromkeys(pd.read_csv(io.StringIO(said))["figure"])) == ["BWT", "SSIM to step 0", "FINAL"]
+    table = verb("report", runs, "--format", "md", "--paired", *asked)[1]
+    row = next(line for line in table.splitlines() if line.startswith("| BWT |"))
+    difference = every[(every["figure"] == "BWT") & (every["method"] == "rid")]["difference"].item()
+    assert row.split("|")[2].strip() == "–"  # naive
+    assert row.split("|")[3].split()[0] == text.short(difference)
+    code, _, complaint = verb("report", runs, "--format", "md", "--figure", "FINALS")
+    assert code == 2
+    assert "did you mean 'FINAL'?" in complaint
+
+
+def test_below_five_units_every_paired_difference_is_shown(verb: Verb, tmp_path: Path) -> None:
+    for method in ("naive", "rid"):
+        for seed in range(3):
+            place = tmp_path / method / f"seed-{seed}"
+            write_run(place, method=method, seed=seed, prompts=3, pixels=16, updates=2)
+    read = summary.runs_table(summary.load([tmp_path])).set_index(["method", "seed"])["FINAL"]
+    table = verb("report", tmp_path, "--format", "md", "--paired", "--figure", "FINAL")[1]
+    cells = table.splitlines()[-1].split("|")
+    assert cells[-2].strip() == ", ".join(text.short(read["rid"][k] - read["naive"][k]) for k in range(3))
 
 
 def test_report_refuses_an_unknown_format_and_a_hole(verb: Verb, runs: Path) -> None:

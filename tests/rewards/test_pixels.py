@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from ril_bench.rewards.pixels import Brightness, Symmetry
+from ril_bench.rewards.pixels import Brightness, Colorfulness, Symmetry
 
 
 def pictures(seed=0):
@@ -28,7 +29,24 @@ def test_symmetry_is_zero_on_a_mirror_image_and_falls_with_the_difference():
     assert Symmetry()(upside_down, [""]).item() == 0  # left to right only
 
 
-@pytest.mark.parametrize("reward", [Brightness(), Symmetry()])
+def test_colorfulness_is_that_of_the_paper():
+    images = pictures(2)
+    for picture, score in zip(images, Colorfulness()(images, [""] * 3).tolist(), strict=True):
+        red, green, blue = 255 * picture.double().flatten(1).numpy()
+        rg, yb = red - green, 0.5 * (red + green) - blue
+        spread, offset = np.hypot(rg.std(), yb.std()), np.hypot(rg.mean(), yb.mean())
+        assert score == pytest.approx(spread + 0.3 * offset, rel=1e-5)
+
+
+def test_a_grey_picture_is_not_colourful_and_has_a_finite_gradient():
+    grey = torch.full((1, 3, 4, 4), 0.5, requires_grad=True)
+    score = Colorfulness()(grey, [""])
+    score.sum().backward()
+    assert score.item() == pytest.approx(0, abs=1e-3)
+    assert grey.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("reward", [Brightness(), Symmetry(), Colorfulness()])
 def test_the_gradient_is_that_of_finite_differences(reward):
     images = pictures(1).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: reward.score(x, [""] * 3) / 255, images)

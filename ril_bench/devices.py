@@ -1,0 +1,20 @@
+"""Which device a run is made on."""
+
+from __future__ import annotations
+
+from ril_bench.errors import UserError
+
+
+def named_device(name: str) -> str:
+    """A device that can be used; "auto" takes a GPU if there is one. Raises UserError for one that cannot."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"the device {name!r} cannot be used: {error}", where="--device", mend="cpu always works"
+        ) from error
+    return name
