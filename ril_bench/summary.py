@@ -295,7 +295,7 @@ def _ranks(values: Mapping[str, Mapping[Unit, float]], better: int) -> dict[str,
         return {}
     placed = statistics.ranks(values, better)
     return {
-        name: dict(zip(_RANK, (one.rank, one.low, one.high), strict=True)) for name, one in placed.items()
+        name: {"rank": one.rank, "rank_low": one.low, "rank_high": one.high} for name, one in placed.items()
     }
 
 

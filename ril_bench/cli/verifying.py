@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from ril_bench import registry
@@ -72,10 +73,12 @@ def _check_entries(
         if as_json:
             continue
         mark = "[green]ok[/green]     " if verdict.stands else "[red]refused[/red]"
-        out_console.print(mark, verdict.place, highlight=False, soft_wrap=True)
+        out_console.print(mark, escape(_printable(verdict.place)), highlight=False, soft_wrap=True)
         for said in (*verdict.findings, *filter(None, [verdict.resampled])):
-            lines = "\n".join(f"        {line}" for line in str(said).splitlines())
-            out_console.print(lines, markup=False, highlight=False, soft_wrap=True)
+            for line in str(said).splitlines():
+                out_console.print(
+                    f"        {_printable(line)}", markup=False, highlight=False, soft_wrap=True
+                )
     if record is not None:
         note(record, verdicts)
     refused = sum(not verdict.stands for verdict in verdicts)
@@ -85,6 +88,11 @@ def _check_entries(
         out_console.print(f"{refused} of {len(verdicts)} refused" if refused else "all stand")
     if refused:
         raise typer.Exit(2)
+
+
+def _printable(line: str) -> str:
+    """Words of a stranger, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _check_method(reference: str, as_json: bool) -> None:

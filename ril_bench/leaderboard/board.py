@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import check
 from ril_bench.leaderboard.layout import ENTRIES, METHOD, Address, entries_root
 from ril_bench.leaderboard.provenance import noted
 from ril_bench.leaderboard.record import read_card
 from ril_bench.pages.files import EntryNote, Run, read_run
+from ril_bench.store import sha256_file
 from ril_bench.summary import BASELINE
+
+Unit = tuple[str, int | None]  # order and seed
 
 
 def is_board(place: Path) -> bool:
@@ -33,42 +38,55 @@ def read_board(place: Path) -> tuple[list[Run], list[str]]:
             where=str(root),
             mend=f"ril-bench check {place} says what is wrong with each",
         )
-    entries = [verdict.entry.address for verdict in verdicts if verdict.entry]
-    revisions: dict[str, set[str]] = defaultdict(set)
-    for one in entries:
-        revisions[one.group.method].add(one.group.revision)
-    return comparable(_run(root, one, len(revisions[one.group.method]) > 1) for one in entries)
+    runs = [_run(root, verdict.entry.address) for verdict in verdicts if verdict.entry]
+    return comparable(_told_apart(runs))
 
 
-def _run(root: Path, address: Address, several: bool) -> Run:
+def _run(root: Path, address: Address) -> Run:
     group = address.group
     card = read_card(root / group.method / group.revision / METHOD)
     remade = noted(root.parent, address.path.as_posix(), root / address.path)
-    note = EntryNote(card.model_dump(mode="json"), group.revision, several, remade)
-    read = read_run(root / address.path)
-    return Run(read.folder, read.info, note)
+    note = EntryNote(card.model_dump(mode="json"), group.revision, False, remade)
+    return replace(read_run(root / address.path), entry=note)
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs; where a method has several revisions, each shows its own, but for that which ships."""
+    revisions: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        if run.entry and not _ships(run):
+            revisions[run.name].add(run.entry.revision)
+        elif run.entry:
+            revisions[run.name].add("")  # it keeps the plain name
+    return [
+        replace(run, entry=replace(run.entry, several=True))
+        if run.entry and not _ships(run) and len(revisions[run.name]) > 1
+        else run
+        for run in runs
+    ]
+
+
+def _ships(run: Run) -> bool:
+    """Whether a run is of a method that ships, as its file is now."""
+    method = run.info["method"]
+    place = registry.locate("method", method["name"]) if method["name"] in registry.names("method") else None
+    return isinstance(place, Path) and method["file_sha256"] == sha256_file(place)
 
 
 def comparable(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
     """The runs whose methods have every unit (order, seed) that naive has, and in words those that are left out.
 
-    Where a sequence and tuner has no naive, the units are those that any method has. A stranger's entry with fewer
-    seeds is thus not averaged with the others', and keeps none of them from being shown.
+    Where a sequence and tuner has no naive of the file that ships, the units are those that most methods have. One
+    entry of fewer seeds, of more, or of another "naive", thus keeps nobody from being shown.
     """
-    groups: dict[tuple[str, str], dict[str, dict[tuple[str, int | None], Run]]] = defaultdict(
-        lambda: defaultdict(dict)
-    )
+    groups: dict[tuple[str, str], dict[str, dict[Unit, Run]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         groups[run.sequence, run.tuner][run.name][run.order, run.seed] = run
     kept: list[Run] = []
     left_out: list[str] = []
     for (sequence, tuner), methods in groups.items():
-        naive = [
-            cells
-            for cells in methods.values()
-            if next(iter(cells.values())).info["method"]["name"] == BASELINE
-        ]
-        units = {unit for cells in naive or methods.values() for unit in cells}
+        naive = [run for run in methods.get(BASELINE, {}).values() if _ships(run)]
+        units = {(run.order, run.seed) for run in naive} or _most(methods.values())
         for name, cells in methods.items():
             if missing := sorted(f"{order} {seed}" for order, seed in units - set(cells)):
                 left_out.append(
@@ -79,6 +97,13 @@ def comparable(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
             kept += [run for unit, run in cells.items() if unit in units]
             if more := sorted(f"{order} {seed}" for order, seed in set(cells) - units):
                 left_out.append(
-                    f"{name} on {sequence} with {tuner}: units that no naive has ({', '.join(more)})"
+                    f"{name} on {sequence} with {tuner}: units beyond those that are compared ({', '.join(more)})"
                 )
     return kept, left_out
+
+
+def _most(methods: Iterable[Collection[Unit]]) -> set[Unit]:
+    """The units that most methods have; of two such sets the larger."""
+    sets = Counter(frozenset(cells) for cells in methods)
+    units, _ = max(sets.items(), key=lambda found: (found[1], len(found[0])))
+    return set(units)

@@ -106,6 +106,21 @@ def record(entry: Entry) -> Faults:
     yield from ()
 
 
+def pictures(entry: Entry) -> Faults:
+    """What metrics.json says of pictures has its form, one row a step; its values are claimed."""
+    tasks, found = len(entry.sequence.order), entry.pictures
+    blocks = {"fidelity": found.fidelity.steps, "structure": found.structure.steps}
+    for name, rows in (blocks | ({"diversity": found.diversity.steps} if found.diversity else {})).items():
+        first = 1 if name == "structure" else 0
+        steps = [row.get("step") for row in rows]
+        if steps and steps != list(range(first, tasks + 1)):
+            yield UserError(
+                f"{name} has rows for the steps {steps}"[:200],
+                where=str(entry.file("metrics.json")),
+                mend=f"a row for each of the steps {first} to {tasks}",
+            )
+
+
 def complete(entry: Entry) -> Faults:
     """The run is complete, and all of its steps are there."""
     run, where = entry.run, str(entry.file("run.json"))
@@ -142,7 +157,7 @@ def sequence(entry: Entry) -> Faults:
             where=where,
             mend=RERUN,
         )
-    elif entry.raw["sequence"] != mine.model_dump(mode="json"):
+    elif entry.raw["sequence"] != mine.model_dump(mode="json") or run.tuner.options != mine.tuner.options:
         yield UserError("the sequence written out is not the one of its digest", where=where, mend=ANEW)
 
 
@@ -246,6 +261,8 @@ def matrix_csv(entry: Entry) -> Faults:
     except (ValueError, csv.Error) as error:
         yield UserError(f"no table of numbers: {error}"[:200], where=where, mend=ANEW)
         return
+    if len(claimed) < len(body):
+        yield UserError("a step has two rows", where=where, mend=ANEW)
     anew = {f"step {i}": row for i, row in matrix(entry.scores).to_dict("index").items()}
     if head != ["step", *entry.sequence.rewards]:
         yield UserError(f"its columns are {', '.join(head)}"[:200], where=where, mend=ANEW)
@@ -275,12 +292,9 @@ def sheet(entry: Entry) -> Faults:
     try:
         with Image.open(entry.file(SHEET), formats=["PNG"]) as image:
             image.load()
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:  # PIL's, of a broken PNG
+            if image.mode != "RGB":
+                raise ValueError(f"its colours are {image.mode}, not RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL says all of these
         yield UserError(f"a broken picture: {error}"[:200], where=str(entry.file(SHEET)), mend=ANEW)
 
 
@@ -301,6 +315,14 @@ def _raised(check: Check, entry: Entry) -> Faults:
         yield from check.faults(entry)
     except UserError as error:
         yield error
+    except (
+        Exception
+    ) as error:  # what no check foresaw refuses the entry, and never ends the list of the others
+        yield UserError(
+            f"this check could not be made: {type(error).__name__}: {error}"[:300],
+            where=str(entry.folder),
+            mend="hand in the files as the run wrote them; if they are, this is a bug of ril-bench: report it",
+        )
 
 
 SAFE = ("files", "opens", "parses")
@@ -318,6 +340,7 @@ CHECKS = (
     Check("sequence", sequence, (*SAFE, "record", "addressed", "official")),
     Check("oracle", oracle, (*SAFE, "record", "addressed")),
     Check("adapter's layers", adapters.fitting, (*RUN, "adapter")),
+    Check("pictures", pictures, RUN),
     Check("complete", complete, RUN),
     Check("calibrated", calibrated, RUN),
     Check("finite", finite, SAFE),

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.layout import ADAPTER, Address
-from ril_bench.leaderboard.record import RunRecord
+from ril_bench.leaderboard.record import PicturesRecord, Record, RunRecord
 from ril_bench.leaderboard.safety import read_plain_json, read_table
 from ril_bench.plan import official_sequence
 from ril_bench.spec import Calibration, Sequence, load_calibration
 from ril_bench.validation import validated
 from ril_bench.yaml_source import Source
+
+R = TypeVar("R", bound=Record)
 
 
 class Entry:
@@ -40,16 +42,17 @@ class Entry:
     @cached_property
     def run(self) -> RunRecord:
         """run.json, typed."""
-        try:
-            return validated(RunRecord, Source(str(self.file("run.json")), self.raw))
-        except UserError as error:
-            error.mend = "hand in run.json as the run wrote it"
-            raise
+        return _typed(RunRecord, self.file("run.json"), self.raw)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """metrics.json."""
         return self._object("metrics.json")
+
+    @cached_property
+    def pictures(self) -> PicturesRecord:
+        """What metrics.json says of the pictures, typed."""
+        return _typed(PicturesRecord, self.file("metrics.json"), self.metrics)
 
     @cached_property
     def digests(self) -> dict[str, Any]:
@@ -73,13 +76,13 @@ class Entry:
         return self._rows("anytime.parquet") if self.file("anytime.parquet").exists() else None
 
     def _rows(self, name: str) -> pd.DataFrame:
-        frame = read_table(self.file(name)).to_pandas()
+        frame = read_table(self.file(name)).to_pandas(ignore_metadata=True)  # it could name another index
         return frame.astype({"reward": "str", "prompt_id": "str"})
 
     @cached_property
     def adapters(self) -> dict[int, Path]:
         """The LoRA of each step that there is one of."""
-        files = sorted(self.folder.glob("step-*/adapter.safetensors"))
+        files = sorted(path for path in self.folder.glob("step-*/adapter.safetensors") if path.is_file())
         named = {path: ADAPTER.fullmatch(path.relative_to(self.folder).as_posix()) for path in files}
         return {int(match[1]): path for path, match in named.items() if match}
 
@@ -104,6 +107,14 @@ class Entry:
                 mend="enter a calibrated sequence: ril-bench list sequences",
             )
         return found
+
+
+def _typed(cls: type[R], path: Path, data: dict[str, Any]) -> R:
+    try:
+        return validated(cls, Source(str(path), data))
+    except UserError as error:
+        error.mend = f"hand in {path.name} as the run wrote it"
+        raise
 
 
 def _shipped(kind: str, name: str, folder: Path) -> None:

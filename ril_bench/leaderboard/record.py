@@ -13,7 +13,10 @@ from ril_bench.yaml_source import read_source
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9=.,+_-]+$", max_length=120)]
-Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\r\n]*$")]
+# No control characters, and none that turn the direction of what follows on a page.
+Line = Annotated[
+    str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$")
+]
 Link = Annotated[str, Field(max_length=300, pattern=r"^https?://[^\s<>\"']+$")]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -111,6 +114,7 @@ class RunRecord(Record):
 
     schema_version: Literal[1]
     status: Annotated[str, Field(max_length=20)]
+    failure: None
     sequence: SequenceRecord
     sequence_sha256: Sha
     sequence_reference: Annotated[str, Field(max_length=300)]
@@ -130,6 +134,46 @@ class RunRecord(Record):
     weights: dict[str, Sha]
     started: Annotated[str, Field(max_length=40)]
     finished: Annotated[str, Field(max_length=40)]
+
+
+Figures = dict[str, float | None]
+
+
+class FidelityRecord(Record):
+    convention: dict[str, Any] | None
+    floor: float | None
+    kid_floor: float | None
+    biased: bool
+    steps: list[Figures]
+
+
+class WorstRecord(Record):
+    step: Count
+    prompt_id: Name
+    prompt: Annotated[str, Field(max_length=2000)]
+    ssim_to_0: float
+
+
+class StructureRecord(Record):
+    convention: dict[str, Any]
+    floor: Figures
+    steps: list[Figures]
+    worst: Annotated[list[WorstRecord], Field(max_length=1000)]
+
+
+class DiversityRecord(Record):
+    convention: dict[str, Any]
+    second_seed: Figures | None
+    steps: list[Figures]
+
+
+class PicturesRecord(Record):
+    """What of metrics.json its pictures decide: its form, as the values can be no more than claimed without them."""
+
+    fidelity: FidelityRecord
+    structure: StructureRecord
+    diversity: DiversityRecord | None
+    notes: list[Line]
 
 
 def read_card(path: Path) -> MethodCard:

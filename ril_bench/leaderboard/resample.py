@@ -107,8 +107,17 @@ def _gaps(entry: Entry, anew: pd.DataFrame) -> pd.Series:
     """Mean absolute difference of a step's reward to the claimed scores, in sigma."""
     both = anew.merge(entry.scores, on=KEY, suffixes=("_anew", "_claimed"))
     gap = (both["score_anew"] - both["score_claimed"]).abs()
-    sigma = both["reward"].map({name: one.sigma for name, one in entry.calibration.rewards.items()})
-    return (gap / sigma).groupby([both["step"], both["reward"]], sort=False).mean()
+    sigma = both["reward"].map(_sigmas(entry))
+    apart = (gap / sigma).where(gap > 0, 0.0)  # a reward that is the same for all prompts has no deviation
+    return apart.groupby([both["step"], both["reward"]], sort=False).mean()
+
+
+def _sigmas(entry: Entry) -> dict[str, float]:
+    """A reward's deviation over prompts at step 0: the calibration's, or the entry's own where that has none."""
+    before = entry.scores[entry.scores["step"] == 0]
+    own = before.groupby(["reward", "prompt_id"])["score"].mean().groupby("reward").std()
+    calibrated = {name: one.sigma for name, one in entry.calibration.rewards.items()}
+    return {str(name): sigma for name, sigma in own.items()} | calibrated
 
 
 def _far(entry: Entry, gaps: pd.Series) -> Iterator[UserError]:

@@ -137,6 +137,7 @@ def _parquet(path: Path) -> parquet.ParquetFile:
         thrift_string_size_limit=1 * MB,
         thrift_container_size_limit=100 * KB,
         page_checksum_verification=True,
+        arrow_extensions_enabled=False,
     )
 
 

@@ -221,6 +221,18 @@ def invented_sequence(folder: Path) -> None:
     renamed(3, "tiny-shape")(folder)
 
 
+def two_rows(folder: Path) -> None:
+    lines = (folder / "matrix.csv").read_text().splitlines()
+    (folder / "matrix.csv").write_text("\n".join([*lines[:2], "1,9,9,9", *lines[2:]]) + "\n")
+
+
+def pandas_index(folder: Path) -> None:
+    """Metadata that only pandas reads would make the scores an index; the rows are as they were."""
+    table = parquet.read_table(folder / "scores.parquet")
+    meta = {b"pandas": json.dumps({"index_columns": ["score"], "columns": [], "column_indexes": []}).encode()}
+    parquet.write_table(table.replace_schema_metadata(meta), folder / "scores.parquet")
+
+
 def deep_json(folder: Path) -> None:
     (folder / "metrics.json").write_text("[" * 100_000 + "]" * 100_000)
 
@@ -282,6 +294,9 @@ CASES = (
     Case("a score", with_scores(lambda s: put(s, 40, "score", 9.0)), "matrix", "not the scores' means"),
     Case("the matrix", matrix_cell, "matrix", "step 2.brightness is"),
     Case("a figure", metrics_json(continual__normalised__FORGET=-5.0), "figures", "continual.normalised.FORGET is -5"),
+    Case("a step twice in the matrix", two_rows, "matrix", "a step has two rows"),
+    Case("figures of pictures without form", metrics_json(fidelity__steps=[1]), "pictures", "fidelity.steps.1"),
+    Case("a step's pictures twice", metrics_json(fidelity__steps=[{"step": 1}] * 2), "pictures", "the steps [1"),
     Case("FORGET's floor", metrics_json(continual__z__FORGET_floor=3.0), "figures", "FORGET_floor is 3"),
     Case("the cost", metrics_json(resources__denoiser_forwards=1), "figures", "resources.denoiser_forwards is 1, not"),
     Case("a file after its digest", matrix_cell, "digests", "matrix.csv has another digest", sealed=False),
@@ -293,6 +308,8 @@ CASES = (
     Case("the sequence's text", changed_sequence, "sequence", "is not the one of its digest"),
     Case("the sequence's digest", other_digest, "sequence", "has the digest 000000000000"),
     Case("an older version", older_version, "sequence", "version 1 of tiny-shapes; the official one is version 2"),
+    Case("another tuner's options", run_json(tuner__options={"k": 9}), "sequence", "is not the one of its digest"),
+    Case("a failure told", run_json(failure={"class": "x", "message": "<b>"}), "record", "failure"),
     Case("unofficial settings", run_json(official=False), "official", "unofficial settings"),
     Case("a run cut short", run_json(status="running"), "complete", "'running', not complete"),
     Case("no calibration", run_json(calibration=None), "calibrated", "without the sequence's official calibration"),

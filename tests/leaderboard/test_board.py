@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 import ril_bench
+from ril_bench import registry
 from ril_bench.cli import main
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.board import comparable
@@ -21,11 +23,13 @@ from ril_bench.leaderboard.layout import revision
 from ril_bench.leaderboard.record import MethodCard
 from ril_bench.pages.files import EntryNote, Run, read_run
 from ril_bench.pages.site import write_site
-from tests.leaderboard.tampering import CASES, card, entry, seal
+from ril_bench.store import sha256_file
+from tests.leaderboard.tampering import CASES, card, edit, entry, seal
 from tests.leaderboard.world import CARD
 from tests.pages.synthetic import write_run
 from tests.pages.test_page import read
 
+NAIVE = sha256_file(registry.shipped("baselines") / "naive.py")
 SMALL = {"prompts": 3, "pixels": 16, "updates": 1}
 
 
@@ -37,6 +41,8 @@ def entered(folder: Path, method: str, seeds: int, remade: bool = False, **optio
         for step in path.glob("step-*"):
             shutil.rmtree(step)
         known = {"pictures": 8, "of": 8, "remade": remade} if remade else None
+        if method == "naive":
+            edit(path, "run.json", method__file_sha256=NAIVE)
         read = read_run(path)
         found.append(Run(read.folder, read.info, EntryNote(CARD | {"seeds": seeds}, "abc123", False, known)))
     return found
@@ -76,7 +82,7 @@ def test_two_revisions_of_a_method_are_two_rows(board: Path, tmp_path: Path) -> 
     shutil.copytree(card(entry(board)).parent, other)
     for run in other.rglob("run.json"):
         info = json.loads(run.read_text())
-        info["method"]["resolved"] = {"strength": 2}
+        info["method"]["file_sha256"] = "0" * 64
         run.write_text(json.dumps(info))
     renamed = other.with_name(revision(info["method"]))
     other.rename(renamed)
@@ -84,7 +90,7 @@ def test_two_revisions_of_a_method_are_two_rows(board: Path, tmp_path: Path) -> 
         seal(folder)
     page = read(ril_bench.report([board], tmp_path / "site"))
     names = {str(row["data-method"]) for row in page.all("tr") if row.get("data-method")}
-    assert names == {f"naive {path.name}" for path in (board / "entries" / "naive").iterdir()}
+    assert names == {"naive", f"naive {renamed.name}"}
 
 
 def test_who_has_fewer_units_is_named_and_keeps_nobody_out(tmp_path: Path) -> None:
@@ -97,16 +103,26 @@ def test_who_has_fewer_units_is_named_and_keeps_nobody_out(tmp_path: Path) -> No
     ]
     assert "ewc on shapes-ril with draft: it lacks 2 of the 5 units" in left_out[0]
     assert "given 3, given 4" in left_out[0]
-    assert "rid on shapes-ril with draft: units that no naive has (given 5)" in left_out[1]
+    assert "rid on shapes-ril with draft: units beyond those that are compared (given 5)" in left_out[1]
     page = read(write_site(kept, tmp_path / "site", left_out))
     assert "2 not compared" in page.text
     assert left_out[0] in page.text
 
 
-def test_without_naive_the_units_are_those_of_any(tmp_path: Path) -> None:
-    kept, left_out = comparable([*entered(tmp_path, "ewc", 3), *entered(tmp_path, "rid", 4)])
-    assert {run.name for run in kept} == {"rid"}
+def test_without_naive_the_units_are_those_of_most(tmp_path: Path) -> None:
+    ewc, rid = entered(tmp_path, "ewc", 3), entered(tmp_path, "rid", 3)
+    kept, left_out = comparable([*ewc, *rid, *entered(tmp_path, "many", 9)])
+    assert {run.name: run.seed for run in kept} == {"ewc": 2, "rid": 2, "many": 2}
     assert len(left_out) == 1
+
+
+def test_a_naive_of_a_strangers_sets_no_units(tmp_path: Path) -> None:
+    ours, theirs = entered(tmp_path, "naive", 3), entered(tmp_path / "x", "naive", 9)
+    for run in theirs:
+        run.info["method"]["file_sha256"] = "0" * 64
+    theirs = [replace(run, entry=replace(run.entry, several=True)) for run in theirs if run.entry]
+    kept, _ = comparable([*theirs, *ours])
+    assert len(kept) == 6
 
 
 def test_ranks_are_of_the_honest_with_five_units(tmp_path: Path) -> None:

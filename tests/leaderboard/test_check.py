@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from ril_bench.cli import main
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import check
-from tests.leaderboard.tampering import CASES, RESAMPLED, Case, entry, seal
+from ril_bench.leaderboard.checks import Check
+from ril_bench.leaderboard.entry import Entry
+from tests.leaderboard.tampering import CASES, RESAMPLED, Case, entry, pandas_index, seal
 
 
 def found(board: Path, **options: int) -> list[tuple[str, str]]:
@@ -54,10 +57,31 @@ def test_what_only_pictures_made_again_tell(board: Path, case: Case) -> None:
     assert any(name == case.check and case.said in fault for name, fault in faults), faults
 
 
+def test_what_pandas_alone_would_read_changes_nothing(board: Path) -> None:
+    pandas_index(entry(board))
+    seal(entry(board))
+    assert found(board) == []
+
+
+def test_what_no_check_foresaw_refuses_that_entry_alone(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(entry: Entry) -> Iterator[UserError]:
+        if entry.address.seed == 1:
+            raise RuntimeError("a surprise")
+        yield from ()
+
+    monkeypatch.setattr("ril_bench.leaderboard.checks.CHECKS", (Check("x", fails),))
+    assert [verdict.stands for verdict in check(board)] == [True, False, True, True]
+    assert "RuntimeError: a surprise" in found(board)[0][1]
+
+
 def test_each_reason_is_told_by_words_of_its_own() -> None:
     reasons = [(case.check, case.said) for case in (*CASES, *RESAMPLED)]
     twice = {one for one in reasons if reasons.count(one) > 1}
-    assert twice <= {("files", "a symbolic link"), ("files", "a name that no entry has")}
+    assert twice <= {
+        ("files", "a symbolic link"),
+        ("files", "a name that no entry has"),
+        ("sequence", "is not the one of its digest"),
+    }
     assert len(reasons) >= 20
 
 
