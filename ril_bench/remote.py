@@ -52,7 +52,7 @@ class RemoteFile:
     @property
     def on_hub(self) -> bool:
         """Whether it is published on the Hugging Face hub."""
-        return not self.repo.startswith("https://")
+        return "://" not in self.repo
 
     @property
     def url(self) -> str:
@@ -118,13 +118,13 @@ class RemoteFile:
                 from huggingface_hub import hf_hub_download
 
                 return Path(hf_hub_download(self.repo, self.file, revision=self.revision))
-            from torch.hub import download_url_to_file  # to a temporary name first
+            from torch.hub import download_url_to_file  # to a temporary name, until it is whole
 
             path = self._cached()[0]
             path.parent.mkdir(parents=True, exist_ok=True)
-            download_url_to_file(self.url, str(path), progress=False)
+            download_url_to_file(self.url, str(path), hash_prefix=self.sha256, progress=False)
             return path
-        except OSError as error:  # the errors of the hub, of sockets and of disks are all OSErrors
+        except (OSError, RuntimeError) as error:  # of the hub, sockets and disks; a digest that is not right
             raise InfrastructureError(
                 f"{self.name} could not be downloaded: {error}", where=self.url, mend=self._by_hand
             ) from error
