@@ -59,6 +59,10 @@ def test_the_address():
         replace(ON_HUB, revision=None).url == "https://huggingface.co/me/mine/resolve/main/model.safetensors"
     )
     assert ELSEWHERE.url == "https://example.org/files/a%2Bb.pth"
+    assert replace(ELSEWHERE, revision="f00").url == "https://example.org/files/f00/a%2Bb.pth"
+    data = replace(ON_HUB, repo="datasets/me/mine")
+    assert data.url.startswith("https://huggingface.co/datasets/me/mine/resolve/aaaa")
+    assert data._on_hub["repo_id"] == "me/mine"
 
 
 def test_what_is_nowhere_is_refused_with_the_way_to_mend_it(file, folder):
@@ -109,15 +113,16 @@ def test_it_is_downloaded_where_it_must_be_and_checked(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
     asked = []
 
-    def download(*arguments, **options):
-        asked.append((*arguments, options))
+    def download(**what):
+        asked.append(what)
         return str(in_hub_cache(tmp_path))
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     path = ON_HUB.fetch()
     assert path.read_bytes() == CONTENT
     assert ON_HUB.fetch() == path
-    assert asked == [("me/mine", "model.safetensors", {"revision": "a" * 40})]
+    one = {"repo_id": "me/mine", "filename": "model.safetensors", "revision": "a" * 40, "repo_type": "model"}
+    assert asked == [one]
 
 
 @pytest.fixture
