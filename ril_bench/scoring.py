@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ril_bench import registry
 from ril_bench.appearance import appearance
 from ril_bench.errors import UserError
 from ril_bench.metrics import continual as c
@@ -45,7 +44,7 @@ def score_run(path: Path) -> dict[str, Any]:
     metrics = {
         "schema_version": SCHEMA_VERSION,
         **from_scores(scores, sequence, calibration, within, notes),
-        **appearance(path, steps, sequence.model, notes),
+        **appearance(path, steps, sequence.home, notes),
         "resources": resources(run["steps"]),
         "calibration": {key: kept[key] for key in ("file", "sha256")}
         if scale(calibration, sequence.order)
@@ -69,7 +68,7 @@ def from_scores(
         within: scores between updates (anytime.parquet), where the sequence asks for them.
     """
     names = sequence.order
-    classes = {name: registry.load("reward", reference) for name, reference in sequence.rewards.items()}
+    classes = {name: sequence.reward(name) for name in sequence.rewards}
     tasks = {name: classes[name] for name in names}
     cells = score_array(scores, names)
     normal = scale(calibration, names)
