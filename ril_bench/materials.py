@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from ril_bench import registry
+from ril_bench.compute import PLAIN, Compute
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
 from ril_bench.evaluation import Evaluator
+from ril_bench.hub import model_digests, model_folder
 from ril_bench.memory import keep_freed_memory
 from ril_bench.prompts import load_prompts
 from ril_bench.rewards.base import Reward
@@ -33,15 +34,13 @@ class Materials:
     weights: dict[str, str]  # file -> sha256, of everything that a score depends on
 
     @classmethod
-    def load(cls, sequence: Sequence, device: torch.device) -> Materials:
+    def load(cls, sequence: Sequence, device: torch.device, compute: Compute = PLAIN) -> Materials:
         """Raises UserError for weights that are missing or altered, prompts that are too few, and the like."""
         if device.type == "cpu":
             keep_freed_memory()
-        place = registry.load("model", sequence.model)
-        if Path(place).is_dir():
-            verified(Path(place))
+        place = verified(model_folder(sequence.model))
         model = DiffusionModel.load(
-            place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device
+            place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device, compute=compute
         )
         rewards = {
             name: registry.load("reward", reference)(device=device)
@@ -55,7 +54,7 @@ class Materials:
                 mend=f"ask for at most {len(prompts)}",
             )
         prompts = prompts[: sequence.evaluation.prompts]
-        places = [Path(place), *(path for reward in rewards.values() for path in reward.weights)]
+        places = [path for reward in rewards.values() for path in reward.weights]
         return cls(
             sequence=sequence,
             model=model,
@@ -63,7 +62,8 @@ class Materials:
             train_prompts={task.prompts.train: load_prompts(task.prompts.train) for task in sequence.tasks},
             eval_prompts=prompts,
             evaluator=Evaluator(model, rewards, sequence, prompts),
-            weights={file: sha for path in places if path.exists() for file, sha in digests(path).items()},
+            weights=model_digests(sequence.model, place)
+            | {file: sha for path in places if path.exists() for file, sha in digests(path).items()},
         )
 
     def tuner(self, i: int) -> Tuner:
