@@ -26,7 +26,7 @@ class ShapesFeatures:
     }
 
     def __init__(self) -> None:
-        from ril_bench.rewards.attributes import load_classifier
+        from ril_bench.worlds.shapes.classifier import load_classifier
 
         self._classifier = load_classifier()
 

@@ -42,10 +42,7 @@ class Materials:
         model = DiffusionModel.load(
             place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device, compute=compute
         )
-        rewards = {
-            name: registry.load("reward", reference)(device=device)
-            for name, reference in sequence.rewards.items()
-        }
+        rewards = {name: sequence.reward(name)(device=device) for name in sequence.rewards}
         prompts = load_prompts(sequence.prompts.eval)
         if len(prompts) < sequence.evaluation.prompts:
             raise UserError(
@@ -54,7 +51,7 @@ class Materials:
                 mend=f"ask for at most {len(prompts)}",
             )
         prompts = prompts[: sequence.evaluation.prompts]
-        places = [path for reward in rewards.values() for path in reward.weights]
+        of_rewards = [file for reward in rewards.values() for file in reward.weights]
         return cls(
             sequence=sequence,
             model=model,
@@ -63,7 +60,7 @@ class Materials:
             eval_prompts=prompts,
             evaluator=Evaluator(model, rewards, sequence, prompts),
             weights=model_digests(sequence.model, place)
-            | {file: sha for path in places if path.exists() for file, sha in digests(path).items()},
+            | {file: sha for place in of_rewards for file, sha in digests(place).items()},
         )
 
     def tuner(self, i: int) -> Tuner:

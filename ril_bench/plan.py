@@ -139,7 +139,8 @@ def _step_zero(sequence: Sequence) -> str:
     """What of a sequence decides step 0, and with it whether a calibration holds."""
     written = sequence.model_dump(mode="json", exclude={"evaluation": {"every"}})
     parts = ("model", "sampler", "evaluation")
-    return sha256_json({part: written[part] for part in parts} | {"eval": sequence.prompts.eval})
+    own = {"world": sequence.home.name, "eval": sequence.prompts.eval}
+    return sha256_json({part: written[part] for part in parts} | own)
 
 
 def _option(setting: str) -> tuple[str, Any]:

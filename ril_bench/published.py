@@ -17,7 +17,17 @@ FILES = (
         sha256="a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
         size=1_710_540_580,
         licence="MIT",
-        used_by=("aesthetic", "clip_score"),
+        used_by=("aesthetic",),
+    ),
+    RemoteFile(
+        name="clip-vit-b-32",
+        repo="openai/clip-vit-base-patch32",
+        file="pytorch_model.bin",
+        revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+        sha256="a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+        size=605_247_071,
+        licence="MIT",
+        used_by=("clip_score",),
     ),
     RemoteFile(
         name="aesthetic-head",
@@ -47,7 +57,7 @@ FILES = (
         sha256="c57a38fb4a2f7e7c15bf00da2ea377cdf165448b4dd1052a484c215a998c9837",
         size=1_972_490_005,
         licence="Apache-2.0",
-        used_by=("hpsv2.1", "preference"),
+        used_by=("hpsv2.1",),
     ),
     RemoteFile(
         name="pickscore",

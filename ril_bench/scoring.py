@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ril_bench import registry
 from ril_bench.appearance import appearance
 from ril_bench.errors import UserError
 from ril_bench.metrics import continual as c
@@ -39,7 +38,7 @@ def score_run(path: Path) -> dict[str, Any]:
     scores = pd.read_parquet(path / "scores.parquet")
     steps = sorted(scores["step"].unique().tolist())
     names, probes = sequence.order, sequence.probes
-    classes = {name: registry.load("reward", reference) for name, reference in sequence.rewards.items()}
+    classes = {name: sequence.reward(name) for name in sequence.rewards}
     kept = run["calibration"]
     normal = scale(kept and Calibration.model_validate(kept["content"]), names)
     tasks = {name: classes[name] for name in names}
@@ -59,7 +58,7 @@ def score_run(path: Path) -> dict[str, Any]:
         "directions": {name: cls.direction for name, cls in classes.items()},
         **_continual(cells, tasks, scales, notes),
         "anytime": _anytime(path, scores, sequence, scales),
-        **appearance(path, steps, sequence.model, notes),
+        **appearance(path, steps, sequence.home, notes),
         "resources": _resources(run),
         "calibration": {key: kept[key] for key in ("file", "sha256")} if normal else None,
         "notes": notes,

@@ -3,7 +3,7 @@
 import torch
 
 from ril_bench.features import ShapesFeatures, extractor
-from ril_bench.rewards.attributes import load_classifier
+from ril_bench.worlds.shapes.classifier import load_classifier
 
 PICTURES = torch.randint(0, 256, (3, 3, 64, 64), generator=torch.Generator().manual_seed(0)).byte()
 
