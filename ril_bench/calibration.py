@@ -7,6 +7,7 @@ Their seeds are never a submission's.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,6 @@ from ril_bench.errors import UserError
 from ril_bench.metrics.statistics import mean_interval
 from ril_bench.plan import RunPlan
 from ril_bench.progress import Reporter
-from ril_bench.rewards.base import Reward
 from ril_bench.spec import Calibration, RewardCalibration, Sequence, calibration_file, load_sequence
 from ril_bench.store import to_json, write_files
 from ril_bench.workers import make_all
@@ -101,7 +101,7 @@ def single_task(sequence: Sequence, reference: str, reward: str, seed: int) -> R
     )
 
 
-def _entry(row_zero: pd.DataFrame, reward: str, cls: type[Reward], seeds: list[float]) -> RewardCalibration:
+def _entry(row_zero: pd.DataFrame, reward: str, cls: Any, seeds: list[float]) -> RewardCalibration:
     rows = row_zero[row_zero["reward"] == reward]
     prompts = rows.groupby("prompt_id")["score"].mean()
     u = mean_interval(seeds) if seeds else None

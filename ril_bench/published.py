@@ -5,8 +5,14 @@ Digests and revisions were taken from public records of these files; what none o
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ril_bench.registry import nearest
 from ril_bench.remote import RemoteFile
+from ril_bench.worlds import REAL
+
+if TYPE_CHECKING:
+    from ril_bench.spec import Sequence
 
 FILES = (
     RemoteFile(
@@ -139,3 +145,10 @@ def published(name: str) -> RemoteFile:
     if name not in _BY_NAME:
         raise KeyError(f"no published file is called {name!r}; {nearest(name, _BY_NAME)}")
     return _BY_NAME[name]
+
+
+def needed(sequence: Sequence) -> list[RemoteFile]:
+    """What the rewards, probes and measures of a sequence load, in the order of the table; its model's files are not
+    among them."""
+    wanted = {*sequence.rewards.values(), *sequence.home.figures}
+    return [file for file in FILES if sequence.home is REAL and wanted & set(file.used_by)]

@@ -158,8 +158,9 @@ def _table(kind: str, world: World | None = None) -> dict[str, Place]:
     elif kind == "tuner":
         own = dict(_TUNERS)
     elif kind == "reward":
-        theirs = [world] if world else reversed(WORLDS.values())  # the real world's come last, and win
-        own = dict(_REWARDS) | {name: place for one in theirs for name, place in one.rewards.items()}
+        own = dict(_REWARDS)
+        for one in [world] if world else reversed(WORLDS.values()):  # the real world's come last, and win
+            own.update(one.rewards)
     else:
         raise UserError(f"there is no kind {kind!r}", mend=nearest(kind, KINDS))
     return _installed(kind) | own

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ril_bench.published import published
+from ril_bench.remote import RemoteFile
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.checkpoints import State, filled, read_state
 from ril_bench.rewards.clip import Clip, HfClip, Tower, clip_config
@@ -50,7 +53,7 @@ class Aesthetic(Reward):
 
     name = "aesthetic"
     unit = "rating 1-10"
-    weights = (CLIP, HEAD)
+    weights: ClassVar[tuple[Path | RemoteFile, ...]] = (CLIP, HEAD)
     config = clip_config(
         Tower(24, 1024, 16), Tower(12, 768, 12), patch=14, dimension=768, act="quick_gelu"
     )  # openai/clip-vit-large-patch14

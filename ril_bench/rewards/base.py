@@ -26,7 +26,7 @@ class Reward:
     unit: ClassVar[str]
     direction: ClassVar[int] = +1
     differentiable: ClassVar[bool] = True
-    weights: tuple[Path | RemoteFile, ...] = ()
+    weights: ClassVar[tuple[Path | RemoteFile, ...]] = ()
 
     def __init__(self, device: torch.device | str = "cpu"):
         self.device = torch.device(device)

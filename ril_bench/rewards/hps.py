@@ -22,11 +22,12 @@ class Hpsv2(CosineReward):
 
     name = "hpsv2"
     unit = "cosine"
-    weights: ClassVar[tuple[RemoteFile, ...]] = (published("hpsv2"),)
+    file: ClassVar[RemoteFile] = published("hpsv2")
+    weights = (file,)
     config: ClassVar[dict[str, Any]] = open_clip.get_model_config("ViT-H-14")
 
     def load(self) -> Clip:
-        file = self.weights[0].fetch()
+        file = self.file.fetch()
         return OpenClip(
             self.config,
             read_state(file),
@@ -41,4 +42,5 @@ class Hpsv21(Hpsv2):
     """HPSv2, version 2.1, about 0.2 to 0.4: other weights, trained on better data; not comparable with 2.0."""
 
     name = "hpsv2.1"
-    weights = (published("hpsv2.1"),)
+    file = published("hpsv2.1")
+    weights = (file,)

@@ -20,12 +20,14 @@ class World:
         models: the names of the models that draw in it.
         rewards: what is a reward in this world alone, or has weights of its own here: "module:Class" by name.
         measures: what its pictures are measured with: a "module:Class", see `ril_bench.features`.
+        figures: the figures of theirs that take published files (`RemoteFile.used_by`).
     """
 
     name: str
     models: tuple[str, ...]
     rewards: Mapping[str, str]
     measures: str
+    figures: tuple[str, ...] = ()
 
 
 SHAPES = World(
@@ -52,6 +54,7 @@ REAL = World(
         "clip_score": "ril_bench.rewards.clip_score:ClipScore",
     },
     measures="ril_bench.features:RealFeatures",
+    figures=("FID", "LPIPS", "DINOv2"),
 )
 
 WORLDS = {world.name: world for world in (REAL, SHAPES)}

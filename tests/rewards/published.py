@@ -3,10 +3,11 @@ pictures to score."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import open_clip
 import pytest
@@ -22,6 +23,7 @@ from ril_bench.rewards import aesthetic, clip_score, hps, imagereward, pickscore
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.clip import Tower, clip_config
 
+M = TypeVar("M", bound=torch.nn.Module)
 PROMPTS = ["a cat on a red chair", "An astronaut, 1969!", "a cup of coffee"]
 SMALL = {"patch": 8, "dimension": 12, "side": 24}
 OPEN_CLIP: dict[str, Any] = {
@@ -41,6 +43,13 @@ def photographs(side: int = 96) -> Tensor:
         interpolate(one[None].float() / 255, (side, side), mode="bilinear", antialias=True) for one in square
     ]
     return (torch.cat(small) * 255).round() / 255
+
+
+def seeded(make: Callable[[], M]) -> M:
+    """A module whose first weights are always the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make()
 
 
 def randomised(module: torch.nn.Module, seed: int = 0, scale: float = 0.2) -> dict[str, Tensor]:
@@ -65,7 +74,7 @@ def hf_clip(patch: pytest.MonkeyPatch, kind: type[Reward], act: str) -> tuple[CL
     """A small CLIP of transformers in the place of a reward's, and its checkpoint."""
     config = clip_config(Tower(2, 32, 2), Tower(2, 16, 2), act=act, **SMALL)
     patch.setattr(kind, "config", config)
-    model = CLIPModel(config).eval()
+    model = seeded(lambda: CLIPModel(config)).eval()
     model.load_state_dict(randomised(model))
     with torch.no_grad():
         model.logit_scale.fill_(4.6)
@@ -93,7 +102,7 @@ class Published:
 
     def aesthetic(self) -> Reward:
         net, state = hf_clip(self.patch, aesthetic.Aesthetic, "quick_gelu")
-        head = randomised(aesthetic.AestheticHead(SMALL["dimension"]), seed=1, scale=0.02)
+        head = randomised(seeded(lambda: aesthetic.AestheticHead(SMALL["dimension"])), seed=1, scale=0.02)
         write(self.folder, unpinned(self.patch, aesthetic, "CLIP"), state)
         write(self.folder, unpinned(self.patch, aesthetic, "HEAD"), head)
         self.nets["aesthetic"] = net, head
@@ -112,10 +121,10 @@ class Published:
         return clip_score.ClipScore()
 
     def hpsv2(self, kind: type[hps.Hpsv2] = hps.Hpsv2) -> Reward:
-        file = replace(kind.weights[0], sha256=None)
-        self.patch.setattr(kind, "weights", (file,))
+        file = replace(kind.file, sha256=None)
+        self.patch.setattr(kind, "file", file)
         self.patch.setattr(hps.Hpsv2, "config", OPEN_CLIP)
-        net = open_clip.CLIP(**OPEN_CLIP).eval()
+        net = seeded(lambda: open_clip.CLIP(**OPEN_CLIP)).eval()
         net.load_state_dict(randomised(net, seed=2 if kind is hps.Hpsv2 else 3, scale=0.05))
         # As the training code of open_clip leaves it, halved by its publisher.
         state = {key: value.half() for key, value in net.state_dict().items()}
