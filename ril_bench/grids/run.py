@@ -13,7 +13,7 @@ from ril_bench.grids.cells import shard as shard_of
 from ril_bench.grids.cost import forecast
 from ril_bench.grids.spec import GridSpec, plans
 from ril_bench.plan import RunPlan
-from ril_bench.progress import Reporter
+from ril_bench.progress import Reporter, spoken
 from ril_bench.store import RunFolder
 from ril_bench.workers import Cell, Failure, side_by_side
 
@@ -101,17 +101,6 @@ def _said(
             lines.append("time: not known before the first of them is done")
         else:
             lines.append(
-                f"about {_spoken(expected.seconds / jobs)}, by {expected.measured} runs that were measured here"
+                f"about {spoken(expected.seconds / jobs)}, by {expected.measured} runs that were measured here"
             )
     return "\n  ".join(lines)
-
-
-def _spoken(seconds: float) -> str:
-    minutes = seconds / 60
-    return (
-        f"{seconds:.0f} s"
-        if minutes < 2
-        else f"{minutes:.0f} min"
-        if minutes < 120
-        else f"{minutes / 60:.1f} h"
-    )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, Prediction
 from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Log, Penalty, Task, Tuner, differentiable_reward
+from ril_bench.tuners.base import Grading, Held, Log, Penalty, Task, Tuner, differentiable_reward
 from ril_bench.tuners.nets import FlowNet, keyed
 from ril_bench.tuners.reference import Reference, Which
 from ril_bench.tuners.samples import Kept, require_random_steps, spread
@@ -105,6 +105,10 @@ class NablaGflownet(Tuner):
 
     def parameters(self) -> Iterable[nn.Parameter]:
         return self._flow.parameters() if self._flow is not None else []
+
+    def holds(self, steps: int, guided: int) -> Held:
+        # the slope of the reward by x_t goes through denoiser, decoder and reward
+        return Held(guided, together=True)
 
     def accumulate(
         self,
