@@ -31,6 +31,7 @@ class Materials:
     train_prompts: dict[str, list[str]]  # by reference
     eval_prompts: list[str]
     evaluator: Evaluator
+    compute: Compute
     weights: dict[str, str]  # file -> sha256, of everything that a score depends on
 
     @classmethod
@@ -59,6 +60,7 @@ class Materials:
             train_prompts={task.prompts.train: load_prompts(task.prompts.train) for task in sequence.tasks},
             eval_prompts=prompts,
             evaluator=Evaluator(model, rewards, sequence, prompts),
+            compute=compute,
             weights=model_digests(sequence.model, place)
             | {file: sha for place in of_rewards for file, sha in digests(place).items()},
         )

@@ -18,6 +18,7 @@ from ril_bench.diffusion.states import State, visited
 from ril_bench.draws import Draws, generator
 from ril_bench.errors import NumericalError, UserError
 from ril_bench.methods import Method
+from ril_bench.parallel import Team, team
 from ril_bench.rewards.base import Reward
 from ril_bench.spec import TaskSpec
 from ril_bench.tuners.base import Log, Tuner
@@ -81,6 +82,7 @@ class Training:
     calls: Counter[Any] = field(default_factory=Counter)  # counted so far, likewise
     watched_seconds: float = 0.0  # likewise, on evaluations between updates
     watched_calls: Counter[Any] = field(default_factory=Counter)
+    team: Team = field(default_factory=team)
     bounds: Mapping[str, float] = field(default_factory=dict)  # on calls, by run.json's names
 
     @property
@@ -98,20 +100,9 @@ class Training:
             after({**line, "seconds": time.perf_counter() - began})
 
     def _one_update(self, task: RewardTask) -> dict[str, Any]:
-        budget, key = self.spec.budget, (self.seed, self.step, self.update)
-        draws = Draws(key, range(budget.batch))
-        prompts = [
-            task.prompts[int(generator(key, sample, "prompt").integers(len(task.prompts)))]
-            for sample in range(budget.batch)
-        ]
-        self.optimizer.zero_grad(set_to_none=True)
-        log, size = Log(0.0, 0.0, 0.0), min(budget.micro_batch or budget.batch, budget.batch)
-        for start in range(0, budget.batch, size):
-            part = slice(start, start + size)
-            share = len(prompts[part]) / budget.batch
-            log += self.tuner.accumulate(
-                self.model, prompts[part], task, self.method.prediction_loss, draws[part], share
-            )
+        with self.team.counted(self.model.counter):
+            log = sum(self.team.gathered(lambda: self._accumulated(task)), Log(0.0, 0.0, 0.0))
+        self.team.add_gradients([p for group in self.optimizer.param_groups for p in group["params"]])
         penalty = log.penalty
         if (weight_loss := self.method.weight_loss()) is not None:
             weight_loss.backward()
@@ -131,6 +122,24 @@ class Training:
             "penalty": penalty,
             "grad_norm": norms[0],
         }
+
+    def _accumulated(self, task: RewardTask) -> Log:
+        """The gradients of this process's samples, each at its share of the whole batch, and what they did."""
+        budget, key = self.spec.budget, (self.seed, self.step, self.update)
+        draws = Draws(key, self.team.mine(range(budget.batch)))
+        prompts = [
+            task.prompts[int(generator(key, sample, "prompt").integers(len(task.prompts)))]
+            for sample in draws.samples
+        ]
+        self.optimizer.zero_grad(set_to_none=True)
+        log, size = Log(0.0, 0.0, 0.0), min(budget.micro_batch or budget.batch, budget.batch)
+        for start in range(0, len(prompts), size):
+            part = slice(start, start + size)
+            share = len(prompts[part]) / budget.batch
+            log += self.tuner.accumulate(
+                self.model, prompts[part], task, self.method.prediction_loss, draws[part], share
+            )
+        return log
 
     def _clipped(self) -> list[float]:
         """The norms of the gradients, the model's first, before each group is clipped by itself: what a tuner's own
