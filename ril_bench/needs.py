@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ril_bench.hub import FILES, local_folder, pinned_files, repository
-from ril_bench.prompts import SHIPPED, locate_prompts
+from ril_bench.prompts import NAMED, SHIPPED, locate_prompts
+from ril_bench.published import needed
 from ril_bench.remote import FOLDER, RemoteFile
 from ril_bench.spec import Sequence
 
@@ -36,8 +37,11 @@ class Need:
 
 
 def needs_of(sequence: Sequence) -> list[Need]:
-    """The model's files, then the rewards', then the prompts, each once."""
-    found = [*_of_model(sequence.model), *_of_rewards(sequence), *_of_prompts(sequence)]
+    """The model's files, then those of rewards, measures and prompts, each once."""
+    published = [
+        _remote(file, ", ".join(file.used_by), file.cached_path() is not None) for file in needed(sequence)
+    ]
+    found = [*_of_model(sequence.model), *_that_ship(sequence), *published, *_other_prompts(sequence)]
     return list({(need.what, need.source): need for need in found}.values())
 
 
@@ -77,36 +81,40 @@ def _of_model(reference: str) -> Iterable[Need]:
         yield Need(reference, "model", source, _size(folder), None, fixed, folder is not None, mend)
 
 
-def _of_rewards(sequence: Sequence) -> Iterable[Need]:
+def _that_ship(sequence: Sequence) -> Iterable[Need]:
+    """The rewards' weights that come with RIL-Bench or from the user."""
     for name in sequence.rewards:
         for file in sequence.reward(name).weights:
-            if isinstance(file, RemoteFile):
-                yield _remote(file, name, here=file.cached_path() is not None)
-            else:
+            if not isinstance(file, RemoteFile):
                 mend = None if file.exists() else "install ril-bench again"
                 yield Need(file.name, name, str(file), _size(file), None, True, file.exists(), mend)
 
 
-def _of_prompts(sequence: Sequence) -> Iterable[Need]:
+def _other_prompts(sequence: Sequence) -> Iterable[Need]:
+    """Sets that ship, files, and data sets of the hub; published files are told elsewhere."""
     used = {task.prompts.train: "training" for task in sequence.tasks} | {sequence.prompts.eval: "evaluation"}
     for reference, what in used.items():
-        path = locate_prompts(reference)
+        if reference in NAMED and NAMED[reference] is None:
+            continue
+        path, name = locate_prompts(reference), f"prompts {reference}"
         if path is not None or reference in SHIPPED:
-            yield Need(
-                f"prompts {reference}", what, str(path or "ships with ril-bench"), None, None, True, True
-            )
-        else:
-            here = _data_set_is_here(reference)
-            mend = None if here else "go online once, or name a file of prompts"
-            source = f"{HUB}/datasets/{reference.partition('@')[0].partition(':')[0]}"
-            yield Need(f"prompts {reference}", what, source, None, None, "@" in reference, here, mend)
+            yield Need(name, what, str(path or "ships with ril-bench"), None, None, True, True)
+            continue
+        on_hub = NAMED.get(reference) or reference
+        here = _data_set_is_here(on_hub)
+        mend = None if here else "go online once, or name a file of prompts"
+        source = f"{HUB}/datasets/{_repository(on_hub)}"
+        yield Need(name, what, source, None, None, "@" in on_hub, here, mend)
+
+
+def _repository(on_hub: str) -> str:
+    return on_hub.partition("@")[0].partition(":")[0]
 
 
 def _data_set_is_here(reference: str) -> bool:
     from datasets.config import HF_DATASETS_CACHE
 
-    name = reference.partition("@")[0].partition(":")[0].replace("/", "___")
-    return (Path(HF_DATASETS_CACHE) / name).is_dir()
+    return (Path(HF_DATASETS_CACHE) / _repository(reference).replace("/", "___")).is_dir()
 
 
 def _remote(file: RemoteFile, used_by: str, here: bool) -> Need:

@@ -17,7 +17,7 @@ from ril_bench.compute import PLAIN, Compute
 
 PACKAGES = (
     "ril-bench", "torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "open_clip_torch",
-    "kornia", "safetensors", "numpy", "pandas", "scipy",
+    "kornia", "safetensors", "torch-fidelity", "numpy", "pandas", "scipy",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ril_bench.spec import Sequence
 
 FILES = (
+    # -- rewards -----
     RemoteFile(
         name="clip-vit-l-14",
         repo="openai/clip-vit-large-patch14",
@@ -95,6 +96,7 @@ FILES = (
         licence="Apache-2.0",
         used_by=("imagereward",),
     ),
+    # -- measures -----
     RemoteFile(
         name="inception",
         repo="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0",
@@ -135,6 +137,97 @@ FILES = (
         licence="Apache-2.0",
         used_by=("DINOv2",),
     ),
+    # -- prompts -----
+    RemoteFile(
+        name="animals",
+        repo="https://raw.githubusercontent.com/mihirp1998/AlignProp",
+        file="assets/simple_animals.txt",
+        revision="185d154bc1ec25260846a2cb040841377c706d6a",
+        sha256="ee3d9b638ce2a40e896a34319af85709d3c1c3188da0b8feda739dcb7363188d",
+        size=269,
+        licence="MIT",
+        used_by=("animals",),
+    ),
+    RemoteFile(
+        name="animals-eval",
+        repo="https://raw.githubusercontent.com/mihirp1998/AlignProp",
+        file="assets/eval_simple_animals.txt",
+        revision="185d154bc1ec25260846a2cb040841377c706d6a",
+        sha256="98a6bac4b2a867a66ca46e8b1786ab321887ea46e05295a88ee1890c60280020",
+        size=53,
+        licence="MIT",
+        used_by=("animals/eval",),
+    ),
+    RemoteFile(
+        name="hpdv2-train",
+        repo="https://raw.githubusercontent.com/mihirp1998/AlignProp",
+        file="assets/hps_v2_all.txt",
+        revision="185d154bc1ec25260846a2cb040841377c706d6a",
+        sha256="52f0074b2d5fe70a8ffd0ca8daf7b5ad420c9a930f03c38a97e7f2d8aa5df429",
+        size=39463,
+        licence="MIT",
+        used_by=("hpdv2/train",),
+    ),
+    RemoteFile(
+        name="hpdv2-eval",
+        repo="https://raw.githubusercontent.com/mihirp1998/AlignProp",
+        file="assets/hps_v2_all_eval.txt",
+        revision="185d154bc1ec25260846a2cb040841377c706d6a",
+        sha256="1af515e74b71687531d6a4e83489b10c7214a8d5c4da04621c45bf76fe739049",
+        size=2741,
+        licence="MIT",
+        used_by=("hpdv2/eval",),
+    ),
+    RemoteFile(
+        name="hpdv2-anime",
+        repo="datasets/zhwang/HPDv2",
+        file="benchmark/anime.json",
+        revision="b9517430f34b1080d4f741118d2a440155a165cd",
+        sha256="6b38a479cc6f899866e9b7a8bf91f096b4afc6883b95275a61891327182b14ae",
+        size=62816,
+        licence="Apache-2.0",
+        used_by=("hpdv2", "hpdv2/anime"),
+    ),
+    RemoteFile(
+        name="hpdv2-concept-art",
+        repo="datasets/zhwang/HPDv2",
+        file="benchmark/concept-art.json",
+        revision="b9517430f34b1080d4f741118d2a440155a165cd",
+        sha256="530d057deafcb82c581e9d1be2ffcb98828fe99f0b54257414d2ab8a5cf2b83e",
+        size=85787,
+        licence="Apache-2.0",
+        used_by=("hpdv2", "hpdv2/concept-art"),
+    ),
+    RemoteFile(
+        name="hpdv2-paintings",
+        repo="datasets/zhwang/HPDv2",
+        file="benchmark/paintings.json",
+        revision="b9517430f34b1080d4f741118d2a440155a165cd",
+        sha256="6570d39467e08b24b64e5b8a4177b0f61c525631121dc5a91fe2ab956eab4d5f",
+        size=81338,
+        licence="Apache-2.0",
+        used_by=("hpdv2", "hpdv2/paintings"),
+    ),
+    RemoteFile(
+        name="hpdv2-photo",
+        repo="datasets/zhwang/HPDv2",
+        file="benchmark/photo.json",
+        revision="b9517430f34b1080d4f741118d2a440155a165cd",
+        sha256="92a3c9a0f743f66eb87bd112cdda830d6bdb4c073c86021d53b74001fcb18052",
+        size=44606,
+        licence="Apache-2.0",
+        used_by=("hpdv2", "hpdv2/photo"),
+    ),
+    RemoteFile(
+        name="partiprompts",
+        repo="https://raw.githubusercontent.com/google-research/parti",
+        file="PartiPrompts.tsv",
+        revision="2c99f6652cbc7f0d0441aa91f4c7e7055bcb0071",
+        sha256=None,
+        size=None,
+        licence="Apache-2.0",
+        used_by=("partiprompts",),
+    ),
 )
 
 _BY_NAME = {file.name: file for file in FILES}
@@ -147,8 +240,15 @@ def published(name: str) -> RemoteFile:
     return _BY_NAME[name]
 
 
+def used_by(*users: str) -> list[RemoteFile]:
+    """The files that any of these rewards, figures or prompt sets needs, in the order of the table."""
+    return [file for file in FILES if set(users) & set(file.used_by)]
+
+
 def needed(sequence: Sequence) -> list[RemoteFile]:
-    """What the rewards, probes and measures of a sequence load, in the order of the table; its model's files are not
-    among them."""
-    wanted = {*sequence.rewards.values(), *sequence.home.figures}
-    return [file for file in FILES if sequence.home is REAL and wanted & set(file.used_by)]
+    """What the prompts, rewards, probes and measures of a sequence load, in the order of the table; its model's files
+    are not among them."""
+    users = {sequence.prompts.eval, *(task.prompts.train for task in sequence.tasks), *sequence.home.figures}
+    if sequence.home is REAL:  # a reward of another world may have the same name, and ships with it
+        users.update(sequence.rewards.values())
+    return used_by(*users)

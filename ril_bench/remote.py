@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from ril_bench.cache import cache_folder
@@ -25,9 +26,10 @@ class RemoteFile:
 
     Attributes:
         name: what RIL-Bench calls it.
-        repo: a repository of the hub (owner/name), or the https address of the folder it is published in.
+        repo: a repository of the hub (owner/name, or datasets/owner/name), or the https address of the folder, or of
+            the raw files of the git repository, that it is published in.
         file: its path in there.
-        revision: the hub's commit; None where it is not pinned, or published elsewhere.
+        revision: the commit; None where it is not pinned, or published in a mere folder.
         sha256: its digest (hex); None where it is not known here. It then loads as it is, and what it was stands
             in the weights' digests of run.json.
         size: bytes, None where not known.
@@ -52,13 +54,13 @@ class RemoteFile:
     @property
     def on_hub(self) -> bool:
         """Whether it is published on the Hugging Face hub."""
-        return not self.repo.startswith("https://")
+        return "://" not in self.repo
 
     @property
     def url(self) -> str:
         """Where it can be got by hand."""
         if not self.on_hub:
-            return f"{self.repo}/{quote(self.file)}"
+            return "/".join(filter(None, (self.repo, self.revision, quote(self.file))))
         return f"https://huggingface.co/{self.repo}/resolve/{self.revision or 'main'}/{quote(self.file)}"
 
     def cached_path(self) -> Path | None:
@@ -98,6 +100,13 @@ class RemoteFile:
         """How the file may be called in $RIL_BENCH_WEIGHTS: many repositories have a model.safetensors."""
         return (f"{self.repo}/{self.file}", self.file) if self.on_hub else (self.file,)
 
+    @property
+    def _on_hub(self) -> dict[str, Any]:
+        """What huggingface_hub calls it."""
+        kind = "dataset" if self.repo.startswith("datasets/") else "model"
+        repo = self.repo.removeprefix("datasets/")
+        return {"repo_id": repo, "filename": self.file, "revision": self.revision, "repo_type": kind}
+
     def _places(self) -> list[Path]:
         places = []
         if folder := os.environ.get(FOLDER):
@@ -109,7 +118,7 @@ class RemoteFile:
             return [cache_folder() / "weights" / self.file]
         from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(self.repo, self.file, revision=self.revision)
+        found = try_to_load_from_cache(**self._on_hub)
         return [Path(found)] if isinstance(found, str) else []
 
     def _download(self) -> Path:
@@ -117,14 +126,14 @@ class RemoteFile:
             if self.on_hub:
                 from huggingface_hub import hf_hub_download
 
-                return Path(hf_hub_download(self.repo, self.file, revision=self.revision))
-            from torch.hub import download_url_to_file  # to a temporary name first
+                return Path(hf_hub_download(**self._on_hub))
+            from torch.hub import download_url_to_file  # to a temporary name, until it is whole
 
             path = self._cached()[0]
             path.parent.mkdir(parents=True, exist_ok=True)
-            download_url_to_file(self.url, str(path), progress=False)
+            download_url_to_file(self.url, str(path), hash_prefix=self.sha256, progress=False)
             return path
-        except OSError as error:  # the errors of the hub, of sockets and of disks are all OSErrors
+        except (OSError, RuntimeError) as error:  # of the hub, sockets and disks; a digest that is not right
             raise InfrastructureError(
                 f"{self.name} could not be downloaded: {error}", where=self.url, mend=self._by_hand
             ) from error

@@ -94,6 +94,12 @@ def test_what_a_sequence_needs_is_what_its_rewards_and_measures_load(
     }
 
 
+def test_named_prompts_are_needed_too() -> None:
+    changes = ["prompts.train=animals", "prompts.eval=animals/eval"]
+    found = needed(load_sequence("shapes-smoke", changes))
+    assert [file.name for file in found] == ["animals", "animals-eval"]
+
+
 def test_the_table_names_each_user_of_a_file() -> None:
     for name in registry.names("reward", REAL):
         files = set(registry.load("reward", name, REAL).weights)
@@ -105,7 +111,7 @@ def test_the_table_is_well_formed() -> None:
     for file in FILES:
         assert file.sha256 is None or (len(file.sha256) == 64 and int(file.sha256, 16))
         assert file.revision is None or (len(file.revision) == 40 and int(file.revision, 16))
-        assert (file.revision is not None) == file.on_hub
+        assert file.revision or not file.on_hub
         assert file.used_by
     with pytest.raises(KeyError, match="did you mean 'hpsv2"):
         published("hpsv3")

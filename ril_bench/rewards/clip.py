@@ -97,13 +97,14 @@ class OpenClip(Clip):
         file = verified(weights or verified(folder) / "open_clip_model.safetensors")
         config = json.loads((folder / "open_clip_config.json").read_text())
         asked = config["preprocess_cfg"]
-        if (asked.get("interpolation", "bicubic"), asked.get("resize_mode", "shortest")) != (
+        if {asked.get("interpolation", "bicubic"), asked.get("resize_mode", "shortest")} != {
             "bicubic",
             "shortest",
-        ):
+        }:
             raise UserError(
                 "this model wants another preprocessing than CLIP's bicubic resize and centre crop",
                 where=str(folder / "open_clip_config.json"),
+                mend="choose another model, or subclass Clip with a Preprocessing of its own",
             )
         return cls(
             config["model_cfg"],

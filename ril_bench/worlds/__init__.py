@@ -19,7 +19,7 @@ class World:
     Attributes:
         models: the names of the models that draw in it.
         rewards: what is a reward in this world alone, or has weights of its own here: "module:Class" by name.
-        measures: what its pictures are measured with: a "module:Class", see `ril_bench.features`.
+        measures: what its pictures are measured with: a "module:function", see `ril_bench.features`.
         figures: the figures of theirs that take published files (`RemoteFile.used_by`).
     """
 
@@ -39,7 +39,7 @@ SHAPES = World(
         "clip_score": "ril_bench.worlds.shapes.rewards:ShapesClipScore",
         "attributes": "ril_bench.worlds.shapes.rewards:Attributes",
     },
-    measures="ril_bench.worlds.shapes.features:ShapesFeatures",
+    measures="ril_bench.worlds.shapes.features:load",
 )
 
 REAL = World(
@@ -53,7 +53,7 @@ REAL = World(
         "imagereward": "ril_bench.rewards.imagereward:Imagereward",
         "clip_score": "ril_bench.rewards.clip_score:ClipScore",
     },
-    measures="ril_bench.features:RealFeatures",
+    measures="ril_bench.real_features:load",
     figures=("FID", "LPIPS", "DINOv2"),
 )
 
