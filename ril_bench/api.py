@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ril_bench import summary
+from ril_bench.compute import compute_of
 from ril_bench.pages import write_side_by_side
 from ril_bench.plan import GIVEN, plan_run
 from ril_bench.progress import Reporter
@@ -62,6 +63,7 @@ def run(
     out: str | Path = OUT,
     device: str = "cpu",
     threads: int | None = None,
+    compute: Sequence[str] = (),
     settings: Sequence[str] = (),
     label: str | None = None,
     tracker: str | None = None,
@@ -72,6 +74,7 @@ def run(
     Args:
         order: of the tasks: "given", "reversed", or their numbers, as "2-3-1".
         settings: changes, as "budget.updates=10" (the sequence's) or "method.strength=0.1" (the method's).
+        compute: how the arithmetic is done, as "dtype=bfloat16" (`ril_bench.compute`); as the run began unless told.
         threads: pinned for the process; the bytes of a result hold at equal threads.
         tracker: "tensorboard" or "wandb", to log to as well.
 
@@ -85,7 +88,15 @@ def run(
     )
     folder, reporter = plan.folder(Path(out)), Reporter(quiet=quiet)
     told = Tracker(tracker, folder, str(plan.folder(Path())), plan.identity()) if tracker else None
-    runner = Runner(plan, Path(out), device=device, threads=threads, tracker=told, reporter=reporter)
+    runner = Runner(
+        plan,
+        Path(out),
+        device=device,
+        threads=threads,
+        compute=compute_of(compute) if compute else None,
+        tracker=told,
+        reporter=reporter,
+    )
     return Run(runner.execute())
 
 

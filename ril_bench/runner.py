@@ -69,6 +69,7 @@ class Runner:
         self.folder = (RunFolder if self.team.main else Onlooker)(plan.folder(out))
         self.device, self.threads, self.shared = torch.device(device), threads, shared
         self.compute = compute
+        self.micro_batch = 0  # what the memory leaves room for, once an update has told
         self.given = materials
         self.reporter = reporter if self.team.main else Reporter(quiet=True)
         self.tracker, self.account = tracker if self.team.main else None, account
@@ -215,6 +216,7 @@ class Runner:
             order=turns(plan.weights, round(plan.updates * spec.budget.updates)),
             step=i,
             seed=self.plan.seed,
+            micro_batch=self.micro_batch,
             bounds={name: plan.updates * bound for name, bound in spec.budget.bounds.items()},
         )
 
@@ -227,6 +229,7 @@ class Runner:
 
         def after(line: dict[str, Any]) -> None:
             training.seconds += line["seconds"]
+            self._note_micro_batch(training)
             self.folder.append_log(line)
             lines.append(line)
             self.reporter.advance(note=watched(lines))
@@ -249,6 +252,17 @@ class Runner:
             self.tracker.scored(self.steps.row(i))
         if i in self.shared:
             prefix.keep(self.folder, self.plan, self.materials, i)
+
+    def _note_micro_batch(self, training: Training) -> None:
+        """Says and records that micro-batches became smaller, and keeps them so in the tasks that follow."""
+        budget = training.spec.budget
+        if training.micro_batch < min(self.micro_batch or budget.batch, budget.micro_batch or budget.batch):
+            self.micro_batch = training.micro_batch
+            self.folder.update_run(micro_batch=self.micro_batch)
+            self.reporter.say(
+                f"out of memory: from here on {self.micro_batch} of {budget.batch} samples at once; an update is the "
+                "same up to rounding"
+            )
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 

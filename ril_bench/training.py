@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM
 from ril_bench.diffusion.states import State, visited
 from ril_bench.draws import Draws, generator
-from ril_bench.errors import NumericalError, UserError
+from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.methods import Method
 from ril_bench.parallel import Team, team
 from ril_bench.rewards.base import Reward
@@ -83,7 +84,14 @@ class Training:
     watched_seconds: float = 0.0  # likewise, on evaluations between updates
     watched_calls: Counter[Any] = field(default_factory=Counter)
     team: Team = field(default_factory=team)
+    micro_batch: int = 0  # samples at once; 0: as the budget says. Falls where they do not fit
     bounds: Mapping[str, float] = field(default_factory=dict)  # on calls, by run.json's names
+
+    def __post_init__(self) -> None:
+        budget = self.spec.budget
+        self.micro_batch = min(
+            self.micro_batch or budget.batch, budget.micro_batch or budget.batch, budget.batch
+        )
 
     @property
     def finished(self) -> bool:
@@ -124,7 +132,30 @@ class Training:
         }
 
     def _accumulated(self, task: RewardTask) -> Log:
-        """The gradients of this process's samples, each at its share of the whole batch, and what they did."""
+        """The gradients of this process's samples, each at its share of the whole batch, and what they did.
+
+        Where the device has too little memory, everything again in half as large micro-batches: draws are keyed by the
+        sample, so the update is the same up to rounding. Raises OutOfMemoryError where one sample is too many.
+        """
+        while True:
+            counted = Counter(self.model.counter)
+            try:
+                return self._in_micro_batches(task)
+            except torch.OutOfMemoryError as error:
+                if self.micro_batch == 1:
+                    raise OutOfMemoryError(
+                        f"the device has too little memory for one sample: {error}",
+                        where=f"task {self.step} ({task.name}), update {self.update}",
+                        mend="--compute checkpointing=true, --compute dtype=bfloat16, or a tuner that holds less",
+                    ) from error
+            # out here the error is gone, and with it the graphs that its frames held
+            self.model.counter.clear()
+            self.model.counter.update(counted)
+            self.micro_batch = math.ceil(self.micro_batch / 2)
+            if self.model.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _in_micro_batches(self, task: RewardTask) -> Log:
         budget, key = self.spec.budget, (self.seed, self.step, self.update)
         draws = Draws(key, self.team.mine(range(budget.batch)))
         prompts = [
@@ -132,9 +163,9 @@ class Training:
             for sample in draws.samples
         ]
         self.optimizer.zero_grad(set_to_none=True)
-        log, size = Log(0.0, 0.0, 0.0), min(budget.micro_batch or budget.batch, budget.batch)
-        for start in range(0, len(prompts), size):
-            part = slice(start, start + size)
+        log = Log(0.0, 0.0, 0.0)
+        for start in range(0, len(prompts), self.micro_batch):
+            part = slice(start, start + self.micro_batch)
             share = len(prompts[part]) / budget.batch
             log += self.tuner.accumulate(
                 self.model, prompts[part], task, self.method.prediction_loss, draws[part], share

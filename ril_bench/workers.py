@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from ril_bench.compute import Compute
 from ril_bench.errors import (
     InfrastructureError,
     Kind,
@@ -55,13 +56,21 @@ class Failure:
         return classes[self.kind](self.message, where=where)
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What each run gets of this machine."""
+
+    threads: int  # pinned
+    device: str
+    compute: Compute | None = None
+
+
 def side_by_side(
     cells: Sequence[Cell],
     out: Path,
     *,
     jobs: int,
-    threads: int,
-    device: str,
+    machine: Machine,
     begun: Callable[[Cell], None] = lambda cell: None,
 ) -> Iterator[tuple[Cell, Failure | None]]:
     """Makes every run, `jobs` at a time, and gives each cell as it ends, with its failure if it has one.
@@ -69,7 +78,7 @@ def side_by_side(
     Processes end with this one, however it ends, and when the iterator is closed; runs go on from their checkpoints
     when they are asked for again. A process that dies takes its own cell with it and no other.
     """
-    waiting, lanes = list(cells), [_Lane(threads, device) for _ in range(min(jobs, len(cells)))]
+    waiting, lanes = list(cells), [_Lane(machine) for _ in range(min(jobs, len(cells)))]
     try:
         while waiting or any(lane.cell for lane in lanes):
             for lane in lanes:
@@ -84,7 +93,7 @@ def side_by_side(
                 if lane.cell and any(handle in ended for handle in lane.handles):
                     cell, failure = lane.cell, lane.end(out)
                     if not lane.alive:
-                        lanes[k] = _Lane(threads, device)
+                        lanes[k] = _Lane(machine)
                     yield cell, failure
     finally:
         for lane in lanes:
@@ -92,7 +101,13 @@ def side_by_side(
 
 
 def make_all(
-    plans: Sequence[RunPlan], out: Path, *, jobs: int | None = None, device: str = "cpu", reporter: Reporter
+    plans: Sequence[RunPlan],
+    out: Path,
+    *,
+    jobs: int | None = None,
+    device: str = "cpu",
+    compute: Compute | None = None,
+    reporter: Reporter,
 ) -> None:
     """Makes every run that is not complete, for one who can do nothing without all of them: the first failure is
     raised.
@@ -104,7 +119,8 @@ def make_all(
     cores = os.cpu_count() or 1
     jobs = jobs or (cores if device == "cpu" else 1)
     left = [Cell(plan) for plan in plans if not plan.is_complete(RunFolder(plan.folder(out)))]
-    for cell, failure in side_by_side(left, out, jobs=jobs, threads=max(1, cores // jobs), device=device):
+    machine = Machine(max(1, cores // jobs), device, compute)
+    for cell, failure in side_by_side(left, out, jobs=jobs, machine=machine):
         if failure:
             raise failure.error(where=str(cell.plan.folder(out)))
         reporter.advance(note=str(cell.plan.folder(Path())))
@@ -113,9 +129,9 @@ def make_all(
 class _Lane:
     """A process that makes one run after another, so that its libraries are loaded once."""
 
-    def __init__(self, threads: int, device: str):
+    def __init__(self, machine: Machine):
         self._pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_work, args=(theirs, threads, device), daemon=True)
+        self._process = _SPAWN.Process(target=_work, args=(theirs, machine), daemon=True)
         self._process.start()
         theirs.close()
         self.cell: Cell | None = None
@@ -154,11 +170,11 @@ class _Lane:
         self._process.join()
 
 
-def _work(pipe: Connection, threads: int, device: str) -> None:
+def _work(pipe: Connection, machine: Machine) -> None:
     """What a lane's process does until it is stopped."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     _end_with_the_parent()
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+    os.environ["OMP_NUM_THREADS"] = str(machine.threads)  # before torch is imported
     from ril_bench.runner import Runner
 
     while True:
@@ -168,8 +184,9 @@ def _work(pipe: Connection, threads: int, device: str) -> None:
             Runner(
                 cell.plan,
                 out,
-                device=device,
-                threads=threads,
+                device=machine.device,
+                threads=machine.threads,
+                compute=machine.compute,
                 shared=cell.shared,
                 account=False,
                 reporter=Reporter(quiet=True),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ril_bench.compute import Compute
 from ril_bench.grids.cells import cells as cells_of
 from ril_bench.grids.cells import shard as shard_of
 from ril_bench.grids.cost import forecast
@@ -15,7 +16,7 @@ from ril_bench.grids.spec import GridSpec, plans
 from ril_bench.plan import RunPlan
 from ril_bench.progress import Reporter, spoken
 from ril_bench.store import RunFolder
-from ril_bench.workers import Cell, Failure, side_by_side
+from ril_bench.workers import Cell, Failure, Machine, side_by_side
 
 THREADS = 1  # a cell's: on small models two cells with one thread each beat one with two
 
@@ -40,6 +41,7 @@ def grid(
     jobs: int | None = None,
     threads: int = THREADS,
     device: str = "cpu",
+    compute: Compute | None = None,
     dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> list[Outcome]:
@@ -60,7 +62,7 @@ def grid(
     failures: dict[Path, Failure] = {}
     if left:
         reporter.stage("grid", len(left))
-        ended = side_by_side(left, out, jobs=jobs, threads=threads, device=device)
+        ended = side_by_side(left, out, jobs=jobs, machine=Machine(threads, device, compute))
         for cell, failure in ended:
             name = cell.plan.folder(Path())
             if failure:

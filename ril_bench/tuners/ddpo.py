@@ -136,6 +136,9 @@ class Ddpo(Tuner):
             more = more + self.options.kappa * (eps - prior).square().mean()
         return clipped_loss(advantage, ratio, self.options.clip).mean() + more
 
+    def after_update(self, model: DiffusionModel) -> None:
+        self._kept.served()
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "reference": self._reference.lora,

@@ -201,6 +201,9 @@ class NablaGflownet(Tuner):
                 slope = self.options.prior * slope
         return self.options.prior * forward_score(ddim, i, x, after, eps.detach()), slope
 
+    def after_update(self, model: DiffusionModel) -> None:
+        self._kept.served()
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "reference": self._reference.lora,

@@ -59,25 +59,33 @@ class Kept:
     def __init__(self, times: int):
         self._times = times
         self._held: dict[tuple[int, Key], dict[str, Any]] = {}
+        self._asked: set[tuple[int, Key]] = set()
 
     def trajectories(
         self, model: DiffusionModel, task: Task, prompts: list[str], draws: Draws, copies: int
     ) -> tuple[list[str], list[Trajectory]]:
         """The prompts and a trajectory for each of their copies; held ones have the prompts they were made for."""
         keys = [(task.index, sample) for sample in draws.samples]
-        held = [self._held.pop(key, None) for key in keys]
-        if None in held:
+        if not all(key in self._held for key in keys):
             made = [trajectory(model, task, prompts, draws.copy(j)) for j in range(copies)]
-            held = [
-                {"left": self._times, "prompt": prompt, "made": [one.of_sample(k) for one in made]}
-                for k, prompt in enumerate(prompts)
-            ]
-        found = [one for one in held if one is not None]
-        for key, one in zip(keys, found, strict=True):
-            if one["left"] > 1:
-                self._held[key] = {**one, "left": one["left"] - 1}
+            if self._times == 1:
+                return prompts, made
+            for k, (key, prompt) in enumerate(zip(keys, prompts, strict=True)):
+                parts = [one.of_sample(k) for one in made]
+                self._held[key] = {"left": self._times, "prompt": prompt, "made": parts}
+        self._asked |= set(keys)
+        found = [self._held[key] for key in keys]
         copied = [Trajectory.of_samples([one["made"][j] for one in found]) for j in range(copies)]
         return [one["prompt"] for one in found], copied
+
+    def served(self) -> None:
+        """Called after an update: what it asked for has one use less. (Not before: an update may be tried again.)"""
+        for key in self._asked:
+            left = self._held[key]["left"] - 1
+            self._held[key] = {**self._held[key], "left": left}
+            if left == 0:
+                del self._held[key]
+        self._asked = set()
 
     def state(self) -> list[Any]:
         """What a resume needs: of every process that works on the run, so that any number of them can go on."""
