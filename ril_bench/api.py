@@ -66,6 +66,7 @@ def run(
     compute: Sequence[str] = (),
     settings: Sequence[str] = (),
     label: str | None = None,
+    preset: str | None = None,
     tracker: str | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -74,6 +75,7 @@ def run(
     Args:
         order: of the tasks: "given", "reversed", or their numbers, as "2-3-1".
         settings: changes, as "budget.updates=10" (the sequence's) or "method.strength=0.1" (the method's).
+        preset: published settings by name, as `ril-bench list preset` has them.
         compute: how the arithmetic is done, as "dtype=bfloat16" (`ril_bench.compute`); as the run began unless told.
         threads: pinned for the process; the bytes of a result hold at equal threads.
         tracker: "tensorboard" or "wandb", to log to as well.
@@ -84,7 +86,14 @@ def run(
     from ril_bench.trackers import Tracker
 
     plan = plan_run(
-        sequence, method, seed=seed, tuner=tuner, settings=tuple(settings), label=label, order=order
+        sequence,
+        method,
+        seed=seed,
+        tuner=tuner,
+        settings=tuple(settings),
+        label=label,
+        order=order,
+        preset=preset,
     )
     folder, reporter = plan.folder(Path(out)), Reporter(quiet=quiet)
     told = Tracker(tracker, folder, str(plan.folder(Path())), plan.identity()) if tracker else None

@@ -30,7 +30,7 @@ WORDS = [
 ]
 
 
-def tokenizer() -> CLIPTokenizer:
+def tokenizer(length: int = 16) -> CLIPTokenizer:
     """CLIP's tokenizer with whole words for a vocabulary: each word's merges lead to it from its letters."""
     merges = []
     vocab = {"<|startoftext|>": 0, "<|endoftext|>": 1}
@@ -42,7 +42,7 @@ def tokenizer() -> CLIPTokenizer:
             merges.append((pieces[0], pieces[1]))
             pieces = [pieces[0] + pieces[1], *pieces[2:]]
             vocab.setdefault(pieces[0], len(vocab))
-    return CLIPTokenizer(vocab, list(dict.fromkeys(merges)), model_max_length=16)
+    return CLIPTokenizer(vocab, list(dict.fromkeys(merges)), model_max_length=length)
 
 
 def text_config(**changes: Any) -> CLIPTextConfig:

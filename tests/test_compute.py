@@ -21,7 +21,11 @@ from tests.test_training import Penalised, PerTask, gradients, shaken
 from tests.tiny import PROMPTS, bound, runner, training, tuner
 
 SPEC = AdapterSpec(rank=2, alpha=3.0, targets=("to_q", "to_k", "to_v", "to_out.0"))
-TUNERS = {"draft": {"name": "draft", "k": 2}, "drtune": {"name": "drtune", "k": 2, "m": 1}, "nabla_gflownet": {"name": "nabla_gflownet", "beta": 10.0, "units": "noise"}}  # fmt: skip
+TUNERS = {
+    "draft": {"name": "draft", "k": 2},
+    "drtune": {"name": "drtune", "k": 2, "m": 1},
+    "nabla_gflownet": {"name": "nabla_gflownet", "beta": 10.0, "units": "noise"},
+}
 
 
 def one_update(pipe, compute, options):

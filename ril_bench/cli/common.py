@@ -23,6 +23,10 @@ out_console, err_console = Console(), Console(stderr=True)
 OutOption = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads, pinned; all cores unless told.")]
+PresetOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Published settings by name: ril-bench list preset."),
+]
 ComputeOption = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(

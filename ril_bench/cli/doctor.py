@@ -14,6 +14,7 @@ from ril_bench.cli.common import (
     JsonOption,
     OfflineOption,
     OutOption,
+    PresetOption,
     app,
     named_device,
     out_console,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 def doctor(
     sequence: Annotated[str, typer.Argument(help="A sequence that ships, or a path to a YAML file.")],
     compute: ComputeOption = None,
+    preset: PresetOption = None,
     settings: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option("--set", help="A changed setting, as a run would have it; repeatable."),

@@ -16,6 +16,7 @@ from ril_bench.cli.common import (
     JsonOption,
     OfflineOption,
     OutOption,
+    PresetOption,
     ThreadsOption,
     app,
     named_device,
@@ -61,6 +62,7 @@ def run(
     threads: ThreadsOption = None,
     compute: ComputeOption = None,
     offline: OfflineOption = False,
+    preset: PresetOption = None,
     settings: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
@@ -83,7 +85,8 @@ def run(
 
     made = ril_bench.run(
         sequence, method=method, seed=seed, tuner=tuner, order=order, out=out, device=named_device(device),
-        threads=threads, compute=compute or (), settings=settings or (), label=label, tracker=tracker, quiet=as_json,
+        threads=threads, compute=compute or (), settings=settings or (), label=label, preset=preset,
+        tracker=tracker, quiet=as_json,
     )  # fmt: skip
     if not team().main:
         return
