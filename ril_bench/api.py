@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ril_bench import summary
+from ril_bench.compute import compute_of
 from ril_bench.errors import UserError
 from ril_bench.pages import files, write_side_by_side
 from ril_bench.plan import GIVEN, plan_run
@@ -63,8 +64,10 @@ def run(
     out: str | Path = OUT,
     device: str = "cpu",
     threads: int | None = None,
+    compute: Sequence[str] = (),
     settings: Sequence[str] = (),
     label: str | None = None,
+    preset: str | None = None,
     tracker: str | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -73,6 +76,8 @@ def run(
     Args:
         order: of the tasks: "given", "reversed", or their numbers, as "2-3-1".
         settings: changes, as "budget.updates=10" (the sequence's) or "method.strength=0.1" (the method's).
+        preset: published settings by name, as `ril-bench list preset` has them.
+        compute: how the arithmetic is done, as "dtype=bfloat16" (`ril_bench.compute`); as the run began unless told.
         threads: pinned for the process; the bytes of a result hold at equal threads.
         tracker: "tensorboard" or "wandb", to log to as well.
 
@@ -82,11 +87,26 @@ def run(
     from ril_bench.trackers import Tracker
 
     plan = plan_run(
-        sequence, method, seed=seed, tuner=tuner, settings=tuple(settings), label=label, order=order
+        sequence,
+        method,
+        seed=seed,
+        tuner=tuner,
+        settings=tuple(settings),
+        label=label,
+        order=order,
+        preset=preset,
     )
     folder, reporter = plan.folder(Path(out)), Reporter(quiet=quiet)
     told = Tracker(tracker, folder, str(plan.folder(Path())), plan.identity()) if tracker else None
-    runner = Runner(plan, Path(out), device=device, threads=threads, tracker=told, reporter=reporter)
+    runner = Runner(
+        plan,
+        Path(out),
+        device=device,
+        threads=threads,
+        compute=compute_of(compute) if compute else None,
+        tracker=told,
+        reporter=reporter,
+    )
     return Run(runner.execute())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ril_bench import provenance
+from ril_bench.compute import PLAIN, Compute
 from ril_bench.errors import UserError
 from ril_bench.metrics.statistics import mean_interval
 from ril_bench.plan import RunPlan
@@ -31,6 +32,7 @@ def calibrate(
     seeds: int = LEAST_SEEDS,
     jobs: int | None = None,
     device: str = "cpu",
+    compute: Compute | None = None,
     reporter: Reporter | None = None,
 ) -> Path:
     """Makes tasks/NAME.calibration.json and returns it; the runs lie in `out`, and finished ones are not made again.
@@ -53,7 +55,7 @@ def calibrate(
     cells = [(reward, FIRST_SEED + k) for k in range(seeds) for reward in dict.fromkeys(sequence.order)]
     plans = [single_task(sequence, name, reward, seed) for reward, seed in cells]
     reporter.stage(f"calibrating {name}: {len(plans)} single-task runs", len(plans))
-    make_all(plans, out, jobs=jobs, device=device, reporter=reporter)
+    make_all(plans, out, jobs=jobs, device=device, compute=compute, reporter=reporter)
     reporter.close()
     gained: dict[str, list[float]] = {reward: [] for reward in sequence.order}
     for (reward, _), plan in zip(cells, plans, strict=True):
@@ -67,6 +69,7 @@ def calibrate(
         made_with={
             "cpu": provenance.processor(),
             "device": device,
+            "compute": (compute or PLAIN).numerics,
             "versions": provenance.versions(),
             "git": provenance.revision(),
             "sequence_sha256": sequence.sha256,

@@ -80,8 +80,8 @@ def one_call(
     latents = torch.randn(batch, *model.latent_shape, generator=rng).to(model.device)
     told = [prompts[i % len(prompts)] for i in range(batch)]
     if kind.startswith("denoiser"):
-        text, chained = model.embed(told), kind != "denoiser"
-        return lambda: model.denoise(latents.requires_grad_(chained), 500, text)
+        chained = kind != "denoiser"
+        return lambda: model.denoise(latents.requires_grad_(chained), 500, told)
     if kind == "decode":
         return lambda: model.decode(latents.requires_grad_(graded))
     with torch.no_grad():

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import inspect
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, sample
 from ril_bench.draws import Draws
 from ril_bench.errors import NumericalError
+from ril_bench.parallel import team
 from ril_bench.rewards.base import Reward
 from ril_bench.spec import Sequence as SequenceSpec
 from ril_bench.store import sha256_file
 
-BATCH = 32  # pictures at a time; a constant, as sums differ in the last bit with the batch
+BATCH = 32  # pictures at a time, at most
+ROOM = 8 * 64 * 64  # elements of a latent's channel, of all pictures that are made at a time
 PICTURES, FID_REFERENCE = (
     "images",
     "fid-reference",
@@ -70,11 +72,21 @@ class Evaluator:
         `lora` is what a step's adapter.safetensors holds, empty for step 0; `purpose` chooses the latents.
         Raises NumericalError for pictures that are not finite.
         """
-        parts = []
+        together, n = team(), pictures_at_once(self.model)
+        starts = range(0, len(self.samples), n)
+        mine = together.mine(range(len(starts)))  # whole batches, so that every sum is the same
+        with together.counted(self.model.counter):
+            made = together.gathered(lambda: list(self._made([starts[i] for i in mine], n, lora, purpose)))
+        return torch.cat([made[i % together.size][i // together.size] for i in range(len(starts))])
+
+    def _made(
+        self, starts: Iterable[int], n: int, lora: Mapping[str, Tensor], purpose: str
+    ) -> Iterator[Tensor]:
+        """The batches that begin at some samples."""
         draws = Draws((self.spec.seed, purpose), self.samples)
         with self.model.folded_lora(lora):
-            for start in range(0, len(self.samples), BATCH):
-                part = slice(start, start + BATCH)
+            for start in starts:
+                part = slice(start, start + n)
                 latents = sample(
                     self.model, self.ddim, self.prompts[part], draws[part], guidance=self.guidance
                 )
@@ -85,8 +97,7 @@ class Evaluator:
                         where=f"prompt {self.samples[start][0]} and after",
                         mend="lower the learning rate",
                     )
-                parts.append((images * 255).round().byte().cpu())
-        return torch.cat(parts)
+                yield (images * 255).round().byte().cpu()
 
     def scores(self, pictures: Tensor, step: int) -> pd.DataFrame:
         """One row a reward, prompt and sample: step, reward, prompt_id, sample, score, trained.
@@ -132,6 +143,16 @@ class Evaluator:
             f"{folder}/{prompt_id}-{number}.png": png(picture)
             for (prompt_id, number), picture in zip(self.samples, pictures, strict=True)
         }
+
+
+def pictures_at_once(model: DiffusionModel) -> int:
+    """How many pictures are made together: what the model's size leaves room for, and nothing else.
+
+    Sums differ in the last bit with the batch, so neither the machine nor its memory may decide: 8 pictures of 64 x 64
+    latents (512 pixels), 2 of SDXL's.
+    """
+    _, height, width = model.latent_shape
+    return max(1, min(BATCH, ROOM // (height * width)))
 
 
 def png(picture: Tensor) -> bytes:

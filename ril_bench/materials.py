@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from ril_bench import registry
+from ril_bench.compute import PLAIN, Compute
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
 from ril_bench.evaluation import Evaluator
+from ril_bench.hub import model_digests, model_folder
 from ril_bench.memory import keep_freed_memory
 from ril_bench.prompts import load_prompts
 from ril_bench.rewards.base import Reward
@@ -30,18 +31,17 @@ class Materials:
     train_prompts: dict[str, list[str]]  # by reference
     eval_prompts: list[str]
     evaluator: Evaluator
+    compute: Compute
     weights: dict[str, str]  # file -> sha256, of everything that a score depends on
 
     @classmethod
-    def load(cls, sequence: Sequence, device: torch.device) -> Materials:
+    def load(cls, sequence: Sequence, device: torch.device, compute: Compute = PLAIN) -> Materials:
         """Raises UserError for weights that are missing or altered, prompts that are too few, and the like."""
         if device.type == "cpu":
             keep_freed_memory()
-        place = registry.load("model", sequence.model)
-        if Path(place).is_dir():
-            verified(Path(place))
+        place = verified(model_folder(sequence.model))
         model = DiffusionModel.load(
-            place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device
+            place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device, compute=compute
         )
         rewards = {name: sequence.reward(name)(device=device) for name in sequence.rewards}
         prompts = load_prompts(sequence.prompts.eval)
@@ -53,7 +53,6 @@ class Materials:
             )
         prompts = prompts[: sequence.evaluation.prompts]
         of_rewards = [file for reward in rewards.values() for file in reward.weights]
-        of_model = [Path(place)] if Path(place).exists() else []
         return cls(
             sequence=sequence,
             model=model,
@@ -61,7 +60,9 @@ class Materials:
             train_prompts={task.prompts.train: load_prompts(task.prompts.train) for task in sequence.tasks},
             eval_prompts=prompts,
             evaluator=Evaluator(model, rewards, sequence, prompts),
-            weights={file: sha for place in of_model + of_rewards for file, sha in digests(place).items()},
+            compute=compute,
+            weights=model_digests(sequence.model, place)
+            | {file: sha for place in of_rewards for file, sha in digests(place).items()},
         )
 
     def tuner(self, i: int) -> Tuner:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ril_bench import registry
 from ril_bench.errors import UserError
+from ril_bench.presets import settings_of
 from ril_bench.spec import Sequence, load_sequence
 from ril_bench.store import RunFolder, sha256_file, sha256_json
 from ril_bench.yaml_source import parse_source
@@ -87,6 +88,7 @@ def plan_run(
     settings: tuple[str, ...] | list[str] = (),
     label: str | None = None,
     order: str = GIVEN,
+    preset: str | None = None,
 ) -> RunPlan:
     """Resolves names and settings ("budget.updates=10", "method.strength=0.1").
 
@@ -95,13 +97,20 @@ def plan_run(
     Args:
         tuner: another one than the sequence's, with its defaults; the sequence's own, if named, as it stands there.
         order: of the tasks: "given", "reversed", or their numbers, as "2-3-1".
+        preset: published settings by name, which `settings` may change again; it brings its own tuner.
 
     Raises:
         UserError: whatever is wrong with the sequence, the names, the settings or the order.
     """
     registry.locate("method", method)
+    if preset and tuner:
+        raise UserError(
+            f"the preset {preset} brings its own tuner", where="--tuner", mend="leave one of the two out"
+        )
     own = [s for s in settings if s.startswith(METHOD_PREFIX)]
     changes = [s for s in settings if not s.startswith(METHOD_PREFIX)]
+    named = [*([preset] if preset else []), *changes, *own]
+    changes = [*(settings_of(preset) if preset else []), *changes]
     written = load_sequence(sequence)
     other = _on_tuner(written, tuner)  # first, so that its options can be set
     resolved = load_sequence(sequence, [*other, *changes])
@@ -112,7 +121,7 @@ def plan_run(
         method=method,
         method_options=dict(_option(setting) for setting in own),
         seed=seed,
-        label=label or (_label([*changes, *own]) if settings else None),
+        label=label or (_label(named) if named else None),
         order=order,
         official=resolved.sha256 == load_sequence(sequence, other).sha256,
         comparable=_step_zero(written) == _step_zero(resolved),

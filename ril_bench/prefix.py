@@ -38,7 +38,7 @@ def prefix_key(plan: RunPlan, materials: Materials, i: int) -> dict[str, Any]:
         "weights": materials.weights,
         "code": code_digest("."),
         "versions": provenance.versions(),
-        "hardware": provenance.hardware(materials.model.device),
+        "hardware": provenance.hardware(materials.model.device, materials.compute),
     }
 
 

@@ -101,3 +101,11 @@ def _per_second(pace: float | None) -> str:
     if not pace:
         return ""
     return f"{pace:.1f}/s" if pace >= 1 else f"{1 / pace:.1f} s each"
+
+
+def spoken(seconds: float) -> str:
+    """A time for people."""
+    for unit, scale in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds:.0f} s"

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ril_bench.compute import PLAIN, Compute
+
 PACKAGES = (
     "ril-bench", "torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "open_clip_torch",
     "kornia", "safetensors", "torch-fidelity", "numpy", "pandas", "scipy",
@@ -47,13 +49,14 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def hardware(device: torch.device) -> dict[str, Any]:
-    """The processor, its cores, the threads in use, and the GPU if the run is on one."""
+def hardware(device: torch.device, compute: Compute = PLAIN) -> dict[str, Any]:
+    """The processor, its cores, the threads in use, the GPU if the run is on one, and the number formats."""
     return {
         "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "compute": compute.numerics,
     }
 
 

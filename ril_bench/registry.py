@@ -21,7 +21,7 @@ from typing import Any
 from ril_bench.errors import InfrastructureError, UserError
 from ril_bench.worlds import WORLDS, World
 
-KINDS = ("sequence", "method", "tuner", "reward", "model")
+KINDS = ("sequence", "preset", "method", "tuner", "reward", "model")
 
 _REWARDS = {  # in every world; `worlds` has those of one
     "compressibility": "ril_bench.rewards.jpeg:Compressibility",
@@ -149,8 +149,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _table(kind: str, world: World | None = None) -> dict[str, Place]:
-    if kind == "sequence":
-        return {file.stem: file for file in shipped("tasks").glob("*.yaml")}
+    if kind in ("sequence", "preset"):
+        folder = shipped("tasks") / ("presets" if kind == "preset" else "")
+        return {file.stem: file for file in folder.glob("*.yaml")}
     if kind == "model":
         return {name: Path(__file__).parent / folder for name, folder in _MODELS.items()}
     if kind == "method":

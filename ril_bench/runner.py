@@ -14,16 +14,18 @@ import torch
 from torch import Tensor
 
 from ril_bench import accounts, prefix, provenance, registry
+from ril_bench.compute import PLAIN, Compute
 from ril_bench.errors import NumericalError, RilError, UserError, failure_class
 from ril_bench.materials import Materials
 from ril_bench.methods import Method
 from ril_bench.pages import write_page
+from ril_bench.parallel import team
 from ril_bench.plan import RunPlan
 from ril_bench.progress import Reporter, watched
 from ril_bench.scoring import scale, score_run
 from ril_bench.spec import Calibration, load_calibration
 from ril_bench.steps import Steps
-from ril_bench.store import RunFolder, sha256_file
+from ril_bench.store import Onlooker, RunFolder, sha256_file
 from ril_bench.trackers import Tracker
 from ril_bench.training import Training, optimizer, turns
 
@@ -38,7 +40,10 @@ class Runner:
     "latest" (ended) -> adapter, pictures, scores -> its entry in run.json, which makes it done. Whatever a killed
     process did after the newest of these is done again, to the same bytes.
 
+    Started by a launcher in several processes, each takes its share of every batch (parallel); the main one writes.
+
     Args:
+        compute: how the arithmetic is done; None: as the run began, or in float32.
         shared: steps that other runs of a grid begin with too: kept for them, or taken over from them.
         materials: the sequence's, where they are loaded already; its adapters are dropped.
         tracker: told of every update and step as well.
@@ -52,6 +57,7 @@ class Runner:
         *,
         device: str = "cpu",
         threads: int | None = None,
+        compute: Compute | None = None,
         shared: Collection[int] = (),
         materials: Materials | None = None,
         tracker: Tracker | None = None,
@@ -59,10 +65,14 @@ class Runner:
         reporter: Reporter,
     ):
         self.plan, self.sequence = plan, plan.sequence
-        self.folder = RunFolder(plan.folder(out))
+        self.team = team(device)
+        self.folder = (RunFolder if self.team.main else Onlooker)(plan.folder(out))
         self.device, self.threads, self.shared = torch.device(device), threads, shared
+        self.compute = compute
+        self.micro_batch = 0  # what the memory leaves room for, once an update has told
         self.given = materials
-        self.reporter, self.tracker, self.account = reporter, tracker, account
+        self.reporter = reporter if self.team.main else Reporter(quiet=True)
+        self.tracker, self.account = tracker if self.team.main else None, account
         self.calibration = load_calibration(self.sequence) if plan.comparable else None
         # A task that cannot be learned is refused before it is trained.
         scale(self.calibration, self.sequence.order)
@@ -74,7 +84,7 @@ class Runner:
         Raises the cause of a failure; run.json then names it, and what was computed stays.
         """
         with self.folder.lock(), self.reporter, self.tracker or nullcontext():
-            if self.plan.is_complete(self.folder):
+            if self.team.from_main(lambda: self.plan.is_complete(self.folder)):
                 self.folder.drop_checkpoints()  # where it was killed just before that
                 self.reporter.say(f"already complete: {self.folder.path}")
                 return self.folder.path
@@ -90,9 +100,12 @@ class Runner:
 
     def _claim(self) -> None:
         # Sums differ with the number of threads: a resume takes the run's own, not this machine's default.
-        recorded = self.folder.read_run()["hardware"]["threads"] if self.folder.exists else None
-        if threads := self.threads or recorded:
+        recorded = self.team.from_main(
+            lambda: self.folder.read_run()["hardware"] if self.folder.exists else {}
+        )
+        if threads := self.threads or recorded.get("threads"):
             torch.set_num_threads(threads)
+        self.compute = self._same_numerics(recorded.get("compute"))
         fresh = {
             "schema_version": SCHEMA_VERSION,
             **self.plan.identity(),
@@ -108,30 +121,50 @@ class Runner:
             device=str(self.device),
             versions=provenance.versions(),
             git=provenance.revision(),
-            hardware=provenance.hardware(self.device),
+            hardware=provenance.hardware(self.device, self.compute) | {"processes": self.team.size},
         )
+
+    def _same_numerics(self, recorded: Mapping[str, Any] | None) -> Compute:
+        """How to compute, as the run began. Raises UserError where other number formats are asked for."""
+        given = self.compute or (Compute(**recorded) if recorded else PLAIN)
+        if recorded and given.numerics != recorded:
+            raise UserError(
+                f"this run began in {recorded}, not in {given.numerics}",
+                where=str(self.folder.path / "run.json"),
+                mend="give it the same --compute, or choose another --out",
+            )
+        return given
 
     def _work(self) -> None:
         self.reporter.say(f"{self.sequence.name}, {self.plan.method}, seed {self.plan.seed}: loading")
-        self.materials = self.given or Materials.load(self.sequence, self.device)
+        if self.given is None:
+            with self.team.main_first():
+                self.given = Materials.load(self.sequence, self.device, self.compute or PLAIN)
+        self.materials = self.given
         for name in self.materials.model.adapters:
             self.materials.model.delete_adapter(name)
         self.materials.check_tuners()  # a fault in task 3 is reported before task 1 is trained
         self.folder.update_run(weights=self.materials.weights, method=self._described())
         self.steps = Steps(self.folder, self.materials, self.reporter)
-        began, whole = time.perf_counter(), not self.steps.done
-        if not self.steps.done:
+        began, done = time.perf_counter(), self.team.from_main(lambda: self.steps.done)
+        whole = not done
+        if not done:
             self.steps.make_zero()
-        if self.calibration is not None:
-            self.steps.check_row_zero(self.calibration, mend=f"ril-bench calibrate {self.plan.reference}")
-        if self.steps.done == 1 and not self.folder.checkpoint("start").exists():
-            whole &= not prefix.adopt(self.folder, self.plan, self.materials, self.shared)
+        whole &= not self.team.on_main(self._took_over)
+        done = self.team.from_main(lambda: self.steps.done)
         self.method.bind(self.materials.model)
-        training = self._resumed(self.steps.done)
-        for i in range(self.steps.done, len(self.sequence.tasks) + 1):
+        training = self._resumed(done)
+        for i in range(training.step if training else done, len(self.sequence.tasks) + 1):
             self._step(training or self._started(i))
             training = None
-        self._finish(began if whole and self.account else None)
+        self.team.on_main(lambda: self._finish(began if whole and self.account else None))
+
+    def _took_over(self) -> bool:
+        """Whether steps of another run stand in for those that would be made first. Row 0 is checked before."""
+        if self.calibration is not None:
+            self.steps.check_row_zero(self.calibration, mend=f"ril-bench calibrate {self.plan.reference}")
+        fresh = self.steps.done == 1 and not self.folder.checkpoint("start").exists()
+        return fresh and prefix.adopt(self.folder, self.plan, self.materials, self.shared)
 
     def _finish(self, began: float | None) -> None:
         score_run(self.folder.path)
@@ -164,7 +197,7 @@ class Runner:
         training = self._training(i)
         training.seconds = time.perf_counter() - began
         self._checkpoint("start", training)
-        self.folder.checkpoint("latest").unlink(missing_ok=True)
+        self.folder.drop_checkpoint("latest")
         return training
 
     def _training(self, i: int) -> Training:
@@ -183,6 +216,7 @@ class Runner:
             order=turns(plan.weights, round(plan.updates * spec.budget.updates)),
             step=i,
             seed=self.plan.seed,
+            micro_batch=self.micro_batch,
             bounds={name: plan.updates * bound for name, bound in spec.budget.bounds.items()},
         )
 
@@ -195,6 +229,7 @@ class Runner:
 
         def after(line: dict[str, Any]) -> None:
             training.seconds += line["seconds"]
+            self._note_micro_batch(training)
             self.folder.append_log(line)
             lines.append(line)
             self.reporter.advance(note=watched(lines))
@@ -217,6 +252,17 @@ class Runner:
             self.tracker.scored(self.steps.row(i))
         if i in self.shared:
             prefix.keep(self.folder, self.plan, self.materials, i)
+
+    def _note_micro_batch(self, training: Training) -> None:
+        """Says and records that micro-batches became smaller, and keeps them so in the tasks that follow."""
+        budget = training.spec.budget
+        if training.micro_batch < min(self.micro_batch or budget.batch, budget.micro_batch or budget.batch):
+            self.micro_batch = training.micro_batch
+            self.folder.update_run(micro_batch=self.micro_batch)
+            self.reporter.say(
+                f"out of memory: from here on {self.micro_batch} of {budget.batch} samples at once; an update is the "
+                "same up to rounding"
+            )
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 
@@ -251,7 +297,9 @@ class Runner:
     def _resumed(self, i: int) -> Training | None:
         """Puts back the newest checkpoint; the training of task i if it is one of that, else None."""
         self.steps.take_calls()  # step 0's are recorded; what a killed process counted is in its checkpoint
-        found = [self.folder.load_checkpoint(name) for name in ("start", "latest")]
+        found = self.team.from_main(
+            lambda: [self.folder.load_checkpoint(name) for name in ("start", "latest")]
+        )
         found = [saved for saved in found if saved is not None]
         if not found:
             if i > 1:
@@ -268,7 +316,7 @@ class Runner:
             return None
         if saved["step"] < i:  # the checkpoint of its end is lost: that step is made again, to the same bytes
             i = saved["step"]
-            self.folder.update_run(steps=self.folder.read_run()["steps"][:i])
+            self.team.on_main(lambda: self.folder.update_run(steps=self.folder.read_run()["steps"][:i]))
         training = self._training(i)
         training.optimizer.load_state_dict(saved["optimizer"])
         training.tuner.load_state_dict(_on(self.device, saved["tuner"]))

@@ -13,15 +13,17 @@ from safetensors.torch import load
 from torch import Tensor
 
 from ril_bench import accounts, provenance
-from ril_bench.cache import cached
+from ril_bench.cache import cached, read, write
 from ril_bench.errors import UserError
 from ril_bench.evaluation import FID_REFERENCE, matrix, step_zero_key
 from ril_bench.materials import Materials
+from ril_bench.parallel import team
 from ril_bench.progress import Reporter
 from ril_bench.spec import Calibration
 from ril_bench.store import RunFolder
 from ril_bench.training import Training
 
+ZERO = "step-0"  # in the cache
 WITHIN = "update"  # how the files of scores between two updates are called
 TOLERANCE_SAME_CPU, TOLERANCE = 0.05, 0.2  # of row 0 to the calibration, in deviations over prompts
 
@@ -30,7 +32,7 @@ class Steps:
     """The steps of a run, each evaluated and stored."""
 
     def __init__(self, folder: RunFolder, materials: Materials, reporter: Reporter):
-        self.folder, self.materials, self.reporter = folder, materials, reporter
+        self.folder, self.materials, self.reporter, self.team = folder, materials, reporter, team()
         self.sequence, self.device = materials.sequence, materials.model.device
 
     @property
@@ -49,15 +51,25 @@ class Steps:
             self.sequence,
             self.materials.weights,
             versions=provenance.versions(),
-            hardware=provenance.hardware(self.device),
+            hardware=provenance.hardware(self.device, self.materials.compute),
         )
-        files = cached("step-0", key, self._zero)
+        files = self._zero_kept(key)
         prompts = [
             {"prompt_id": prompt_id, "prompt": prompt}
             for prompt_id, prompt in zip(evaluator.prompt_ids, self.materials.eval_prompts, strict=True)
         ]
         self.folder.write_json("prompts.json", prompts)
         self._record(0, files, began)
+
+    def _zero_kept(self, key: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """Step 0's files, in the main process; from the cache where they are there, made together where not."""
+        if self.team.size == 1:
+            return cached(ZERO, key, self._zero)
+        kept = self.team.on_main(lambda: read(ZERO, key))
+        if self.team.from_main(lambda: kept is None):
+            kept = self._zero()
+            self.team.on_main(lambda: write(ZERO, key, kept))
+        return kept or {}
 
     def _zero(self) -> dict[str, bytes]:
         evaluator = self.materials.evaluator
@@ -94,9 +106,13 @@ class Steps:
         self.count(training)
         began, i = time.perf_counter(), training.step
         pictures = self.materials.evaluator.pictures(self._loaded(self.materials.model.write_lora()))
-        scores = self.materials.evaluator.scores(pictures, i)
-        scores.insert(1, "update", training.update)
-        self.folder.write_parquet(f"step-{i}/{WITHIN}-{training.update:06d}.parquet", scores)
+
+        def stored() -> None:
+            scores = self.materials.evaluator.scores(pictures, i)
+            scores.insert(1, "update", training.update)
+            self.folder.write_parquet(f"step-{i}/{WITHIN}-{training.update:06d}.parquet", scores)
+
+        self.team.on_main(stored)
         training.watched_seconds += time.perf_counter() - began
         training.watched_calls += self.take_calls()
 
@@ -105,22 +121,33 @@ class Steps:
         return {name: value.to(self.device) for name, value in load(lora).items()}
 
     def _evaluated(self, i: int, lora: Mapping[str, Tensor]) -> dict[str, bytes]:
-        """A step's pictures and scores, as files."""
+        """A step's pictures and scores, as files: the pictures made together, the scores by the main process."""
         evaluator = self.materials.evaluator
         pictures = evaluator.pictures(lora)
-        scores = evaluator.scores(pictures, i)
+        scores = self.team.on_main(lambda: evaluator.scores(pictures, i).to_parquet(index=False))
         self.reporter.advance()
-        return {**evaluator.files(pictures), "scores.parquet": scores.to_parquet(index=False)}
+        return {**evaluator.files(pictures), "scores.parquet": scores} if scores is not None else {}
 
     def _record(
         self, i: int, files: Mapping[str, bytes], began: float, training: Training | None = None
     ) -> None:
         """Stores what a step gave; its entry in run.json, written last, makes it done."""
+        evaluated = self.take_calls()
+        self.team.on_main(lambda: self._stored(i, files, began, evaluated, training))
+
+    def _stored(
+        self,
+        i: int,
+        files: Mapping[str, bytes],
+        began: float,
+        evaluated: accounts.Calls,
+        training: Training | None,
+    ) -> None:
         self.folder.write_all({f"step-{i}/{name}": data for name, data in files.items()})
         write_tables(self.folder, i)
         model = self.materials.model
         trained: accounts.Calls = Counter()
-        evaluated, seconds = self.take_calls(), time.perf_counter() - began
+        seconds = time.perf_counter() - began
         if training:
             trained, seconds = training.calls, seconds + training.watched_seconds
             evaluated += training.watched_calls

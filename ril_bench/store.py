@@ -321,8 +321,43 @@ class RunFolder:
                 mend="delete this file: the run goes on from the start of the task",
             ) from error
 
+    def drop_checkpoint(self, name: str) -> None:
+        """Removes one, if it is there."""
+        self.checkpoint(name).unlink(missing_ok=True)
+
     def drop_checkpoints(self) -> None:
         """Removes checkpoint/: a complete run needs none."""
         folder = self.path / "checkpoint"
         if folder.exists():
             shutil.rmtree(folder)
+
+
+class Onlooker(RunFolder):
+    """A run's folder as the processes see it that help with a run and write nothing: it can be read alone."""
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        yield
+
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        """Nothing is written."""
+
+    def update_run(self, **changes: Any) -> dict[str, Any]:
+        """Nothing is written."""
+        return changes
+
+    def append_log(self, line: Mapping[str, Any]) -> None:
+        """Nothing is written."""
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """What the main process logs is not shown here."""
+        return []
+
+    def save_checkpoint(self, name: str, tree: Any) -> None:
+        """Nothing is written."""
+
+    def drop_checkpoint(self, name: str) -> None:
+        """Nothing is removed."""
+
+    def drop_checkpoints(self) -> None:
+        """Nothing is removed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,8 +17,9 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM
 from ril_bench.diffusion.states import State, visited
 from ril_bench.draws import Draws, generator
-from ril_bench.errors import NumericalError, UserError
+from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.methods import Method
+from ril_bench.parallel import Team, team
 from ril_bench.rewards.base import Reward
 from ril_bench.spec import TaskSpec
 from ril_bench.tuners.base import Log, Tuner
@@ -81,7 +83,15 @@ class Training:
     calls: Counter[Any] = field(default_factory=Counter)  # counted so far, likewise
     watched_seconds: float = 0.0  # likewise, on evaluations between updates
     watched_calls: Counter[Any] = field(default_factory=Counter)
+    team: Team = field(default_factory=team)
+    micro_batch: int = 0  # samples at once; 0: as the budget says. Falls where they do not fit
     bounds: Mapping[str, float] = field(default_factory=dict)  # on calls, by run.json's names
+
+    def __post_init__(self) -> None:
+        budget = self.spec.budget
+        self.micro_batch = min(
+            self.micro_batch or budget.batch, budget.micro_batch or budget.batch, budget.batch
+        )
 
     @property
     def finished(self) -> bool:
@@ -98,20 +108,9 @@ class Training:
             after({**line, "seconds": time.perf_counter() - began})
 
     def _one_update(self, task: RewardTask) -> dict[str, Any]:
-        budget, key = self.spec.budget, (self.seed, self.step, self.update)
-        draws = Draws(key, range(budget.batch))
-        prompts = [
-            task.prompts[int(generator(key, sample, "prompt").integers(len(task.prompts)))]
-            for sample in range(budget.batch)
-        ]
-        self.optimizer.zero_grad(set_to_none=True)
-        log, size = Log(0.0, 0.0, 0.0), min(budget.micro_batch or budget.batch, budget.batch)
-        for start in range(0, budget.batch, size):
-            part = slice(start, start + size)
-            share = len(prompts[part]) / budget.batch
-            log += self.tuner.accumulate(
-                self.model, prompts[part], task, self.method.prediction_loss, draws[part], share
-            )
+        with self.team.counted(self.model.counter):
+            log = sum(self.team.gathered(lambda: self._accumulated(task)), Log(0.0, 0.0, 0.0))
+        self.team.add_gradients([p for group in self.optimizer.param_groups for p in group["params"]])
         penalty = log.penalty
         if (weight_loss := self.method.weight_loss()) is not None:
             weight_loss.backward()
@@ -131,6 +130,47 @@ class Training:
             "penalty": penalty,
             "grad_norm": norms[0],
         }
+
+    def _accumulated(self, task: RewardTask) -> Log:
+        """The gradients of this process's samples, each at its share of the whole batch, and what they did.
+
+        Where the device has too little memory, everything again in half as large micro-batches: draws are keyed by the
+        sample, so the update is the same up to rounding. Raises OutOfMemoryError where one sample is too many.
+        """
+        while True:
+            counted = Counter(self.model.counter)
+            try:
+                return self._in_micro_batches(task)
+            except torch.OutOfMemoryError as error:
+                if self.micro_batch == 1:
+                    raise OutOfMemoryError(
+                        f"the device has too little memory for one sample: {error}",
+                        where=f"task {self.step} ({task.name}), update {self.update}",
+                        mend="--compute checkpointing=true, --compute dtype=bfloat16, or a tuner that holds less",
+                    ) from error
+            # out here the error is gone, and with it the graphs that its frames held
+            self.model.counter.clear()
+            self.model.counter.update(counted)
+            self.micro_batch = math.ceil(self.micro_batch / 2)
+            if self.model.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _in_micro_batches(self, task: RewardTask) -> Log:
+        budget, key = self.spec.budget, (self.seed, self.step, self.update)
+        draws = Draws(key, self.team.mine(range(budget.batch)))
+        prompts = [
+            task.prompts[int(generator(key, sample, "prompt").integers(len(task.prompts)))]
+            for sample in draws.samples
+        ]
+        self.optimizer.zero_grad(set_to_none=True)
+        log = Log(0.0, 0.0, 0.0)
+        for start in range(0, len(prompts), self.micro_batch):
+            part = slice(start, start + self.micro_batch)
+            share = len(prompts[part]) / budget.batch
+            log += self.tuner.accumulate(
+                self.model, prompts[part], task, self.method.prediction_loss, draws[part], share
+            )
+        return log
 
     def _clipped(self) -> list[float]:
         """The norms of the gradients, the model's first, before each group is clipped by itself: what a tuner's own

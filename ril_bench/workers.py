@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from ril_bench.compute import Compute
 from ril_bench.errors import (
     InfrastructureError,
     Kind,
@@ -55,20 +56,28 @@ class Failure:
         return classes[self.kind](self.message, where=where)
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What each run gets of this machine."""
+
+    threads: int  # pinned
+    device: str
+    compute: Compute | None = None
+
+
 def side_by_side(
     cells: Sequence[Cell],
     out: Path,
     *,
     jobs: int,
-    threads: int,
-    device: str,
+    machine: Machine,
 ) -> Iterator[tuple[Cell, Failure | None]]:
     """Makes every run, `jobs` at a time, and gives each cell as it ends, with its failure if it has one.
 
     Processes end with this one, however it ends, and when the iterator is closed; runs go on from their checkpoints
     when they are asked for again. A process that dies takes its own cell with it and no other.
     """
-    waiting, lanes = list(cells), [_Lane(threads, device) for _ in range(min(jobs, len(cells)))]
+    waiting, lanes = list(cells), [_Lane(machine) for _ in range(min(jobs, len(cells)))]
     try:
         while waiting or any(lane.cell for lane in lanes):
             for lane in lanes:
@@ -80,7 +89,7 @@ def side_by_side(
                 if lane.cell and any(handle in ended for handle in lane.handles):
                     cell, failure = lane.cell, lane.end(out)
                     if not lane.alive:
-                        lanes[k] = _Lane(threads, device)
+                        lanes[k] = _Lane(machine)
                     yield cell, failure
     finally:
         for lane in lanes:
@@ -93,14 +102,20 @@ def ready(waiting: Sequence[Cell], at_work: Collection[Cell]) -> Cell | None:
     return next((cell for cell in waiting if cell.group not in busy), None)
 
 
-def make(cell: Cell, out: Path, *, threads: int, device: str) -> Failure | None:
+def make(cell: Cell, out: Path, machine: Machine) -> Failure | None:
     """A cell's run, made in this process; whatever stops it is returned."""
     from ril_bench.runner import Runner
 
-    quiet = Reporter(quiet=True)
     try:
         Runner(
-            cell.plan, out, device=device, threads=threads, shared=cell.shared, account=False, reporter=quiet
+            cell.plan,
+            out,
+            device=machine.device,
+            threads=machine.threads,
+            compute=machine.compute,
+            shared=cell.shared,
+            account=False,
+            reporter=Reporter(quiet=True),
         ).execute()
     except Exception as error:
         return Failure(failure_class(error), str(error) or repr(error))
@@ -108,7 +123,13 @@ def make(cell: Cell, out: Path, *, threads: int, device: str) -> Failure | None:
 
 
 def make_all(
-    plans: Sequence[RunPlan], out: Path, *, jobs: int | None = None, device: str = "cpu", reporter: Reporter
+    plans: Sequence[RunPlan],
+    out: Path,
+    *,
+    jobs: int | None = None,
+    device: str = "cpu",
+    compute: Compute | None = None,
+    reporter: Reporter,
 ) -> None:
     """Makes every run that is not complete, for one who can do nothing without all of them: the first failure is
     raised.
@@ -120,7 +141,8 @@ def make_all(
     cores = os.cpu_count() or 1
     jobs = jobs or (cores if device == "cpu" else 1)
     left = [Cell(plan) for plan in plans if not plan.is_complete(RunFolder(plan.folder(out)))]
-    for cell, failure in side_by_side(left, out, jobs=jobs, threads=max(1, cores // jobs), device=device):
+    machine = Machine(max(1, cores // jobs), device, compute)
+    for cell, failure in side_by_side(left, out, jobs=jobs, machine=machine):
         if failure:
             raise failure.error(where=str(cell.plan.folder(out)))
         reporter.advance(note=str(cell.plan.folder(Path())))
@@ -129,9 +151,9 @@ def make_all(
 class _Lane:
     """A process that makes one run after another, so that its libraries are loaded once."""
 
-    def __init__(self, threads: int, device: str):
+    def __init__(self, machine: Machine):
         self._pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_work, args=(theirs, threads, device), daemon=True)
+        self._process = _SPAWN.Process(target=_work, args=(theirs, machine), daemon=True)
         self._process.start()
         theirs.close()
         self.cell: Cell | None = None
@@ -170,14 +192,14 @@ class _Lane:
         self._process.join()
 
 
-def _work(pipe: Connection, threads: int, device: str) -> None:
+def _work(pipe: Connection, machine: Machine) -> None:
     """What a lane's process does until it is stopped."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     _end_with_the_parent()
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+    os.environ["OMP_NUM_THREADS"] = str(machine.threads)  # before torch is imported
     while True:
         cell, out = pipe.recv()
-        pipe.send(make(cell, out, threads=threads, device=device))
+        pipe.send(make(cell, out, machine))
 
 
 def _end_with_the_parent() -> None:

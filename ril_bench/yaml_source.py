@@ -108,14 +108,15 @@ def parse_source(text: str, name: str) -> Source:
     return source
 
 
-def set_value(source: Source, override: str) -> None:
-    """Applies one "a.b=c" (the value is read as YAML; tasks count from 1); what is wrong with it becomes a
-    fault.
+def set_value(source: Source, override: str, option: str = "--set") -> None:
+    """Applies one "a.b=c" (the value is read as YAML; tasks count from 1), given with an option of the command
+    line; what is wrong with it becomes a fault.
     """
-    flag = f"--set {override}"
+    flag = f"{option} {override}"
     name, equals, text = override.partition("=")
     if not equals or not name:
-        source.faults.append(Fault(flag, (), "write it as key=value, for example budget.updates=10"))
+        example = ", for example budget.updates=10" if option == "--set" else ""
+        source.faults.append(Fault(flag, (), f"write it as key=value{example}"))
         return
     try:
         value = parse_source(text, flag)

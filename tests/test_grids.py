@@ -233,16 +233,7 @@ def test_time_is_forecast_from_runs_that_were_measured(tiny_sequence, tmp_path, 
     assert expected.seconds == pytest.approx(pace * expected.evaluations)
 
 
-def test_durations_are_spoken_as_people_do():
-    from ril_bench.grids.run import _spoken
-
-    assert [_spoken(seconds) for seconds in (5, 119, 300, 7100, 9000)] == [
-        "5 s",
-        "119 s",
-        "5 min",
-        "118 min",
-        "2.5 h",
-    ]
+def test_a_forecast_without_measured_runs_has_no_time():
     assert cost.Forecast(1, None, 0).seconds is None
 
 

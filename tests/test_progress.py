@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ril_bench import progress
-from ril_bench.progress import BLOCKS, CURVE, Reporter, sparkline, watched
+from ril_bench.progress import BLOCKS, CURVE, Reporter, sparkline, spoken, watched
 
 LINES = [{"score": float(k), "penalty": 0.25, "loss": -float(k)} for k in range(8)]
 
@@ -86,3 +86,14 @@ def test_a_long_curve_is_of_means():
 @pytest.mark.parametrize(("pace", "said"), [(None, ""), (2.5, "2.5/s"), (0.25, "4.0 s each")])
 def test_speed_in_words(pace, said):
     assert progress._per_second(pace) == said
+
+
+def test_durations_are_spoken_as_people_do():
+    assert [spoken(seconds) for seconds in (5, 119, 300, 7100, 9000, 1e6)] == [
+        "5 s",
+        "119 s",
+        "5 min",
+        "118 min",
+        "2.5 h",
+        "11.6 days",
+    ]

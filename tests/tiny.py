@@ -56,11 +56,14 @@ def runner(
     method: str = "naive",
     reporter: Reporter | None = None,
     shared: Collection[int] = (),
+    account: bool = True,
     **plan: Any,
 ) -> Runner:
     """The runner of a plan, with one thread and nothing said."""
     made = plan_run(sequence, method, **plan)
-    return Runner(made, out, threads=1, shared=shared, reporter=reporter or Reporter(quiet=True))
+    return Runner(
+        made, out, threads=1, shared=shared, reporter=reporter or Reporter(quiet=True), account=account
+    )
 
 
 def results(folder: Path) -> dict[str, bytes]:

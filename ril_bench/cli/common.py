@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 from rich.console import Console
@@ -23,6 +23,31 @@ out_console, err_console = Console(), Console(stderr=True)
 OutOption = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads, pinned; all cores unless told.")]
+PresetOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Published settings by name: ril-bench list preset."),
+]
+ComputeOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--compute", help="How it is computed: dtype=bfloat16, checkpointing=true, ...; repeatable."
+    ),
+]
+
+
+def _go_offline(offline: bool) -> bool:
+    if offline:
+        from ril_bench.hub import go_offline
+
+        go_offline()
+    return offline
+
+
+OfflineOption = Annotated[
+    bool,
+    # acts by itself, before the verb does
+    typer.Option("--offline", help="Download nothing, as HF_HUB_OFFLINE=1 says.", callback=_go_offline),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for scripts.")]
 
 

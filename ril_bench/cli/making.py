@@ -12,9 +12,12 @@ from rich.table import Table
 
 from ril_bench.cli.common import (
     OUT,
+    ComputeOption,
     DeviceOption,
     JsonOption,
+    OfflineOption,
     OutOption,
+    PresetOption,
     ThreadsOption,
     app,
     out_console,
@@ -58,6 +61,9 @@ def run(
     out: OutOption = OUT,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    compute: ComputeOption = None,
+    offline: OfflineOption = False,
+    preset: PresetOption = None,
     settings: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
@@ -71,13 +77,20 @@ def run(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tune a model on a sequence of rewards. The same command again goes on, or finds it done."""
+    """Tune a model on a sequence of rewards. The same command again goes on, or finds it done.
+
+    On several GPUs: accelerate launch -m ril_bench run ...; the batch is shared, the update is the same.
+    """
     import ril_bench
+    from ril_bench.parallel import team
 
     made = ril_bench.run(
         sequence, method=method, seed=seed, tuner=tuner, order=order, out=out, device=named_device(device),
-        threads=threads, settings=settings or (), label=label, tracker=tracker, quiet=as_json,
+        threads=threads, compute=compute or (), settings=settings or (), label=label, preset=preset,
+        tracker=tracker, quiet=as_json,
     )  # fmt: skip
+    if not team().main:
+        return
     if as_json:
         print(json.dumps({"folder": str(made.path), "metrics": made.metrics, "cost": made.info["cost"]}))
         return
@@ -109,6 +122,8 @@ def grid(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")] = False,
     out: OutOption = OUT,
     device: DeviceOption = "auto",
+    compute: ComputeOption = None,
+    offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Methods x tuners x sequences x orders x seeds, side by side; what is done is never done again.
@@ -116,6 +131,7 @@ def grid(
     A run that fails is recorded with its class and stops no other; the same command tries it again.
     """
     import ril_bench
+    from ril_bench.compute import compute_of
     from ril_bench.grids.spec import axes
     from ril_bench.progress import Reporter
 
@@ -123,7 +139,8 @@ def grid(
     outcomes = ril_bench.grid(
         axes(file, {key: value for key, value in given.items() if value}, settings or []),
         out=out, shard=shard, jobs=jobs, threads=threads, device=device, engine=engine.value,
-        gpus=gpus, dry_run=dry_run, reporter=Reporter(quiet=as_json),
+        gpus=gpus, compute=compute_of(compute) if compute else None, dry_run=dry_run,
+        reporter=Reporter(quiet=as_json),
     )  # fmt: skip
     failed = [outcome for outcome in outcomes if outcome.failure]
     if as_json:
@@ -144,11 +161,17 @@ def calibrate(
     ] = None,
     out: OutOption = OUT / "calibration",
     device: DeviceOption = "auto",
+    compute: ComputeOption = None,
+    offline: OfflineOption = False,
 ) -> None:
     """Measure what each reward's unit is worth in a sequence, for normalised figures."""
     import ril_bench
+    from ril_bench.compute import compute_of
 
-    file = ril_bench.calibrate(sequence, out=out, seeds=seeds, jobs=jobs, device=named_device(device))
+    file = ril_bench.calibrate(
+        sequence, out=out, seeds=seeds, jobs=jobs, device=named_device(device),
+        compute=compute_of(compute) if compute else None,
+    )  # fmt: skip
     entries = json.loads(file.read_text())["rewards"]
     table = Table("reward", "unit", "pretrained", "tuned alone", "SE", "SD over prompts")
     for name, entry in entries.items():

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from ril_bench.compute import PLAIN, Compute
 from ril_bench.diffusion.adapters import Adapters, AdapterSpec
+from ril_bench.diffusion.families import Text, family_called, latent_size
 from ril_bench.errors import UserError
 
 __all__ = ["AdapterSpec", "DiffusionModel"]
 
-PROMPTS_KEPT = 4096  # embeddings remembered; 1 GB of Stable Diffusion's
+PROMPTS_KEPT = 4096  # embeddings remembered; 1 GB of Stable Diffusion 1.5's in float32, 2.6 GB of SDXL's
+PREDICTION_TYPES = ("epsilon", "v_prediction")
 
 
 class _Clamp(torch.autograd.Function):
@@ -34,74 +40,100 @@ class _Clamp(torch.autograd.Function):
 
 
 class DiffusionModel(Adapters):
-    """A diffusers `StableDiffusionPipeline` in evaluation mode, all frozen but the adapters that train.
+    """A pipeline of diffusers in evaluation mode, all frozen but the adapters that train.
+
+    A `StableDiffusionPipeline` (SD 1.x and 2.x) or `StableDiffusionXLPipeline`; what its denoiser predicts, noise or
+    velocity, and what it must be told, it says itself in its configs.
 
     `counter` counts the calls so far: ("denoiser", with gradient, batch), where a guided call has twice the
     batch of its latents; "denoiser chained" where the latents carry a gradient themselves, as in DRaFT-K for
     K > 1, and "denoiser to latents" where they alone do, on folded weights; ("decode", with gradient, batch) and
-    ("encode", False, batch).
+    ("encode", False, batch). What checkpointing runs again is not counted.
+
+    Raises UserError for a pipeline of another class, or a denoiser that predicts neither noise nor velocity.
     """
 
     def __init__(
         self,
-        pipe: StableDiffusionPipeline,
+        pipe: DiffusionPipeline,
         *,
         adapter: AdapterSpec,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        compute: Compute = PLAIN,
     ):
         self.pipe = pipe.to(device)
-        for part in (pipe.unet, pipe.vae, pipe.text_encoder):
+        self.device = torch.device(device)
+        self.dtype, self.vae_dtype = (getattr(torch, name) for name in (compute.dtype, compute.vae_dtype))
+        self._family = family_called(type(pipe).__name__, where="the pipeline")(pipe)
+        self.predicts: str = pipe.scheduler.config.prediction_type
+        if self.predicts not in PREDICTION_TYPES:
+            raise UserError(
+                f"the model's denoiser predicts {self.predicts!r}",
+                where="prediction_type in scheduler/scheduler_config.json of the model",
+                mend=f"choose a model that predicts {' or '.join(PREDICTION_TYPES)}",
+            )
+        for part in (pipe.unet, pipe.vae, *self._family.encoders):
             part.requires_grad_(False).eval()
+            dtype = self.vae_dtype if part is pipe.vae else self.dtype
             if part.dtype != dtype:
                 part.to(dtype)
-        self.device = torch.device(device)
-        self.dtype = dtype
         if self.device.type == "cuda":
             pipe.unet.to(memory_format=torch.channels_last)
             pipe.vae.to(memory_format=torch.channels_last)
+        if compute.checkpointing:
+            pipe.unet.enable_gradient_checkpointing()
+            pipe.vae.enable_gradient_checkpointing()
+        if compute.slicing:
+            pipe.vae.enable_slicing()
         super().__init__(pipe.unet, adapter)
 
-        size = pipe.unet.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        self.latent_shape: tuple[int, int, int] = (pipe.unet.config.in_channels, height, width)
+        self.latent_shape: tuple[int, int, int] = (pipe.unet.config.in_channels, *latent_size(pipe.unet))
         self.alphas_cumprod: Tensor = torch.cumprod(1 - pipe.scheduler.betas.double(), 0).cpu()
         self.counter: Counter[tuple[str, bool, int]] = Counter()
-        self._embed = lru_cache(maxsize=PROMPTS_KEPT)(self._embed_one)
+        self._encode = lru_cache(maxsize=PROMPTS_KEPT)(self._encode_one)
 
     @classmethod
     def load(
         cls,
-        path: str,
+        folder: str | Path,
         *,
         adapter: AdapterSpec,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        compute: Compute = PLAIN,
     ) -> DiffusionModel:
-        """The model of a folder in diffusers' format or of a hub id. Raises UserError where there is none."""
+        """The model of a folder in diffusers' format. Raises UserError where there is none, or none of a known family.
+
+        Weights are read from safetensors alone: nothing is unpickled.
+        """
         # A run has progress of its own to show; these bars are gone before one can read them.
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
+        index = Path(folder) / "model_index.json"
         try:
-            pipe = StableDiffusionPipeline.from_pretrained(
-                path, safety_checker=None, requires_safety_checker=False, dtype=dtype
+            family = family_called(json.loads(index.read_bytes()).get("_class_name"), where=str(index))
+            dtypes = {"vae": getattr(torch, compute.vae_dtype), "default": getattr(torch, compute.dtype)}
+            pipe = family.pipeline.from_pretrained(
+                str(folder), dtype=dtypes, use_safetensors=True, **family.without
             )
         except (OSError, ValueError) as error:
             raise UserError(
                 f"no diffusion model could be loaded: {error}",
-                where=path,
-                mend="give a folder that a StableDiffusionPipeline was saved in, or a hub id",
+                where=str(folder),
+                mend="give a folder that a pipeline of diffusers was saved in, or a hub id",
             ) from error
-        return cls(pipe, adapter=adapter, device=device, dtype=dtype)
+        return cls(pipe, adapter=adapter, device=device, compute=compute)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """The text embeddings (N, L, D) of the prompts, "" included; each is computed once and remembered."""
-        return torch.cat([self._embed(prompt) for prompt in prompts])
+        return self._told(prompts).tokens
+
+    def _told(self, prompts: Sequence[str]) -> Text:
+        return Text.of([self._encode(prompt) for prompt in prompts])
 
     @torch.no_grad()
-    def _embed_one(self, prompt: str) -> Tensor:
+    def _encode_one(self, prompt: str) -> Text:
         # One at a time: sums differ in the last bit with the batch, and a resume meets other prompts anew.
-        return self.pipe.encode_prompt(prompt, self.device, 1, do_classifier_free_guidance=False)[0]
+        return self._family.encode(prompt, self.device)
 
     def predict(self, x: Tensor, t: int, prompts: Sequence[str], guidance: float) -> Tensor:
         """The guided noise (N, C, h, w), fp32, of latents x (N, C, h, w) at timestep t.
@@ -112,29 +144,36 @@ class DiffusionModel(Adapters):
         force.
         """
         guided = guidance != 1.0
-        text = self.embed([*([""] * len(prompts) if guided else []), *prompts])
-        inputs = (torch.cat([x, x]) if guided else x).to(self.dtype)
+        told = [*([""] * len(prompts) if guided else []), *prompts]
+        inputs = torch.cat([x, x]) if guided else x
         if self._trained and torch.is_grad_enabled():
-            noise = self.denoise(inputs, t, text)
+            noise = self.denoise(inputs, t, told)
         else:
             with self.folded_once():
-                noise = self.denoise(inputs, t, text)
+                noise = self.denoise(inputs, t, told)
         if guided:
             uncond, cond = noise.chunk(2)
             noise = uncond + guidance * (cond - uncond)
         return self.watch(noise)
 
-    def denoise(self, x: Tensor, t: int, text: Tensor) -> Tensor:
-        noise = self.unet(x, t, encoder_hidden_states=text, return_dict=False)[0]
+    def denoise(self, x: Tensor, t: int, prompts: Sequence[str]) -> Tensor:
+        """The noise (N, C, h, w), fp32, of latents (N, C, h, w) at timestep t, without guidance: one call."""
+        told = self._family.arguments(self._told(prompts))
+        out = self.unet(x.to(self.dtype), t, **told, return_dict=False)[0].float()
         # A gradient to the latents too (a chain of graded steps) runs through every layer, and costs more.
         to_latents = "denoiser to latents" if self.is_folded else "denoiser chained"
-        self.counter[to_latents if x.requires_grad else "denoiser", noise.requires_grad, len(x)] += 1
-        return noise.float()
+        self.counter[to_latents if x.requires_grad else "denoiser", out.requires_grad, len(x)] += 1
+        return out if self.predicts == "epsilon" else self._noise_of(out, x, t)
+
+    def _noise_of(self, velocity: Tensor, x: Tensor, t: int) -> Tensor:
+        """The noise that v = sqrt(abar) eps - sqrt(1 - abar) x_0 stands for at x (arXiv 2202.00512, appendix D)."""
+        bar = float(self.alphas_cumprod[t])
+        return math.sqrt(bar) * velocity + math.sqrt(1 - bar) * x.float()
 
     def decode(self, latents: Tensor) -> Tensor:
         """The images (N, 3, H, W), fp32, in [0, 1], of latents (N, C, h, w); the clamp passes gradients."""
         vae = self.pipe.vae
-        latents = (latents / vae.config.scaling_factor).to(self.dtype)
+        latents = (latents / vae.config.scaling_factor).to(self.vae_dtype)
         images = vae.decode(latents, return_dict=False)[0].float()
         self.counter["decode", images.requires_grad, len(images)] += 1
         return _Clamp.apply(images / 2 + 0.5)
@@ -144,5 +183,5 @@ class DiffusionModel(Adapters):
         """The latents (N, C, h, w), fp32, of images (N, 3, H, W) in [0, 1]: the mode of what they may be."""
         vae = self.pipe.vae
         self.counter["encode", False, len(images)] += 1
-        latents = vae.encode((2 * images - 1).to(self.dtype)).latent_dist.mode()
+        latents = vae.encode((2 * images - 1).to(self.vae_dtype)).latent_dist.mode()
         return latents.float() * vae.config.scaling_factor

@@ -17,7 +17,6 @@ from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 
 SCHEDULE = {  # Stable Diffusion's; the linear path and the log-probabilities of a step rest on it
-    "prediction_type": "epsilon",
     "clip_sample": False,
     "thresholding": False,
     "set_alpha_to_one": False,

@@ -31,10 +31,10 @@ def forecast(cells: Sequence[Cell], out: Path) -> Forecast:
     done: list[RunPlan] = []
     for cell in cells:
         first = max((common_steps(cell.plan, other) for other in done), default=0) + 1
-        own = _evaluations(cell.plan, first)
+        own = evaluations_of(cell.plan, first)
         done.append(cell.plan)
         evaluations += own
-        pace = _seconds_per_evaluation(cell.plan, out)
+        pace = seconds_per_evaluation(cell.plan, out)
         if pace:
             seconds, measured = seconds + own * pace[0], max(measured, pace[1])
         else:
@@ -42,7 +42,7 @@ def forecast(cells: Sequence[Cell], out: Path) -> Forecast:
     return Forecast(evaluations, None if seconds != seconds or not cells else seconds, measured)
 
 
-def _evaluations(plan: RunPlan, first: int) -> int:
+def evaluations_of(plan: RunPlan, first: int) -> int:
     """Denoiser evaluations of the steps from `first` on; a guided one counts two."""
     sequence = plan.sequence
     pictures = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
@@ -56,7 +56,7 @@ def _evaluations(plan: RunPlan, first: int) -> int:
     return evaluations
 
 
-def _seconds_per_evaluation(plan: RunPlan, out: Path) -> tuple[float, int] | None:
+def seconds_per_evaluation(plan: RunPlan, out: Path) -> tuple[float, int] | None:
     """What one took in the complete runs of the same sequence, model and tuner, and how many runs those are."""
     seconds, evaluations, found = 0.0, 0, 0
     for file in out.glob(f"{plan.sequence.name}/*/*/{plan.tuner}/seed-*/run.json"):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ril_bench.compute import Compute
 from ril_bench.devices import named_device
 from ril_bench.errors import UserError
 from ril_bench.grids.cells import cells as cells_of
@@ -16,9 +17,9 @@ from ril_bench.grids.cluster import on_ray
 from ril_bench.grids.cost import forecast
 from ril_bench.grids.spec import GridSpec, plans
 from ril_bench.plan import RunPlan
-from ril_bench.progress import Reporter
+from ril_bench.progress import Reporter, spoken
 from ril_bench.store import RunFolder
-from ril_bench.workers import Cell, Failure, side_by_side
+from ril_bench.workers import Cell, Failure, Machine, side_by_side
 
 THREADS = 1  # a cell's: on small models two cells with one thread each beat one with two
 
@@ -45,6 +46,7 @@ def grid(
     device: str = "cpu",
     engine: Literal["local", "ray"] = "local",
     gpus: float | None = None,
+    compute: Compute | None = None,
     dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> list[Outcome]:
@@ -76,11 +78,12 @@ def grid(
     failures: dict[Path, Failure] = {}
     if left:
         reporter.stage("grid", len(left))
+        machine = Machine(threads, device, compute)
         if engine == "ray":
             share = gpus if gpus is not None else float(device.startswith("cuda"))
-            ended = on_ray(left, out, jobs=jobs, threads=threads, device=device, gpus=share)
+            ended = on_ray(left, out, jobs=jobs, machine=machine, gpus=share)
         else:
-            ended = side_by_side(left, out, jobs=jobs or 1, threads=threads, device=device)
+            ended = side_by_side(left, out, jobs=jobs or 1, machine=machine)
         for cell, failure in ended:
             name = cell.plan.folder(Path())
             if failure:
@@ -127,18 +130,7 @@ def _said(
             lines.append("time: not known before the first of them is done")
         else:
             lines.append(
-                f"about {_spoken(expected.seconds / (jobs or 1))}{'' if jobs else ' of one run after another'}, "
+                f"about {spoken(expected.seconds / (jobs or 1))}{'' if jobs else ' of one run after another'}, "
                 f"by {expected.measured} runs that were measured here"
             )
     return "\n  ".join(lines)
-
-
-def _spoken(seconds: float) -> str:
-    minutes = seconds / 60
-    return (
-        f"{seconds:.0f} s"
-        if minutes < 2
-        else f"{minutes:.0f} min"
-        if minutes < 120
-        else f"{minutes / 60:.1f} h"
-    )

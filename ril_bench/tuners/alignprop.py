@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Log, Penalty, Task, Tuner
+from ril_bench.tuners.base import Grading, Held, Log, Penalty, Task, Tuner
 from ril_bench.tuners.chain import through_the_sampler
 
 MEAN_CUT, SPREAD_OF_CUT = 42 / 50, 5 / 50  # of the release, as parts of its 50 steps [code]
@@ -47,6 +48,14 @@ class Alignprop(Tuner):
             return list(range(min(max(round(cut), 0), steps - 1), steps))
         # the release draws an integer in [0, T] and detaches the steps before it
         return [i for i in range(steps) if i == steps - 1 or draws.integers(0, steps + 1, "cut", i) <= i]
+
+    def holds(self, steps: int, guided: int) -> Held:
+        # two deviations above the mean: a rare draw holds more, and a micro-batch that does not fit is halved
+        if self.options.variant == "released":
+            kept = steps - round((MEAN_CUT - 2 * SPREAD_OF_CUT) * steps)
+        else:
+            kept = math.ceil(steps / 2 + 2 * math.sqrt(steps / 6))
+        return Held(min(kept, steps) * guided, together=True)
 
     def _loss(self, reward: Tensor) -> Tensor:
         off = -reward if self.options.target is None else (reward - self.options.target).abs()

@@ -61,6 +61,13 @@ class Log:
         return Log(self.reward + other.reward, self.loss + other.loss, self.penalty + other.penalty)
 
 
+class Held(NamedTuple):
+    """What a tuner's memory grows with."""
+
+    evaluations: int  # of the denoiser, whose graphs are open at once
+    together: bool  # whether the graphs of the decoding and the reward are open with them
+
+
 class Outcome(NamedTuple):
     """What a rollout came to."""
 
@@ -137,6 +144,15 @@ class Tuner(Configurable):
     def parameters(self) -> Iterable[nn.Parameter]:
         """Its own flow or value nets: an optimizer group of their own."""
         return []
+
+    def holds(self, steps: int, guided: int) -> Held:
+        """What a micro-batch keeps for its backward calls at once, for each of its prompts.
+
+        Args:
+            steps: of the sampler.
+            guided: denoiser evaluations of a prediction as the sampler makes it: 2 with guidance, 1 without.
+        """
+        return Held(guided, together=False)
 
     def accumulate(
         self,

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Log, Penalty, Task, Tuner
+from ril_bench.tuners.base import Grading, Held, Log, Penalty, Task, Tuner
 from ril_bench.tuners.pairs import learn_pairs
 from ril_bench.tuners.reference import Reference, Which
 from ril_bench.tuners.samples import rated
@@ -43,6 +43,9 @@ class Dpo(Tuner):
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
         self._reference = Reference(model, self.options.reference)
+
+    def holds(self, steps: int, guided: int) -> Held:
+        return Held(2, together=False)  # a winner and a loser, without guidance
 
     def accumulate(
         self,

@@ -11,7 +11,7 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
-from ril_bench.tuners.base import Grading, Log, Penalty, Task, Tuner, differentiable_reward
+from ril_bench.tuners.base import Grading, Held, Log, Penalty, Task, Tuner, differentiable_reward
 from ril_bench.tuners.chain import through_the_sampler
 from ril_bench.tuners.linear import linear_path
 
@@ -59,6 +59,10 @@ class Draft(Tuner):
                 mend=f'choose 1 to {steps}, or "full"',
             )
         return range(steps - k, steps)
+
+    def holds(self, steps: int, guided: int) -> Held:
+        k = steps if self.options.k == "full" else self.options.k
+        return Held(k * guided, together=self.options.path == "chain")
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
         self._graded(task)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, Prediction
 from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Log, Penalty, Task, differentiable_reward
+from ril_bench.tuners.base import Grading, Held, Log, Penalty, Task, differentiable_reward
 from ril_bench.tuners.nets import FlowNet
 from ril_bench.tuners.rollouts import OnRollouts
 from ril_bench.tuners.samples import spread
@@ -91,6 +91,10 @@ class NablaGflownet(OnRollouts):
 
     def own_net(self, model: DiffusionModel) -> nn.Module | None:
         return FlowNet(model, self.options.width) if self.options.flow else None
+
+    def holds(self, steps: int, guided: int) -> Held:
+        # the slope of the reward by x_t goes through denoiser, decoder and reward
+        return Held(guided, together=True)
 
     def accumulate(
         self,

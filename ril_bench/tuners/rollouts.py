@@ -40,6 +40,9 @@ class OnRollouts(Tuner):
     def parameters(self) -> Iterable[nn.Parameter]:
         return self._net.parameters() if self._net is not None else []
 
+    def after_update(self, model: DiffusionModel) -> None:
+        self._kept.served()
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "reference": self._reference.lora,

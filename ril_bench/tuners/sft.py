@@ -12,7 +12,7 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction
 from ril_bench.draws import Draws
 from ril_bench.pictures import Pictures, load_pictures, locate_pictures
-from ril_bench.tuners.base import Grading, Log, Penalty, Task, Tuner
+from ril_bench.tuners.base import Grading, Held, Log, Penalty, Task, Tuner
 from ril_bench.tuners.samples import rated, spread
 
 
@@ -67,6 +67,9 @@ class Sft(Tuner):
         latents, rewards = rated(model, task, prompts, draws, self.options.samples)
         best = rewards.argmax(0)
         return latents[best, torch.arange(len(prompts), device=best.device)], prompts, rewards.mean().item()
+
+    def holds(self, steps: int, guided: int) -> Held:
+        return Held(1, together=False)  # a plain conditional prediction, without guidance
 
     def accumulate(
         self,

@@ -12,7 +12,7 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import sample
 from ril_bench.draws import Draws
 from ril_bench.pictures import load_pictures, locate_pictures
-from ril_bench.tuners.base import Grading, Log, Penalty, Task, Tuner
+from ril_bench.tuners.base import Grading, Held, Log, Penalty, Task, Tuner
 from ril_bench.tuners.pairs import learn_pairs
 from ril_bench.tuners.reference import Reference
 
@@ -61,6 +61,9 @@ class Spin(Tuner):
     def _beta(self) -> float:
         betas, length = self.options.betas, self.options.iteration
         return betas[min(self._updates // length, len(betas) - 1) if length else 0]
+
+    def holds(self, steps: int, guided: int) -> Held:
+        return Held(2, together=False)  # a winner and a loser, without guidance
 
     def accumulate(
         self,

@@ -2,6 +2,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from ril_bench.compute import Compute
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
 
@@ -83,7 +84,9 @@ def test_decode_passes_the_gradient_of_saturated_pixels(tiny_model, x):
 
 
 def test_a_half_precision_denoiser_keeps_its_adapters_and_its_answers_in_fp32(tiny_pipeline, x):
-    model = DiffusionModel.load(str(tiny_pipeline), adapter=SPEC, dtype=torch.bfloat16)
+    model = DiffusionModel.load(
+        str(tiny_pipeline), adapter=SPEC, compute=Compute(dtype="bfloat16", vae_dtype="bfloat16")
+    )
     model.add_adapter("a", seed_key=(0,))
     model.activate({"a": 1.0}, train=["a"])
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

@@ -70,7 +70,7 @@ def test_a_step_with_eta_1_has_the_variance_of_the_posterior(tiny_model):
 
 @pytest.mark.parametrize("key", SCHEDULE)
 def test_other_schedules_are_refused(tiny_model, key):
-    other = {"prediction_type": "v_prediction", "timestep_spacing": "trailing", "steps_offset": 0}
+    other = {"timestep_spacing": "trailing", "steps_offset": 0}
     config = {**tiny_model.pipe.scheduler.config, key: other.get(key, True)}
     tiny_model.pipe.scheduler = DDIMScheduler.from_config(config)
     with pytest.raises(UserError, match=key) as error:

@@ -1,0 +1,108 @@
+"""What differs between the pipelines of diffusers that a `DiffusionModel` wraps: how they are told of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from torch import Tensor, nn
+
+from ril_bench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Text:
+    """N prompts as text encoders give them."""
+
+    tokens: Tensor  # (N, L, D): what the denoiser attends to
+    pooled: Tensor | None = None  # (N, P): one vector a prompt, where the family has one
+
+    @staticmethod
+    def of(parts: Sequence[Text]) -> Text:
+        """Several as one."""
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        return Text(torch.cat([part.tokens for part in parts]), torch.cat(pooled) if pooled else None)
+
+
+def latent_size(unet: Any) -> tuple[int, int]:
+    """Height and width of the latents that a denoiser was made for."""
+    size = unet.config.sample_size
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+class StableDiffusion:
+    """Stable Diffusion 1.x and 2.x: the last hidden states of one text encoder."""
+
+    pipeline: ClassVar[Any] = StableDiffusionPipeline
+    #: what is not loaded: a checker of pictures is no part of what is trained
+    without: ClassVar[dict[str, Any]] = {"safety_checker": None, "requires_safety_checker": False}
+
+    def __init__(self, pipe: Any):
+        self._pipe = pipe
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        return [self._pipe.text_encoder]
+
+    def encode(self, prompt: str, device: torch.device) -> Text:
+        """One prompt, "" for the unconditional half of guidance."""
+        return Text(self._pipe.encode_prompt(prompt, device, 1, do_classifier_free_guidance=False)[0])
+
+    def arguments(self, text: Text) -> dict[str, Any]:
+        """What the denoiser gets besides latents and timestep."""
+        return {"encoder_hidden_states": text.tokens}
+
+
+class StableDiffusionXL:
+    """SDXL (arXiv 2307.01952): two text encoders side by side, the second one's pooled vector, and the picture's size.
+
+    The size is the model's own, uncropped, as the pipeline says unless told otherwise. Where the pipeline's config has
+    force_zeros_for_empty_prompt, as published, the unconditional half is told zeros rather than "".
+    """
+
+    pipeline: ClassVar[Any] = StableDiffusionXLPipeline
+    without: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, pipe: Any):
+        self._pipe = pipe
+        height, width = (pipe.vae_scale_factor * side for side in latent_size(pipe.unet))
+        self._size = (height, width, 0, 0, height, width)  # the original's, the crop's corner, the target's
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        return [self._pipe.text_encoder, self._pipe.text_encoder_2]
+
+    def encode(self, prompt: str, device: torch.device) -> Text:
+        """One prompt, "" for the unconditional half of guidance."""
+        tokens, _, pooled, _ = self._pipe.encode_prompt(
+            prompt, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        if prompt == "" and self._pipe.config.force_zeros_for_empty_prompt:
+            tokens, pooled = torch.zeros_like(tokens), torch.zeros_like(pooled)
+        return Text(tokens, pooled)
+
+    def arguments(self, text: Text) -> dict[str, Any]:
+        """What the denoiser gets besides latents and timestep."""
+        size = torch.tensor([self._size], dtype=text.tokens.dtype, device=text.tokens.device)
+        added = {"text_embeds": text.pooled, "time_ids": size.repeat(len(text.tokens), 1)}
+        return {"encoder_hidden_states": text.tokens, "added_cond_kwargs": added}
+
+
+Family = StableDiffusion | StableDiffusionXL
+FAMILIES: dict[str, type[Family]] = {
+    family.pipeline.__name__: family for family in (StableDiffusion, StableDiffusionXL)
+}
+
+
+def family_called(pipeline: str | None, where: str) -> type[Family]:
+    """The family of a pipeline's class, as model_index.json names it. Raises UserError for any other."""
+    if pipeline not in FAMILIES:
+        raise UserError(
+            f"this model is a {pipeline}, which cannot be trained here",
+            where=where,
+            mend=f"choose a model whose model_index.json says {' or '.join(FAMILIES)}",
+        )
+    return FAMILIES[pipeline]

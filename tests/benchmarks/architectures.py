@@ -1,0 +1,85 @@
+"""Every tuner on the true architectures, random weights, tiny pictures, on a CPU: one update each, and what it took.
+
+    python -m tests.benchmarks.architectures sd15           # 860M weights in float32
+    python -m tests.benchmarks.architectures sdxl --tuner draft --tuner drtune      # 2.6B weights in bfloat16
+
+Minutes, and 6 GB (sd15) or 9 GB (sdxl) of memory: no part of the suite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ril_bench.compute import Compute
+from ril_bench.provenance import peak_memory
+from tests.benchmarks.published import SD15, SDXL, random_model
+from tests.test_training import PerTask
+from tests.tiny import PROMPTS, bound, training, tuner
+from tests.tuners.test_every_tuner import PICTURES, TUNERS
+
+MODELS = {"sd15": (SD15, Compute()), "sdxl": (SDXL, Compute(dtype="bfloat16", vae_dtype="bfloat16"))}
+LATENT = 8  # 64 pixels
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("model", choices=MODELS)
+    asked.add_argument("--tuner", action="append", choices=TUNERS, help="repeatable; all of them unless told")
+    given = asked.parse_args()
+    repo, compute = MODELS[given.model]
+    began = time.perf_counter()
+    model = random_model(repo, latent=LATENT, compute=compute)
+    weights = sum(parameter.numel() for parameter in model.unet.parameters())
+    print(
+        f"{given.model}: {weights / 1e6:.1f}M weights, made in {time.perf_counter() - began:.0f} s",
+        flush=True,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        _pictures(Path(folder))
+        for name in given.tuner or TUNERS:
+            options = {k: folder if v == PICTURES else v for k, v in TUNERS[name].items()}
+            print(
+                json.dumps({"tuner": name, **_update(model, {"name": name.partition("-")[0], **options})}),
+                flush=True,
+            )
+
+
+def _update(model, options):
+    """One update, and that it moved the adapter."""
+    for name in model.adapters:
+        model.delete_adapter(name)
+    one = training(model, bound(PerTask(), model), tuner=tuner(options), updates=1, batch=1)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    lines, began = [], time.perf_counter()
+    one.run(lines.append)
+    moved = sum(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert moved, "nothing was learned"
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "score": lines[0]["score"],
+        "loss": lines[0]["loss"],
+        "gradient": lines[0]["grad_norm"],
+        "moved": f"{moved} of {len(before)} tensors",
+        "peak_gb": round(peak_memory(model.device) / 1e9, 2),
+    }
+
+
+def _pictures(folder: Path) -> None:
+    """Noise, with the tiny prompts: for the tuners that learn from pictures."""
+    rng = np.random.default_rng(0)
+    for number in range(len(PROMPTS)):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(folder / f"{number}.png")
+    rows = [f"{number}.png,{prompt}" for number, prompt in enumerate(PROMPTS)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,prompt", *rows]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""What Stable Diffusion 1.5 takes on a GPU, in one call: random weights, 512 pixels.
+
+    python -m tests.benchmarks.gpu --out gpu.json            # on a machine with CUDA: about ten minutes
+    python -m tests.benchmarks.gpu --tiny                    # a small model on any machine: that it runs through
+
+Seconds and peak memory of an update by each tuner, training as a multiple of bare cost, DRTune's memory by K, bfloat16
+against float32, and the embedded world on both devices. Prints a table, then JSON with every bound and whether it held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+import ril_bench
+from ril_bench import provenance
+from ril_bench.compute import PLAIN, Compute
+from ril_bench.cost import bare_seconds, unit_seconds
+from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from ril_bench.diffusion.sampler import DDIM
+from ril_bench.rewards.pixels import Brightness
+from ril_bench.training import Training
+from tests.benchmarks.published import SD15, TARGETS, random_model
+from tests.pipelines import stable_diffusion
+from tests.test_training import PerTask
+from tests.tiny import PROMPTS, bound, reward_task, training, tuner
+
+TUNERS: dict[str, dict[str, Any]] = {
+    "draft-1": {"name": "draft", "k": 1},
+    "draft-5": {"name": "draft", "k": 5},
+    "drtune-1": {"name": "drtune", "k": 1},
+    "drtune-5": {"name": "drtune", "k": 5},
+    "nabla_gflownet": {"name": "nabla_gflownet"},
+}
+UPDATES = 3  # measured, after one that makes what libraries make once
+STEPS, BATCH, GUIDANCE = 50, 4, 7.5
+#: training to bare cost; DRTune's memory at K = 5 to K = 1; cosine of the gradients; scores on two devices
+BOUNDS = {"training_ratio": 1.1, "memory_ratio": 1.1, "cosine": 0.99, "devices": 0.05}
+
+
+class Bench:
+    """The models that are measured, and how."""
+
+    def __init__(self, tiny: bool):
+        self.tiny = tiny
+        self.device = torch.device("cuda" if torch.cuda.is_available() and not tiny else "cpu")
+        self.steps = 10 if tiny else STEPS
+
+    def model(self, compute: Compute) -> DiffusionModel:
+        if self.tiny:
+            return DiffusionModel(stable_diffusion(), adapter=AdapterSpec(8, 8, TARGETS), compute=compute)
+        return random_model(SD15, device=str(self.device), compute=compute)
+
+    def training(self, model: DiffusionModel, options: dict[str, Any], updates: int) -> Training:
+        """A task's training at its start, on a reward that costs nothing."""
+        for name in model.adapters:
+            model.delete_adapter(name)
+        one = training(model, bound(PerTask(), model), tuner=tuner(options), updates=updates, batch=BATCH)
+        sampler = DDIM.of(model, self.steps, 1.0)
+        task = reward_task(model)
+        one.tasks = {1: type(task)(**{**vars(task), "sampler": sampler, "guidance": GUIDANCE})}
+        one.tuner.start_task(one.tasks[1], model)
+        return one
+
+    def settle(self) -> None:
+        """Waits for the device, and forgets its peak."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+
+def tuners(bench: Bench) -> dict[str, dict[str, Any]]:
+    """Seconds, peak bytes and the multiple of bare cost of each tuner's updates."""
+    model, found = bench.model(Compute(dtype="bfloat16")), {}
+    for name, options in TUNERS.items():
+        one = bench.training(model, options, 1 + UPDATES)
+        seconds: list[float] = []
+        calls: list[Counter[Any]] = []
+
+        def noted(
+            line: dict[str, Any], seconds: list[float] = seconds, calls: list[Counter[Any]] = calls
+        ) -> None:
+            bench.settle() if not seconds else None
+            seconds.append(line["seconds"])
+            calls.append(Counter(model.counter))
+            model.counter.clear()
+
+        model.counter.clear()
+        one.run(noted)
+        peak = provenance.peak_memory(bench.device)
+        counted = sum(calls[1:], Counter())
+        units = unit_seconds(list(counted), model, {"brightness": Brightness()}, PROMPTS, rounds=3)
+        found[name] = {
+            "seconds": statistics.median(seconds[1:]),
+            "peak_bytes": peak,
+            "training_ratio": sum(seconds[1:]) / bare_seconds(counted, units),
+        }
+    return found
+
+
+def gradient(bench: Bench, compute: Compute) -> torch.Tensor:
+    """Of one update of DRaFT-1, on adapters that are not zero."""
+    model = bench.model(compute)
+    one = bench.training(model, TUNERS["draft-1"], 1)
+    with torch.no_grad():
+        for index, parameter in enumerate(model.parameters()):
+            noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
+            parameter.add_(0.02 * noise.to(parameter))
+    one.run(lambda line: None)
+    return torch.cat([parameter.grad.flatten().cpu() for parameter in model.parameters()])
+
+
+def devices(bench: Bench) -> float:
+    """The largest difference of a mean score of shapes-smoke between the two devices, in deviations over prompts."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [
+            ril_bench.run(
+                "shapes-smoke", method="naive", out=Path(folder) / device, device=device, quiet=True
+            )
+            for device in ("cpu", bench.device.type)
+        ]
+        one, other = (run.matrix for run in runs)
+        spread = runs[0].scores.groupby("reward")["score"].std()[one.columns]
+        return float(((one - other).abs() / spread).max().max())
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument(
+        "--tiny", action="store_true", help="a small model on the CPU: its figures mean nothing"
+    )
+    asked.add_argument("--out", type=Path, help="a file for the JSON")
+    given = asked.parse_args()
+    bench, began = Bench(given.tiny), time.perf_counter()
+    if bench.device.type != "cuda" and not given.tiny:
+        raise SystemExit("no CUDA device here: --tiny shows that the benchmark runs through")
+    found = tuners(bench)
+    plain, half = (gradient(bench, compute) for compute in (PLAIN, Compute(dtype="bfloat16")))
+    figures = {
+        "training_ratio": max(entry["training_ratio"] for entry in found.values()),
+        "memory_ratio": found["drtune-5"]["peak_bytes"] / found["drtune-1"]["peak_bytes"],
+        "cosine": float(F.cosine_similarity(plain, half, dim=0)),
+        "devices": devices(bench),
+    }
+    held = {
+        name: value >= BOUNDS[name] if name == "cosine" else value <= BOUNDS[name]
+        for name, value in figures.items()
+    }
+    report = {
+        "hardware": provenance.hardware(bench.device),
+        "versions": provenance.versions(),
+        "tiny": given.tiny,
+        "settings": {"steps": bench.steps, "batch": BATCH, "guidance": GUIDANCE, "dtype": "bfloat16"},
+        "tuners": found,
+        "figures": figures,
+        "bounds": BOUNDS,
+        "held": held,
+        "seconds": time.perf_counter() - began,
+    }
+    print(f"{'tuner':<16}{'s / update':>12}{'peak GB':>10}{'x bare':>8}")
+    for name, entry in found.items():
+        print(
+            f"{name:<16}{entry['seconds']:>12.3f}{entry['peak_bytes'] / 1e9:>10.2f}{entry['training_ratio']:>8.2f}"
+        )
+    for name, value in figures.items():
+        print(f"{name:<16}{value:>12.4f}   bound {BOUNDS[name]:g}   {'held' if held[name] else 'NOT held'}")
+    written = json.dumps(report, indent=2)
+    print(written)
+    if given.out:
+        given.out.write_text(written + "\n")
+
+
+if __name__ == "__main__":
+    main()

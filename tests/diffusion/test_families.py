@@ -1,0 +1,178 @@
+"""Every family against diffusers' own pipeline: the same latents in give the same latents and pictures out."""
+
+import copy
+import json
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
+
+from ril_bench.compute import Compute
+from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from ril_bench.diffusion.sampler import DDIM, sample
+from ril_bench.draws import Draws
+from ril_bench.errors import UserError
+from tests.pipelines import stable_diffusion, stable_diffusion_xl
+
+PROMPTS = ["a red circle", "a large blue star"]
+SPEC = AdapterSpec(rank=2, alpha=2.0, targets=("to_q", "to_k", "to_v", "to_out.0"))
+DRAWS = Draws((0, 1, 2), [0, 1])
+STEPS = 5
+PIPELINES = {
+    "sd1": lambda: stable_diffusion(),
+    "sd2-v": lambda: stable_diffusion("v_prediction"),
+    "sdxl": lambda: stable_diffusion_xl(),
+    "sdxl-empty-prompt": lambda: stable_diffusion_xl(force_zeros=False),
+}
+
+
+@pytest.fixture(params=PIPELINES)
+def pipe(request):
+    made = PIPELINES[request.param]()
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def adapted(model):
+    """With one adapter that trains, its factors not zero."""
+    model.add_adapter("a", seed_key=(0,))
+    with torch.no_grad():
+        for index, parameter in enumerate(model.adapter_parameters("a").values()):
+            generator = torch.Generator().manual_seed(index)
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    model.activate({"a": 1.0}, train=["a"])
+    return model
+
+
+@torch.no_grad()
+def theirs(pipe, guidance, output_type):
+    """What the pipeline itself makes of the same first latents, without noise in the steps."""
+    return pipe(
+        prompt=PROMPTS,
+        height=64,
+        width=64,
+        num_inference_steps=STEPS,
+        guidance_scale=guidance,
+        eta=0.0,
+        latents=DRAWS.normal("init", shape=(4, 16, 16)),
+        output_type=output_type,
+    ).images
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_latents_and_pictures_are_the_pipelines(pipe, guidance):
+    latents, pictures = (theirs(copy.deepcopy(pipe), guidance, kind) for kind in ("latent", "pt"))
+    model = DiffusionModel(pipe, adapter=SPEC)
+    with torch.no_grad():
+        ours = sample(model, DDIM.of(model, STEPS, 0.0), PROMPTS, DRAWS, guidance=guidance)
+        decoded = model.decode(ours)
+    scale = float(latents.abs().max())
+    torch.testing.assert_close(ours / scale, latents / scale, rtol=0, atol=1e-4)
+    torch.testing.assert_close(decoded, pictures, rtol=0, atol=1e-4)
+
+
+def test_a_step_of_a_velocity_model_is_diffusers(tmp_path):
+    """Its noise leads to the same next latents as its velocity does in diffusers' scheduler, noise in the step too."""
+    model = DiffusionModel(stable_diffusion("v_prediction"), adapter=SPEC)
+    scheduler = DDIMScheduler.from_config(model.pipe.scheduler.config)
+    scheduler.set_timesteps(STEPS)
+    ddim, x, noise = (
+        DDIM.of(model, STEPS, 1.0),
+        DRAWS.normal("x", shape=(4, 16, 16)),
+        torch.ones(2, 4, 16, 16),
+    )
+    for i, t in enumerate(ddim.timesteps):
+        velocity = model.unet(x, t, encoder_hidden_states=model.embed(PROMPTS)).sample
+        step = scheduler.step(velocity, t, x, eta=1.0, variance_noise=noise)
+        eps = model.predict(x, t, PROMPTS, 1.0)
+        torch.testing.assert_close(ddim.x0hat(x, eps, i), step.pred_original_sample, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ddim.step(x, eps, i, noise), step.prev_sample, rtol=1e-4, atol=1e-4)
+
+
+def test_a_folder_says_what_it_holds(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path)
+    x = DRAWS.normal("x", shape=(4, 16, 16))
+    loaded = DiffusionModel.load(tmp_path, adapter=SPEC)
+    assert type(loaded.pipe) is type(pipe)
+    model = DiffusionModel(pipe, adapter=SPEC)
+    assert torch.equal(loaded.predict(x, 501, PROMPTS, 3.0), model.predict(x, 501, PROMPTS, 3.0))
+
+
+def test_a_trained_adapter_opens_in_the_pipeline_itself(pipe, tmp_path):
+    fresh, model = copy.deepcopy(pipe), adapted(DiffusionModel(pipe, adapter=SPEC))
+    (tmp_path / "adapter.safetensors").write_bytes(model.write_lora())
+    with torch.no_grad():
+        ours = sample(model, DDIM.of(model, STEPS, 0.0), PROMPTS, DRAWS, guidance=3.0)
+    plain = theirs(copy.deepcopy(fresh), 3.0, "latent")
+    fresh.load_lora_weights(tmp_path, weight_name="adapter.safetensors")
+    loaded = theirs(fresh, 3.0, "latent")
+    scale = float(loaded.abs().max())
+    assert (plain - loaded).abs().max() > 1e-2 * scale
+    torch.testing.assert_close(ours / scale, loaded / scale, rtol=0, atol=1e-4)
+
+
+def test_a_graded_call_has_the_gradient_of_autograd_on_the_denoiser(pipe):
+    """For a velocity model, d eps / d theta = sqrt(abar) dv / d theta."""
+    model = adapted(DiffusionModel(pipe, adapter=SPEC))
+    x, t = DRAWS.normal("x", shape=(4, 16, 16)), 501
+    weight = DRAWS.normal("weight", shape=(4, 16, 16))
+    (weight * model.predict(x, t, PROMPTS, 1.0)).sum().backward()
+    found = [parameter.grad.clone() for parameter in model.parameters()]
+    told = model._family.arguments(model._told(PROMPTS))
+    raw = model.unet(x, t, **told).sample
+    slope = float(model.alphas_cumprod[t]) ** 0.5 if model.predicts == "v_prediction" else 1.0
+    wanted = torch.autograd.grad(slope * (weight * raw).sum(), model.parameters())
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", [PNDMScheduler, EulerDiscreteScheduler])
+def test_the_published_schedulers_become_ddim(scheduler):
+    """SD 1.5 ships with PNDM's config, SDXL with Euler's; both state Stable Diffusion's schedule."""
+    pipe = stable_diffusion()
+    shared = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+    own = {"set_alpha_to_one": False, "skip_prk_steps": True} if scheduler is PNDMScheduler else {}
+    published = scheduler(**shared, **own, timestep_spacing="leading")
+    published.register_to_config(
+        clip_sample=False, set_alpha_to_one=False
+    )  # keys beyond its own, as published
+    pipe.scheduler = published
+    model = DiffusionModel(pipe, adapter=SPEC)
+    reference = DiffusionModel(stable_diffusion(), adapter=SPEC)
+    assert DDIM.of(model, 20, 1.0).a == pytest.approx(DDIM.of(reference, 20, 1.0).a)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_a_bfloat16_denoiser_beside_a_float32_autoencoder(kind, tmp_path):
+    PIPELINES[kind]().save_pretrained(tmp_path)
+    model = DiffusionModel.load(tmp_path, adapter=SPEC, compute=Compute(dtype="bfloat16"))
+    parts = (model.pipe.unet, model.pipe.vae, model.pipe.text_encoder)
+    assert [part.dtype for part in parts] == [torch.bfloat16, torch.float32, torch.bfloat16]
+    model = adapted(model)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    x = DRAWS.normal("x", shape=(4, 16, 16))
+    eps = model.predict(x, 501, PROMPTS, 3.0)
+    exact = adapted(DiffusionModel.load(tmp_path, adapter=SPEC)).predict(x, 501, PROMPTS, 3.0)
+    assert eps.dtype == torch.float32
+    assert 0 < (eps - exact).norm() < 0.05 * exact.norm()
+
+
+def test_a_pipeline_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    with pytest.raises(UserError, match="this model is a FluxPipeline") as caught:
+        DiffusionModel.load(tmp_path, adapter=SPEC)
+    assert caught.value.where == str(tmp_path / "model_index.json")
+    assert "StableDiffusionPipeline or StableDiffusionXLPipeline" in caught.value.mend
+
+
+def test_a_denoiser_that_predicts_the_picture_is_refused():
+    with pytest.raises(UserError, match="predicts 'sample'") as caught:
+        DiffusionModel(stable_diffusion("sample"), adapter=SPEC)
+    assert caught.value.mend == "choose a model that predicts epsilon or v_prediction"
+
+
+def test_weights_that_would_be_unpickled_are_not_read(tmp_path):
+    stable_diffusion().save_pretrained(tmp_path, safe_serialization=False)
+    assert list(tmp_path.glob("unet/*.bin"))
+    with pytest.raises(UserError, match="no diffusion model could be loaded"):
+        DiffusionModel.load(tmp_path, adapter=SPEC)

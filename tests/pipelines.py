@@ -1,0 +1,147 @@
+"""Pipelines of diffusers' own classes with random weights, tiny: 64-pixel images, (4, 16, 16) latents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+WORDS = [
+    "a",
+    "small",
+    "large",
+    "red",
+    "blue",
+    "green",
+    "circle",
+    "square",
+    "star",
+    "on",
+    "above",
+    "background",
+]
+
+
+def tokenizer(length: int = 16) -> CLIPTokenizer:
+    """CLIP's tokenizer with whole words for a vocabulary: each word's merges lead to it from its letters."""
+    merges = []
+    vocab = {"<|startoftext|>": 0, "<|endoftext|>": 1}
+    for word in WORDS:
+        pieces = [*word[:-1], f"{word[-1]}</w>"]
+        for piece in pieces:
+            vocab.setdefault(piece, len(vocab))
+        while len(pieces) > 1:
+            merges.append((pieces[0], pieces[1]))
+            pieces = [pieces[0] + pieces[1], *pieces[2:]]
+            vocab.setdefault(pieces[0], len(vocab))
+    return CLIPTokenizer(vocab, list(dict.fromkeys(merges)), model_max_length=length)
+
+
+def text_config(**changes: Any) -> CLIPTextConfig:
+    tiny = {
+        "vocab_size": len(tokenizer()),
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 16,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 1,
+    }
+    return CLIPTextConfig(**{**tiny, **changes})
+
+
+def denoiser(**changes: Any) -> UNet2DConditionModel:
+    tiny: dict[str, Any] = {
+        "sample_size": 16,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("UpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 16,
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+    }
+    return UNet2DConditionModel(**{**tiny, **changes})
+
+
+def autoencoder(**changes: Any) -> AutoencoderKL:
+    tiny: dict[str, Any] = {
+        "sample_size": 64,
+        "block_out_channels": (4, 4, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "layers_per_block": 1,
+        "norm_num_groups": 2,
+        "latent_channels": 4,
+    }
+    return AutoencoderKL(**{**tiny, **changes})
+
+
+def scheduler(**changes: Any) -> DDIMScheduler:
+    published: dict[str, Any] = {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+    }
+    return DDIMScheduler(**{**published, **changes})
+
+
+def stable_diffusion(prediction_type: str = "epsilon") -> StableDiffusionPipeline:
+    """As SD 1.x, or with "v_prediction" as SD 2.x, whose denoiser also has linear projections and heads by level."""
+    second = {"use_linear_projection": True, "attention_head_dim": (2, 4)}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        words, text_encoder = tokenizer(), CLIPTextModel(text_config())
+        unet = denoiser(**(second if prediction_type == "v_prediction" else {}))
+        vae = autoencoder()
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=words,
+        unet=unet,
+        scheduler=scheduler(prediction_type=prediction_type),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def stable_diffusion_xl(force_zeros: bool = True) -> StableDiffusionXLPipeline:
+    """Two text encoders, pooled embeddings, added time ids; the denoiser's first level has no attention."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        words = tokenizer()
+        one = CLIPTextModel(text_config(num_hidden_layers=2))
+        two = CLIPTextModelWithProjection(text_config(num_hidden_layers=2, hidden_size=24, projection_dim=12))
+        unet = denoiser(
+            cross_attention_dim=16 + 24,
+            transformer_layers_per_block=(1, 2),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=4,
+            projection_class_embeddings_input_dim=12 + 6 * 4,
+        )
+        vae = autoencoder(scaling_factor=0.13025, force_upcast=True)
+    return StableDiffusionXLPipeline(
+        vae=vae,
+        text_encoder=one,
+        text_encoder_2=two,
+        tokenizer=words,
+        tokenizer_2=words,
+        unet=unet,
+        scheduler=scheduler(),
+        force_zeros_for_empty_prompt=force_zeros,
+    )
