@@ -155,7 +155,7 @@ def _pictures(entry: Entry, materials: Materials, made: dict[int, Tensor]) -> It
         for step, pictures in made.items():
             files |= {f"step-{step}/{name}": data for name, data in whole.files(pictures).items()}
         write_files({Path(folder, name): data for name, data in files.items()})
-        seen = Appearance(Path(folder), sorted(made), features.extractor(entry.sequence.model))
+        seen = Appearance(Path(folder), sorted(made), features.load(entry.sequence.home, []))
         anew = {"fidelity": seen.fidelity(), "structure": seen.structure(_prompts(materials))}
         anew["diversity"] = seen.diversity() or {}
     claimed, found = (_last(tree, last) for tree in (entry.metrics, anew))
