@@ -13,9 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ril_bench.api import Run, compare, report, run
+    from ril_bench.api import Run, compare, report, run, submit
     from ril_bench.calibration import calibrate
     from ril_bench.errors import NumericalError, RilError, UserError
+    from ril_bench.exporting import export
     from ril_bench.grids.run import grid
     from ril_bench.grids.spec import GridSpec
     from ril_bench.methods import Method, Plan
@@ -31,7 +32,9 @@ _PLACES = {
     "compare": "api",
     "report": "api",
     "run": "api",
+    "submit": "api",
     "calibrate": "calibration",
+    "export": "exporting",
     "grid": "grids.run",
     "GridSpec": "grids.spec",
     "NumericalError": "errors",
@@ -60,10 +63,12 @@ __all__ = [
     "UserError",
     "calibrate",
     "compare",
+    "export",
     "grid",
     "load_sequence",
     "report",
     "run",
+    "submit",
     "tune",
 ]
 

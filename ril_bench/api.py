@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from ril_bench import summary
-from ril_bench.pages import write_side_by_side
+from ril_bench.errors import UserError
+from ril_bench.pages import files, write_side_by_side
 from ril_bench.plan import GIVEN, plan_run
 from ril_bench.progress import Reporter
 from ril_bench.store import RunFolder, read_json
@@ -92,11 +93,30 @@ def run(
 def report(runs: Sequence[Run | str | Path], out: str | Path) -> Path:
     """A static site from runs, or from folders that hold runs, in the folder `out`; returns its first page.
 
-    Raises UserError where the table has holes: a run that others have is missing, or is not complete.
+    A leaderboard's folder is named alone: its entries are checked first, and shown with who made them.
+
+    Raises UserError where the table has holes: a run that others have is missing, or is not complete; or where an
+    entry does not stand.
     """
     from ril_bench.pages.site import write_site
 
-    return write_site(summary.load(_places(runs)), Path(out))
+    found, left_out = load(runs)
+    return write_site(found, Path(out), left_out)
+
+
+def load(runs: Sequence[Run | str | Path]) -> tuple[list[files.Run], list[str]]:
+    """Runs as reports take them, and in words what of a leaderboard is left out; see `report`."""
+    from ril_bench.leaderboard.board import is_board, read_board
+
+    places = _places(runs)
+    boards = [place for place in places if is_board(place)]
+    if not boards:
+        return summary.load(places), []
+    if len(places) > 1:
+        raise UserError(
+            "a leaderboard is reported alone", where=str(boards[0]), mend="name it and nothing else"
+        )
+    return read_board(boards[0])
 
 
 def compare(a: Run | str | Path, b: Run | str | Path, out: str | Path | None = None) -> pd.DataFrame:
@@ -116,6 +136,22 @@ def compare(a: Run | str | Path, b: Run | str | Path, out: str | Path | None = N
         partner = next(r for r in sides[1] if (r.sequence, r.order, r.tuner, r.seed) == cell)
         write_side_by_side([first.folder, partner.folder], Path(out))
     return rows
+
+
+def submit(
+    runs: Sequence[Run | str | Path], *, method_yaml: str | Path, to: str | Path, every_step: bool = False
+) -> list[Path]:
+    """Entries of the leaderboard in the folder `to`, from one method's runs; their folders.
+
+    Args:
+        method_yaml: who made the method and how it was tuned; leaderboard/README.md shows one.
+        every_step: with the adapters of all steps, not of the last alone.
+
+    Raises UserError for whatever `ril-bench check` would refuse; then nothing is written.
+    """
+    from ril_bench.leaderboard.submit import submit
+
+    return submit(_places(runs), card=Path(method_yaml), board=Path(to), every_step=every_step)
 
 
 def _places(runs: Sequence[Run | str | Path]) -> list[Path]:

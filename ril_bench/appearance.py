@@ -24,6 +24,7 @@ from ril_bench.metrics.frechet import biased, frechet_distance
 from ril_bench.metrics.kernel import KernelDistance, kernel_distance
 from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, scales, ssim
 from ril_bench.store import RunFolder
+from ril_bench.worlds import World
 
 BATCH = 64  # pairs at a time
 WORST_SHOWN = 8
@@ -33,17 +34,20 @@ UNRELATED = "step 0 against the pretrained model's pictures of the same prompts 
 
 @dataclass(frozen=True)
 class Look:
-    """Pictures (N, 3, H, W) in 8 bits, their edges (N, H, W), and their features (N, d) if there are any."""
+    """Pictures (N, 3, H, W) in 8 bits, their edges (N, H, W), and their features (N, d), None where there is no
+    network for them.
+    """
 
     pictures: Tensor
     edges: NDArray[np.bool_]
-    features: Array | None
+    distribution: Array | None
+    content: Array | None
 
 
 class Appearance:
     """The looks of a run's steps; `second`: step 0's from a second latent seed, None where it has none."""
 
-    def __init__(self, path: Path, steps: Sequence[int], extract: features.ShapesFeatures | None):
+    def __init__(self, path: Path, steps: Sequence[int], measured: features.Features):
         found = {step: read_pictures(path / f"step-{step}" / PICTURES) for step in steps}
         second = read_pictures(path / "step-0" / FID_REFERENCE)
         self.names = list(found[0])
@@ -52,27 +56,32 @@ class Appearance:
                 "the steps hold different pictures", where=str(path), mend="run the same command again"
             )
         self.prompts = [name.rpartition("-")[0] for name in self.names]  # PROMPT-SAMPLE
-        self.extract = extract
+        self.measured = measured
         self.steps = {step: self._look(each) for step, each in found.items()}
         self.second = self._look(second) if second else None
 
     def _look(self, found: Mapping[str, Tensor]) -> Look:
         stack = torch.stack(list(found.values()))
         edges = np.concatenate([edge_maps(part.double() / 255) for part in stack.split(BATCH)])
-        return Look(stack, edges, self.extract(stack) if self.extract else None)
+        distribution, content = self.measured.distribution, self.measured.content
+        features = distribution(stack) if distribution else None
+        if content is distribution:
+            return Look(stack, edges, features, features)
+        return Look(stack, edges, features, content(stack) if content else None)
 
     def fidelity(self) -> dict[str, Any]:
         """FID and KID of each step to the second seed; the floor is step 0's own."""
-        reference = self.second.features if self.second else None
-        if self.extract is None or reference is None:
+        reference = self.second.distribution if self.second else None
+        extract = self.measured.distribution
+        if extract is None or reference is None:
             return {"convention": None, "floor": None, "kid_floor": None, "biased": False, "steps": []}
         groups = self.prompts, self.prompts
-        seen = {step: look.features for step, look in self.steps.items() if look.features is not None}
+        seen = {step: x for step, look in self.steps.items() if (x := look.distribution) is not None}
         fid = {step: frechet_distance(x, reference) for step, x in seen.items()}
         kid = {step: kernel_distance(x, reference, groups) for step, x in seen.items()}
         return {
             "convention": {
-                **self.extract.convention,
+                **extract.convention,
                 "n": len(reference),
                 "reference": "step 0, a second latent seed; the floor is step 0's first seed against it",
                 "kid": _kid_convention(kid[0]),
@@ -84,6 +93,21 @@ class Appearance:
                 {"step": step, "fid": fid[step], "kid": kid[step].value, "kid_sd": kid[step].sd}
                 for step in seen
             ],
+        }
+
+    def content_distance(self) -> dict[str, Any] | None:
+        """The Frechet distance of FID in the features of content, as FD-DINOv2; None where they are FID's own."""
+        reference = self.second.content if self.second else None
+        extract = self.measured.content
+        if extract is None or reference is None or extract is self.measured.distribution:
+            return None
+        seen = {step: x for step, look in self.steps.items() if (x := look.content) is not None}
+        fd = {step: frechet_distance(x, reference) for step, x in seen.items()}
+        return {
+            "convention": {**extract.convention, "n": len(reference)},
+            "floor": fd[0],
+            "biased": biased(seen[0], reference),
+            "steps": [{"step": step, "fd": fd[step]} for step in seen],
         }
 
     def structure(self, prompts: Mapping[str, str]) -> dict[str, Any]:
@@ -106,9 +130,9 @@ class Appearance:
                 "outer 5 pixels not scored",
                 "ms_ssim": f"Wang 2003: {scales(height, width)} of 5 scales, weights divided by their sum, "
                 "window as ssim",
-                "lpips": self.extract.maps_convention if self.extract else None,
+                "lpips": self.measured.perceptual and self.measured.perceptual.convention,
                 "edges": "Canny (grey, sigma 1, thresholds .1 and .2), F1 with 1 pixel tolerated",
-                "cosine": self.extract.convention if self.extract else None,
+                "cosine": self.measured.content and self.measured.content.convention,
                 "pairs": len(self.names),
                 "floor": UNRELATED,
             },
@@ -120,11 +144,11 @@ class Appearance:
     def diversity(self) -> dict[str, Any] | None:
         """Vendi score and mean pairwise distance over one prompt's samples, averaged over prompts."""
         fewest = min(map(len, self._rows().values()))
-        if self.extract is None or fewest < 2:
+        if self.measured.content is None or fewest < 2:
             return None
         return {
             "convention": {
-                **self.extract.convention,
+                **self.measured.content.convention,
                 "vendi": "cosine kernel, natural logarithm",
                 "pairwise": "Euclidean distance of features",
                 "samples_per_prompt": fewest,
@@ -141,13 +165,13 @@ class Appearance:
         for x, y in zip(a.pictures.split(BATCH), b.pictures.split(BATCH), strict=True):
             found["ssim"].append(ssim(x.double() / 255, y.double() / 255))
             found["ms_ssim"].append(ms_ssim(x.double() / 255, y.double() / 255))
-            if self.extract:
-                found["lpips"].append(perceptual_distance(self.extract.maps(x), self.extract.maps(y)))
+            if maps := self.measured.perceptual:
+                found["lpips"].append(perceptual_distance(maps(x), maps(y), maps.weights))
         return {name: np.concatenate(parts) if parts else nothing for name, parts in found.items()} | {
             "edges": boundary_f1(a.edges, b.edges),
             "cosine": nothing
-            if a.features is None or b.features is None
-            else feature_cosine(a.features, b.features),
+            if a.content is None or b.content is None
+            else feature_cosine(a.content, b.content),
         }
 
     def _worst(self, to_0: Array, prompts: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -164,8 +188,8 @@ class Appearance:
         ]
 
     def _diversity(self, look: Look) -> dict[str, float]:
-        assert look.features is not None
-        samples = [look.features[rows] for rows in self._rows().values()]
+        assert look.content is not None
+        samples = [look.content[rows] for rows in self._rows().values()]
         return {
             "vendi": float(np.mean([vendi_score(x) for x in samples])),
             "pairwise": float(np.mean([mean_pairwise_distance(x) for x in samples])),
@@ -179,24 +203,21 @@ class Appearance:
         return rows
 
 
-def appearance(path: Path, steps: Sequence[int], model: str, notes: list[str]) -> dict[str, Any]:
+def appearance(path: Path, steps: Sequence[int], world: World, notes: list[str]) -> dict[str, Any]:
     """The blocks `fidelity`, `structure` and `diversity` of metrics.json; `notes` is told what cannot be had.
 
     Raises UserError where the steps hold different pictures.
     """
-    extract = features.extractor(model)
-    seen = Appearance(path, steps, extract)
+    measured = features.load(world, notes)
+    seen = Appearance(path, steps, measured)
     prompts = {entry["prompt_id"]: entry["prompt"] for entry in RunFolder(path).read_json("prompts.json")}
     diversity = seen.diversity()
-    if extract is None:
-        notes.append(
-            f"no feature extractor for the model {model}: no FID, KID, LPIPS, feature cosine or diversity"
-        )
-    elif diversity is None:
+    if measured.content and diversity is None:
         notes.append("one sample of some prompt: no diversity")
     if seen.second is None:
         notes.append("no pictures from a second latent seed: no FID, KID or floor of structure")
-    return {"fidelity": seen.fidelity(), "structure": seen.structure(prompts), "diversity": diversity}
+    fidelity = {**seen.fidelity(), "content": seen.content_distance()}
+    return {"fidelity": fidelity, "structure": seen.structure(prompts), "diversity": diversity}
 
 
 def read_pictures(folder: Path) -> dict[str, Tensor]:

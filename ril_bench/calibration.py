@@ -7,6 +7,7 @@ Their seeds are never a submission's.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,6 @@ from ril_bench.errors import UserError
 from ril_bench.metrics.statistics import mean_interval
 from ril_bench.plan import RunPlan
 from ril_bench.progress import Reporter
-from ril_bench.registry import load
 from ril_bench.spec import Calibration, RewardCalibration, Sequence, calibration_file, load_sequence
 from ril_bench.store import to_json, write_files
 from ril_bench.workers import make_all
@@ -74,8 +74,8 @@ def calibrate(
             "seeds": sorted({seed for _, seed in cells}),
         },
         rewards={
-            reward: _entry(row_zero, reward, reference, gained.get(reward, []))
-            for reward, reference in sequence.rewards.items()
+            reward: _entry(row_zero, reward, sequence.reward(reward), gained.get(reward, []))
+            for reward in sequence.rewards
         },
     )
     file = calibration_file(sequence)
@@ -101,10 +101,10 @@ def single_task(sequence: Sequence, reference: str, reward: str, seed: int) -> R
     )
 
 
-def _entry(row_zero: pd.DataFrame, reward: str, reference: str, seeds: list[float]) -> RewardCalibration:
+def _entry(row_zero: pd.DataFrame, reward: str, cls: Any, seeds: list[float]) -> RewardCalibration:
     rows = row_zero[row_zero["reward"] == reward]
     prompts = rows.groupby("prompt_id")["score"].mean()
-    cls, u = load("reward", reference), mean_interval(seeds) if seeds else None
+    u = mean_interval(seeds) if seeds else None
     return RewardCalibration(
         direction=cls.direction,
         unit=cls.unit,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ril_bench.diffusion.sampler import DDIM, sample
 from ril_bench.draws import Draws
 from ril_bench.errors import NumericalError
 from ril_bench.rewards.base import Reward
-from ril_bench.spec import Sequence
+from ril_bench.spec import Sequence as SequenceSpec
 from ril_bench.store import sha256_file
 
 BATCH = 32  # pictures at a time; a constant, as sums differ in the last bit with the batch
@@ -38,7 +39,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, model: DiffusionModel, rewards: Mapping[str, Reward], sequence: Sequence, prompts: list[str]
+        self, model: DiffusionModel, rewards: Mapping[str, Reward], sequence: SequenceSpec, prompts: list[str]
     ):
         self.model = model
         self.rewards = rewards
@@ -54,6 +55,13 @@ class Evaluator:
         ]
         self.prompts = [prompt for _, prompt, _ in cells]
         self.samples = [(prompt_id, number) for prompt_id, _, number in cells]
+
+    def part(self, positions: Sequence[int]) -> Evaluator:
+        """An evaluator of some of the pictures alone, by their positions: from the same draws, as always."""
+        chosen = copy.copy(self)
+        chosen.prompts = [self.prompts[i] for i in positions]
+        chosen.samples = [self.samples[i] for i in positions]
+        return chosen
 
     @torch.no_grad()
     def pictures(self, lora: Mapping[str, Tensor], purpose: str = PICTURES) -> Tensor:
@@ -150,7 +158,7 @@ def code_digest(*parts: str) -> str:
 
 
 def step_zero_key(
-    evaluator: Evaluator, sequence: Sequence, weights: Mapping[str, str], **machine: Any
+    evaluator: Evaluator, sequence: SequenceSpec, weights: Mapping[str, str], **machine: Any
 ) -> dict[str, Any]:
     """Everything that step 0 depends on."""
     return {

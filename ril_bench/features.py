@@ -1,47 +1,74 @@
-"""Feature extractors for what is measured on pictures: never an encoder that a reward uses."""
+"""What pictures are measured with: never an encoder that a reward uses. Which networks, a model's world says."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-BATCH = 256
+from ril_bench.errors import RilError
+from ril_bench.worlds import World
+
+T = TypeVar("T")
 
 
-class ShapesFeatures:
-    """The attribute classifier's layers; it was trained on renders only."""
+class Extractor(Protocol):
+    """A network that makes features (N, d) of 8-bit pictures (N, 3, H, W); `convention` says which and how."""
 
-    convention: ClassVar[dict[str, Any]] = {
-        "extractor": "shapes attribute classifier, penultimate layer",
-        "dimension": 64,
-        "resize": "none: 64x64 as generated, 8-bit PNG",
-    }
-    maps_convention: ClassVar[dict[str, Any]] = {
-        "extractor": "shapes attribute classifier, its 6 convolution blocks",
-        "weights": "equal: uncalibrated, not comparable with a published LPIPS",
-    }
+    @property
+    def convention(self) -> dict[str, Any]: ...
 
-    def __init__(self) -> None:
-        from ril_bench.rewards.attributes import load_classifier
-
-        self._classifier = load_classifier()
-
-    @torch.no_grad()
-    def __call__(self, pictures: Tensor) -> NDArray[np.float64]:
-        """(N, 64) of 8-bit pictures (N, 3, 64, 64)."""
-        parts = [self._classifier.features(part.float() / 255) for part in pictures.split(BATCH)]
-        return torch.cat(parts).double().numpy()
-
-    @torch.no_grad()
-    def maps(self, pictures: Tensor) -> list[Tensor]:
-        """The blocks' feature maps (N, C, H, W) of 8-bit pictures (N, 3, 64, 64), finest first."""
-        return self._classifier.maps(pictures.float() / 255)
+    def __call__(self, pictures: Tensor) -> NDArray[np.float64]: ...
 
 
-def extractor(model: str) -> ShapesFeatures | None:
-    """The extractor for a sequence's model, or None where there is none."""
-    return ShapesFeatures() if model == "shapes-64" else None
+class Maps(Protocol):
+    """A network's feature maps (N, C, H, W), finest first, of 8-bit pictures (N, 3, H, W).
+
+    `weights` are what its channels count for in a perceptual distance, (C,) a layer; None where all count alike.
+    """
+
+    @property
+    def convention(self) -> dict[str, Any]: ...
+
+    @property
+    def weights(self) -> list[Tensor] | None: ...
+
+    def __call__(self, pictures: Tensor) -> list[Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Features:
+    """A part is None where its network is not to be had.
+
+    Attributes:
+        distribution: for distances between sets of pictures: FID and KID.
+        content: for what a picture shows: cosine and diversity; where it is another network than the first, a
+            Frechet distance of its own.
+        perceptual: for LPIPS.
+    """
+
+    distribution: Extractor | None
+    content: Extractor | None
+    perceptual: Maps | None
+
+
+def load(world: World, notes: list[str]) -> Features:
+    """The networks for a world's pictures; `notes` is told which cannot be had, and why."""
+    module, _, name = world.measures.partition(":")
+    load_all: Callable[[list[str]], Features] = getattr(importlib.import_module(module), name)
+    return load_all(notes)
+
+
+def or_note(make: Callable[[], T], figures: str, notes: list[str]) -> T | None:
+    """What is made, or None and a note that these figures are missing."""
+    try:
+        return make()
+    except RilError as error:
+        what = " ".join(line.strip() for line in str(error).splitlines())
+        notes.append(f"no {figures}: {what}")
+        return None

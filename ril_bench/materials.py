@@ -43,10 +43,7 @@ class Materials:
         model = DiffusionModel.load(
             place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device
         )
-        rewards = {
-            name: registry.load("reward", reference)(device=device)
-            for name, reference in sequence.rewards.items()
-        }
+        rewards = {name: sequence.reward(name)(device=device) for name in sequence.rewards}
         prompts = load_prompts(sequence.prompts.eval)
         if len(prompts) < sequence.evaluation.prompts:
             raise UserError(
@@ -55,7 +52,8 @@ class Materials:
                 mend=f"ask for at most {len(prompts)}",
             )
         prompts = prompts[: sequence.evaluation.prompts]
-        places = [Path(place), *(path for reward in rewards.values() for path in reward.weights)]
+        of_rewards = [file for reward in rewards.values() for file in reward.weights]
+        of_model = [Path(place)] if Path(place).exists() else []
         return cls(
             sequence=sequence,
             model=model,
@@ -63,7 +61,7 @@ class Materials:
             train_prompts={task.prompts.train: load_prompts(task.prompts.train) for task in sequence.tasks},
             eval_prompts=prompts,
             evaluator=Evaluator(model, rewards, sequence, prompts),
-            weights={file: sha for path in places if path.exists() for file, sha in digests(path).items()},
+            weights={file: sha for place in of_model + of_rewards for file, sha in digests(place).items()},
         )
 
     def tuner(self, i: int) -> Tuner:

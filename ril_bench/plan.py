@@ -103,8 +103,7 @@ def plan_run(
     own = [s for s in settings if s.startswith(METHOD_PREFIX)]
     changes = [s for s in settings if not s.startswith(METHOD_PREFIX)]
     written = load_sequence(sequence)
-    # Another tuner is an axis, as an order is: a folder of its own, no label. First, so that its options can be set.
-    other = [f"tuner={{name: {tuner}}}"] if tuner and tuner != written.tuner.name else []
+    other = _on_tuner(written, tuner)  # first, so that its options can be set
     resolved = load_sequence(sequence, [*other, *changes])
     order, sequence_in_order = _ordered(resolved, order)
     return RunPlan(
@@ -118,6 +117,25 @@ def plan_run(
         official=resolved.sha256 == load_sequence(sequence, other).sha256,
         comparable=_step_zero(written) == _step_zero(resolved),
     )
+
+
+def official_sequence(name: str, *, tuner: str, order: str) -> Sequence:
+    """What an official run of a sequence runs: as it is written, its tasks in an order, each on the tuner.
+
+    Raises UserError for a name or an order that there is not, or an order that another name stands for.
+    """
+    written = load_sequence(name)
+    known, sequence = _ordered(load_sequence(name, _on_tuner(written, tuner)), order)
+    if known != order:
+        raise UserError(f"the order {order!r} is called {known!r}", where="order", mend=f"write {known!r}")
+    return sequence
+
+
+def _on_tuner(written: Sequence, tuner: str | None) -> list[str]:
+    """The settings that put a sequence on another tuner: an axis, as an order is, with a folder of its own and no
+    label.
+    """
+    return [f"tuner={{name: {tuner}}}"] if tuner and tuner != written.tuner.name else []
 
 
 def orders(sequence: str, named: list[str]) -> list[str]:
@@ -155,7 +173,8 @@ def _step_zero(sequence: Sequence) -> str:
     """What of a sequence decides step 0, and with it whether a calibration holds."""
     written = sequence.model_dump(mode="json", exclude={"evaluation": {"every"}})
     parts = ("model", "sampler", "evaluation")
-    return sha256_json({part: written[part] for part in parts} | {"eval": sequence.prompts.eval})
+    own = {"world": sequence.home.name, "eval": sequence.prompts.eval}
+    return sha256_json({part: written[part] for part in parts} | own)
 
 
 def _option(setting: str) -> tuple[str, Any]:

@@ -30,6 +30,7 @@ def prefix_key(plan: RunPlan, materials: Materials, i: int) -> dict[str, Any]:
     method = {key: value for key, value in plan.identity()["method"].items() if key != "label"}
     return {
         **{key: sequence[key] for key in ("model", "prompts", "sampler", "adapter", "evaluation")},
+        "world": plan.sequence.home.name,
         "tasks": sequence["tasks"][:i],
         "watched": sorted(plan.sequence.rewards.items()),
         "method": method,
@@ -48,7 +49,7 @@ def shared_steps(plan: RunPlan, others: Collection[RunPlan]) -> list[int]:
 
 def common_steps(a: RunPlan, b: RunPlan) -> int:
     """How many tasks two runs begin with alike; 0 if they are one run, or differ in more than their tasks."""
-    same = ("model", "prompts", "sampler", "adapter", "evaluation")
+    same = ("model", "home", "prompts", "sampler", "adapter", "evaluation")
     if (
         (a.method, a.method_options, a.seed) != (b.method, b.method_options, b.seed)
         or any(getattr(a.sequence, part) != getattr(b.sequence, part) for part in same)

@@ -3,15 +3,20 @@
 A reference is one of
 
 - a shipped set: shapes/train, shapes/eval;
-- a file: one prompt a line (.txt), or a table with a text column (.json, .jsonl, .csv, .parquet);
+- a published set by name (`NAMED`): animals, hpdv2, drawbench, ...; its file, if it lies in $RIL_BENCH_WEIGHTS, is not
+  downloaded;
+- a file: one prompt a line (.txt), or a table with a text column (.json, .jsonl, .csv, .tsv, .parquet);
 - a hub data set: owner/name, owner/name:split (default train), owner/name@revision:split. Pin the revision
   where results are to be compared.
 
-The text column is `prompt`, `text` or `caption`, the first that is there, or the only column of text.
+The text column is `prompt`, `prompts`, `text` or `caption` in any case, the first that is there, or the only column of
+text.
 """
 
 from __future__ import annotations
 
+import csv
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -20,23 +25,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ril_bench.errors import InfrastructureError, UserError
+from ril_bench.published import used_by
 from ril_bench.registry import nearest
+from ril_bench.remote import FOLDER
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 SHIPPED = ("shapes/eval", "shapes/train")
-COLUMNS = ("prompt", "text", "caption")
-_READERS = {".txt": "text", ".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+STYLES = ("anime", "concept-art", "paintings", "photo")  # of HPDv2's benchmark, 800 prompts each
+#: published sets: those whose files stand in `published`, and where on the hub the others are
+NAMED: dict[str, str | None] = {
+    "animals": None,  # the 45 of DDPO and AlignProp
+    "animals/eval": None,  # 6 others, of AlignProp
+    "hpdv2": None,  # HPSv2's benchmark (arXiv 2306.09341), all four styles
+    **{f"hpdv2/{style}": None for style in STYLES},
+    "hpdv2/train": None,  # AlignProp's, for HPSv2: 750 of hpdv2/photo, so evaluate on another style
+    "hpdv2/eval": None,  # and the other 50
+    "partiprompts": None,  # P2 (arXiv 2206.10789)
+    "drawbench": "sayakpaul/drawbench:train",  # of Imagen (arXiv 2205.11487); not pinned
+    "pick-a-pic": "yuvalkirstain/pickapic_v1_no_images:validation_unique",  # arXiv 2305.01569; not pinned
+}
+COLUMNS = ("prompt", "prompts", "text", "caption")
+_READERS = {
+    ".txt": "text",
+    ".json": "json",
+    ".jsonl": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(:(?P<split>[\w.-]+))?")
 
 
 def locate_prompts(reference: str) -> Path | None:
-    """The file that a reference names, or None for a shipped set or a hub data set; nothing is loaded.
+    """The file that a reference names, or None for a set by name or on the hub; nothing is loaded.
 
     Raises:
-        UserError: there is no such file or shipped set, or the reference is none of the three.
+        UserError: there is no such file or set, or the reference is none of these.
     """
+    if reference in NAMED:
+        return None
     if Path(reference).suffix in _READERS:
         path = Path(reference).expanduser()
         if not path.is_file():
@@ -47,7 +76,8 @@ def locate_prompts(reference: str) -> Path | None:
     if not _HUB.fullmatch(reference):
         raise UserError(
             f"{reference!r} names no prompt set",
-            mend=f"give {' or '.join(SHIPPED)}, a file ({', '.join(_READERS)}), or a hub's owner/name:split",
+            mend=f"{nearest(reference, {*SHIPPED, *NAMED})}; or give a file ({', '.join(_READERS)}), "
+            "or a hub's owner/name:split",
         )
     return None
 
@@ -60,6 +90,8 @@ def load_prompts(reference: str) -> list[str]:
         InfrastructureError: the hub does not answer.
     """
     path = locate_prompts(reference)
+    if reference in NAMED:
+        return [prompt for source in _sources(reference) for prompt in load_prompts(source)]
     if reference in SHIPPED:
         from ril_bench.worlds.shapes.captions import prompts
 
@@ -78,6 +110,20 @@ def load_prompts(reference: str) -> list[str]:
     return [text.strip() for text in texts]
 
 
+def _sources(name: str) -> list[str]:
+    """The files, or the hub's data set, that a published set is read from.
+
+    Raises as `RemoteFile.fetch`.
+    """
+    on_hub = NAMED[name]
+    if on_hub is None:
+        return [str(file.fetch()) for file in used_by(name)]
+    if folder := os.environ.get(FOLDER):
+        here = [Path(folder).expanduser() / f"{name}{suffix}" for suffix in _READERS]
+        return [str(file) for file in here if file.is_file()][:1] or [on_hub]
+    return [on_hub]
+
+
 def _load_file(path: Path) -> Dataset:
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
@@ -85,7 +131,11 @@ def _load_file(path: Path) -> Dataset:
     if not path.read_bytes().strip():
         raise UserError("the prompt set is empty", where=str(path))
     reader = _READERS[path.suffix]
-    options = {"keep_default_na": False} if reader == "csv" else {}  # a prompt may well read "none"
+    options: dict[str, Any] = {}
+    if reader == "csv":
+        options["keep_default_na"] = False  # a prompt may well read "none"
+    if path.suffix == ".tsv":
+        options |= {"sep": "\t", "quoting": csv.QUOTE_NONE}  # its prompts quote what they like
     # In memory and with a cache of its own: the shared one would answer for a file that has changed since.
     with tempfile.TemporaryDirectory() as cache, _no_progress_bars():
         try:
@@ -132,9 +182,10 @@ def _load_hub(reference: str) -> Dataset:
 
 def text_column(table: Dataset, reference: str) -> str:
     """The column of a table that holds its prompts. Raises UserError where none can be told."""
+    by_lower = {column.lower(): column for column in reversed(table.column_names)}
     for column in COLUMNS:
-        if column in table.column_names:
-            return column
+        if column in by_lower:
+            return by_lower[column]
     kinds = {name: getattr(feature, "dtype", None) for name, feature in table.features.items()}
     texts = [name for name, kind in kinds.items() if kind in ("string", "large_string")]
     if len(texts) == 1:

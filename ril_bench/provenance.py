@@ -15,7 +15,7 @@ import torch
 
 PACKAGES = (
     "ril-bench", "torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "open_clip_torch",
-    "kornia", "safetensors", "numpy", "pandas", "scipy",
+    "kornia", "safetensors", "torch-fidelity", "numpy", "pandas", "scipy",
 )  # fmt: skip
 
 

@@ -19,20 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from ril_bench.errors import InfrastructureError, UserError
+from ril_bench.worlds import WORLDS, World
 
 KINDS = ("sequence", "method", "tuner", "reward", "model")
 
-_REWARDS = {
-    "aesthetic": "ril_bench.rewards.aesthetic:Aesthetic",
-    "preference": "ril_bench.rewards.preference:Preference",
+_REWARDS = {  # in every world; `worlds` has those of one
     "compressibility": "ril_bench.rewards.jpeg:Compressibility",
     "incompressibility": "ril_bench.rewards.jpeg:Incompressibility",
     "jpeg_kb": "ril_bench.rewards.jpeg:JpegKb",
     "symmetry": "ril_bench.rewards.pixels:Symmetry",
     "brightness": "ril_bench.rewards.pixels:Brightness",
     "colorfulness": "ril_bench.rewards.pixels:Colorfulness",
-    "clip_score": "ril_bench.rewards.clip_score:ClipScore",
-    "attributes": "ril_bench.rewards.attributes:Attributes",
 }
 _TUNERS = {
     "draft": "ril_bench.tuners.draft:Draft",
@@ -69,13 +66,16 @@ def short_name(reference: str) -> str:
     return Path(reference).stem if is_path(reference) else reference
 
 
-def names(kind: str) -> list[str]:
+def names(kind: str, world: World | None = None) -> list[str]:
     """The names of a kind that `load` knows, sorted; nothing is imported."""
-    return sorted(_table(kind))
+    return sorted(_table(kind, world))
 
 
-def locate(kind: str, reference: str) -> Place:
+def locate(kind: str, reference: str, world: World | None = None) -> Place:
     """Where a reference leads, without running any of its code.
+
+    Args:
+        world: whose rewards are meant; None for those of all worlds, where a name of several is the real one's.
 
     Raises:
         UserError: nothing has that name (the nearest ones are given), there is no such file, or two installed
@@ -88,23 +88,30 @@ def locate(kind: str, reference: str) -> Place:
         if path.suffix == ".py" and kind not in _BASES:
             raise UserError(f"a {kind} is not a Python file", where=str(path.absolute()))
         return path
-    table = _table(kind)
+    table = _table(kind, world)
     if reference in table:
         return table[reference]
+    if world and reference in _table(kind):
+        raise UserError(
+            f"{reference!r} is no {kind} of the world {world.name}",
+            mend=f"known are {', '.join(sorted(table))}",
+        )
     if kind == "model" and reference.count("/") == 1:
         return reference  # a hub id: only the hub knows whether it exists
     raise UserError(f"no {kind} is called {reference!r}", mend=nearest(reference, table))
 
 
-def load(kind: str, reference: str) -> Any:
+def load(kind: str, reference: str, world: World | None = None) -> Any:
     """What a reference names: a class for methods, tuners and rewards, or a model's folder or hub id (str).
+
+    `world` is as for `locate`.
 
     A sequence is data, not code: `spec.load_sequence` reads it.
 
     Raises:
         UserError: as `locate`, or the code cannot be imported, or does not hold what it should.
     """
-    place = locate(kind, reference)
+    place = locate(kind, reference, world)
     if kind == "model":
         return str(place)
     base = _import(_BASES[kind])
@@ -141,7 +148,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known are {', '.join(known)}" if known else "none is known"
 
 
-def _table(kind: str) -> dict[str, Place]:
+def _table(kind: str, world: World | None = None) -> dict[str, Place]:
     if kind == "sequence":
         return {file.stem: file for file in shipped("tasks").glob("*.yaml")}
     if kind == "model":
@@ -149,8 +156,12 @@ def _table(kind: str) -> dict[str, Place]:
     if kind == "method":
         files = shipped("baselines").glob("*.py")
         own: dict[str, Place] = {file.stem: file for file in files if not file.stem.startswith("_")}
-    elif kind in ("tuner", "reward"):
-        own = dict(_TUNERS if kind == "tuner" else _REWARDS)
+    elif kind == "tuner":
+        own = dict(_TUNERS)
+    elif kind == "reward":
+        own = dict(_REWARDS)
+        for one in [world] if world else reversed(WORLDS.values()):  # the real world's come last, and win
+            own.update(one.rewards)
     else:
         raise UserError(f"there is no kind {kind!r}", mend=nearest(kind, KINDS))
     return _installed(kind) | own

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ril_bench import registry
 from ril_bench.appearance import appearance
 from ril_bench.errors import UserError
 from ril_bench.metrics import continual as c
@@ -37,35 +36,56 @@ def score_run(path: Path) -> dict[str, Any]:
     if not (path / "scores.parquet").exists():
         raise UserError("this run has no scores yet", where=str(path), mend="run it: ril-bench run ...")
     scores = pd.read_parquet(path / "scores.parquet")
+    within = pd.read_parquet(path / ANYTIME) if (path / ANYTIME).exists() else None
     steps = sorted(scores["step"].unique().tolist())
-    names, probes = sequence.order, sequence.probes
-    classes = {name: registry.load("reward", reference) for name, reference in sequence.rewards.items()}
     kept = run["calibration"]
-    normal = scale(kept and Calibration.model_validate(kept["content"]), names)
-    tasks = {name: classes[name] for name in names}
-    cells = score_array(scores, names)
-    plain = c.Scale.from_row_0(names, [cls.direction for cls in tasks.values()], cells[0])
-    scales: Scales = {"z": plain.z, "normalised": normal.normalise if normal else None}
+    calibration = kept and Calibration.model_validate(kept["content"])
     notes: list[str] = []
-    if normal is None:
-        notes.append(
-            "no calibration for these settings: figures in deviations over prompts (z), not normalised"
-        )
     metrics = {
         "schema_version": SCHEMA_VERSION,
-        "rewards": names,
-        "probes": probes,
-        "units": {name: cls.unit for name, cls in classes.items()},
-        "directions": {name: cls.direction for name, cls in classes.items()},
-        **_continual(cells, tasks, scales, notes),
-        "anytime": _anytime(path, scores, sequence, scales),
-        **appearance(path, steps, sequence.model, notes),
-        "resources": _resources(run),
-        "calibration": {key: kept[key] for key in ("file", "sha256")} if normal else None,
+        **from_scores(scores, sequence, calibration, within, notes),
+        **appearance(path, steps, sequence.home, notes),
+        "resources": resources(run["steps"]),
+        "calibration": {key: kept[key] for key in ("file", "sha256")}
+        if scale(calibration, sequence.order)
+        else None,
         "notes": notes,
     }
     folder.write_json("metrics.json", metrics)
     return metrics
+
+
+def from_scores(
+    scores: pd.DataFrame,
+    sequence: SequenceSpec,
+    calibration: Calibration | None,
+    within: pd.DataFrame | None,
+    notes: list[str],
+) -> dict[str, Any]:
+    """What of metrics.json the scores alone decide; `notes` is told what cannot be had.
+
+    Args:
+        within: scores between updates (anytime.parquet), where the sequence asks for them.
+    """
+    names = sequence.order
+    classes = {name: sequence.reward(name) for name in sequence.rewards}
+    tasks = {name: classes[name] for name in names}
+    cells = score_array(scores, names)
+    normal = scale(calibration, names)
+    plain = c.Scale.from_row_0(names, [cls.direction for cls in tasks.values()], cells[0])
+    scales: Scales = {"z": plain.z, "normalised": normal.normalise if normal else None}
+    if normal is None:
+        notes.append(
+            "no calibration for these settings: figures in deviations over prompts (z), not normalised"
+        )
+    return {
+        "rewards": names,
+        "probes": sequence.probes,
+        "units": {name: cls.unit for name, cls in classes.items()},
+        "directions": {name: cls.direction for name, cls in classes.items()},
+        **_continual(cells, tasks, scales, notes),
+        "anytime": _anytime(within, scores, sequence, scales),
+    }
 
 
 def scale(calibration: Calibration | None, names: Sequence[str]) -> c.Scale | None:
@@ -111,17 +131,17 @@ def _continual(
 
 
 def _anytime(
-    path: Path, scores: pd.DataFrame, sequence: SequenceSpec, scales: Scales
+    within: pd.DataFrame | None, scores: pd.DataFrame, sequence: SequenceSpec, scales: Scales
 ) -> dict[str, Any] | None:
     """AAA, MINPERF and WC-ACC over the evaluations inside tasks and at their ends.
 
     None where there are none inside, or the run is not complete.
     """
     T = len(sequence.order)
-    if not (path / ANYTIME).exists() or scores["step"].max() < T:
+    if within is None or scores["step"].max() < T:
         return None
     ends = scores[scores["step"] > 0].assign(update=np.inf)
-    table = pd.concat([pd.read_parquet(path / ANYTIME), ends])
+    table = pd.concat([within, ends])
     moments = table[["step", "update"]].drop_duplicates().sort_values(["step", "update"])
     number = table.groupby(["step", "update"]).ngroup()  # in the same order
     cells = score_array(table.assign(step=number), sequence.order)
@@ -135,9 +155,8 @@ def _block(cells: Array) -> dict[str, Any]:
     return c.continual(cells.mean(axis=2), cells)
 
 
-def _resources(run: Mapping[str, Any]) -> dict[str, Any]:
+def resources(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Totals of run.json's steps; peaks and sizes are the last step's."""
-    steps = run["steps"]
     summed = (
         "train_seconds",
         "evaluation_seconds",

@@ -18,6 +18,7 @@ from ril_bench.errors import UserError
 from ril_bench.prompts import locate_prompts
 from ril_bench.store import sha256_json
 from ril_bench.validation import Part, validated
+from ril_bench.worlds import WORLDS, World, world_of
 from ril_bench.yaml_source import Key, Source, read_source, set_value
 
 Count = Annotated[int, Field(ge=1)]
@@ -134,6 +135,8 @@ class Sequence(Part):
     name: Name
     version: Count
     model: str
+    # left out where it is not set: a sequence that does not use it keeps its digest
+    world: str | None = Field(default=None, exclude_if=lambda world: world is None)
     calibration: Name | None = None
     prompts: Prompts
     sampler: Sampler
@@ -153,6 +156,15 @@ class Sequence(Part):
         if not isinstance(data, Mapping) or not isinstance(data.get("tasks"), list):
             return data
         return {**data, "tasks": [_resolved(task, data) for task in data["tasks"]]}
+
+    @property
+    def home(self) -> World:
+        """The world that the model draws in: what the names of rewards mean, and what pictures are measured with."""
+        return WORLDS[self.world] if self.world else world_of(self.model)
+
+    def reward(self, name: str) -> Any:
+        """The class of the reward of that name. Raises UserError where it cannot be loaded."""
+        return registry.load("reward", self.rewards[name], self.home)
 
     @property
     def order(self) -> list[str]:
@@ -294,6 +306,7 @@ def _check_names(source: Source) -> None:
     """Adds a fault for each name that leads nowhere and each reward named twice, in data of any shape."""
     data = source.data
     _check_name(source, ("model",), partial(registry.locate, "model"))
+    _check_name(source, ("world",), _locate_world)
     _check_name(source, ("prompts", "train"), locate_prompts)
     _check_name(source, ("prompts", "eval"), locate_prompts)
     _check_name(source, ("tuner", "name"), partial(registry.locate, "tuner"))
@@ -305,13 +318,19 @@ def _check_names(source: Source) -> None:
         _check_name(source, ("tasks", i, "tuner", "name"), partial(registry.locate, "tuner"))
     probes = _at(data, ("evaluation", "probes"))
     rewards += [("evaluation", "probes", i) for i in range(len(probes) if isinstance(probes, list) else 0)]
+    world = WORLDS.get(str(_at(data, ("world",)))) or world_of(_at(data, ("model",)))
     first: dict[str, Key] = {}
     for key in rewards:
-        _check_name(source, key, partial(registry.locate, "reward"))
+        _check_name(source, key, partial(registry.locate, "reward", world=world))
         reference = _at(data, key)
         name = registry.short_name(reference) if isinstance(reference, str) else None
         if name is not None and first.setdefault(name, key) != key:
             source.add_fault(key, f"{name!r} is already the reward at {source.place(first[name])}")
+
+
+def _locate_world(name: str) -> None:
+    if name not in WORLDS:
+        raise UserError(f"no world is called {name!r}", mend=registry.nearest(name, WORLDS))
 
 
 def _check_name(source: Source, key: Key, locate: Callable[[str], object]) -> None:

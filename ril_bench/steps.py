@@ -71,17 +71,10 @@ class Steps:
 
         Raises UserError beyond 0.05 sigma on the processor it was made on, 0.2 on others.
         """
-        same = calibration.made_with.get("cpu") == provenance.processor()
-        tolerance = TOLERANCE_SAME_CPU if same and self.device.type == "cpu" else TOLERANCE
-        row = self.row(0)
-        far = [
-            f"{name} {row[name]:.4g}, calibrated {entry.b:.4g} (sigma {entry.sigma:.3g})"
-            for name, entry in calibration.rewards.items()
-            if name in row and abs(row[name] - entry.b) > tolerance * entry.sigma
-        ]
-        if far:
+        cpu = provenance.processor() if self.device.type == "cpu" else None
+        if far := off_calibration(self.row(0), calibration, cpu):
             raise UserError(
-                f"row 0 is off the sequence's calibration by more than {tolerance} sigma: {'; '.join(far)}",
+                far,
                 where=str(calibration.file),
                 mend=f"weights or libraries differ; to use these: {mend}",
             )
@@ -165,6 +158,20 @@ class Steps:
         calls = Counter(counter)
         counter.clear()
         return calls
+
+
+def off_calibration(row: Mapping[Any, float], calibration: Calibration, cpu: str | None) -> str | None:
+    """What is wrong with row 0 of a run on this processor (None: on a GPU); None where nothing is."""
+    same = cpu is not None and calibration.made_with.get("cpu") == cpu
+    tolerance = TOLERANCE_SAME_CPU if same else TOLERANCE
+    far = [
+        f"{name} {row[name]:.4g}, calibrated {entry.b:.4g} (sigma {entry.sigma:.3g})"
+        for name, entry in calibration.rewards.items()
+        if name in row and abs(row[name] - entry.b) > tolerance * entry.sigma
+    ]
+    if not far:
+        return None
+    return f"row 0 is off the sequence's calibration by more than {tolerance} sigma: {'; '.join(far)}"
 
 
 def write_tables(folder: RunFolder, i: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,18 +25,21 @@ from ril_bench.pages.find import find_runs
 BASELINE = "naive"
 HOLM_UNITS = 10  # below, a p value adjusted over methods would only look like evidence
 GROUP, UNIT = ["sequence", "tuner"], ["order", "seed"]
+_UNRANKED = dict.fromkeys(("rank", "rank_low", "rank_high"), math.nan)
 _ALONE = dict.fromkeys(
     ("difference", "difference_low", "difference_high", "improvement", "p", "p_holm"), math.nan
 )
 
 Unit = tuple[str, int]
+Origin = Literal["scores", "pictures", "run"]
 
 
 @dataclass(frozen=True)
 class Figure:
     """A figure of the table: `read` and `floor` take it from a run and the scale that its rewards are on.
 
-    `better` is +1 where higher is better, -1 where lower is. `main` figures have a column on the site.
+    `better` is +1 where higher is better, -1 where lower is. `main` figures have a column on the site. `origin` is
+    what one needs to compute it anew: the scores, the pictures, or the run itself (its time and its counters).
     """
 
     name: str
@@ -44,6 +47,7 @@ class Figure:
     read: Callable[[Run, str | None], Any]
     floor: Callable[[Run, str | None], Any] | None = None
     main: bool = True
+    origin: Origin = "scores"
 
 
 def _continual(name: str, run: Run, scale: str | None) -> Any:
@@ -81,7 +85,9 @@ def _cost(*keys: str) -> Callable[[Run, str | None], Any]:
 
 def _structure(name: str, key: str, better: int, main: bool = False) -> Figure:
     floor = _at("structure", "floor", key)
-    return Figure(f"{name} to step 0", better, partial(_last, "structure", f"{key}_to_0"), floor, main)
+    return Figure(
+        f"{name} to step 0", better, partial(_last, "structure", f"{key}_to_0"), floor, main, "pictures"
+    )
 
 
 FIGURES = (
@@ -98,12 +104,12 @@ FIGURES = (
     _structure("LPIPS", "lpips", -1),
     _structure("edges", "edges", +1),
     _structure("cosine", "cosine", +1),
-    Figure("KID", -1, partial(_last, "fidelity", "kid"), _at("fidelity", "kid_floor")),
-    Figure("FID", -1, partial(_last, "fidelity", "fid"), _at("fidelity", "floor")),
-    Figure("Vendi", +1, partial(_last, "diversity", "vendi")),
-    Figure("carried MB", -1, _megabytes),
-    Figure("denoiser evaluations", -1, _cost("denoiser_forwards")),
-    Figure("seconds", -1, _cost("train_seconds", "evaluation_seconds")),
+    Figure("KID", -1, partial(_last, "fidelity", "kid"), _at("fidelity", "kid_floor"), origin="pictures"),
+    Figure("FID", -1, partial(_last, "fidelity", "fid"), _at("fidelity", "floor"), origin="pictures"),
+    Figure("Vendi", +1, partial(_last, "diversity", "vendi"), origin="pictures"),
+    Figure("carried MB", -1, _megabytes, origin="run"),
+    Figure("denoiser evaluations", -1, _cost("denoiser_forwards"), origin="run"),
+    Figure("seconds", -1, _cost("train_seconds", "evaluation_seconds"), origin="run"),
 )
 
 
@@ -132,9 +138,10 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     """A row for each sequence, tuner, method and figure, over units (order, seed); oracles last.
 
     Columns: `mean`, `low`, `high` (95% interval; NaN below five units, where `points` is what there is to see),
-    `iqm`, `floor` (mean over units), `biased` (FID of too few pictures), and against the method `naive`:
-    `difference` with its interval or `difference_points`, `improvement` (the probability of one), `p` (paired t
-    test) and, from ten units on, `p_holm` (over methods).
+    `iqm`, `floor` (mean over units), `biased` (FID of too few pictures), from five units on `rank` among the honest
+    methods with its interval (`rank_low`, `rank_high`), and against the method `naive`: `difference` with its interval
+    or `difference_points`, `improvement` (the probability of one), `p` (paired t test) and, from ten units on, `p_holm`
+    (over methods).
 
     Raises UserError naming every missing cell, with the command to make it.
     """
@@ -144,19 +151,22 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for group, members in frame.groupby(GROUP, sort=False):
         methods = {str(name): part for name, part in members.groupby("method", sort=False)}
-        ordered = sorted(methods, key=lambda name: bool(methods[name]["oracle"].any()))
+        oracles = {name for name, part in methods.items() if part["oracle"].any()}
+        ordered = sorted(methods, key=oracles.__contains__)
         for figure in (*FIGURES, *gains):
             if members[figure.name].isna().all():
                 continue
             values = {name: _by_unit(methods[name], figure.name) for name in ordered}
             against = _against(values, figure.better)
+            placed = _ranks({name: values[name] for name in ordered if name not in oracles}, figure.better)
             rows += [
                 dict(zip(GROUP, group, strict=True))
-                | {"method": name, "oracle": bool(methods[name]["oracle"].any()), "figure": figure.name}
+                | {"method": name, "oracle": name in oracles, "figure": figure.name}
                 | {"scale": members["scale"].iloc[0], "units": len(values[name])}
                 | _interval(list(values[name].values()))
                 | {"floor": _floor(methods[name], figure)}
                 | {"biased": figure.name == "FID" and bool(methods[name]["biased"].any())}
+                | placed.get(name, _UNRANKED)
                 | against.get(name, {**_ALONE, "difference_points": ()})
                 for name in ordered
             ]
@@ -275,6 +285,18 @@ def _against(values: Mapping[str, Mapping[Unit, float]], better: int) -> dict[st
     enough = len(values[BASELINE]) >= HOLM_UNITS
     adjusted = statistics.holm({name: found["p"] for name, found in paired.items()}) if enough else {}
     return {name: found | {"p_holm": adjusted.get(name, math.nan)} for name, found in paired.items()}
+
+
+def _ranks(values: Mapping[str, Mapping[Unit, float]], better: int) -> dict[str, dict[str, float]]:
+    """Each method's rank where there are two or more, each with units enough, and no figure is missing."""
+    units = {len(own) for own in values.values()}
+    known = all(math.isfinite(value) for own in values.values() for value in own.values())
+    if len(values) < 2 or min(units) < statistics.CLAIM_UNITS or not known:
+        return {}
+    placed = statistics.ranks(values, better)
+    return {
+        name: {"rank": one.rank, "rank_low": one.low, "rank_high": one.high} for name, one in placed.items()
+    }
 
 
 def _refuse_unpaired(place: Iterable[object], a: Mapping[Any, Any], b: Mapping[Any, Any]) -> None:

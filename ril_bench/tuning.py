@@ -221,7 +221,7 @@ class _Candidates:
 
     @property
     def directions(self) -> Array:
-        return np.array([registry.load("reward", task.reward).direction for task in self.base.sequence.tasks])
+        return np.array([self.base.sequence.reward(name).direction for name in self.rewards])
 
     def naive(self) -> list[RunPlan]:
         return [replace(self.unprotected, seed=seed) for seed in self.seeds]

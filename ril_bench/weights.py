@@ -7,16 +7,21 @@ from functools import cache
 from pathlib import Path
 
 from ril_bench.errors import UserError
+from ril_bench.remote import RemoteFile, digest
 from ril_bench.store import sha256_file
 
 MANIFEST = "digests.json"  # {path relative to its folder: sha256}
 
 
 @cache
-def digests(path: Path) -> dict[str, str]:
-    """SHA-256 (hex) of a file, or of every file below a folder, by its path relative to the parent."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return {file.relative_to(path.parent).as_posix(): sha256_file(file) for file in files}
+def digests(place: Path | RemoteFile) -> dict[str, str]:
+    """SHA-256 (hex) of a file, of every file below a folder, by its path relative to the parent, or of a
+    published file that is on this machine, by its repository and path.
+    """
+    if isinstance(place, RemoteFile):
+        return {f"{place.repo}/{place.file}": digest(place.fetch(offline=True))}
+    files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
+    return {file.relative_to(place.parent).as_posix(): sha256_file(file) for file in files}
 
 
 def verified(path: Path) -> Path:

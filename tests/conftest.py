@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants as hub
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -17,6 +18,7 @@ from ril_bench import workers
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.grids import run as grids
 from ril_bench.progress import Reporter
+from ril_bench.remote import FOLDER
 from ril_bench.runner import Runner
 from ril_bench.workers import Cell, Failure
 from tests.tiny import PROMPTS, sequence_data, write_sequence
@@ -132,10 +134,14 @@ def tiny_model(loaded_pipeline: StableDiffusionPipeline) -> DiffusionModel:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of the tests' own, shared by them."""
+    """A cache of the tests' own, shared by them, and no network: whatever lies on the machine, they see the same."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RIL_BENCH_CACHE", str(folder))
+        patch.delenv(FOLDER, raising=False)
+        for name, value in (("HF_HUB_OFFLINE", True), ("HF_HUB_CACHE", str(folder / "hub"))):
+            patch.setattr(hub, name, value)
+            patch.setenv(name, str(value))  # for processes that the tests start
         yield folder
 
 

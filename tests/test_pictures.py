@@ -8,11 +8,9 @@ from PIL import Image
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 from ril_bench.pictures import SHIPPED, load_pictures, locate_pictures
-from ril_bench.rewards.aesthetic import Aesthetic
-from ril_bench.rewards.attributes import Attributes
-from ril_bench.rewards.preference import Preference
 from ril_bench.worlds.shapes.captions import parse, prompts
 from ril_bench.worlds.shapes.renderer import compose, render
+from ril_bench.worlds.shapes.rewards import Attributes, ShapesAesthetic, ShapesPreference
 
 PROMPTS = prompts("train")[:48]
 DRAWS = Draws((0, 1, 2), range(48))
@@ -36,7 +34,9 @@ def test_a_shipped_set_has_a_picture_of_any_prompt(reference):
     assert not torch.equal(other, pictures)
 
 
-@pytest.mark.parametrize(("reference", "reward"), [(SHIPPED[0], Aesthetic), (SHIPPED[1], Preference)])
+@pytest.mark.parametrize(
+    ("reference", "reward"), [(SHIPPED[0], ShapesAesthetic), (SHIPPED[1], ShapesPreference)]
+)
 def test_the_learned_reward_of_a_taste_likes_its_pictures_more_than_other_renders(reference, reward):
     liked, _ = load_pictures(reference).of(PROMPTS, DRAWS)
     gain = reward().reference(liked, PROMPTS) - reward().reference(plain_renders(), PROMPTS)

@@ -451,7 +451,9 @@ def fragile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., ty
         load = registry.load
         monkeypatch.setitem(registry._REWARDS, "fragile", "nowhere:Fragile")
         monkeypatch.setattr(
-            registry, "load", lambda kind, name: made if name == "fragile" else load(kind, name)
+            registry,
+            "load",
+            lambda kind, name, *world: made if name == "fragile" else load(kind, name, *world),
         )
         return made
 

@@ -23,6 +23,7 @@ from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_dist
 from ril_bench.scoring import score_array, score_run
 from ril_bench.spec import Sequence
 from ril_bench.store import RunFolder
+from ril_bench.worlds.shapes import features as shapes_features
 from tests.tiny import runner
 
 # step -> reward -> a score for each of the two prompts
@@ -161,7 +162,7 @@ def test_the_same_pictures_are_the_same(hand_made):
 @pytest.fixture
 def second_seed(hand_made, monkeypatch) -> Path:
     """`hand_made` on a model with features, with step 0's pictures from a second latent seed."""
-    monkeypatch.setattr(features, "extractor", lambda model: features.ShapesFeatures())
+    monkeypatch.setattr(features, "load", lambda world, notes: shapes_features.load(notes))
     rng = torch.Generator().manual_seed(1)
     for prompt in range(2):
         picture = torch.randint(0, 256, (3, 64, 64), generator=rng).byte()
@@ -175,7 +176,7 @@ def stack(folder: Path) -> torch.Tensor:
 
 def test_fidelity_against_the_pictures_of_another_seed(second_seed):
     fidelity = score_run(second_seed)["fidelity"]
-    extract = features.ShapesFeatures()
+    extract = shapes_features.ShapesExtractor()
     reference = extract(stack(second_seed / "step-0/fid-reference"))
     steps = [extract(stack(second_seed / f"step-{i}/images")) for i in range(3)]
     expected = [frechet_distance(step, reference) for step in steps]
@@ -192,14 +193,14 @@ def test_fidelity_against_the_pictures_of_another_seed(second_seed):
 
 def test_structure_by_every_measure_with_its_floor(second_seed):
     structure = score_run(second_seed)["structure"]
-    extract = features.ShapesFeatures()
+    extract, maps = shapes_features.ShapesExtractor(), shapes_features.ShapesMaps()
 
     def expected(a, b):
         x, y = (stack(second_seed / folder) for folder in (a, b))
         return {
             "ssim": ssim(x / 255, y / 255).mean(),
             "ms_ssim": ms_ssim(x / 255, y / 255).mean(),
-            "lpips": perceptual_distance(extract.maps(x), extract.maps(y)).mean(),
+            "lpips": perceptual_distance(maps(x), maps(y)).mean(),
             "edges": edge_agreement(x / 255, y / 255).mean(),
             "cosine": feature_cosine(extract(x), extract(y)).mean(),
         }
@@ -223,7 +224,7 @@ def test_diversity_over_the_samples_of_a_prompt(second_seed):
             picture = torch.randint(0, 256, (3, 64, 64), generator=rng).byte()
             RunFolder(second_seed).write_bytes(f"{folder}/{prompt:03d}-1.png", png(picture))
     diversity = score_run(second_seed)["diversity"]
-    extract = features.ShapesFeatures()
+    extract = shapes_features.ShapesExtractor()
 
     def expected(folder):
         seen = extract(stack(second_seed / folder))  # 000-0, 000-1, 001-0, 001-1
@@ -248,13 +249,17 @@ def test_without_an_extractor_there_is_no_fid_and_a_note_says_so(hand_made):
         "kid_floor": None,
         "biased": False,
         "steps": [],
+        "content": None,
     }
     assert metrics["structure"]["steps"][0]["cosine_to_0"] is None
     assert metrics["structure"]["steps"][0]["lpips_to_0"] is None
     assert metrics["structure"]["steps"][0]["edges_to_0"] is not None
     assert metrics["structure"]["floor"] == dict.fromkeys(("ssim", "ms_ssim", "lpips", "edges", "cosine"))
     assert metrics["diversity"] is None
-    assert any("no feature extractor" in note for note in metrics["notes"])
+    for figures in ("FID or KID", "feature cosine, diversity", "LPIPS"):
+        (note,) = (note for note in metrics["notes"] if note.startswith(f"no {figures}"))
+        assert "is not on this machine, and downloads are off" in note
+        assert "$RIL_BENCH_WEIGHTS" in note
     assert any("second latent seed" in note for note in metrics["notes"])
 
 

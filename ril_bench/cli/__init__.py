@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ril_bench import __version__
-from ril_bench.cli import making, reading, verifying  # noqa: F401  # verbs, in the order that help lists them
+from ril_bench.cli import making, reading, sharing, verifying  # noqa: F401  # verbs, as help lists them
 from ril_bench.cli.common import app, err_console
 from ril_bench.errors import RilError
 

@@ -63,7 +63,7 @@ def score(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders that hold runs.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders that are or hold runs, or a leaderboard.")],
     out: Annotated[Optional[Path], typer.Option("--out", help="A folder for the site of all runs.")] = None,  # noqa: UP045
     format_: Annotated[
         Optional[str],  # noqa: UP045
@@ -84,15 +84,17 @@ def report(
 
     if format_ is not None:
         from ril_bench import summary
+        from ril_bench.api import load
         from ril_bench.pages.tables import FORMATS, chosen, write_table
 
         if format_ not in FORMATS:
             raise typer.BadParameter(f"{format_!r} is none of {', '.join(FORMATS)}", param_hint="--format")
-        table = summary.table(summary.load(runs))
+        table = summary.table(load(runs)[0])
         print(write_table(chosen(table, figures) if figures else table, format_, paired=paired), end="")
     if out is not None:
         out_console.print(f"page: {ril_bench.report(runs, out)}", soft_wrap=True)
     if out is None and format_ is None:
+        _refuse_boards(runs)
         for folder in find_runs(runs):
             out_console.print(f"page: {write_page(folder)}", soft_wrap=True)
 
@@ -121,6 +123,17 @@ def compare(
         out_console.print(table)
     if out is not None:
         out_console.print(f"page: {out}", soft_wrap=True)
+
+
+def _refuse_boards(places: list[Path]) -> None:
+    """A page written into an entry would be a file that belongs to none."""
+    from ril_bench.errors import UserError
+    from ril_bench.leaderboard.board import is_board
+
+    for place in filter(is_board, places):
+        raise UserError(
+            "a leaderboard's pages go into a folder of their own", where=str(place), mend="name it with --out"
+        )
 
 
 def _kind(word: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from ril_bench import registry
@@ -15,11 +17,26 @@ from ril_bench.devices import named_device
 
 @app.command()
 def check(
-    target: Annotated[str, typer.Argument(help="A sequence or a method: a name, or a path to a file.")],
+    target: Annotated[
+        str, typer.Argument(help="A sequence or a method, by name or path; or a folder of entries.")
+    ],
+    resample: Annotated[
+        int, typer.Option(min=0, help="Entries: make so many pictures of each again, and score them.")
+    ] = 0,
+    record: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Entries: a file to note what was made again, for the page."),
+    ] = None,
+    since: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Entries: a git revision; refuse what was changed since, check what was added."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a sequence (keys, names, weights, prompts, tuners, calibration) or a method (by running it)."""
-    if (registry.is_path(target) and target.endswith(".py")) or target in registry.names("method"):
+    """Check a sequence (keys, names, weights, ...), a method (by running it), or entries (without trusting them)."""
+    if Path(target).is_dir():
+        _check_entries(Path(target), resample, record, since, as_json)
+    elif (registry.is_path(target) and target.endswith(".py")) or target in registry.names("method"):
         _check_method(target, as_json)
     else:
         _check_sequence(target)
@@ -42,6 +59,40 @@ def _check_sequence(reference: str) -> None:
     )
     state = f"no calibration for {', '.join(lacking)}: figures will be z" if lacking else "calibrated"
     out_console.print(f"  {state}\n[green]ok[/green]")
+
+
+def _check_entries(
+    target: Path, resample: int, record: Path | None, since: str | None, as_json: bool
+) -> None:
+    from ril_bench.leaderboard.check import check as checked
+    from ril_bench.leaderboard.provenance import note
+
+    verdicts = []
+    for verdict in checked(target, resample=resample, since=since):
+        verdicts.append(verdict)
+        if as_json:
+            continue
+        mark = "[green]ok[/green]     " if verdict.stands else "[red]refused[/red]"
+        out_console.print(mark, escape(_printable(verdict.place)), highlight=False, soft_wrap=True)
+        for said in (*verdict.findings, *filter(None, [verdict.resampled])):
+            for line in str(said).splitlines():
+                out_console.print(
+                    f"        {_printable(line)}", markup=False, highlight=False, soft_wrap=True
+                )
+    if record is not None:
+        note(record, verdicts)
+    refused = sum(not verdict.stands for verdict in verdicts)
+    if as_json:
+        print(json.dumps([verdict.plain() for verdict in verdicts], indent=2))
+    else:
+        out_console.print(f"{refused} of {len(verdicts)} refused" if refused else "all stand")
+    if refused:
+        raise typer.Exit(2)
+
+
+def _printable(line: str) -> str:
+    """Words of a stranger, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _check_method(reference: str, as_json: bool) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -13,6 +15,7 @@ from scipy.special import stdtr, stdtrit
 
 Array = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
+Name = TypeVar("Name", bound=Hashable)
 Estimator = Callable[
     [Array], tuple[Array, Array]
 ]  # samples (..., n) -> estimates (...), standard errors (...)
@@ -20,6 +23,7 @@ Estimator = Callable[
 CLAIM_UNITS = 5  # below, every point is shown and nothing is claimed
 BOOTSTRAP_UNITS = 20  # below, Student's t
 RESAMPLES = 1999  # (RESAMPLES + 1) * .95 is whole
+CLAIMED_P = 0.05
 TRIM = 0.25  # the share that the interquartile mean cuts from either end
 
 
@@ -140,6 +144,46 @@ def holm(p: Mapping[Key, float]) -> dict[Key, float]:
         least = max(least, min(1.0, (len(p) - rank) * p[key]))
         adjusted[key] = least
     return adjusted
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A method's rank by its mean over units, 1 the best, and its 95% interval; equal means share the better rank."""
+
+    rank: int
+    low: int
+    high: int
+
+
+def ranks(values: Mapping[Name, Mapping[Key, float]], better: int) -> dict[Name, Rank]:
+    """Each method's rank among all, on the same units, and the ranks that the units do not rule out.
+
+    low = 1 + the methods that are told apart from it and better, high = k - those that are told apart and worse: by
+    the paired t test on their units, after Holm over all pairs, at .05. All intervals hold together with probability
+    .95.  [Mogstad, Romano, Shaikh & Wilhelm 2024, with Holm's steps]
+
+    Not the percentile bootstrap of ranks: of five equal methods it calls some better than others in .96 of samples at
+    5 units and .89 at 10, these intervals in .05 and .06 (simulated, 400 samples, normal).
+
+    Args:
+        values: method -> unit -> figure.
+        better: +1 where higher is better, -1 where lower is.
+
+    Raises ValueError naming the units that not all methods have, or for a value that is not finite.
+    """
+    mean = {name: better * math.fsum(own.values()) / len(own) for name, own in values.items()}
+    if not all(map(math.isfinite, mean.values())):
+        raise ValueError("a figure that is not finite has no rank")
+    p = holm({(a, b): paired_p(values[a], values[b]) for a, b in combinations(values, 2)})
+    told = [(a, b) if mean[a] > mean[b] else (b, a) for (a, b), value in p.items() if value < CLAIMED_P]
+    return {
+        name: Rank(
+            rank=1 + sum(other > own for other in mean.values()),
+            low=1 + sum(worse == name for _, worse in told),
+            high=len(values) - sum(best == name for best, _ in told),
+        )
+        for name, own in mean.items()
+    }
 
 
 def _interval(x: Array, estimate: Estimator, freedom: int) -> Interval:

@@ -60,19 +60,24 @@ def scales(height: int, width: int) -> int:
     return fitting
 
 
-def perceptual_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Array:
+def perceptual_distance(
+    a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[Tensor] | None = None
+) -> Array:
     """Distance of each pair in the feature maps of a network, layers of (N,C,H,W) -> (N,); 0 means identical.
 
-    sum over layers of the mean over positions of sum_c (a_c/|a| - b_c/|b|)^2, |.| over channels: LPIPS with
-    equal weights [Zhang et al. 2018, eq. 1]. Without their weights, fitted to human judgements, the figure is
-    uncalibrated: it compares steps of one sequence, and says nothing beside a published LPIPS. Raises
+    sum over layers of the mean over positions of sum_c w_c (a_c/|a| - b_c/|b|)^2, |.| over channels: LPIPS
+    [Zhang et al. 2018, eq. 1]. Without `weights`, (C,) a layer, fitted to human judgements, all w_c are 1 and the
+    figure is uncalibrated: it compares steps of one sequence, and says nothing beside a published LPIPS. Raises
     ValueError on layers that do not fit.
     """
     if not a or [x.shape for x in a] != [y.shape for y in b]:
         raise ValueError("the two pictures need the same one or more layers of the same shapes")
+    weights = weights or [x.new_ones(x.shape[1]) for x in a]
     layers = [
-        (_unit(x.double()) - _unit(y.double())).square().sum(dim=1).mean(dim=(1, 2))
-        for x, y in zip(a, b, strict=True)
+        ((_unit(x.double()) - _unit(y.double())).square() * w.double().view(-1, 1, 1))
+        .sum(dim=1)
+        .mean(dim=(1, 2))
+        for x, y, w in zip(a, b, weights, strict=True)
     ]
     return np.asarray(torch.stack(layers).sum(dim=0).cpu().numpy())
 

@@ -20,14 +20,34 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
+class EntryNote:
+    """What a leaderboard knows of an entry beside its files.
+
+    card: method.yaml; revision: of the method, shown where there are several; remade: what the maintainers have made
+    again of it, None where nothing was.
+    """
+
+    card: dict[str, Any]
+    revision: str
+    several: bool
+    remade: dict[str, Any] | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all pictures of the last step were made again, and with them the figures of pictures."""
+        return bool(self.remade and self.remade.get("remade"))
+
+
+@dataclass(frozen=True)
 class Run:
     """The files of one run folder, read when they are asked for; only run.json has to exist.
 
-    Each file is read once. UserError where one cannot be understood.
+    Each file is read once. UserError where one cannot be understood. `entry`: set where the run is a leaderboard's.
     """
 
     folder: Path
     info: dict[str, Any]
+    entry: EntryNote | None = None
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -68,6 +88,12 @@ class Run:
         """The standard error over prompts of (step, reward)."""
         return _standard_errors(self.folder / "scores.parquet")
 
+    @property
+    def sheet(self) -> Path | None:
+        """The contact sheet, which an entry has in the place of pictures."""
+        path = self.folder / "contact.png"
+        return path if self.entry and path.is_file() else None
+
     @cached_property
     def pictures(self) -> dict[int, dict[tuple[str, int], Path]]:
         """`pictures[step][prompt_id, sample]` is the path of a picture."""
@@ -75,9 +101,10 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The method's name, with the label of its changed options if there is one."""
+        """The method's name, with the label of its changed options if there is one, and what tells revisions apart."""
         method, label = dig(self.info, "method", "name"), dig(self.info, "method", "label")
-        return plain(f"{method or 'unnamed method'}{f'@{label}' if label else ''}")
+        revision = f" {self.entry.revision}" if self.entry and self.entry.several else ""
+        return plain(f"{method or 'unnamed method'}{f'@{label}' if label else ''}{revision}")
 
     @property
     def sequence(self) -> str:

@@ -15,6 +15,7 @@ from ril_bench.pages.files import Run, dig, number
 
 PROMPTS = 8  # columns of a strip
 LARGEST = 256  # pixels; larger pictures are shrunk, or a page of 512-pixel ones would weigh tens of megabytes
+SHEET = 1024  # pixels of a contact sheet
 PIXELATED = 128  # pixels; smaller pictures are magnified with their pixels visible
 QUALITY = (
     75  # of a site's thumbnails in WebP: a third of a PNG's bytes, and no difference to see at their size
@@ -60,12 +61,12 @@ class Pictures:
         self._thumbnails = thumbnails
         self._known: dict[bytes, tuple[str, bool]] = {}
 
-    def embed(self, path: Path) -> tuple[str, bool]:
+    def embed(self, path: Path, largest: int = LARGEST) -> tuple[str, bool]:
         """A data URI, and whether the picture is small enough to show its pixels. UserError if it is none."""
         data = path.read_bytes()
         if data not in self._known:
             try:
-                self._known[data] = self._coded(data)
+                self._known[data] = self._coded(data, largest)
             except (OSError, SyntaxError, Image.DecompressionBombError) as error:
                 raise UserError(  # PIL says SyntaxError of a broken PNG
                     f"picture cannot be read: {error}",
@@ -74,13 +75,13 @@ class Pictures:
                 ) from error
         return self._known[data]
 
-    def _coded(self, data: bytes) -> tuple[str, bool]:
+    def _coded(self, data: bytes, largest: int) -> tuple[str, bool]:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.load()
             width = max(image.size)
             kind = "WEBP" if self._thumbnails else "PNG"
-            if width > LARGEST or kind != "PNG":
-                image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+            if width > largest or kind != "PNG":
+                image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
                 buffer = io.BytesIO()
                 image.save(buffer, format=kind, quality=QUALITY)
                 data = buffer.getvalue()

@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
 from ril_bench import summary
 from ril_bench.pages import plots, text
+from ril_bench.pages.files import Run
 from ril_bench.pages.pareto import planes
 from ril_bench.pages.svg import spread
 
@@ -22,7 +24,9 @@ COLUMNS = (
     ("What it cost", ("carried MB", "denoiser evaluations", "seconds")),
     ("What became of the pictures", ("SSIM to step 0", "KID", "FID", "Vendi")),
 )
+RECOMPUTED, REMADE, CLAIMED = "recomputed", "made again", "claimed"
 SIGNIFICANT = 0.05  # of p values adjusted over methods
+RANKED = ("FORGET", "BWT", "LEARN", "FINAL", "WORST", "SSIM to step 0", "KID", "FID")
 COMPARED = ("FORGET", "LEARN", "FINAL", "SSIM to step 0", "KID", "FID")
 LISTED = ("FORGET", "BWT", "LEARN", "FINAL", "SSIM to step 0", "FID", "seconds")
 BETTER = {figure.name: figure.better for figure in summary.FIGURES}
@@ -73,6 +77,18 @@ class Row:
     def mark(self) -> Markup:
         """The method's marker in every figure."""
         return plots.key(self.series, self.oracle)
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A method's entries: what its method.yaml says, and of how many entries how many pictures were made again."""
+
+    name: str
+    revision: str
+    card: dict[str, Any]
+    entries: int
+    remade: int
+    pictures: int
 
 
 @dataclass(frozen=True)
@@ -190,6 +206,48 @@ def run_rows(
     return rows
 
 
+def rank_rows(table: pd.DataFrame, names: Sequence[str]) -> list[Row]:
+    """A row for each honest method that has a rank: its place in each figure, 1 the best, with its interval."""
+    series = series_of(table)
+    rows = []
+    for (sequence, tuner, method), part in table.groupby(["sequence", "tuner", "method"], sort=False):
+        by_figure = part.set_index("figure")
+        cells = [_rank(_row(by_figure, name)) if name in by_figure.index else _NONE for name in names]
+        if any(cell.value for cell in cells):
+            where = {"sequence": str(sequence), "tuner": str(tuner)}
+            rows.append(
+                Row(str(method), series[str(method)], False, _keys(sequence, tuner, method), where, cells)
+            )
+    return rows
+
+
+def origins(runs: Sequence[Run]) -> dict[str, str]:
+    """How far each figure of a leaderboard's entries is to be trusted, in a word; nothing of runs of one's own."""
+    entries = [run.entry for run in runs if run.entry]
+    if not entries:
+        return {}
+    pictures = REMADE if all(entry.whole for entry in entries) else CLAIMED
+    words = {"scores": RECOMPUTED, "pictures": pictures, "run": CLAIMED}
+    return {figure.name: words[figure.origin] for figure in summary.FIGURES}
+
+
+def entry_rows(runs: Sequence[Run]) -> list[Entered]:
+    """Who made each method of a leaderboard, how it was tuned, and how much of it the maintainers made again."""
+    by_method: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.entry:
+            by_method.setdefault(run.name, []).append(run)
+    found = []
+    for name in sorted(by_method, key=baseline_first):
+        own = by_method[name]
+        note = own[0].entry
+        assert note is not None
+        remade = [run.entry.remade for run in own if run.entry and run.entry.remade]
+        pictures = sum(one["pictures"] for one in remade)
+        found.append(Entered(name, note.revision, note.card, len(own), len(remade), pictures))
+    return found
+
+
 def plane_figures(table: pd.DataFrame) -> Iterator[Plane]:
     """The Pareto plots of every sequence and tuner."""
     for pareto in planes(table, BETTER, series_of(table)):
@@ -290,6 +348,13 @@ def _cell(row: pd.Series, places: int, ends: tuple[float, float] | None, series:
     shown = f"[{_figure(row['low'], places)}, {_figure(row['high'], places)}]"
     constant = not math.isfinite(row["low"]) or row["high"] - row["low"] < 1e-9 * abs(row["mean"])
     return Cell(value, _figure(row["mean"], places), "" if constant else shown, ", ".join(notes), glyph)
+
+
+def _rank(row: pd.Series) -> Cell:
+    if math.isnan(row["rank"]):
+        return _NONE
+    low, high = (str(int(row[key])) for key in ("rank_low", "rank_high"))
+    return Cell(_sortable(row["rank"]), str(int(row["rank"])), "" if low == high else f"[{low}, {high}]")
 
 
 def _difference(row: pd.Series, places: int) -> Cell:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from ril_bench.pages.files import Run, common_scale, read_run
-from ril_bench.pages.film import Pictures, film_strip
+from ril_bench.pages.film import SHEET, Pictures, film_strip
 from ril_bench.pages.parts import headline, heatmaps, matrix_table, per_step_table, reward_curves, trends
 from ril_bench.pages.render import render
 from ril_bench.store import write_files
@@ -38,6 +38,7 @@ def run_page(run: Run, pictures: Pictures, home: str | None = None) -> bytes:
         headline=headline(run, scale),
         scale=scale,
         strip=film_strip([run], pictures),
+        sheet=pictures.embed(run.sheet, SHEET)[0] if run.sheet else None,
         heatmaps=heatmaps([run]),
         matrix=matrix_table(run),
         curves=reward_curves([run]),

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from ril_bench.errors import UserError
 from ril_bench.pages.files import Run, common_scale, read_run
-from ril_bench.pages.film import Pictures, film_strip
+from ril_bench.pages.film import SHEET, Pictures, film_strip
 from ril_bench.pages.parts import headline, heatmaps, reward_curves, trends
 from ril_bench.pages.render import render
 from ril_bench.store import write_files
@@ -53,6 +53,11 @@ def side_by_side(
         links=links,
         headlines=[headline(run, common_scale(runs)) for run in runs],
         strip=film_strip(runs, pictures, names),
+        sheets=[
+            (name, pictures.embed(run.sheet, SHEET)[0])
+            for name, run in zip(names, runs, strict=True)
+            if run.sheet
+        ],
         heatmaps=heatmaps(runs, names),
         curves=reward_curves(runs, names),
         trends=trends(runs, names),

@@ -41,11 +41,11 @@ class Side:
         return {"sequence": run.sequence, "tuner": run.tuner, "orders": json.dumps([run.order])}
 
 
-def write_site(runs: Sequence[Run], out: Path) -> Path:
+def write_site(runs: Sequence[Run], out: Path, left_out: Sequence[str] = ()) -> Path:
     """Write the site of `runs` into the folder `out`; returns its first page, which opens without a network.
 
     index.html, pages/ (a page a run, and one a sequence, order and tuner that sets its methods side by side),
-    table.csv, table.md, table.tex, runs.csv, and figures/ as PDF and SVG.
+    table.csv, table.md, table.tex, runs.csv, and figures/ as PDF and SVG. `left_out` is told on the first page.
 
     Raises UserError where the table has holes, or a file of a run cannot be read; then nothing is written.
     """
@@ -55,7 +55,9 @@ def write_site(runs: Sequence[Run], out: Path) -> Path:
     sides = list(_sides(runs))
     pictures = Pictures(thumbnails=True)
     files = {
-        "index.html": _index(table, frame, runs, [f"pages/{links[run.folder]}" for run in runs], sides),
+        "index.html": _index(
+            table, frame, runs, [f"pages/{links[run.folder]}" for run in runs], sides, left_out
+        ),
     }
     kinds = {"table.csv": "csv", "table.md": "md", "table.tex": "latex"}
     tables = {name: write_table(table, kind) for name, kind in kinds.items()}
@@ -91,12 +93,17 @@ def _sides(runs: Sequence[Run]) -> Iterator[Side]:
 
 
 def _index(
-    table: pd.DataFrame, frame: pd.DataFrame, runs: Sequence[Run], links: list[str], sides: list[Side]
+    table: pd.DataFrame,
+    frame: pd.DataFrame,
+    runs: Sequence[Run],
+    links: list[str],
+    sides: list[Side],
+    left_out: Sequence[str],
 ) -> bytes:
     shown = index.columns(table, [name for _, names in index.COLUMNS for name in names])
     rows = index.method_rows(table, frame, shown)
     compared = index.columns(table, index.COMPARED)
-    listed = index.columns(table, index.LISTED)
+    listed, ranked = index.columns(table, index.LISTED), index.columns(table, index.RANKED)
     source, digest = script()
     return render(
         "index.html",
@@ -120,6 +127,11 @@ def _index(
         holm=bool(table["p_holm"].notna().any()),
         planes=list(index.plane_figures(table)),
         sides=sides,
+        ranked=ranked,
+        rank_rows=index.rank_rows(table, ranked),
+        origins=index.origins(runs),
+        entered=index.entry_rows(runs),
+        left_out=left_out,
         listed=listed,
         run_rows=index.run_rows(frame, table, links, listed),
     )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ril_bench.published import published
+from ril_bench.remote import RemoteFile
 from ril_bench.rewards.base import Reward
-from ril_bench.rewards.clip import Clip
-from ril_bench.weights import verified
-from ril_bench.worlds.shapes import WEIGHTS
+from ril_bench.rewards.checkpoints import State, filled, read_state
+from ril_bench.rewards.clip import Clip, HfClip, Tower, clip_config
+
+CLIP, HEAD = published("clip-vit-l-14"), published("aesthetic-head")
 
 
 class AestheticHead(nn.Module):
@@ -34,25 +38,37 @@ class AestheticHead(nn.Module):
         """(N, D) -> (N, 1)."""
         return self.layers(embedding)
 
+    @classmethod
+    def of(cls, state: State, where: object, device: torch.device | str = "cpu") -> AestheticHead:
+        """The head with these weights, frozen. Raises UserError where they are not a head's."""
+        first = state.get("layers.0.weight")
+        return filled(cls(768 if first is None else first.shape[1]), state, where, device)
+
 
 class Aesthetic(Reward):
-    """How much the world's aesthetic taste likes a picture, about 1 to 10; it does not read the prompt.
+    """How much people would like a picture, about 1 to 10; it does not read the prompt.
 
-    On shapes the taste is stated in `worlds/shapes/tastes.py`; the architecture is that of
-    `sac+logos+ava1-l14-linearMSE.pth` [code: improved-aesthetic-predictor].
+    LAION's predictor on OpenAI's CLIP ViT-L/14 [code: christophschuhmann/improved-aesthetic-predictor].
     """
 
     name = "aesthetic"
     unit = "rating 1-10"
-    weights = (WEIGHTS / "clip-reward", WEIGHTS / "aesthetic.safetensors")
+    weights: ClassVar[tuple[Path | RemoteFile, ...]] = (CLIP, HEAD)
+    config = clip_config(
+        Tower(24, 1024, 16), Tower(12, 768, 12), patch=14, dimension=768, act="quick_gelu"
+    )  # openai/clip-vit-large-patch14
 
     def __init__(self, device: torch.device | str = "cpu"):
         super().__init__(device)
-        self.clip = Clip(self.weights[0], self.device)
-        state = load_file(verified(self.weights[1]))
-        self.head = AestheticHead(state["layers.0.weight"].shape[1])
-        self.head.load_state_dict({key: value.float() for key, value in state.items()})
-        self.head.to(self.device).eval().requires_grad_(False)
+        self.clip, self.head = self.load()
+
+    def load(self) -> tuple[Clip, AestheticHead]:
+        """The encoder and the head on it, on the reward's device."""
+        clip, head = (file.fetch() for file in (CLIP, HEAD))
+        return (
+            HfClip(self.config, read_state(clip), where=clip, device=self.device),
+            AestheticHead.of(read_state(head), head, self.device),
+        )
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         return self.head(self.clip.images(images)).squeeze(1)

@@ -9,6 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ril_bench.remote import RemoteFile
+
 
 class Reward:
     """Scores pictures for their prompts.
@@ -24,7 +26,7 @@ class Reward:
     unit: ClassVar[str]
     direction: ClassVar[int] = +1
     differentiable: ClassVar[bool] = True
-    weights: tuple[Path, ...] = ()
+    weights: ClassVar[tuple[Path | RemoteFile, ...]] = ()
 
     def __init__(self, device: torch.device | str = "cpu"):
         self.device = torch.device(device)

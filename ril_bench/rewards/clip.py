@@ -1,66 +1,204 @@
-"""An open_clip model as rewards use it: frozen, with a differentiable way in beside the published one."""
+"""CLIP models as rewards use them: frozen, with a differentiable way in beside the published one."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, ClassVar
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.transform import PreprocessCfg, image_transform_v2
-from safetensors.torch import load_file
+from accelerate import init_empty_weights
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from ril_bench.errors import UserError
+from ril_bench.rewards.checkpoints import State, filled, read_state
+from ril_bench.rewards.preprocessing import Preprocessing
 from ril_bench.weights import verified
+
+START, END, LENGTH = 49406, 49407, 77  # of CLIP's tokens
 
 
 class Clip:
-    """Normalised embeddings of pictures and prompts.
+    """Normalised embeddings of pictures and prompts."""
 
-    `folder` holds an open_clip model (`open_clip_config.json`, `open_clip_model.safetensors`, a tokenizer);
-    `weights` may name another file of the same architecture, as HPSv2's are for ViT-H-14.
-    """
-
-    def __init__(self, folder: Path, device: torch.device, weights: Path | None = None):
-        verified(folder)
-        # It warns that the model has random weights - for now - through the root logger.
-        logging.disable(logging.WARNING)
-        try:
-            model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-        finally:
-            logging.disable(logging.NOTSET)
-        state = load_file(verified(weights or folder / "open_clip_model.safetensors"))
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-        self.model = model.to(device).eval().requires_grad_(False)
-        self.device = device
-        self._tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-        config = PreprocessCfg(**model.visual.preprocess_cfg)
-        self._published = image_transform_v2(config, is_train=False)
-        self._side = config.size if isinstance(config.size, int) else config.size[0]
-        self._mean = torch.tensor(config.mean, device=device).view(3, 1, 1)
-        self._std = torch.tensor(config.std, device=device).view(3, 1, 1)
+    def __init__(self, device: torch.device | str, preprocessing: Preprocessing):
+        self.device = torch.device(device)
+        self.preprocessing = preprocessing
         self._text = lru_cache(maxsize=8192)(self._embed_text)
 
     def images(self, images: Tensor) -> Tensor:
-        """(N, D) with the pictures' graph: bicubic antialiased resize to the model's side if needed, normalise."""
-        if images.shape[-2:] != (self._side, self._side):
-            images = F.interpolate(images, (self._side, self._side), mode="bicubic", antialias=True)
-        return self.model.encode_image((images - self._mean) / self._std, normalize=True)
+        """(N, D) with the graph of the pictures (N, 3, H, W) in [0, 1]."""
+        return F.normalize(self.encode_pixels(self.preprocessing.twin(images)), dim=1)
 
     @torch.no_grad()
     def reference_images(self, images: Tensor) -> Tensor:
-        """(N, D) by open_clip's own preprocessing of 8-bit PIL pictures."""
-        pictures = [self._published(to_pil_image((image * 255).round().byte())) for image in images.cpu()]
-        return self.model.encode_image(torch.stack(pictures).to(self.device), normalize=True)
+        """(N, D) by the published preprocessing of 8-bit pictures."""
+        return F.normalize(self.encode_pixels(self.preprocessing.published(images)), dim=1)
 
     def prompts(self, prompts: Sequence[str]) -> Tensor:
         """(N, D); each distinct prompt is embedded once."""
         return torch.stack([self._text(prompt) for prompt in prompts])
 
+    def cosine(self, images: Tensor, prompts: Sequence[str], *, reference: bool = False) -> Tensor:
+        """(N,): the cosine of each picture and its prompt."""
+        pictures = self.reference_images(images) if reference else self.images(images)
+        return (pictures * self.prompts(prompts)).sum(1)
+
     @torch.no_grad()
     def _embed_text(self, prompt: str) -> Tensor:
-        return self.model.encode_text(self._tokenizer([prompt]).to(self.device), normalize=True)[0]
+        return F.normalize(self.encode_prompt(prompt), dim=1)[0]
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """(N, D) of preprocessed pictures."""
+        raise NotImplementedError
+
+    def encode_prompt(self, prompt: str) -> Tensor:
+        """(1, D)."""
+        raise NotImplementedError
+
+
+class OpenClip(Clip):
+    """A model of open_clip.
+
+    Args:
+        config: as open_clip's own `get_model_config` gives it, or `model_cfg` of an open_clip_config.json.
+        where: what the weights were read from, for errors.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        state: State,
+        *,
+        tokenizer: Any,
+        where: object,
+        device: torch.device | str = "cpu",
+        preprocessing: Preprocessing | None = None,
+    ):
+        super().__init__(device, preprocessing or Preprocessing(config["vision_cfg"]["image_size"]))
+        with init_empty_weights():
+            empty = open_clip.CLIP(**config)
+        self.model = filled(empty, state, where, device)
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu", weights: Path | None = None) -> OpenClip:
+        """The model of a folder: `open_clip_config.json`, `open_clip_model.safetensors`, a tokenizer.
+
+        `weights` may name another file of the same architecture, as HPSv2's are for ViT-H-14. Raises UserError
+        for weights that are missing, damaged or do not fit.
+        """
+        file = verified(weights or verified(folder) / "open_clip_model.safetensors")
+        config = json.loads((folder / "open_clip_config.json").read_text())
+        asked = config["preprocess_cfg"]
+        if {asked.get("interpolation", "bicubic"), asked.get("resize_mode", "shortest")} != {
+            "bicubic",
+            "shortest",
+        }:
+            raise UserError(
+                "this model wants another preprocessing than CLIP's bicubic resize and centre crop",
+                where=str(folder / "open_clip_config.json"),
+                mend="choose another model, or subclass Clip with a Preprocessing of its own",
+            )
+        return cls(
+            config["model_cfg"],
+            read_state(file),
+            tokenizer=open_clip.get_tokenizer(f"local-dir:{folder}"),
+            where=file,
+            device=device,
+            preprocessing=Preprocessing(
+                config["model_cfg"]["vision_cfg"]["image_size"], asked["mean"], asked["std"]
+            ),
+        )
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(pixels)
+
+    def encode_prompt(self, prompt: str) -> Tensor:
+        return self.model.encode_text(self._tokenizer([prompt]).to(self.device))
+
+
+class HfClip(Clip):
+    """A CLIP model of transformers, with CLIP's own byte-pair vocabulary.
+
+    Args:
+        where: what the weights were read from, for errors.
+    """
+
+    #: buffers that older versions of transformers wrote into checkpoints
+    STALE: ClassVar = {"text_model.embeddings.position_ids", "vision_model.embeddings.position_ids"}
+
+    def __init__(
+        self, config: CLIPConfig, state: State, *, where: object, device: torch.device | str = "cpu"
+    ):
+        super().__init__(device, Preprocessing(config.vision_config.image_size))
+        with init_empty_weights():
+            empty = CLIPModel(config)
+        state = {key: value for key, value in state.items() if key not in self.STALE}
+        self.model = filled(empty, state, where, device)
+        self._tokenizer = clip_tokenizer()
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> HfClip:
+        """The model of a folder that transformers saved it in. Raises UserError for weights that do not fit."""
+        file = verified(folder / "model.safetensors")
+        return cls(CLIPConfig.from_pretrained(folder), read_state(file), where=file, device=device)
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        return self.model.get_image_features(pixels).pooler_output
+
+    def encode_prompt(self, prompt: str) -> Tensor:
+        tokens = self._tokenizer(
+            prompt, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
+        )
+        return self.model.get_text_features(tokens.input_ids.to(self.device)).pooler_output
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A transformer of a CLIP: its MLPs are four times as wide as it is."""
+
+    layers: int
+    width: int
+    heads: int
+
+    @property
+    def config(self) -> dict[str, int]:
+        return {
+            "num_hidden_layers": self.layers,
+            "hidden_size": self.width,
+            "intermediate_size": 4 * self.width,
+            "num_attention_heads": self.heads,
+        }
+
+
+def clip_config(
+    vision: Tower, text: Tower, *, patch: int, dimension: int, act: str, side: int = 224
+) -> CLIPConfig:
+    """The configuration of one of transformers' CLIPs, with the tokens of CLIP's own vocabulary."""
+    common = {"hidden_act": act, "projection_dim": dimension}
+    picture = {"image_size": side, "patch_size": patch}
+    tokens = {"bos_token_id": START, "eos_token_id": END}
+    return CLIPConfig(
+        projection_dim=dimension,
+        vision_config={**vision.config, **common, **picture},
+        text_config={**text.config, **common, **tokens},
+    )
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """CLIP's tokenizer as transformers makes it, from the vocabulary that open_clip ships.
+
+    The two clean text differently (open_clip straightens curly quotes), and a score is of the one that was published
+    with it.
+    """
+    words = open_clip.SimpleTokenizer()
+    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocabulary = {names.get(word, word): number for word, number in words.encoder.items()}
+    return CLIPTokenizer(vocabulary, list(words.bpe_ranks))

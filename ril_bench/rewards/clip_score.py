@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from ril_bench.published import published
+from ril_bench.rewards.checkpoints import read_state
+from ril_bench.rewards.clip import Clip, HfClip, Tower, clip_config
+from ril_bench.rewards.cosine import CosineReward
 
-import torch
-from torch import Tensor
-
-from ril_bench.rewards.base import Reward
-from ril_bench.rewards.clip import Clip
-from ril_bench.worlds.shapes import WEIGHTS
+WEIGHTS = published("clip-vit-b-32")
 
 
-class ClipScore(Reward):
+class ClipScore(CosineReward):
     """100 cos(picture, prompt) (arXiv 2104.08718, without its clipping at 0 and its factor 2.5).
 
-    A probe: its encoder shares nothing with the rewards', or it would be hacked along with them.
+    By OpenAI's CLIP ViT-B/32, the paper's. A probe: its encoder shares nothing with the rewards', or it would be
+    hacked along with them. A subclass whose `load` returns another `Clip` scores by any model of open_clip or
+    transformers: `OpenClip.load(folder, self.device)`, `HfClip.load(folder, self.device)`.
     """
 
     name = "clip_score"
     unit = "100 cos"
-    weights = (WEIGHTS / "clip-probe",)
+    factor = 100.0
+    weights = (WEIGHTS,)
+    config = clip_config(
+        Tower(12, 768, 12), Tower(12, 512, 8), patch=32, dimension=512, act="quick_gelu"
+    )  # openai/clip-vit-base-patch32
 
-    def __init__(self, device: torch.device | str = "cpu"):
-        super().__init__(device)
-        self.clip = Clip(self.weights[0], self.device)
-
-    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        return 100 * (self.clip.images(images) * self.clip.prompts(prompts)).sum(1)
-
-    def reference_score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        return 100 * (self.clip.reference_images(images) * self.clip.prompts(prompts)).sum(1)
+    def load(self) -> Clip:
+        file = WEIGHTS.fetch()
+        return HfClip(self.config, read_state(file), where=file, device=self.device)

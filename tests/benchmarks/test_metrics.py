@@ -9,12 +9,12 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ril_bench.features import ShapesFeatures
 from ril_bench.metrics.edges import edge_agreement
 from ril_bench.metrics.frechet import _product_eigenvalues
 from ril_bench.metrics.kernel import kernel_distance
 from ril_bench.metrics.statistics import iqm_interval, mean_interval
 from ril_bench.metrics.structure import ms_ssim, perceptual_distance, ssim
+from ril_bench.worlds.shapes.features import ShapesMaps
 
 DIMENSION = 2048  # Inception's features
 PAIRS = 128  # pictures of an evaluation of shapes-ril
@@ -66,9 +66,9 @@ def test_pictures(benchmark: BenchmarkFixture, measure) -> None:
 
 
 def test_perceptual_distance(benchmark: BenchmarkFixture) -> None:
-    extract = ShapesFeatures()
+    maps = ShapesMaps()
     pictures = torch.randint(0, 256, (2, PAIRS, 3, 64, 64)).byte()
-    benchmark(lambda: perceptual_distance(*(extract.maps(one) for one in pictures)))
+    benchmark(lambda: perceptual_distance(*(maps(one) for one in pictures)))
 
 
 def test_kernel_distance(benchmark: BenchmarkFixture) -> None:

@@ -17,6 +17,7 @@ from ril_bench.metrics.statistics import (
     paired_difference,
     paired_p,
     probability_of_improvement,
+    ranks,
     standard_error,
 )
 
@@ -276,3 +277,53 @@ class TestHolm:
     def test_refuses_what_is_no_p_value(self):
         with pytest.raises(ValueError, match="between 0 and 1"):
             holm({"a": 1.5})
+
+
+def units(*figures):
+    return {("given", seed): value for seed, value in enumerate(figures)}
+
+
+def test_ranks_by_hand():
+    # b - a is 1 on average with SD .1: told apart; c lies between and within its own noise of both
+    values = {
+        "a": units(1.0, 2.0, 3.0, 4.0, 5.0),
+        "b": units(2.1, 3.0, 3.9, 5.0, 6.0),
+        "c": units(9.0, 0.0, 1.0, 8.0, -0.5),
+    }
+    found = ranks(values, +1)
+    assert {name: (r.rank, r.low, r.high) for name, r in found.items()} == {
+        "a": (3, 2, 3),
+        "b": (1, 1, 2),
+        "c": (2, 1, 3),
+    }
+    turned = ranks(values, -1)
+    assert {name: (r.rank, r.low, r.high) for name, r in turned.items()} == {
+        "a": (1, 1, 2),
+        "b": (3, 2, 3),
+        "c": (2, 1, 3),
+    }
+
+
+@settings(max_examples=40)
+@given(st.lists(st.lists(values, min_size=5, max_size=5), min_size=1, max_size=5), st.sampled_from([1, -1]))
+def test_ranks_against_scipy(figures, better):
+    found = ranks({k: units(*row) for k, row in enumerate(figures)}, better)
+    means = [-better * math.fsum(row) / 5 for row in figures]
+    assert [r.rank for r in found.values()] == list(scipy.stats.rankdata(means, method="min"))
+    for r in found.values():
+        assert 1 <= r.low <= r.rank <= r.high <= len(figures)
+
+
+def test_equal_methods_are_seldom_told_apart():
+    rng, wrong = np.random.default_rng(3), 0
+    for _ in range(200):
+        drawn = {k: units(*rng.standard_normal(5)) for k in range(4)}
+        wrong += any((r.low, r.high) != (1, 4) for r in ranks(drawn, 1).values())
+    assert wrong <= 18  # .05 of 200 is 10; P(X > 18) < .01
+
+
+def test_a_rank_takes_the_same_units_and_finite_figures():
+    with pytest.raises(ValueError, match="without a partner"):
+        ranks({"a": units(1.0, 2.0), "b": units(1.0)}, 1)
+    with pytest.raises(ValueError, match="not finite"):
+        ranks({"a": units(1.0, math.nan), "b": units(1.0, 2.0)}, 1)

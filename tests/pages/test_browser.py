@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ril_bench import summary
+from ril_bench.pages.files import EntryNote, Run
 from ril_bench.pages.site import write_site
 from tests.pages.synthetic import write_runs
 
@@ -39,6 +40,39 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for info in runs.glob("*/given/ewc/*/*/run.json"):
         info.write_text(info.read_text().replace('"name": "ewc"', '"name": "<b>ewc</b>&\'"'))
     return write_site(summary.load([runs]), folder / "site").parent
+
+
+@pytest.fixture(scope="module")
+def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three methods x five seeds as entries; a card's words are markup."""
+    folder = tmp_path_factory.mktemp("leaderboard")
+    card = {
+        "authors": ["<img src=x onerror=alert(1)>"],
+        "paper": "https://arxiv.org/abs/2411.17310",
+        "code": None,
+        "licence": "MIT",
+        "description": "</td><script>alert(1)</script>",
+        "trials": {"tuned": 3, "private": 1, "how": "by <i>hand</i>"},
+    }
+    runs = write_runs(
+        folder / "runs",
+        5,
+        sequences=["shapes-ril", "shapes-long"],
+        tuners=["draft"],
+        methods=["naive", "ewc", "joint"],
+        prompts=4,
+        pixels=16,
+        updates=1,
+    )
+    entries = [
+        Run(
+            run.folder,
+            run.info,
+            EntryNote(card, "0123456789ab", False, {"pictures": 8, "of": 128, "remade": False}),
+        )
+        for run in summary.load([runs])
+    ]
+    return write_site(entries, folder / "site", ["someone: it lacks <b>2</b> units"]).parent
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +160,36 @@ def test_filters_meet_and_their_view_has_a_link(page: Any, site: Path, chromium:
     assert "#" not in page.url
 
 
+def test_every_view_has_a_link_to_copy(page: Any, leaderboard: Path) -> None:
+    home(page, leaderboard)
+    page.get_by_label("Sequence").select_option("shapes-long")
+    head = page.locator('#ranks th[data-column="LEARN"]')
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"  # rank 1 first
+    assert page.locator("#view").get_attribute("href") == page.url
+    page.get_by_role("button", name="Show all").click()
+    assert head.get_attribute("aria-sort") is None
+    assert page.locator("#view").get_attribute("href") == page.url
+
+
+def test_a_leaderboard_tells_ranks_provenance_and_how_to_submit(page: Any, leaderboard: Path) -> None:
+    home(page, leaderboard)
+    ranks = page.locator("#ranks tbody tr")
+    assert {name.strip() for name in ranks.locator("th").all_inner_texts()} == {"naive", "ewc"}  # no oracle
+    for row in ranks.all():
+        assert all(cell.split()[0] in ("1", "2") for cell in row.locator("td:not(.place)").all_inner_texts())
+    head = page.locator("#methods thead")
+    assert head.locator('th[data-column="FORGET"] .origin').inner_text() == "recomputed"
+    assert head.locator('th[data-column="FID"] .origin').inner_text() == "claimed"
+    assert "ril-bench submit" in page.locator("#submit pre").inner_text()
+    entered = page.locator("table.entered tbody tr")
+    assert entered.count() == 3
+    assert "</td><script>alert(1)</script>" in entered.first.inner_text()
+    assert page.locator("table.entered img").count() == 0
+    page.get_by_text("1 not compared").click()
+    assert page.get_by_text("it lacks <b>2</b> units").is_visible()
+
+
 def test_a_name_that_is_markup_is_found_as_text(page: Any, site: Path) -> None:
     home(page, site)
     page.locator("[name=method]").select_option("<b>ewc</b>&'")
@@ -176,3 +240,11 @@ def test_accessible_and_no_wider_than_the_screen(
     assert grave == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_leaderboard_is_accessible_too(
+    chromium: Any, leaderboard: Path, viewport: dict[str, int], scheme: str
+) -> None:
+    test_accessible_and_no_wider_than_the_screen(chromium, leaderboard, "index.html", viewport, scheme)

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from ril_bench.errors import UserError
-from ril_bench.rewards.attributes import Attributes, load_classifier
 from ril_bench.worlds.shapes.captions import parse, prompts
-from ril_bench.worlds.shapes.classifier import QUESTIONS, labels
+from ril_bench.worlds.shapes.classifier import QUESTIONS, labels, load_classifier
 from ril_bench.worlds.shapes.renderer import compose, render_all
+from ril_bench.worlds.shapes.rewards import Attributes
 
 
 @pytest.fixture(scope="module")

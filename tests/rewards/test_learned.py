@@ -8,15 +8,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ril_bench.rewards.aesthetic import Aesthetic, AestheticHead
+from ril_bench.rewards.aesthetic import AestheticHead
 from ril_bench.rewards.base import Reward
-from ril_bench.rewards.clip_score import ClipScore
-from ril_bench.rewards.preference import Preference
 from ril_bench.worlds.shapes import tastes
 from ril_bench.worlds.shapes.captions import parse, prompts
 from ril_bench.worlds.shapes.renderer import compose, render_all
+from ril_bench.worlds.shapes.rewards import ShapesAesthetic, ShapesClipScore, ShapesPreference
 
-LEARNED = [Aesthetic, Preference, ClipScore]
+LEARNED = [ShapesAesthetic, ShapesPreference, ShapesClipScore]
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +80,11 @@ def test_a_score_is_of_its_own_picture_and_prompt(reward, renders, told):
     alone = torch.cat([reward(renders[i : i + 1], told[i : i + 1]) for i in range(6)])
     assert torch.allclose(whole, alone, atol=1e-4, rtol=1e-4)
     other = reward(renders[:6], told[6:12])
-    assert torch.equal(whole, other) == isinstance(reward, Aesthetic)  # which does not read the prompt
+    assert torch.equal(whole, other) == isinstance(reward, ShapesAesthetic)  # which does not read the prompt
 
 
 def test_a_prompt_is_embedded_once(loaded, renders, told):
-    clip = loaded[ClipScore].clip
+    clip = loaded[ShapesClipScore].clip
     clip._text.cache_clear()
     clip.prompts([told[0]] * 5)
     assert clip._text.cache_info().misses == 1
@@ -93,17 +92,17 @@ def test_a_prompt_is_embedded_once(loaded, renders, told):
 
 
 def test_embeddings_have_length_one(loaded, renders, told):
-    clip = loaded[Preference].clip
+    clip = loaded[ShapesPreference].clip
     for embedding in (clip.images(renders), clip.reference_images(renders), clip.prompts(told)):
         assert embedding.norm(dim=1).allclose(torch.ones(len(embedding)), atol=1e-5)
 
 
 def test_the_aesthetic_reward_has_learned_its_taste(loaded, renders, scenes, told):
     rated = [tastes.aesthetic(scene) for scene in scenes]
-    assert np.corrcoef(loaded[Aesthetic](renders, told).numpy(), rated)[0, 1] > 0.8
+    assert np.corrcoef(loaded[ShapesAesthetic](renders, told).numpy(), rated)[0, 1] > 0.8
 
 
-@pytest.mark.parametrize("kind", [Preference, ClipScore], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [ShapesPreference, ShapesClipScore], ids=lambda kind: kind.name)
 def test_a_pictures_own_prompt_scores_higher_than_anothers(kind, loaded, renders, told):
     own, shuffled = (loaded[kind](renders, one) for one in (told, told[1:] + told[:1]))
     assert (own > shuffled).float().mean() > 0.85
@@ -111,9 +110,10 @@ def test_a_pictures_own_prompt_scores_higher_than_anothers(kind, loaded, renders
 
 def test_the_probe_shares_nothing_with_the_rewards(loaded):
     probe, rewards = (
-        load_file(kind.weights[0] / "open_clip_model.safetensors") for kind in (ClipScore, Aesthetic)
+        load_file(kind.weights[0] / "open_clip_model.safetensors")
+        for kind in (ShapesClipScore, ShapesAesthetic)
     )
-    assert Aesthetic.weights[0] == Preference.weights[0] != ClipScore.weights[0]
+    assert ShapesAesthetic.weights[0] == ShapesPreference.weights[0] != ShapesClipScore.weights[0]
     matrices = [name for name, weight in probe.items() if weight.ndim > 1]
     assert matrices
     assert not any(torch.equal(probe[name], rewards[name]) for name in matrices)

@@ -6,6 +6,7 @@
   const items = [...document.querySelectorAll("[data-sequence]")];
   const rows = [...document.querySelectorAll("#runs tbody tr")];
   const counted = document.getElementById("count");
+  const link = document.getElementById("view");
   const sorted = [...document.querySelectorAll("table[data-sorts]")];
   bar.hidden = false;
 
@@ -66,6 +67,7 @@
     }
     const left = rows.filter((row) => !row.hidden).length;
     counted.textContent = left === rows.length ? `${left} runs` : `${left} of ${rows.length} runs`;
+    link.setAttribute("href", location.href);
     for (const table of sorted) order(table, ...(wanted.get(table.dataset.sorts) || "").split("~"));
   };
 

@@ -7,8 +7,11 @@ maps the perceptual distance.
 from __future__ import annotations
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ril_bench.weights import verified
+from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.captions import COLOURS, RELATIONS, SHAPES, SIZES, TEXTURES, Caption
 
 NOTHING = "none"
@@ -94,3 +97,11 @@ class Classifier(nn.Module):
         """Which attributes are right, (N, questions), bool."""
         chosen = torch.stack([logits.argmax(1) for logits in self(images).values()], dim=1)
         return chosen == labels(captions).to(images.device)
+
+
+def load_classifier(device: torch.device | str = "cpu") -> Classifier:
+    """The shipped attribute classifier, frozen, fp32."""
+    model = Classifier()
+    state = load_file(verified(WEIGHTS / "classifier.safetensors"))
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return model.to(device).eval().requires_grad_(False)

@@ -16,13 +16,12 @@ from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, sample
 from ril_bench.draws import Draws
 from ril_bench.metrics.frechet import frechet_distance
-from ril_bench.rewards.aesthetic import Aesthetic
-from ril_bench.rewards.attributes import load_classifier
-from ril_bench.rewards.preference import Preference
 from ril_bench.store import sha256_file
 from ril_bench.weights import MANIFEST
 from ril_bench.worlds.shapes import WEIGHTS, captions, tastes
 from ril_bench.worlds.shapes.captions import parse
+from ril_bench.worlds.shapes.classifier import load_classifier
+from ril_bench.worlds.shapes.rewards import ShapesAesthetic, ShapesPreference
 from ril_bench.worlds.shapes.train import encoders
 from ril_bench.worlds.shapes.train.common import pictures, scenes
 from ril_bench.worlds.shapes.train.tastes import duels
@@ -68,10 +67,10 @@ def of_classifier() -> dict[str, float]:
 def of_rewards() -> dict[str, float]:
     """aesthetic's rank correlation with its taste, preference's accuracy on pairs; held-out renders."""
     some = scenes(2048, seed=43, held_out=True)
-    scores = Aesthetic().reference(pictures(some), [str(scene.caption) for scene in some])
+    scores = ShapesAesthetic().reference(pictures(some), [str(scene.caption) for scene in some])
     rank = spearmanr(scores.numpy(), [tastes.aesthetic(scene) for scene in some]).statistic
     prompts, won, lost = duels(2048, seed=53, held_out=True)
-    texts, reward = [str(prompt) for prompt in prompts], Preference()
+    texts, reward = [str(prompt) for prompt in prompts], ShapesPreference()
     better, worse = (reward.reference(pictures(some), texts) for some in (won, lost))
     return {
         "aesthetic: Spearman with its taste": float(rank),

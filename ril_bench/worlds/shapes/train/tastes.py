@@ -12,10 +12,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ril_bench.rewards.aesthetic import AestheticHead
-from ril_bench.rewards.preference import Preference
 from ril_bench.worlds.shapes import WEIGHTS, captions, tastes
 from ril_bench.worlds.shapes.captions import Caption
 from ril_bench.worlds.shapes.renderer import Scene, compose, with_clarity
+from ril_bench.worlds.shapes.rewards import ShapesPreference
 from ril_bench.worlds.shapes.train import encoders
 from ril_bench.worlds.shapes.train.classifier import weathered
 from ril_bench.worlds.shapes.train.common import batches, fit, log, pictures, scenes, write
@@ -127,6 +127,6 @@ def train_preference(updates: int = 1500, batch: int = 64) -> None:
     # A fresh model: the averaged one's attention mask, a buffer of -inf, is NaN by now.
     write(model.state_dict(), PREFERENCE)
     prompts, won, lost = duels(2048, seed=53, held_out=True)
-    reward, texts_held_out = Preference(), [str(prompt) for prompt in prompts]
+    reward, texts_held_out = ShapesPreference(), [str(prompt) for prompt in prompts]
     first, second = (reward.reference(pictures(some), texts_held_out) for some in (won, lost))
     log("preference", pair_accuracy=(first > second).float().mean().item(), mean_cosine=first.mean().item())

@@ -1,0 +1,109 @@
+"""A leaderboard as the runs that its page shows: those that stand, and that can be set beside each other."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ril_bench import registry
+from ril_bench.errors import UserError
+from ril_bench.leaderboard.check import check
+from ril_bench.leaderboard.layout import ENTRIES, METHOD, Address, entries_root
+from ril_bench.leaderboard.provenance import noted
+from ril_bench.leaderboard.record import read_card
+from ril_bench.pages.files import EntryNote, Run, read_run
+from ril_bench.store import sha256_file
+from ril_bench.summary import BASELINE
+
+Unit = tuple[str, int | None]  # order and seed
+
+
+def is_board(place: Path) -> bool:
+    """Whether a folder is a leaderboard: it holds entries/, or is that."""
+    return (place / ENTRIES).is_dir() or place.name == ENTRIES
+
+
+def read_board(place: Path) -> tuple[list[Run], list[str]]:
+    """The entries to compare, and in words those that are left out.
+
+    Every entry is checked first. Raises UserError naming those that do not stand.
+    """
+    root = entries_root(place)
+    verdicts = list(check(root))
+    if refused := [verdict.place for verdict in verdicts if not verdict.stands]:
+        raise UserError(
+            f"{len(refused)} of {len(verdicts)} places do not stand: {', '.join(refused)}",
+            where=str(root),
+            mend=f"ril-bench check {place} says what is wrong with each",
+        )
+    runs = [_run(root, verdict.entry.address) for verdict in verdicts if verdict.entry]
+    return comparable(_told_apart(runs))
+
+
+def _run(root: Path, address: Address) -> Run:
+    group = address.group
+    card = read_card(root / group.method / group.revision / METHOD)
+    remade = noted(root.parent, address.path.as_posix(), root / address.path)
+    note = EntryNote(card.model_dump(mode="json"), group.revision, False, remade)
+    return replace(read_run(root / address.path), entry=note)
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs; where a method has several revisions, each shows its own, but for that which ships."""
+    revisions: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        if run.entry and not _ships(run):
+            revisions[run.name].add(run.entry.revision)
+        elif run.entry:
+            revisions[run.name].add("")  # it keeps the plain name
+    return [
+        replace(run, entry=replace(run.entry, several=True))
+        if run.entry and not _ships(run) and len(revisions[run.name]) > 1
+        else run
+        for run in runs
+    ]
+
+
+def _ships(run: Run) -> bool:
+    """Whether a run is of a method that ships, as its file is now."""
+    method = run.info["method"]
+    place = registry.locate("method", method["name"]) if method["name"] in registry.names("method") else None
+    return isinstance(place, Path) and method["file_sha256"] == sha256_file(place)
+
+
+def comparable(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
+    """The runs whose methods have every unit (order, seed) that naive has, and in words those that are left out.
+
+    Where a sequence and tuner has no naive of the file that ships, the units are those that most methods have. One
+    entry of fewer seeds, of more, or of another "naive", thus keeps nobody from being shown.
+    """
+    groups: dict[tuple[str, str], dict[str, dict[Unit, Run]]] = defaultdict(lambda: defaultdict(dict))
+    for run in runs:
+        groups[run.sequence, run.tuner][run.name][run.order, run.seed] = run
+    kept: list[Run] = []
+    left_out: list[str] = []
+    for (sequence, tuner), methods in groups.items():
+        naive = [run for run in methods.get(BASELINE, {}).values() if _ships(run)]
+        units = {(run.order, run.seed) for run in naive} or _most(methods.values())
+        for name, cells in methods.items():
+            if missing := sorted(f"{order} {seed}" for order, seed in units - set(cells)):
+                left_out.append(
+                    f"{name} on {sequence} with {tuner}: it lacks {len(missing)} of the {len(units)} units that are "
+                    f"compared (order and seed: {', '.join(missing)})"
+                )
+                continue
+            kept += [run for unit, run in cells.items() if unit in units]
+            if more := sorted(f"{order} {seed}" for order, seed in set(cells) - units):
+                left_out.append(
+                    f"{name} on {sequence} with {tuner}: units beyond those that are compared ({', '.join(more)})"
+                )
+    return kept, left_out
+
+
+def _most(methods: Iterable[Collection[Unit]]) -> set[Unit]:
+    """The units that most methods have; of two such sets the larger."""
+    sets = Counter(frozenset(cells) for cells in methods)
+    units, _ = max(sets.items(), key=lambda found: (found[1], len(found[0])))
+    return set(units)

@@ -1,0 +1,56 @@
+"""What is asked of a method's revision as a whole: its method.yaml, and every seed that this declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ril_bench.errors import UserError
+from ril_bench.leaderboard.entry import Entry
+from ril_bench.leaderboard.layout import METHOD, METHOD_BYTES, SEED, Group
+from ril_bench.leaderboard.record import MethodCard, read_card
+
+
+def card_faults(folder: Path, groups: Sequence[Group], root: Path) -> Iterator[tuple[str, UserError]]:
+    """(check, fault) of a revision's folder, and of the groups of seeds below it."""
+    path = folder / METHOD
+    try:
+        if path.is_symlink():
+            raise UserError("a symbolic link", where=str(path), mend="put the file itself in its place")
+        if path.exists() and path.stat().st_size > METHOD_BYTES:
+            raise UserError(f"{METHOD} is too large", where=str(path), mend=f"at most {METHOD_BYTES:,} bytes")
+        card = read_card(path)
+    except UserError as error:
+        error.mend = error.mend or "leaderboard/README.md shows one, with every key"
+        yield METHOD, error
+        return
+    for group in groups:
+        yield from (("seeds", fault) for fault in _seeds(root / group.path, card))
+
+
+def _seeds(folder: Path, card: MethodCard) -> Iterator[UserError]:
+    """Seeds 0 to n - 1, none left out and none chosen."""
+    found = {int(match[1]) for item in folder.iterdir() if (match := SEED.fullmatch(item.name))}
+    wanted = set(range(card.seeds))
+    if missing := sorted(wanted - found):
+        yield UserError(
+            f"seeds {missing} are missing of the {card.seeds} that {METHOD} declares",
+            where=str(folder),
+            mend="hand in every seed from 0: one that is left out may have been left out for what it showed",
+        )
+    if more := sorted(found - wanted):
+        yield UserError(
+            f"seeds {more} are not among the {card.seeds} that {METHOD} declares",
+            where=str(folder),
+            mend=f"write seeds: {max(found) + 1}, and hand in all of them",
+        )
+
+
+def oracle_faults(card: MethodCard, entry: Entry) -> Iterator[UserError]:
+    """method.yaml and run.json agree on whether the method is an oracle."""
+    if card.oracle != entry.run.method.oracle:
+        yield UserError(
+            f"{METHOD} says oracle: {str(card.oracle).lower()}; the run says otherwise",
+            where=str(entry.file("run.json")),
+            mend="set `oracle` of the method's class to what is true, run and submit again",
+        )

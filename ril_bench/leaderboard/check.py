@@ -1,0 +1,144 @@
+"""Whether entries stand: all that is wrong with each, at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ril_bench.errors import UserError
+from ril_bench.leaderboard import safety
+from ril_bench.leaderboard.cards import card_faults
+from ril_bench.leaderboard.checks import faults
+from ril_bench.leaderboard.entry import Entry
+from ril_bench.leaderboard.history import added_since
+from ril_bench.leaderboard.layout import METHOD, Address, entries_root
+from ril_bench.leaderboard.resample import Resampled, Resampler
+
+DEPTH = 6  # folders from entries/ to an entry
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault, and the check that found it."""
+
+    check: str
+    fault: UserError
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.fault}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of one place below entries/: an entry, a method's revision, or a stray file."""
+
+    place: str
+    findings: tuple[Finding, ...]
+    resampled: Resampled | None = None
+    entry: Entry | None = None
+
+    @property
+    def stands(self) -> bool:
+        return not self.findings
+
+    def plain(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "place": self.place,
+            "stands": self.stands,
+            "faults": [
+                {"check": one.check, "what": one.fault.what, "where": one.fault.where, "mend": one.fault.mend}
+                for one in self.findings
+            ],
+            "resampled": self.resampled and asdict(self.resampled),
+        }
+
+
+def check(target: Path, *, resample: int = 0, since: str | None = None) -> Iterator[Verdict]:
+    """The verdict on each entry at or below a folder, on their methods, and on what belongs to neither.
+
+    Args:
+        target: a leaderboard's folder, its entries/, or any folder inside.
+        resample: how many pictures of each entry to make again; see `ril_bench.leaderboard.resample`.
+        since: a git revision; only what was added after it is checked, and what was changed or deleted is a fault.
+
+    Raises UserError where there is no entry.
+    """
+    root = entries_root(target)
+    scope = _scope(root, target.absolute())
+    inside: Callable[[Path], bool] = lambda path: True  # noqa: E731
+    if since is not None:
+        history = added_since(since, scope)
+        yield from (
+            Verdict(_place(root, Path(f.where or "")), (Finding("history", f),)) for f in history.faults
+        )
+        inside = history.touches
+    addresses, revisions, stray = _survey(root, scope)
+    for fault in stray:
+        yield Verdict("entries", (Finding("files", fault),))
+    addresses = [one for one in addresses if inside(root / one.path)]
+    if not addresses and since is None and not stray:
+        raise UserError(
+            "there is no entry here",
+            where=str(scope),
+            mend="make one: ril-bench submit RUN --method-yaml FILE",
+        )
+    resampler = Resampler(resample) if resample else None
+    groups = defaultdict(set)
+    for address in addresses:
+        groups[root / address.group.method / address.group.revision].add(address.group)
+        yield _judged(Entry(root, address), resampler)
+    for folder in sorted({*groups, *(one for one in revisions if inside(one))}):
+        found = [Finding(name, fault) for name, fault in card_faults(folder, sorted(groups[folder]), root)]
+        yield Verdict(folder.relative_to(root).as_posix(), tuple(found))
+
+
+def _judged(entry: Entry, resampler: Resampler | None) -> Verdict:
+    found = [Finding(name, fault) for name, fault in faults(entry)]
+    resampled = None
+    if resampler and not found:  # an entry that does not stand is not drawn
+        try:
+            resampled, wrong = resampler(entry)
+        except UserError as error:
+            wrong = [error]
+        found = [Finding("resample", fault) for fault in wrong]
+    return Verdict(str(entry), tuple(found), resampled, entry)
+
+
+def _scope(root: Path, target: Path) -> Path:
+    """The folder to look through: the target, or the entry that it lies in; all where it holds entries/."""
+    if not target.is_relative_to(root):
+        return root
+    return root.joinpath(*target.relative_to(root).parts[:DEPTH])
+
+
+def _survey(root: Path, scope: Path) -> tuple[list[Address], set[Path], list[UserError]]:
+    """The entries below a folder, the revisions that have a method.yaml, and what is neither's file."""
+    addresses: dict[Address, None] = {}
+    revisions: set[Path] = set()
+    stray: list[UserError] = []
+    for path, _, fault in safety.walk(scope):
+        parts = path.relative_to(root).parts
+        address = Address.of(Path(*parts[:DEPTH])) if len(parts) > DEPTH else None
+        if address is not None:
+            addresses[address] = None  # its own checks judge what is inside
+        elif fault:
+            stray.append(fault)
+        elif len(parts) == 3 and parts[2] == METHOD:
+            revisions.add(path.parent)
+        else:
+            stray.append(
+                UserError(
+                    f"no file of an entry: {path.name}",
+                    where=str(path),
+                    mend="METHOD/REVISION/SEQUENCE/ORDER/TUNER/seed-N/, as `ril-bench submit` makes it",
+                )
+            )
+    return sorted(addresses), revisions, stray
+
+
+def _place(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

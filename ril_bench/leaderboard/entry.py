@@ -1,0 +1,126 @@
+"""One entry's files, read on demand: only what has passed `safety` may be asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from ril_bench import registry
+from ril_bench.errors import UserError
+from ril_bench.leaderboard.layout import ADAPTER, Address
+from ril_bench.leaderboard.record import PicturesRecord, Record, RunRecord
+from ril_bench.leaderboard.safety import read_plain_json, read_table
+from ril_bench.plan import official_sequence
+from ril_bench.spec import Calibration, Sequence, load_calibration
+from ril_bench.validation import validated
+from ril_bench.yaml_source import Source
+
+R = TypeVar("R", bound=Record)
+
+
+class Entry:
+    """The entry at an address below the folder `root` (entries/). What is wrong with a file is a UserError."""
+
+    def __init__(self, root: Path, address: Address):
+        self.address = address
+        self.folder = root / address.path
+
+    def __str__(self) -> str:
+        return self.address.path.as_posix()
+
+    def file(self, name: str) -> Path:
+        return self.folder / name
+
+    @cached_property
+    def raw(self) -> dict[str, Any]:
+        """run.json, as it is written."""
+        return self._object("run.json")
+
+    @cached_property
+    def run(self) -> RunRecord:
+        """run.json, typed."""
+        return _typed(RunRecord, self.file("run.json"), self.raw)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json."""
+        return self._object("metrics.json")
+
+    @cached_property
+    def pictures(self) -> PicturesRecord:
+        """What metrics.json says of the pictures, typed."""
+        return _typed(PicturesRecord, self.file("metrics.json"), self.metrics)
+
+    @cached_property
+    def digests(self) -> dict[str, Any]:
+        """digests.json: {file: sha256}."""
+        return self._object("digests.json")
+
+    def _object(self, name: str) -> dict[str, Any]:
+        found = read_plain_json(self.file(name))
+        if not isinstance(found, dict):
+            raise UserError("no JSON object", where=str(self.file(name)), mend="make the entry again")
+        return found
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """scores.parquet."""
+        return self._rows("scores.parquet")
+
+    @cached_property
+    def within(self) -> pd.DataFrame | None:
+        """anytime.parquet, where there is one."""
+        return self._rows("anytime.parquet") if self.file("anytime.parquet").exists() else None
+
+    def _rows(self, name: str) -> pd.DataFrame:
+        frame = read_table(self.file(name)).to_pandas(ignore_metadata=True)  # it could name another index
+        return frame.astype({"reward": "str", "prompt_id": "str"})
+
+    @cached_property
+    def adapters(self) -> dict[int, Path]:
+        """The LoRA of each step that there is one of."""
+        files = sorted(path for path in self.folder.glob("step-*/adapter.safetensors") if path.is_file())
+        named = {path: ADAPTER.fullmatch(path.relative_to(self.folder).as_posix()) for path in files}
+        return {int(match[1]): path for path, match in named.items() if match}
+
+    # -- what the entry is held against: never what it says itself --------------------------------------------
+
+    @cached_property
+    def sequence(self) -> Sequence:
+        """The official sequence that its address names, in that order and on that tuner."""
+        group = self.address.group
+        _shipped("sequence", group.sequence, self.folder)
+        _shipped("tuner", group.tuner, self.folder)
+        return official_sequence(group.sequence, tuner=group.tuner, order=group.order)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The official one; UserError where there is none: such a sequence has no leaderboard."""
+        found = load_calibration(self.sequence)
+        if found is None:
+            raise UserError(
+                f"{self.sequence.name} has no calibration, and so no leaderboard",
+                where=str(self.folder),
+                mend="enter a calibrated sequence: ril-bench list sequences",
+            )
+        return found
+
+
+def _typed(cls: type[R], path: Path, data: dict[str, Any]) -> R:
+    try:
+        return validated(cls, Source(str(path), data))
+    except UserError as error:
+        error.mend = f"hand in {path.name} as the run wrote it"
+        raise
+
+
+def _shipped(kind: str, name: str, folder: Path) -> None:
+    """Raises UserError unless a name is one of this installation's: an entry never leads to a file."""
+    known = registry.names(kind)
+    if registry.is_path(name) or name not in known:
+        raise UserError(
+            f"no {kind} is called {name!r}", where=str(folder), mend=registry.nearest(name, known)
+        )

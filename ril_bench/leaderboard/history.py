@@ -1,0 +1,63 @@
+"""Entries are only ever added: what git says has happened to them since a revision."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ril_bench.errors import UserError
+
+SAID = {"M": "changed", "D": "deleted", "T": "replaced by another kind of file"}
+
+
+@dataclass(frozen=True)
+class History:
+    """The files that were added since a revision, and a fault for each that was changed or deleted."""
+
+    added: tuple[Path, ...]
+    faults: tuple[UserError, ...]
+
+    def touches(self, folder: Path) -> bool:
+        """Whether a file was added at or below a folder."""
+        return any(path.is_relative_to(folder) for path in self.added)
+
+
+def added_since(revision: str, folder: Path) -> History:
+    """What has become of the files below a folder since `revision` and HEAD parted.
+
+    Raises UserError where the folder is in no git repository, or that has no such revision.
+    """
+    top = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
+    _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    # No renames: to move an entry is to delete it. NUL between the fields: a name may hold anything else.
+    words = _git(
+        folder, "diff", "--name-status", "--no-renames", "-z", f"{revision}...HEAD", "--", str(folder)
+    )
+    fields = words.split("\0")[:-1]
+    changes = [(status, top / name) for status, name in zip(fields[::2], fields[1::2], strict=True)]
+    return History(
+        tuple(path for status, path in changes if status == "A"),
+        tuple(
+            UserError(
+                f"an entry's file was {SAID.get(status, 'changed')}: {path.name}"[:200],
+                where=str(path),
+                mend="entries are only ever added: put it back, and hand in what is new beside it",
+            )
+            for status, path in changes
+            if status != "A"
+        ),
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", "") or str(error)
+        raise UserError(
+            f"git cannot tell: {said.strip() or 'there is no such revision'}",
+            where=str(folder),
+            mend="name a revision of this repository, as origin/main, and fetch it first",
+        ) from error
+    return done.stdout

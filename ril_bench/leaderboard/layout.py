@@ -1,0 +1,110 @@
+"""Where the files of entries lie, and how large each may be.
+
+entries/<method>[@label]/<revision>/method.yaml
+entries/<method>[@label]/<revision>/<sequence>/<order>/<tuner>/seed-<n>/run.json, scores.parquet, ...
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ril_bench.errors import UserError
+from ril_bench.store import sha256_json
+
+ENTRIES = "entries"
+METHOD, DIGESTS, SHEET = "method.yaml", "digests.json", "contact.png"
+KB, MB = 1000, 1_000_000
+REQUIRED = {  # bytes at most
+    "run.json": 500 * KB,
+    "scores.parquet": 8 * MB,
+    "matrix.csv": 100 * KB,
+    "metrics.json": 500 * KB,
+    SHEET: 2 * MB,
+    DIGESTS: 20 * KB,
+}
+OPTIONAL = {"anytime.parquet": 8 * MB}
+METHOD_BYTES, ADAPTER_BYTES = 20 * KB, 8 * MB
+ADAPTER = re.compile(r"step-([1-9][0-9]{0,2})/adapter\.safetensors")
+# One name at least of every platform's file systems, of URLs and of HTML.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]{0,119}")
+SEED = re.compile(r"seed-(0|[1-9][0-9]{0,5})")
+
+
+@dataclass(frozen=True, order=True)
+class Group:
+    """The seeds of one method, in one revision, on one sequence, order and tuner."""
+
+    method: str  # with its label, if its options are not the defaults
+    revision: str
+    sequence: str
+    order: str
+    tuner: str
+
+    @property
+    def path(self) -> Path:
+        """Relative to entries/."""
+        return Path(self.method, self.revision, self.sequence, self.order, self.tuner)
+
+
+@dataclass(frozen=True, order=True)
+class Address:
+    """Where an entry lies, and so what it claims to be."""
+
+    group: Group
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """Relative to entries/."""
+        return self.group.path / f"seed-{self.seed}"
+
+    @classmethod
+    def of(cls, path: Path) -> Address | None:
+        """The address that a folder's path, relative to entries/, stands for; None where it stands for none."""
+        *parts, last = path.parts
+        seed = SEED.fullmatch(last)
+        if len(parts) != 5 or seed is None or not all(map(NAME.fullmatch, parts)):
+            return None
+        return cls(Group(*parts), int(seed[1]))
+
+
+def address(run: Mapping[str, Any]) -> Address:
+    """Where the entry of a run (its run.json) belongs."""
+    method = run["method"]
+    name = method["name"] + (f"@{method['label']}" if method["label"] else "")
+    group = Group(name, revision(method), run["sequence"]["name"], run["order"], run["tuner"]["name"])
+    return Address(group, run["seed"])
+
+
+def revision(method: Mapping[str, Any]) -> str:
+    """What tells one state of a method from another: a digest of its file's and of its options' values."""
+    return sha256_json([method["file_sha256"], method["resolved"]])[:12]
+
+
+def limit(name: str) -> int | None:
+    """How many bytes a file of an entry may have, by its path in the folder; None if it belongs to none."""
+    if ADAPTER.fullmatch(name):
+        return ADAPTER_BYTES
+    return (REQUIRED | OPTIONAL).get(name)
+
+
+def entries_root(target: Path) -> Path:
+    """The folder entries/ that a target is, holds or lies in.
+
+    Raises UserError where there is none.
+    """
+    target = target.absolute()
+    if (target / ENTRIES).is_dir():
+        return target / ENTRIES
+    for folder in (target, *target.parents):
+        if folder.name == ENTRIES and folder.is_dir():
+            return folder
+    raise UserError(
+        "this is no leaderboard and no part of one",
+        where=str(target),
+        mend=f"name a folder that holds {ENTRIES}/, or one inside it",
+    )

@@ -1,0 +1,187 @@
+"""What run.json and method.yaml of an entry must hold, typed: everything that a page shows is bounded here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from ril_bench.errors import UserError
+from ril_bench.validation import Part, validated
+from ril_bench.yaml_source import read_source
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9=.,+_-]+$", max_length=120)]
+# No control characters, and none that turn the direction of what follows on a page.
+Line = Annotated[
+    str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$")
+]
+Link = Annotated[str, Field(max_length=300, pattern=r"^https?://[^\s<>\"']+$")]
+Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+LEAST_SEEDS = 3
+
+
+class Trials(Part):
+    """How often the method was run before what is handed in: a reader cannot judge a figure without it."""
+
+    tuned: Count  # runs that chose its options, on any sequence
+    private: Count  # other runs on the sequences entered that are not handed in
+    how: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class MethodCard(Part):
+    """method.yaml, written by hand: who made a method, where it is explained, how it was tuned.
+
+    seeds: how many, from 0, are handed in of each sequence, order and tuner; oracle: whether it sees what reward
+    incremental learning forbids (older rewards, all tasks at once).
+    """
+
+    authors: Annotated[list[Line], Field(min_length=1, max_length=50)]
+    paper: Link | None
+    code: Link | None
+    licence: Line
+    description: Line
+    oracle: bool
+    seeds: Annotated[int, Field(ge=LEAST_SEEDS, le=100)]
+    trials: Trials
+
+
+class Record(Part):
+    """A part of a file that a program wrote; keys that are not read here may be there."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class SequenceRecord(Record):
+    """The rest of it is held against the official one, word for word."""
+
+    name: Name
+    version: int
+
+
+class MethodRecord(Record):
+    name: Name
+    label: Label | None
+    options: dict[str, Any]
+    resolved: dict[str, Any]
+    file_sha256: Sha | None
+    oracle: bool
+    doc: Annotated[str, Field(max_length=500)]
+
+
+class TunerRecord(Record):
+    name: Name
+    options: dict[str, Any]
+
+
+class StepRecord(Record):
+    step: Count
+    reward: Name | None
+    train_seconds: Seconds
+    evaluation_seconds: Seconds
+    denoiser_forwards: Count
+    denoiser_backwards: Count
+    reward_calls: Count
+    peak_memory_bytes: Count
+    trainable_bytes: Count
+    stored_bytes: Count
+    carried_bytes: Count
+
+
+class CalibrationRecord(Record):
+    file: Name
+    sha256: Sha
+
+
+class GitRecord(Record):
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}$")]
+    dirty: bool
+
+
+class HardwareRecord(Record):
+    cpu: Annotated[str, Field(max_length=200)]
+    cores: int | None
+    threads: Count
+    gpu: Annotated[str, Field(max_length=200)] | None
+
+
+class RunRecord(Record):
+    """run.json."""
+
+    schema_version: Literal[1]
+    status: Annotated[str, Field(max_length=20)]
+    failure: None
+    sequence: SequenceRecord
+    sequence_sha256: Sha
+    sequence_reference: Annotated[str, Field(max_length=300)]
+    order: Name
+    method: MethodRecord
+    tuner: TunerRecord
+    seed: Count
+    official: bool
+    comparable: bool
+    steps: list[StepRecord]
+    cost: dict[str, float] | None
+    calibration: CalibrationRecord | None
+    device: Annotated[str, Field(max_length=40)]
+    versions: dict[str, Annotated[str, Field(max_length=80)]]
+    git: GitRecord | None
+    hardware: HardwareRecord
+    weights: dict[str, Sha]
+    started: Annotated[str, Field(max_length=40)]
+    finished: Annotated[str, Field(max_length=40)]
+
+
+Figures = dict[str, float | None]
+
+
+class FidelityRecord(Record):
+    convention: dict[str, Any] | None
+    floor: float | None
+    kid_floor: float | None
+    biased: bool
+    steps: list[Figures]
+
+
+class WorstRecord(Record):
+    step: Count
+    prompt_id: Name
+    prompt: Annotated[str, Field(max_length=2000)]
+    ssim_to_0: float
+
+
+class StructureRecord(Record):
+    convention: dict[str, Any]
+    floor: Figures
+    steps: list[Figures]
+    worst: Annotated[list[WorstRecord], Field(max_length=1000)]
+
+
+class DiversityRecord(Record):
+    convention: dict[str, Any]
+    second_seed: Figures | None
+    steps: list[Figures]
+
+
+class PicturesRecord(Record):
+    """What of metrics.json its pictures decide: its form, as the values can be no more than claimed without them."""
+
+    fidelity: FidelityRecord
+    structure: StructureRecord
+    diversity: DiversityRecord | None
+    notes: list[Line]
+
+
+def read_card(path: Path) -> MethodCard:
+    """method.yaml; UserError with all its faults, each with its line, or where there is none."""
+    if not path.is_file():
+        raise UserError(
+            "no method.yaml: who made this method, and how it was tuned, is not known",
+            where=str(path),
+            mend="write one: leaderboard/README.md shows it",
+        )
+    return validated(MethodCard, read_source(path))

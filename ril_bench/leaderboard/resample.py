@@ -1,0 +1,184 @@
+"""Pictures of an entry made again, from its adapter and the evaluation's own draws, and their scores held against it.
+
+No code of the method is needed: step-<i>/adapter.safetensors is all that it left. Which pictures is decided by the
+entry's digest, so that everybody gets the same ones, and nobody knows them before the entry is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ril_bench import features, provenance
+from ril_bench.appearance import Appearance
+from ril_bench.draws import generator
+from ril_bench.errors import UserError
+from ril_bench.evaluation import FID_REFERENCE
+from ril_bench.leaderboard.entry import Entry
+from ril_bench.leaderboard.figures import differences, told
+from ril_bench.leaderboard.layout import DIGESTS
+from ril_bench.materials import Materials
+from ril_bench.pages.files import dig
+from ril_bench.steps import TOLERANCE, TOLERANCE_SAME_CPU
+from ril_bench.store import sha256_file, write_files
+
+KEY = ["step", "reward", "prompt_id", "sample"]
+PICTURE_TOLERANCE = 0.05  # of figures of the pictures, relative: FID reacts to the last bit of every pixel
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """What was made again: `gap` is the worst mean difference of a reward, in deviations over prompts (sigma)."""
+
+    pictures: int
+    of: int
+    steps: tuple[int, ...]
+    gap: float
+    remade: bool  # whether all were, so that FID, SSIM, ... of the last step were computed anew
+
+    def __str__(self) -> str:
+        steps = " and ".join(map(str, self.steps))
+        return (
+            f"{self.pictures} of {self.of} pictures of steps {steps} made again: within {self.gap:.2g} sigma"
+        )
+
+
+class Resampler:
+    """Makes pictures again: `number` of step 0 and of each step that has an adapter, or all where there are fewer.
+
+    A sequence's model and rewards are loaded once for its entries, which come one after another.
+    """
+
+    def __init__(self, number: int):
+        self.number = number
+        self._loaded: tuple[str, Materials] | None = None
+
+    def __call__(self, entry: Entry) -> tuple[Resampled, list[UserError]]:
+        """What was made again, and what is wrong with it.
+
+        A reward's mean absolute difference may be 0.05 sigma on the processor that the run names, 0.2 on another: the
+        tolerance of row 0. Where all pictures are made again, so are the last step's figures of them.
+
+        Raises UserError where there is no adapter.
+        """
+        last = len(entry.sequence.order)
+        if last not in entry.adapters:
+            raise UserError(
+                f"no adapter of step {last}: nothing can be made again",
+                where=str(entry.folder),
+                mend="submit it; one that is too large for an entry leaves its figures claimed",
+            )
+        materials = self._materials(entry)
+        whole = materials.evaluator
+        chosen = positions(len(whole.samples), self.number, sha256_file(entry.file(DIGESTS)))
+        part = whole.part(chosen)
+        made = {
+            step: part.pictures(load_file(entry.adapters[step]) if step else {})
+            for step in (0, *sorted(entry.adapters))
+        }
+        scores = [part.scores(pictures, step) for step, pictures in made.items()]
+        gaps = _gaps(entry, pd.concat(scores, ignore_index=True))
+        faults = [*_weights(entry, materials), *_far(entry, gaps)]
+        if remade := len(chosen) == len(whole.samples):
+            faults += _pictures(entry, materials, {0: made[0], last: made[last]})
+        return Resampled(len(chosen), len(whole.samples), tuple(made), float(gaps.max()), remade), faults
+
+    def _materials(self, entry: Entry) -> Materials:
+        digest = entry.sequence.sha256
+        if self._loaded is None or self._loaded[0] != digest:
+            self._loaded = (digest, Materials.load(entry.sequence, torch.device("cpu")))
+        return self._loaded[1]
+
+
+def positions(total: int, number: int, key: str) -> list[int]:
+    """Which of `total` pictures are made again, in order: decided by a key."""
+    return sorted(generator("resample", key).permutation(total)[:number].tolist())
+
+
+def _gaps(entry: Entry, anew: pd.DataFrame) -> pd.Series:
+    """Mean absolute difference of a step's reward to the claimed scores, in sigma."""
+    both = anew.merge(entry.scores, on=KEY, suffixes=("_anew", "_claimed"))
+    gap = (both["score_anew"] - both["score_claimed"]).abs()
+    sigma = both["reward"].map(_sigmas(entry))
+    apart = (gap / sigma).where(gap > 0, 0.0)  # a reward that is the same for all prompts has no deviation
+    return apart.groupby([both["step"], both["reward"]], sort=False).mean()
+
+
+def _sigmas(entry: Entry) -> dict[str, float]:
+    """A reward's deviation over prompts at step 0: the calibration's, or the entry's own where that has none."""
+    before = entry.scores[entry.scores["step"] == 0]
+    own = before.groupby(["reward", "prompt_id"])["score"].mean().groupby("reward").std()
+    calibrated = {name: one.sigma for name, one in entry.calibration.rewards.items()}
+    return {str(name): sigma for name, sigma in own.items()} | calibrated
+
+
+def _far(entry: Entry, gaps: pd.Series) -> Iterator[UserError]:
+    same = entry.run.hardware.gpu is None and entry.run.hardware.cpu == provenance.processor()
+    tolerance = TOLERANCE_SAME_CPU if same else TOLERANCE
+    for row in gaps[~(gaps <= tolerance)].reset_index().itertuples(index=False):
+        step, reward, gap = row
+        yield UserError(
+            f"the adapter does not give the scores: {reward} at step {step} is {gap:.3g} sigma off, and "
+            f"{tolerance} is allowed",
+            where=str(entry.adapters.get(step, entry.file("scores.parquet"))),
+            mend="hand in the adapter and the scores of one and the same run",
+        )
+
+
+def _weights(entry: Entry, materials: Materials) -> Iterator[UserError]:
+    """The run was made with the weights that are here."""
+    found = {name: sha for name, sha in entry.run.weights.items() if materials.weights.get(name) != sha}
+    if found or entry.run.weights.keys() != materials.weights.keys():
+        named = sorted(found) or sorted(entry.run.weights.keys() ^ materials.weights.keys())
+        yield UserError(
+            f"the run was made with other weights: {', '.join(named)}"[:300],
+            where=str(entry.file("run.json")),
+            mend="run it again with the weights of this version",
+        )
+
+
+def _pictures(entry: Entry, materials: Materials, made: dict[int, Tensor]) -> Iterator[UserError]:
+    """Fidelity, structure and diversity of the last step, against metrics.json."""
+    whole, last = materials.evaluator, max(made)
+    with TemporaryDirectory() as folder:
+        files = {
+            f"step-0/{k}": v for k, v in whole.files(whole.pictures({}, FID_REFERENCE), FID_REFERENCE).items()
+        }
+        for step, pictures in made.items():
+            files |= {f"step-{step}/{name}": data for name, data in whole.files(pictures).items()}
+        write_files({Path(folder, name): data for name, data in files.items()})
+        seen = Appearance(Path(folder), sorted(made), features.load(entry.sequence.home, []))
+        anew = {"fidelity": seen.fidelity(), "structure": seen.structure(_prompts(materials))}
+        anew["diversity"] = seen.diversity() or {}
+    claimed, found = (_last(tree, last) for tree in (entry.metrics, anew))
+    if wrong := list(differences(claimed, found, relative=PICTURE_TOLERANCE, absolute=1e-3)):
+        yield UserError(
+            f"the pictures do not give their figures: {told(wrong)}",
+            where=str(entry.file("metrics.json")),
+            mend="hand in the adapter and the figures of one and the same run",
+        )
+
+
+def _last(metrics: dict[str, Any], step: int) -> dict[str, Any]:
+    """The figures of one step's pictures against step 0, and their floors."""
+    found: dict[str, Any] = {
+        f"{group} floor": dig(metrics, group, "floor") for group in ("fidelity", "structure")
+    }
+    found["kid floor"] = dig(metrics, "fidelity", "kid_floor")
+    for group in ("fidelity", "structure", "diversity"):
+        rows = [row for row in dig(metrics, group, "steps") or [] if dig(row, "step") == step]
+        figures = rows[0] if rows else {}
+        found[group] = {k: v for k, v in figures.items() if not k.endswith("_to_previous")}
+    return found
+
+
+def _prompts(materials: Materials) -> dict[str, str]:
+    return dict(zip(materials.evaluator.prompt_ids, materials.eval_prompts, strict=True))

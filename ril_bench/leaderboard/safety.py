@@ -1,0 +1,188 @@
+"""Whether a file may be opened at all: its kind, name and size first, then its header, and nothing more.
+
+Nothing here trusts what it reads: no link is followed, and whatever a header promises is held against a limit before
+memory is asked for. Every fault is a UserError, given and not raised, so that all are found at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.types as kinds
+from pyarrow import compute, parquet
+
+from ril_bench.errors import UserError
+from ril_bench.leaderboard.layout import KB, MB, NAME
+
+DEPTH = 24  # of nested JSON
+PIXELS = 8_000_000
+ROWS, UNPACKED, ROW_GROUPS = 2_000_000, 32 * MB, 100  # of a Parquet file
+TEXT = 200  # characters of a name in a table
+PNG = b"\x89PNG\r\n\x1a\n"
+COLUMNS = {
+    "step": kinds.is_int64,
+    "reward": kinds.is_dictionary,  # as text is read here; numbers are never coded
+    "prompt_id": kinds.is_dictionary,
+    "sample": kinds.is_int64,
+    "score": kinds.is_float64,
+    "trained": kinds.is_boolean,
+}
+CODED = ("reward", "prompt_id")  # columns of text
+WITHIN = {"update": kinds.is_int64}  # one more, in anytime.parquet
+DEEPEST = 10  # folders of a path
+
+
+def walk(folder: Path, depth: int = DEEPEST) -> Iterator[tuple[Path, int, UserError | None]]:
+    """Each file at or below a folder, in order: (path, bytes, what is wrong with its kind or name).
+
+    Links are told and not followed; what is neither a file nor a folder is told.
+    """
+    for item in sorted(os.scandir(folder), key=lambda item: item.name):
+        path, found = Path(item.path), item.stat(follow_symlinks=False)
+        where = str(path)
+        if stat.S_ISLNK(found.st_mode):
+            fault: UserError | None = UserError(
+                "a symbolic link", where=where, mend="put the file itself in its place"
+            )
+        elif not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
+            fault = UserError("neither a file nor a folder", where=where, mend="delete it")
+        elif not NAME.fullmatch(item.name):
+            fault = UserError(
+                f"a name that no entry has: {item.name!r}"[:TEXT],
+                where=str(path.parent),
+                mend="letters, digits and . _ = , + @ - only, as `ril-bench submit` writes them",
+            )
+        elif stat.S_ISDIR(found.st_mode):
+            if depth:
+                yield from walk(path, depth - 1)
+                continue
+            fault = UserError("folders in folders without end", where=where, mend="delete it")
+        else:
+            fault = None
+        yield path, found.st_size, fault
+
+
+def picture(path: Path) -> Iterator[UserError]:
+    """A PNG whose header, read and not decoded, promises a picture of a bounded size."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+    if not head.startswith(PNG) or head[12:16] != b"IHDR" or not width or not height:
+        yield UserError("not a PNG", where=str(path), mend="make the entry again: ril-bench submit")
+    elif width * height > PIXELS:
+        yield UserError(
+            f"a huge picture: {width} x {height} pixels",
+            where=str(path),
+            mend=f"at most {PIXELS:,} pixels, as `ril-bench submit` makes it",
+        )
+
+
+def table(path: Path) -> Iterator[UserError]:
+    """A Parquet file whose footer promises the columns of scores, and no more rows or bytes than fit."""
+    columns = COLUMNS if path.name == "scores.parquet" else {**COLUMNS, **WITHIN}
+    try:
+        file = _parquet(path)
+        meta, schema = file.metadata, file.schema_arrow
+    except (OSError, ValueError, KeyError) as error:  # Arrow's own errors are of these
+        yield UserError(f"not a Parquet file: {error}"[:TEXT], where=str(path), mend=_AGAIN)
+        return
+    unpacked = sum(meta.row_group(i).total_byte_size for i in range(min(meta.num_row_groups, ROW_GROUPS)))
+    if meta.num_rows > ROWS or unpacked > UNPACKED or meta.num_row_groups > ROW_GROUPS:
+        yield UserError(
+            f"a table that unpacks to {meta.num_rows:,} rows in {meta.num_row_groups:,} groups, {unpacked:,} bytes",
+            where=str(path),
+            mend=f"at most {ROWS:,} rows, {ROW_GROUPS} groups and {UNPACKED:,} bytes",
+        )
+        return
+    found = {field.name: field.type for field in schema}
+    if set(found) != set(columns) or len(schema) != len(columns):
+        yield UserError(
+            f"its columns are {', '.join(schema.names)[:TEXT]}",
+            where=str(path),
+            mend=f"write {', '.join(columns)}",
+        )
+        return
+    for name, fits in columns.items():
+        if not fits(found[name]):
+            yield UserError(f"the column {name} holds {found[name]}"[:TEXT], where=str(path), mend=_AGAIN)
+
+
+def read_table(path: Path) -> pyarrow.Table:
+    """The rows of a file that `table` has found nothing against.
+
+    Text stays coded by its dictionary: one long word, repeated, would else unpack to any size. Raises UserError
+    where a page does not hold what the footer promised, or a name is longer than names are.
+    """
+    try:
+        rows = _parquet(path).read()
+        longest = max(_longest(rows.column(name)) for name in CODED)
+        if longest > TEXT:
+            raise ValueError(f"a name of {longest:,} characters")
+        return rows
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"cannot be unpacked: {error}"[:TEXT], where=str(path), mend=_AGAIN) from error
+
+
+def _parquet(path: Path) -> parquet.ParquetFile:
+    return parquet.ParquetFile(
+        path,
+        read_dictionary=list(CODED),
+        thrift_string_size_limit=1 * MB,
+        thrift_container_size_limit=100 * KB,
+        page_checksum_verification=True,
+        arrow_extensions_enabled=False,
+    )
+
+
+def _longest(column: pyarrow.ChunkedArray) -> int:
+    """Characters of the longest word of a coded column."""
+    words = (compute.max(compute.utf8_length(part.dictionary)).as_py() for part in column.chunks)
+    return max(filter(None, words), default=0)
+
+
+def read_plain_json(path: Path) -> Any:
+    """JSON that anything may read: finite numbers, each key once, nested DEPTH deep at most.
+
+    Raises UserError where it is not.
+    """
+    try:
+        value = json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_not_finite)
+        _plain(value, DEPTH)
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
+        raise UserError(f"not plain JSON: {error}"[:TEXT], where=str(path), mend=_AGAIN) from error
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _not_finite(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def _plain(value: Any, depth: int) -> None:
+    if depth == 0:
+        raise ValueError(f"nested deeper than {DEPTH}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is too large")
+    if isinstance(value, str):
+        value.encode()  # half of a surrogate pair is a ValueError
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for key in value if isinstance(value, dict) else ():
+        key.encode()
+    for item in inside:
+        _plain(item, depth - 1)
+
+
+_AGAIN = "make the entry again: ril-bench submit"

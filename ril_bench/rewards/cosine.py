@@ -1,0 +1,31 @@
+"""Rewards that are a cosine: CLIP models that were taught what people prefer, or merely what a caption is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ril_bench.rewards.base import Reward
+from ril_bench.rewards.clip import Clip
+
+
+class CosineReward(Reward):
+    """`factor` times the cosine of picture and prompt; a subclass loads the CLIP model."""
+
+    factor: float = 1.0
+
+    def __init__(self, device: torch.device | str = "cpu"):
+        super().__init__(device)
+        self.clip = self.load()
+
+    def load(self) -> Clip:
+        """The model, on the reward's device."""
+        raise NotImplementedError
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        return self.factor * self.clip.cosine(images, prompts)
+
+    def reference_score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        return self.factor * self.clip.cosine(images, prompts, reference=True)

@@ -1,0 +1,124 @@
+"""ImageReward (arXiv 2304.05977): BLIP that reads the prompt with its eyes on the picture, and a linear head."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+from transformers import BertTokenizer, BlipTextConfig, BlipVisionConfig
+from transformers.models.blip.modeling_blip import BlipVisionModel
+from transformers.models.blip.modeling_blip_text import BlipTextModel
+
+from ril_bench.published import published
+from ril_bench.rewards.aesthetic import AestheticHead
+from ril_bench.rewards.base import Reward
+from ril_bench.rewards.checkpoints import State, filled, read_state
+from ril_bench.rewards.preprocessing import Preprocessing
+
+WEIGHTS, VOCABULARY = published("imagereward"), published("bert-vocabulary")
+LENGTH = 35  # tokens of a prompt; the rest is cut
+MEAN, SD = 0.16717362830052426, 1.0333394966054072  # of raw scores, over the pairs it was trained on
+
+#: published keys that no score depends on: heads of BLIP's pretraining, and a buffer
+UNUSED = re.compile(
+    r"blip\.(vision_proj|text_proj)\.(weight|bias)|blip\.text_encoder\.embeddings\.position_ids"
+)
+#: published names of modules (salesforce/BLIP, models/vit.py) -> those of transformers; the text's are the same
+RENAMED = (
+    (r"^blip\.visual_encoder\.", "vision."),
+    (r"^blip\.text_encoder\.", "text."),
+    (r"^vision\.cls_token$", "vision.embeddings.class_embedding"),
+    (r"^vision\.pos_embed$", "vision.embeddings.position_embedding"),
+    (r"^vision\.patch_embed\.proj\.", "vision.embeddings.patch_embedding."),
+    (r"^vision\.blocks\.(\d+)\.norm(\d)\.", r"vision.encoder.layers.\1.layer_norm\2."),
+    (r"^vision\.blocks\.(\d+)\.attn\.qkv\.", r"vision.encoder.layers.\1.self_attn.qkv."),
+    (r"^vision\.blocks\.(\d+)\.attn\.proj\.", r"vision.encoder.layers.\1.self_attn.projection."),
+    (r"^vision\.blocks\.(\d+)\.mlp\.", r"vision.encoder.layers.\1.mlp."),
+    (r"^vision\.norm\.", "vision.post_layernorm."),
+)
+
+
+def renamed(published_state: State) -> dict[str, Tensor]:
+    """A published checkpoint with the names of `Network`; keys that no rule knows stay as they are."""
+    state = {}
+    for key, value in published_state.items():
+        if UNUSED.fullmatch(key):
+            continue
+        for pattern, name in RENAMED:
+            key = re.sub(pattern, name, key)
+        state[key] = value
+    return state
+
+
+class Network(nn.Module):
+    """BLIP's two encoders, the text's with cross-attention to the picture's tokens, and the head."""
+
+    def __init__(self, vision: BlipVisionConfig, text: BlipTextConfig):
+        super().__init__()
+        self.vision = BlipVisionModel(vision)
+        self.text = BlipTextModel(text, add_pooling_layer=False)
+        self.mlp = AestheticHead(text.hidden_size)
+
+    def forward(self, pixels: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Raw scores (N,) of preprocessed pictures (N, 3, side, side) and tokens (N, L), `mask` 1 where one is."""
+        seen = self.vision(pixels).last_hidden_state
+        read = self.text(tokens, attention_mask=mask, encoder_hidden_states=seen).last_hidden_state
+        return self.mlp(read[:, 0]).squeeze(1)  # the first token is [CLS]
+
+
+class Imagereward(Reward):
+    """How much people prefer a picture for its prompt; mean 0 and deviation 1 over its training pairs [code].
+
+    BLIP with a ViT-L/16 at 224 pixels; 35 tokens of the prompt are read.
+    """
+
+    name = "imagereward"
+    unit = "sd"
+    weights = (WEIGHTS, VOCABULARY)
+    vision: ClassVar = BlipVisionConfig(
+        image_size=224,
+        patch_size=16,
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        hidden_act="gelu",
+        layer_norm_eps=1e-6,
+    )
+    text: ClassVar = BlipTextConfig(
+        vocab_size=30524,  # BERT's, and two of BLIP's own
+        hidden_size=768,
+        encoder_hidden_size=1024,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        max_position_embeddings=512,
+        hidden_act="gelu",
+        layer_norm_eps=1e-12,
+        is_decoder=True,  # what transformers calls having cross-attention; no mask is causal here
+    )
+
+    def __init__(self, device: torch.device | str = "cpu"):
+        super().__init__(device)
+        file, words = WEIGHTS.fetch(), VOCABULARY.fetch().read_text(encoding="utf-8").splitlines()
+        with init_empty_weights():
+            empty = Network(self.vision, self.text)
+        self.network = filled(empty, renamed(read_state(file)), file, self.device)
+        self._tokenizer = BertTokenizer({word: number for number, word in enumerate(words)})
+        self.preprocessing = Preprocessing(self.vision.image_size)
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        return self._normalised(self.preprocessing.twin(images), prompts)
+
+    def reference_score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        return self._normalised(self.preprocessing.published(images), prompts)
+
+    def _normalised(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+        read = self._tokenizer(
+            list(prompts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
+        ).to(self.device)
+        return (self.network(pixels, read.input_ids, read.attention_mask) - MEAN) / SD

@@ -1,0 +1,88 @@
+"""The rewards of the world: classes of the published ones with small weights, and the probe `attributes`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ril_bench.errors import UserError
+from ril_bench.rewards.aesthetic import Aesthetic, AestheticHead
+from ril_bench.rewards.base import Reward
+from ril_bench.rewards.checkpoints import read_state
+from ril_bench.rewards.clip import Clip, OpenClip
+from ril_bench.rewards.cosine import CosineReward
+from ril_bench.weights import verified
+from ril_bench.worlds.shapes import WEIGHTS
+from ril_bench.worlds.shapes.captions import parse
+from ril_bench.worlds.shapes.classifier import load_classifier
+
+ENCODER, HEAD = WEIGHTS / "clip-reward", WEIGHTS / "aesthetic.safetensors"
+PREFERENCE, PROBE = WEIGHTS / "preference.safetensors", WEIGHTS / "clip-probe"
+CLASSIFIER = WEIGHTS / "classifier.safetensors"
+
+
+class ShapesAesthetic(Aesthetic):
+    """How much the world's aesthetic taste likes a picture, about 1 to 10; it does not read the prompt.
+
+    LAION's architecture, trained on ratings by the taste stated in `worlds/shapes/tastes.py`.
+    """
+
+    weights = (ENCODER, HEAD)
+
+    def load(self) -> tuple[Clip, AestheticHead]:
+        head = AestheticHead.of(read_state(verified(HEAD)), HEAD, self.device)
+        return OpenClip.load(ENCODER, self.device), head
+
+
+class ShapesPreference(CosineReward):
+    """Cosine of picture and prompt after fine-tuning on pairs (HPSv2, arXiv 2306.09341, eq. 1 and 2).
+
+    The pairs are judged by the stated taste of `worlds/shapes/tastes.py`: faithful to the prompt first, then large
+    and clear.
+    """
+
+    name = "preference"
+    unit = "cosine"
+    weights = (ENCODER, PREFERENCE)
+
+    def load(self) -> Clip:
+        return OpenClip.load(ENCODER, self.device, weights=PREFERENCE)
+
+
+class ShapesClipScore(CosineReward):
+    """100 cos(picture, prompt), by an encoder of the world that shares nothing with its rewards'."""
+
+    name = "clip_score"
+    unit = "100 cos"
+    factor = 100.0
+    weights = (PROBE,)
+
+    def load(self) -> Clip:
+        return OpenClip.load(PROBE, self.device)
+
+
+class Attributes(Reward):
+    """The share of the prompt's attributes (shape, colour, size, relation, texture, background) that a
+    classifier, trained on renders only, finds in the picture: the GenEval of shapes."""
+
+    name = "attributes"
+    unit = "share right"
+    differentiable = False
+    weights = (CLASSIFIER,)
+
+    def __init__(self, device: torch.device | str = "cpu"):
+        super().__init__(device)
+        self.classifier = load_classifier(self.device)
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        try:
+            captions = [parse(prompt) for prompt in prompts]
+        except ValueError as error:
+            raise UserError(
+                f"the probe attributes judges prompts of the shapes world only: {error}",
+                where="evaluation.probes",
+                mend="leave attributes out of the probes, or use the prompts shapes/eval",
+            ) from error
+        return self.classifier.correct(images, captions).float().mean(1)

@@ -1,0 +1,360 @@
+"""Ways to tamper with an honest entry, each with what the check must say; a digest that a forger can mend is mended."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import yaml
+from PIL import Image
+from pyarrow import parquet
+from safetensors.numpy import load_file, save_file
+
+from ril_bench.evaluation import matrix
+from ril_bench.scoring import from_scores
+from ril_bench.spec import load_calibration, load_sequence
+
+Tamper = Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`check`: the check that must find it; `said`: part of what it says."""
+
+    name: str
+    tamper: Tamper
+    check: str
+    said: str
+    sealed: bool = True  # whether the forger also writes new digests
+
+
+def entry(board: Path, seed: int = 0) -> Path:
+    return next(board.glob(f"entries/*/*/*/*/*/seed-{seed}"))
+
+
+def seal(folder: Path) -> None:
+    """New digests, as a forger would write them."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "digests.json"]
+    digests = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    (folder / "digests.json").write_text(json.dumps(digests))
+
+
+def edit(folder: Path, name: str, **changes: Any) -> None:
+    """Sets keys of a JSON file: a__b=1 is {"a": {"b": 1}}."""
+    value = json.loads((folder / name).read_text())
+    for key, new in changes.items():
+        *parents, last = key.split("__")
+        inner = value
+        for parent in parents:
+            inner = inner[parent]
+        inner[last] = new
+    (folder / name).write_text(json.dumps(value))
+
+
+def with_scores(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Tamper:
+    def tamper(folder: Path) -> None:
+        scores = change(pd.read_parquet(folder / "scores.parquet"))
+        scores.to_parquet(folder / "scores.parquet", index=False)
+
+    return tamper
+
+
+def put(scores: pd.DataFrame, row: int, column: str, value: Any) -> pd.DataFrame:
+    scores.loc[scores.index[row], column] = value
+    return scores
+
+
+def rescore(folder: Path) -> None:
+    """matrix.csv and metrics.json as they follow from whatever scores.parquet now holds."""
+    scores = pd.read_parquet(folder / "scores.parquet")
+    matrix(scores).to_csv(folder / "matrix.csv")
+    sequence = load_sequence("tiny-shapes")
+    block = from_scores(scores, sequence, load_calibration(sequence), None, [])
+    plain = json.loads(pd.Series(block).to_json(double_precision=15))
+    edit(folder, "metrics.json", **plain)
+
+
+def better_scores(folder: Path) -> None:
+    """Every score of the last step is raised, and all figures follow."""
+    scores = pd.read_parquet(folder / "scores.parquet")
+    scores.loc[scores["step"] == 2, "score"] += 6
+    scores.to_parquet(folder / "scores.parquet", index=False)
+    rescore(folder)
+
+
+def another_adapter(folder: Path) -> None:
+    shutil.copy(folder.parent / "seed-1/step-2/adapter.safetensors", folder / "step-2/adapter.safetensors")
+
+
+def symlink(folder: Path) -> None:
+    (folder / "matrix.csv").unlink()
+    (folder / "matrix.csv").symlink_to("/etc/hostname")
+
+
+def linked_folder(folder: Path) -> None:
+    shutil.move(folder, folder.parent / "elsewhere")
+    folder.symlink_to("elsewhere", target_is_directory=True)
+
+
+def huge_picture(folder: Path) -> None:
+    """A PNG of a few bytes whose header promises 100,000 x 100,000 pixels."""
+    head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + head
+    end = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + end
+    (folder / "contact.png").write_bytes(data)
+
+
+def broken_picture(folder: Path) -> None:
+    data = (folder / "contact.png").read_bytes()
+    (folder / "contact.png").write_bytes(data[: len(data) // 2])
+
+
+def bomb(rows: int, word: str = "brightness") -> Tamper:
+    """A small Parquet file that unpacks to many rows, or to one word that is long and repeated."""
+
+    def tamper(folder: Path) -> None:
+        table = pa.table(
+            {
+                "step": pa.array(np.zeros(rows, dtype=np.int64)),
+                "reward": pa.DictionaryArray.from_arrays(np.zeros(rows, dtype=np.int32), [word]),
+                "prompt_id": pa.DictionaryArray.from_arrays(np.zeros(rows, dtype=np.int32), ["000"]),
+                "sample": pa.array(np.zeros(rows, dtype=np.int64)),
+                "score": pa.array(np.zeros(rows)),
+                "trained": pa.array(np.zeros(rows, dtype=bool)),
+            }
+        )
+        parquet.write_table(table, folder / "scores.parquet", compression="zstd", row_group_size=rows)
+        assert (folder / "scores.parquet").stat().st_size < 1_000_000
+
+    return tamper
+
+
+def pickled(folder: Path) -> None:
+    class Nasty:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, ("touch /tmp/owned-by-an-entry",)
+
+    (folder / "step-2/adapter.safetensors").write_bytes(pickle.dumps(Nasty()))
+
+
+def with_adapter(change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Tamper:
+    def tamper(folder: Path) -> None:
+        path = folder / "step-2/adapter.safetensors"
+        save_file(change(load_file(path)), path)
+
+    return tamper
+
+
+def other_rank(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {k: v[:1] if "lora_A" in k and "mid" in k else v for k, v in tensors.items()}
+
+
+def fewer_layers(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return dict(list(tensors.items())[2:])
+
+
+def not_finite(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    tensors[next(iter(tensors))][0, 0] = np.nan
+    return tensors
+
+
+def moved_seed(folder: Path) -> None:
+    """Seed 1 once more, as seed 0."""
+    shutil.rmtree(folder)
+    shutil.copytree(folder.parent / "seed-1", folder)
+
+
+def seed_dropped(folder: Path) -> None:
+    shutil.rmtree(folder.parent / "seed-1")
+
+
+def one_seed_too_many(folder: Path) -> None:
+    shutil.copytree(folder, folder.parent / "seed-3")
+    edit(folder.parent / "seed-3", "run.json", seed=3)
+    seal(folder.parent / "seed-3")
+
+
+def yaml_bomb(folder: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
+    card(folder).write_text("\n".join(lines))
+
+
+def card(folder: Path) -> Path:
+    return folder.parents[3] / "method.yaml"
+
+
+def edit_card(**changes: Any) -> Tamper:
+    def tamper(folder: Path) -> None:
+        card(folder).write_text(yaml.safe_dump(yaml.safe_load(card(folder).read_text()) | changes))
+
+    return tamper
+
+
+def renamed(part: int, name: str) -> Tamper:
+    """The folder that is `part` levels above the entry gets another name."""
+
+    def tamper(folder: Path) -> None:
+        old = folder.parents[part - 1] if part else folder
+        old.rename(old.with_name(name))
+
+    return tamper
+
+
+def invented_sequence(folder: Path) -> None:
+    for seed in folder.parent.iterdir():
+        edit(seed, "run.json", sequence__name="tiny-shape")
+    renamed(3, "tiny-shape")(folder)
+
+
+def two_rows(folder: Path) -> None:
+    lines = (folder / "matrix.csv").read_text().splitlines()
+    (folder / "matrix.csv").write_text("\n".join([*lines[:2], "1,9,9,9", *lines[2:]]) + "\n")
+
+
+def pandas_index(folder: Path) -> None:
+    """Metadata that only pandas reads would make the scores an index; the rows are as they were."""
+    table = parquet.read_table(folder / "scores.parquet")
+    meta = {b"pandas": json.dumps({"index_columns": ["score"], "columns": [], "column_indexes": []}).encode()}
+    parquet.write_table(table.replace_schema_metadata(meta), folder / "scores.parquet")
+
+
+def deep_json(folder: Path) -> None:
+    (folder / "metrics.json").write_text("[" * 100_000 + "]" * 100_000)
+
+
+def older_version(folder: Path) -> None:
+    edit(folder, "run.json", sequence__version=1)
+
+
+def changed_sequence(folder: Path) -> None:
+    edit(folder, "run.json", sequence__budget__updates=400)
+
+
+def other_digest(folder: Path) -> None:
+    edit(folder, "run.json", sequence_sha256="0" * 64)
+
+
+def page_of_html(folder: Path) -> None:
+    (folder / "index.html").write_text("<script>alert(1)</script>")
+
+
+def moved_row_zero(scores: pd.DataFrame) -> pd.DataFrame:
+    scores.loc[scores["step"] == 0, "score"] += 1
+    return scores
+
+
+def run_json(**changes: Any) -> Tamper:
+    return lambda folder: edit(folder, "run.json", **changes)
+
+
+def metrics_json(**changes: Any) -> Tamper:
+    return lambda folder: edit(folder, "metrics.json", **changes)
+
+
+def matrix_cell(folder: Path) -> None:
+    table = pd.read_csv(folder / "matrix.csv", index_col="step")
+    table.loc[2, "brightness"] += 0.01
+    table.to_csv(folder / "matrix.csv")
+
+
+def larger(name: str, size: int) -> Tamper:
+    def tamper(folder: Path) -> None:
+        with (folder / name).open("ab") as file:
+            file.truncate(size)
+
+    return tamper
+
+
+def polyglot(folder: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "GIF")
+    (folder / "contact.png").write_bytes(buffer.getvalue())
+
+
+def digest_of_a_stranger(folder: Path) -> None:
+    edit(folder, "digests.json", **{"../../../../../../../etc/passwd": "0" * 64})
+
+
+CASES = (
+    Case("a score", with_scores(lambda s: put(s, 40, "score", 9.0)), "matrix", "not the scores' means"),
+    Case("the matrix", matrix_cell, "matrix", "step 2.brightness is"),
+    Case("a figure", metrics_json(continual__normalised__FORGET=-5.0), "figures", "continual.normalised.FORGET is -5"),
+    Case("a step twice in the matrix", two_rows, "matrix", "a step has two rows"),
+    Case("figures of pictures without form", metrics_json(fidelity__steps=[1]), "pictures", "fidelity.steps.1"),
+    Case("a step's pictures twice", metrics_json(fidelity__steps=[{"step": 1}] * 2), "pictures", "the steps [1"),
+    Case("FORGET's floor", metrics_json(continual__z__FORGET_floor=3.0), "figures", "FORGET_floor is 3"),
+    Case("the cost", metrics_json(resources__denoiser_forwards=1), "figures", "resources.denoiser_forwards is 1, not"),
+    Case("a file after its digest", matrix_cell, "digests", "matrix.csv has another digest", sealed=False),
+    Case("a digest of another folder's file", digest_of_a_stranger, "digests", "not in this folder", sealed=False),
+    Case("the seed", run_json(seed=7), "addressed", "the seed in run.json is 7"),
+    Case("a seed twice", moved_seed, "addressed", "the seed in run.json is 1"),
+    Case("the method", run_json(method__name="rid"), "addressed", "the method in run.json is 'rid'"),
+    Case("the method's file", run_json(method__file_sha256="0" * 64), "addressed", "the revision in run.json"),
+    Case("the sequence's text", changed_sequence, "sequence", "is not the one of its digest"),
+    Case("the sequence's digest", other_digest, "sequence", "has the digest 000000000000"),
+    Case("an older version", older_version, "sequence", "version 1 of tiny-shapes; the official one is version 2"),
+    Case("another tuner's options", run_json(tuner__options={"k": 9}), "sequence", "is not the one of its digest"),
+    Case("a failure told", run_json(failure={"class": "x", "message": "<b>"}), "record", "failure"),
+    Case("unofficial settings", run_json(official=False), "official", "unofficial settings"),
+    Case("a run cut short", run_json(status="running"), "complete", "'running', not complete"),
+    Case("no calibration", run_json(calibration=None), "calibrated", "without the sequence's official calibration"),
+    Case("an oracle unsaid", run_json(method__oracle=True), "oracle", "naive is no oracle"),
+    Case("an unknown form", run_json(schema_version=2), "record", "schema_version"),
+    Case("markup in the method's name", run_json(method__name="<img src=x>"), "record", "should match pattern"),
+    Case("markup in a folder's name", renamed(0, "seed-0<b>"), "files", "a name that no entry has"),
+    Case("a sequence that is a path", renamed(3, "..tiny"), "files", "a name that no entry has"),
+    Case("a sequence that is none", invented_sequence, "sequence", "no sequence is called 'tiny-shape'"),
+    Case("a symbolic link", symlink, "files", "a symbolic link"),
+    Case("a linked folder", linked_folder, "files", "a symbolic link", sealed=False),
+    Case("an unknown file", page_of_html, "files", "an unknown file: index.html"),
+    Case("a file too large", larger("run.json", 600_000), "files", "run.json has 600,000 bytes"),
+    Case("a file missing", lambda f: (f / "matrix.csv").unlink(), "files", "no matrix.csv"),
+    Case("a huge picture", huge_picture, "opens", "a huge picture: 100000 x 100000"),
+    Case("a GIF called PNG", polyglot, "opens", "not a PNG"),
+    Case("a broken picture", broken_picture, "sheet", "a broken picture"),
+    Case("a bomb of rows", bomb(5_000_000), "opens", "unpacks to 5,000,000 rows"),
+    Case("a bomb of one word", bomb(100, "x" * 8_000_000), "parses", "a name of 8,000,000 characters"),
+    Case("a table of other columns", with_scores(lambda s: s.drop(columns="trained")), "opens", "its columns are"),
+    Case("text where numbers are", with_scores(lambda s: s.astype({"score": "str"})), "opens", "column score holds"),
+    Case("NaN", with_scores(lambda s: put(s, 3, "score", np.nan)), "finite", "1 scores are not finite"),
+    Case("rows twice", with_scores(lambda s: pd.concat([s, s.iloc[:2]])), "rows", "2 rows are twice"),
+    Case("a prompt left out", with_scores(lambda s: s[s["prompt_id"] != "002"]), "rows", "prompt_id 002"),
+    Case("another prompt", with_scores(lambda s: put(s, 0, "prompt_id", "999")), "rows", "not the evaluation's"),
+    Case("another reward", with_scores(lambda s: s.replace("symmetry", "jpeg_kb")), "rows", "reward jpeg_kb"),
+    Case("a probe called trained", with_scores(lambda s: s.assign(trained=True)), "rows", "`trained` marks"),
+    Case("row 0", with_scores(moved_row_zero), "row 0", "row 0 is off"),
+    Case("nested without end", deep_json, "parses", "not plain JSON"),
+    Case("an adapter that is a pickle", pickled, "adapter", "not a safetensors file"),
+    Case("an adapter of another rank", with_adapter(other_rank), "adapter's layers", "has A (1, "),
+    Case("an adapter with NaN", with_adapter(not_finite), "adapter", "not finite"),
+    Case("an adapter of other layers", with_adapter(fewer_layers), "adapter's layers", "is not there"),
+    Case("a seed left out", seed_dropped, "seeds", "seeds [1] are missing of the 3"),
+    Case("a seed too many", one_seed_too_many, "seeds", "seeds [3] are not among the 3"),
+    Case("fewer seeds declared", edit_card(seeds=2), "method.yaml", "greater than or equal to 3"),
+    Case("trials undeclared", edit_card(trials={"tuned": 0}), "method.yaml", "trials.private: missing"),
+    Case("a link that is a script", edit_card(code="javascript:alert(1)"), "method.yaml", "code"),
+    Case("a bomb of aliases", yaml_bomb, "method.yaml", "aliases (*name) are not supported"),
+    Case("no method.yaml", lambda f: card(f).unlink(), "method.yaml", "no method.yaml"),
+)  # fmt: skip
+
+RESAMPLED = (
+    Case("an adapter of another run", another_adapter, "resample", "the adapter does not give the scores"),
+    Case("better scores", better_scores, "resample", "brightness at step 2 is"),
+    Case("other weights", run_json(weights={"unet": "0" * 64}), "resample", "made with other weights"),
+    Case("no adapter", lambda f: shutil.rmtree(f / "step-2"), "resample", "no adapter of step 2"),
+)

@@ -1,0 +1,182 @@
+"""The leaderboard's page: only what stands, set beside what it can be compared with, and what is known of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import ril_bench
+from ril_bench import registry
+from ril_bench.cli import main
+from ril_bench.errors import UserError
+from ril_bench.leaderboard.board import comparable
+from ril_bench.leaderboard.layout import revision
+from ril_bench.leaderboard.record import MethodCard
+from ril_bench.pages.files import EntryNote, Run, read_run
+from ril_bench.pages.site import write_site
+from ril_bench.store import sha256_file
+from tests.leaderboard.tampering import CASES, card, edit, entry, seal
+from tests.leaderboard.world import CARD
+from tests.pages.synthetic import write_run
+from tests.pages.test_page import read
+
+NAIVE = sha256_file(registry.shipped("baselines") / "naive.py")
+SMALL = {"prompts": 3, "pixels": 16, "updates": 1}
+
+
+def entered(folder: Path, method: str, seeds: int, remade: bool = False, **options: object) -> list[Run]:
+    """Runs of a method as a leaderboard has them: without pictures."""
+    found = []
+    for seed in range(seeds):
+        path = write_run(folder / method / f"seed-{seed}", method=method, seed=seed, **(SMALL | options))  # type: ignore[arg-type]
+        for step in path.glob("step-*"):
+            shutil.rmtree(step)
+        known = {"pictures": 8, "of": 8, "remade": remade} if remade else None
+        if method == "naive":
+            edit(path, "run.json", method__file_sha256=NAIVE)
+        read = read_run(path)
+        found.append(Run(read.folder, read.info, EntryNote(CARD | {"seeds": seeds}, "abc123", False, known)))
+    return found
+
+
+def test_a_leaderboard_becomes_a_site(honest: Path, tmp_path: Path) -> None:
+    site = ril_bench.report([honest], tmp_path / "site").parent
+    page = read(site / "index.html")
+    words = " ".join(page.text.split())
+    for said in (
+        "RIL-Bench leaderboard",
+        "3 runs",
+        "recomputed",
+        "claimed",
+        "Add a method",
+        "B. <b>Author</b>",
+    ):
+        assert said in words
+    assert "https://arxiv.org/abs/2411.17310" in {link.get("href") for link in page.all("a")}
+    one = read(next(site.glob("pages/*seed-0.html")))
+    assert [image["alt"].startswith("Contact sheet") for image in one.all("img")] == [True]
+    assert "figures recomputed from its scores" in one.text
+    assert "figures of pictures claimed" in one.text
+    assert not list(honest.rglob("*.html")), "nothing is written into an entry"
+
+
+def test_an_entry_that_does_not_stand_makes_no_site(board: Path, tmp_path: Path) -> None:
+    CASES[1].tamper(entry(board))
+    with pytest.raises(UserError, match="1 of 4 places do not stand: naive/") as error:
+        ril_bench.report([board], tmp_path / "site")
+    assert "ril-bench check" in str(error.value.mend)
+    assert not (tmp_path / "site").exists()
+
+
+def test_two_revisions_of_a_method_are_two_rows(board: Path, tmp_path: Path) -> None:
+    other = board / "entries" / "naive" / "0123456789ab"
+    shutil.copytree(card(entry(board)).parent, other)
+    for run in other.rglob("run.json"):
+        info = json.loads(run.read_text())
+        info["method"]["file_sha256"] = "0" * 64
+        run.write_text(json.dumps(info))
+    renamed = other.with_name(revision(info["method"]))
+    other.rename(renamed)
+    for folder in renamed.rglob("seed-*"):
+        seal(folder)
+    page = read(ril_bench.report([board], tmp_path / "site"))
+    names = {str(row["data-method"]) for row in page.all("tr") if row.get("data-method")}
+    assert names == {"naive", f"naive {renamed.name}"}
+
+
+def test_who_has_fewer_units_is_named_and_keeps_nobody_out(tmp_path: Path) -> None:
+    runs = [*entered(tmp_path, "naive", 5), *entered(tmp_path, "ewc", 3), *entered(tmp_path, "rid", 6)]
+    kept, left_out = comparable(runs)
+    assert [(name, sum(run.name == name for run in kept)) for name in ("naive", "ewc", "rid")] == [
+        ("naive", 5),
+        ("ewc", 0),
+        ("rid", 5),
+    ]
+    assert "ewc on shapes-ril with draft: it lacks 2 of the 5 units" in left_out[0]
+    assert "given 3, given 4" in left_out[0]
+    assert "rid on shapes-ril with draft: units beyond those that are compared (given 5)" in left_out[1]
+    page = read(write_site(kept, tmp_path / "site", left_out))
+    assert "2 not compared" in page.text
+    assert left_out[0] in page.text
+
+
+def test_without_naive_the_units_are_those_of_most(tmp_path: Path) -> None:
+    ewc, rid = entered(tmp_path, "ewc", 3), entered(tmp_path, "rid", 3)
+    kept, left_out = comparable([*ewc, *rid, *entered(tmp_path, "many", 9)])
+    assert {run.name: run.seed for run in kept} == {"ewc": 2, "rid": 2, "many": 2}
+    assert len(left_out) == 1
+
+
+def test_a_naive_of_a_strangers_sets_no_units(tmp_path: Path) -> None:
+    ours, theirs = entered(tmp_path, "naive", 3), entered(tmp_path / "x", "naive", 9)
+    for run in theirs:
+        run.info["method"]["file_sha256"] = "0" * 64
+    theirs = [replace(run, entry=replace(run.entry, several=True)) for run in theirs if run.entry]
+    kept, _ = comparable([*theirs, *ours])
+    assert len(kept) == 6
+
+
+def test_ranks_are_of_the_honest_with_five_units(tmp_path: Path) -> None:
+    keep = {"naive": 0.3, "rid": 0.7, "ewc": 0.31, "joint": 0.95}
+    runs = [run for name, share in keep.items() for run in entered(tmp_path, name, 5, keep=share)]
+    site = write_site(runs, tmp_path / "site").parent
+    table = pd.read_csv(site / "table.csv").set_index(["figure", "method"])
+    final = table.loc["FINAL"].sort_values("mean", ascending=False)
+    assert list(final["rank"].dropna()) == [1, 2, 3]
+    assert final.index[0] == "joint"
+    assert final["rank"].isna()["joint"]
+    assert (final.loc["rid", "rank_low"], final.loc["rid", "rank_high"]) == (1, 1)
+    html = (site / "index.html").read_text()
+    ranks = html[html.index('id="ranks"') :]
+    assert re.search(r"rid.*?<b>1</b>", ranks[: ranks.index("</table>")], re.S)
+    assert "joint" not in ranks[: ranks.index("</table>")]
+
+
+def test_with_fewer_than_five_units_there_are_no_ranks(tmp_path: Path) -> None:
+    runs = [*entered(tmp_path, "naive", 4), *entered(tmp_path, "rid", 4, keep=0.8)]
+    site = write_site(runs, tmp_path / "site").parent
+    assert pd.read_csv(site / "table.csv")["rank"].isna().all()
+    assert 'id="ranks"' not in (site / "index.html").read_text()
+
+
+def test_figures_of_pictures_are_claimed_until_all_were_made_again(tmp_path: Path) -> None:
+    naive, rid = entered(tmp_path, "naive", 3, remade=True), entered(tmp_path, "rid", 3)
+    words = []
+    for k, runs in enumerate((naive, [*naive, *rid])):
+        page = (write_site(runs, tmp_path / str(k))).read_text()
+        words.append(re.search(r'data-column="FID".*?class="origin ([\w-]+)"', page, re.S)[1])  # type: ignore[index]
+    assert words == ["made-again", "claimed"]
+
+
+def verb(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
+    monkeypatch.setattr(sys, "argv", ["ril-bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code
+
+
+def test_the_verb(
+    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verb(monkeypatch, "report", honest, "--format", "csv") == 0
+    assert set(pd.read_csv(io.StringIO(capsys.readouterr().out))["method"]) == {"naive"}
+    assert verb(monkeypatch, "report", honest) == 2
+    assert "name it with --out" in capsys.readouterr().err
+    assert verb(monkeypatch, "report", honest, tmp_path, "--out", tmp_path / "site") == 2
+    assert "reported alone" in capsys.readouterr().err
+
+
+def test_the_readme_shows_a_card_that_is_one() -> None:
+    readme = (Path(__file__).parents[2] / "leaderboard" / "README.md").read_text()
+    shown = re.search(r"```yaml\n(.*?)```", readme, re.S)
+    assert shown
+    assert MethodCard.model_validate(yaml.safe_load(shown[1])).seeds == 5

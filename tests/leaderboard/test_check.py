@@ -1,0 +1,138 @@
+"""An honest leaderboard stands; tampered with in any way, it is refused for that reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ril_bench.cli import main
+from ril_bench.errors import UserError
+from ril_bench.leaderboard.check import check
+from ril_bench.leaderboard.checks import Check
+from ril_bench.leaderboard.entry import Entry
+from tests.leaderboard.tampering import CASES, RESAMPLED, Case, entry, pandas_index, seal
+
+
+def found(board: Path, **options: int) -> list[tuple[str, str]]:
+    """(check, fault) of all that is wrong."""
+    return [(one.check, str(one.fault)) for v in check(board, **options) for one in v.findings]
+
+
+def apply(case: Case, board: Path) -> None:
+    folder = entry(board)
+    case.tamper(folder)
+    if case.sealed and folder.is_dir():
+        seal(folder)
+
+
+def test_the_honest_stand(honest: Path) -> None:
+    verdicts = list(check(honest))
+    assert [verdict.findings for verdict in verdicts] == [()] * 4  # three seeds and their method
+    places = [verdict.place for verdict in verdicts]
+    assert places[0].startswith("naive/")
+    assert places[0].endswith("/tiny-shapes/given/draft/seed-0")
+    assert places[3].count("/") == 1
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_tampered_are_refused(board: Path, case: Case) -> None:
+    apply(case, board)
+    faults = found(board)
+    assert any(name == case.check and case.said in fault for name, fault in faults), faults
+    told = [fault for name, fault in faults if name == case.check]
+    assert all(str(board) in fault and "mend: " in fault for fault in told)
+    assert not Path("/tmp/owned-by-an-entry").exists()
+
+
+@pytest.mark.parametrize("case", RESAMPLED, ids=lambda case: case.name)
+def test_what_only_pictures_made_again_tell(board: Path, case: Case) -> None:
+    apply(case, board)
+    assert found(board) == []
+    faults = found(entry(board), resample=3)
+    assert any(name == case.check and case.said in fault for name, fault in faults), faults
+
+
+def test_what_pandas_alone_would_read_changes_nothing(board: Path) -> None:
+    pandas_index(entry(board))
+    seal(entry(board))
+    assert found(board) == []
+
+
+def test_what_no_check_foresaw_refuses_that_entry_alone(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(entry: Entry) -> Iterator[UserError]:
+        if entry.address.seed == 1:
+            raise RuntimeError("a surprise")
+        yield from ()
+
+    monkeypatch.setattr("ril_bench.leaderboard.checks.CHECKS", (Check("x", fails),))
+    assert [verdict.stands for verdict in check(board)] == [True, False, True, True]
+    assert "RuntimeError: a surprise" in found(board)[0][1]
+
+
+def test_each_reason_is_told_by_words_of_its_own() -> None:
+    reasons = [(case.check, case.said) for case in (*CASES, *RESAMPLED)]
+    twice = {one for one in reasons if reasons.count(one) > 1}
+    assert twice <= {
+        ("files", "a symbolic link"),
+        ("files", "a name that no entry has"),
+        ("sequence", "is not the one of its digest"),
+    }
+    assert len(reasons) >= 20
+
+
+def test_all_faults_at_once(board: Path) -> None:
+    first, second = CASES[1], next(case for case in CASES if case.name == "an adapter that is a pickle")
+    for case in (first, second):
+        case.tamper(entry(board))
+    (entry(board, 1) / "x.py").write_text("print('never run')")
+    assert {name for name, _ in found(board)} == {"matrix", "adapter", "digests", "files"}
+
+
+@pytest.mark.parametrize("where", ["", "entries", "entries/naive", "seed"])
+def test_any_folder_of_a_leaderboard_can_be_checked(honest: Path, where: str) -> None:
+    target = entry(honest) if where == "seed" else honest / where
+    assert len(list(check(target))) == (2 if where == "seed" else 4)
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no leaderboard"):
+        list(check(tmp_path))
+    (tmp_path / "entries").mkdir()
+    with pytest.raises(UserError, match="no entry here"):
+        list(check(tmp_path))
+
+
+def test_a_stray_file_and_a_device_are_told(board: Path) -> None:
+    (board / "entries" / "README.md").write_text("hello")
+    os.mkfifo(entry(board) / "run")
+    said = dict(found(board))
+    assert "no file of an entry: README.md" in said["files"] or "neither a file" in said["files"]
+    assert any("neither a file nor a folder" in fault for _, fault in found(board))
+    assert any("no file of an entry: README.md" in fault for _, fault in found(board))
+
+
+def verb(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
+    monkeypatch.setattr(sys, "argv", ["ril-bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code
+
+
+def test_the_verb(
+    honest: Path, board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verb(monkeypatch, "check", honest) == 0
+    assert "all stand" in capsys.readouterr().out
+    CASES[1].tamper(entry(board))
+    assert verb(monkeypatch, "check", board, "--json") == 2
+    said = json.loads(capsys.readouterr().out)
+    assert [one["stands"] for one in said] == [False, True, True, True]
+    assert {fault["check"] for fault in said[0]["faults"]} == {"digests", "matrix"}
+    assert all(fault["where"] and fault["mend"] for fault in said[0]["faults"])
+    assert verb(monkeypatch, "check", board) == 2
+    assert "1 of 4 refused" in capsys.readouterr().out

@@ -1,0 +1,147 @@
+"""Entries made of runs: nothing is written that a check would refuse, and nothing that is there is changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+import ril_bench
+from ril_bench.cli import main
+from ril_bench.errors import UserError
+from ril_bench.leaderboard.check import check
+from tests import tiny
+from tests.leaderboard.world import CARD
+
+
+@pytest.fixture
+def runs(honest: Path) -> Path:
+    return honest.parent / "runs"
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    path = tmp_path / "method.yaml"
+    path.write_text(yaml.safe_dump(CARD))
+    return path
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_entry_is_what_its_figures_need(runs: Path, card: Path, tmp_path: Path) -> None:
+    entries = ril_bench.submit([runs], method_yaml=card, to=tmp_path / "board")
+    assert [entry.name for entry in entries] == ["seed-0", "seed-1", "seed-2"]
+    assert files(entries[0]) == {
+        "run.json",
+        "scores.parquet",
+        "matrix.csv",
+        "metrics.json",
+        "contact.png",
+        "digests.json",
+        "step-2/adapter.safetensors",
+    }
+    run = next(runs.rglob("seed-0"))
+    for name in ("run.json", "scores.parquet", "metrics.json", "step-2/adapter.safetensors"):
+        assert (entries[0] / name).read_bytes() == (run / name).read_bytes()
+    assert Image.open(entries[0] / "contact.png").size == (4 * 64, 3 * 64)  # prompts x steps
+    assert (entries[0].parents[3] / "method.yaml").read_bytes() == card.read_bytes()
+
+
+def test_the_contact_sheet_shows_the_runs_pictures(runs: Path, honest: Path) -> None:
+    run, sheet = next(runs.rglob("seed-1")), next(honest.rglob("seed-1")) / "contact.png"
+    with Image.open(sheet) as whole:
+        tile = whole.crop((64, 128, 128, 192))  # second prompt, step 2
+    assert tile.tobytes() == Image.open(run / "step-2/images/001-0.png").convert("RGB").tobytes()
+
+
+def test_every_step_may_be_handed_in(runs: Path, card: Path, tmp_path: Path) -> None:
+    entry = ril_bench.submit([runs], method_yaml=card, to=tmp_path / "board", every_step=True)[0]
+    assert {"step-1/adapter.safetensors", "step-2/adapter.safetensors"} <= files(entry)
+    verdict = next(iter(check(entry, resample=2)))
+    assert verdict.findings == ()
+    assert verdict.resampled is not None
+    assert verdict.resampled.steps == (0, 1, 2)
+
+
+def test_a_large_adapter_stays_at_home(
+    runs: Path, card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ril_bench.leaderboard.submit.ADAPTER_BYTES", 100)
+    entry = ril_bench.submit([runs], method_yaml=card, to=tmp_path / "board")[0]
+    assert not list(entry.rglob("*.safetensors"))
+    assert next(iter(check(entry))).stands
+
+
+def refused(runs: Path, card: Path, board: Path) -> str:
+    before = files(board)
+    with pytest.raises(UserError) as error:
+        ril_bench.submit([runs], method_yaml=card, to=board)
+    assert files(board) == before, "nothing is written"
+    return str(error.value)
+
+
+def test_what_check_would_refuse_is_not_written(runs: Path, card: Path, tmp_path: Path) -> None:
+    said = refused(next(runs.rglob("seed-1")), card, tmp_path / "board")
+    assert "this would be refused: 1 fault" in said
+    assert "seeds [0, 2] are missing" in said
+
+
+def test_an_entry_is_never_changed(runs: Path, card: Path, board: Path) -> None:
+    assert "there already" in refused(runs, card, board)
+
+
+def test_a_second_sequence_goes_beside_the_first_under_the_same_card(
+    runs: Path, card: Path, board: Path, tmp_path: Path
+) -> None:
+    for seed in range(3):
+        tiny.runner("tiny-shapes", tmp_path / "runs", seed=seed, order="reversed").execute()
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(card.read_text().replace("Apache-2.0", "MIT"))
+    assert "another method.yaml is there already" in refused(tmp_path / "runs", changed, board)
+    ril_bench.submit([tmp_path / "runs"], method_yaml=card, to=board)
+    assert [verdict.stands for verdict in check(board)] == [True] * 7
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"settings": ["budget.updates=1"]}, "unofficial settings"),
+        ({"method": "ema"}, "one method in one revision"),
+    ],
+)
+def test_runs_that_are_no_entries(
+    runs: Path, card: Path, tmp_path: Path, options: dict[str, object], said: str
+) -> None:
+    made = tiny.runner("tiny-shapes", tmp_path / "runs", **options).execute()  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=said):
+        ril_bench.submit([next(runs.rglob("seed-0")), made], method_yaml=card, to=tmp_path / "board")
+    assert not (tmp_path / "board").exists()
+
+
+def test_all_faults_of_a_card_at_once(runs: Path, card: Path, tmp_path: Path) -> None:
+    card.write_text(yaml.safe_dump({**CARD, "seeds": 1, "licens": "MIT", "paper": "ftp://x"}))
+    said = refused(runs, card, tmp_path / "board")
+    assert all(word in said for word in ("seeds", "did you mean 'licence'?", "paper", f"{card}:"))
+
+
+def test_the_verb(
+    runs: Path,
+    card: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["submit", runs, "--method-yaml", card, "--to", tmp_path / "board"]
+    monkeypatch.setattr(sys, "argv", ["ril-bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    assert capsys.readouterr().out.count("/seed-") == 3
+    digests = json.loads(next((tmp_path / "board").rglob("digests.json")).read_text())
+    assert "digests.json" not in digests
