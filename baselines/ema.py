@@ -21,7 +21,9 @@ class Ema(Method):
 
     class Options(Method.Options):
         decay: Annotated[float, Field(ge=0, lt=1)] = 0.9  # m
-        pull: Annotated[float, Field(gt=0, le=1)] = 0.5  # 1 keeps all that the average learned
+        pull: Annotated[float, Field(gt=0, le=1)] = (
+            0.9  # as tuned: ema.tuning.json; 1 keeps all that was learned
+        )
 
     def bind(self, model):
         self._model, self._average, self._updates = model, {}, 0

@@ -20,7 +20,7 @@ class Ewc(Method):
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 1.0
+        strength: Annotated[float, Field(ge=0)] = 0.00316  # as tuned: ewc.tuning.json
         terms: Literal["online", "per task"] = "online"
         decay: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the older importance, online
         importance: Literal["policy", "reward"] = "policy"

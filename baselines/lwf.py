@@ -18,7 +18,8 @@ class Lwf(Method):
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 1.0  # of the loss; it belongs to a tuner and a space
+        #: weight of the loss, as tuned (lwf.tuning.json); it belongs to a tuner and a space
+        strength: Annotated[float, Field(ge=0)] = 10.0
         space: Literal["noise", "x0", "image"] = "x0"  # where the two models are compared
 
     def bind(self, model):

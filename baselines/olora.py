@@ -17,7 +17,7 @@ class OLora(Method):
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 0.5
+        strength: Annotated[float, Field(ge=0)] = 0.0316  # as tuned: olora.tuning.json
 
     def bind(self, model):
         self._model = model

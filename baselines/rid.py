@@ -24,8 +24,8 @@ class Rid(Method):
     """
 
     class Options(Method.Options):
-        #: weight of the loss; it belongs to a tuner and a space
-        strength: Annotated[float, Field(ge=0)] = 1.0
+        #: weight of the loss, as tuned (rid.tuning.json); it belongs to a tuner and a space
+        strength: Annotated[float, Field(ge=0)] = 10.0
         #: m; at 1 the teacher is the model before the task (as in lwf)
         decay: Annotated[float, Field(ge=0, le=1)] = 0.99
         #: divide the average by 1 - m^n: the teacher then follows the student from the first update on

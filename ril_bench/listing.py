@@ -19,7 +19,9 @@ def _summary(place: registry.Place) -> str:
         first = place.read_text(encoding="utf-8").partition("\n")[0]
         return first.removeprefix("# ") if first.startswith("# ") else ""
     if isinstance(place, Path) and place.suffix == ".py":
-        return _first_line(ast.get_docstring(ast.parse(place.read_text(encoding="utf-8"))))
+        tree = ast.parse(place.read_text(encoding="utf-8"))
+        said = _first_line(ast.get_docstring(tree)).removeprefix(f"{place.stem}: ")
+        return f"{said} † sees what RIL forbids" if _is_oracle(tree) else said
     if isinstance(place, str) and ":" in place:
         module, _, name = place.partition(":")
         spec = importlib.util.find_spec(module)
@@ -29,6 +31,12 @@ def _summary(place: registry.Place) -> str:
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
         return _first_line(ast.get_docstring(classes[0])) if classes else ""
     return "a folder in diffusers format" if isinstance(place, Path) else f"installed: {place}"
+
+
+def _is_oracle(tree: ast.Module) -> bool:
+    """Whether a method's class says `oracle = True`."""
+    bodies = [node.body for node in tree.body if isinstance(node, ast.ClassDef)]
+    return any(ast.unparse(line) == "oracle = True" for body in bodies for line in body)
 
 
 def _first_line(doc: str | None) -> str:

@@ -69,7 +69,9 @@ class Training:
     model: DiffusionModel
     method: Method
     tuner: Tuner
-    optimizer: torch.optim.Optimizer
+    #: one for each task of a mix: rewards differ in the size of their gradients, and in shared moments the largest
+    #: would set the pace of all
+    optimizers: Mapping[int, torch.optim.Optimizer]
     spec: TaskSpec
     tasks: Mapping[int, RewardTask]
     order: Sequence[int]  # the task of each update, as far as the bounds let them come
@@ -93,18 +95,19 @@ class Training:
         """All updates that are left; `after` gets the log line of each."""
         while not self.finished:
             began = time.perf_counter()
-            line = self._one_update(self.tasks[self.order[self.update]])
+            task = self.order[self.update]
+            line = self._one_update(self.tasks[task], self.optimizers[task])
             self.update += 1
             after({**line, "seconds": time.perf_counter() - began})
 
-    def _one_update(self, task: RewardTask) -> dict[str, Any]:
+    def _one_update(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         budget, key = self.spec.budget, (self.seed, self.step, self.update)
         draws = Draws(key, range(budget.batch))
         prompts = [
             task.prompts[int(generator(key, sample, "prompt").integers(len(task.prompts)))]
             for sample in range(budget.batch)
         ]
-        self.optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         log, size = Log(0.0, 0.0, 0.0), min(budget.micro_batch or budget.batch, budget.batch)
         for start in range(0, budget.batch, size):
             part = slice(start, start + size)
@@ -117,9 +120,9 @@ class Training:
             weight_loss.backward()
             penalty += weight_loss.item()
         self.method.adjust_gradients()
-        norms = self._clipped()
+        norms = self._clipped(optimizer)
         self._refuse_infinite(task, reward=log.reward, loss=log.loss, penalty=penalty, gradient=sum(norms))
-        self.optimizer.step()
+        optimizer.step()
         self.tuner.after_update(self.model)
         self.method.after_update()
         return {
@@ -132,12 +135,12 @@ class Training:
             "grad_norm": norms[0],
         }
 
-    def _clipped(self) -> list[float]:
+    def _clipped(self, optimizer: torch.optim.Optimizer) -> list[float]:
         """The norms of the gradients, the model's first, before each group is clipped by itself: what a tuner's own
         net is told must not shrink what the model is."""
         return [
             nn.utils.clip_grad_norm_(group["params"], self.spec.optimizer.max_grad_norm).item()
-            for group in self.optimizer.param_groups
+            for group in optimizer.param_groups
         ]
 
     def _refuse_infinite(self, task: RewardTask, **values: float) -> None:
@@ -150,7 +153,7 @@ class Training:
             )
 
 
-def optimizer(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Optimizer:
+def adamw(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Optimizer:
     """AdamW over the trained adapters, and over the tuner's own nets in a group of their own.
 
     Raises UserError where no adapter trains.

@@ -274,6 +274,16 @@ def test_a_refusal_from_outside(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_the_list_of_methods_marks_oracles_and_says_each_name_once(verb):
+    said = json.loads(verb("list", "methods", "--json")[1])["method"]
+    assert {name for name, line in said.items() if "†" in line} == {"joint", "replay"}
+    assert not [name for name, line in said.items() if line.startswith(f"{name}:")]
+
+
+def test_a_tag_of_provenance_is_no_markup(verb):
+    assert "[code: lzzcd001/nabla-gfn]" in verb("list", "tuners")[1]
+
+
 def test_listing_needs_no_torch():
     script = "import atexit; atexit.register(lambda: print('torch' in sys.modules)); main()"
     done = process("list", "--json", code=script)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from ril_bench import registry
@@ -36,7 +37,7 @@ def list_(
         table.add_column(style="cyan", no_wrap=True)
         table.add_column()
         for name, summary in rows:
-            table.add_row(name, summary)
+            table.add_row(escape(name), escape(summary))  # "[code]" is a tag of provenance, not rich's
         out_console.print(table)
         out_console.print()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -12,10 +11,10 @@ from torch import Tensor, nn
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, Prediction
 from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Log, Penalty, Task, Tuner
-from ril_bench.tuners.nets import ValueNet, keyed
-from ril_bench.tuners.reference import Reference, Which
-from ril_bench.tuners.samples import Kept, require_random_steps, spread
+from ril_bench.tuners.base import Grading, Log, Penalty, Task
+from ril_bench.tuners.nets import ValueNet
+from ril_bench.tuners.rollouts import OnRollouts
+from ril_bench.tuners.samples import spread
 
 CLIP_ADVANTAGE = 5.0  # [code]
 
@@ -37,7 +36,7 @@ def clipped_loss(advantage: Tensor, ratio: Tensor, clip: float) -> Tensor:
     return torch.maximum(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip))
 
 
-class Ddpo(Tuner):
+class Ddpo(OnRollouts):
     """DDPO: each sampling step is an action, rewarded by what the finished picture scores.
 
         loss = mean max(-A rho, -A clip(rho, 1 +- c)),    rho = p_theta(x_s | x_t) / p_sampled(x_s | x_t)
@@ -48,44 +47,31 @@ class Ddpo(Tuner):
     whose estimate is taken off the advantage, and `kappa`, kappa mean (eps_theta - eps_ref)^2 [code]; V estimates the
     normalised reward, whose scale no reward changes [ours].
 
-    With `reuse`, the same pictures serve several updates, and rho leaves 1. It needs no gradient of the reward. An
-    update of N prompts takes samples x T calls of the denoiser without gradient, a decoding and a reward call for each
-    of the `samples` (all this once in `reuse` updates), and samples x steps calls with gradient; with kappa, as many
-    of the reference without.
+    With `reuse`, the same pictures serve several updates: the gradient is REINFORCE's in the first, then rho leaves 1.
+    It needs no gradient of the reward. An update of N prompts takes samples x T calls of the denoiser without gradient,
+    a decoding and a reward call for each of the `samples` (all this once in `reuse` updates), and samples x steps calls
+    with gradient; with kappa, as many of the reference without.
     """
 
-    class Options(Tuner.Options):
+    class Options(OnRollouts.Options):
         #: pictures of each prompt
         samples: Annotated[int, Field(ge=2, strict=True)] = 4
         #: trained steps of each rollout, one from each of equal segments; null: all [code]
         steps: Annotated[int, Field(ge=1, strict=True)] | None = None
         #: c, of the ratio
         clip: Annotated[float, Field(gt=0)] = 1e-4
-        #: updates that pictures serve; their gradient is REINFORCE's in the first
-        reuse: Annotated[int, Field(ge=1, strict=True)] = 1
         #: DPOK's baseline beside the prompt's own mean
         value: bool = False
         #: width of its two layers
         width: Annotated[int, Field(ge=1, strict=True)] = 128
-        #: DPOK's weight of the prior
+        #: DPOK's weight of the prior, the `reference`; theirs is the pretrained model
         kappa: Annotated[float, Field(ge=0)] = 0.0
-        #: the prior; DPOK's is the pretrained model, the same on a first task
-        reference: Which = "previous"
 
     options: Options
     needs = frozenset({"reward"})
 
-    def start_task(self, task: Task, model: DiffusionModel) -> None:
-        require_random_steps(task)
-        self._reference = Reference(model, self.options.reference)
-        self._value: ValueNet | None = None
-        if self.options.value:
-            with keyed(task.key, "value"):
-                self._value = ValueNet(model, self.options.width)
-        self._kept = Kept(self.options.reuse)
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        return self._value.parameters() if self._value is not None else []
+    def own_net(self, model: DiffusionModel) -> nn.Module | None:
+        return ValueNet(model, self.options.width) if self.options.value else None
 
     def accumulate(
         self,
@@ -126,8 +112,8 @@ class Ddpo(Tuner):
     ) -> Tensor:
         """The mean loss of step i of one copy, with what DPOK adds."""
         t, more = task.sampler.timesteps[i], torch.zeros(())
-        if self._value is not None:
-            value = self._value(x, t, model.embed(prompts))
+        if self._net is not None:
+            value = self._net(x, t, model.embed(prompts))
             more = more + (value - advantage).square().mean()
             advantage = (advantage - value.detach()).clamp(-CLIP_ADVANTAGE, CLIP_ADVANTAGE)
         if self.options.kappa:
@@ -135,16 +121,3 @@ class Ddpo(Tuner):
                 prior = model.predict(x, t, prompts, task.guidance)
             more = more + self.options.kappa * (eps - prior).square().mean()
         return clipped_loss(advantage, ratio, self.options.clip).mean() + more
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "reference": self._reference.lora,
-            "value": self._value.state_dict() if self._value is not None else {},
-            "kept": self._kept.state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._reference.lora = dict(state["reference"])
-        if self._value is not None:
-            self._value.load_state_dict(state["value"])
-        self._kept.restore(state["kept"])

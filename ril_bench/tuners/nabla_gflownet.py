@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -13,10 +12,10 @@ from torch import Tensor, nn
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, Prediction
 from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Log, Penalty, Task, Tuner, differentiable_reward
-from ril_bench.tuners.nets import FlowNet, keyed
-from ril_bench.tuners.reference import Reference, Which
-from ril_bench.tuners.samples import Kept, require_random_steps, spread
+from ril_bench.tuners.base import Grading, Log, Penalty, Task, differentiable_reward
+from ril_bench.tuners.nets import FlowNet
+from ril_bench.tuners.rollouts import OnRollouts
+from ril_bench.tuners.samples import spread
 
 
 def forward_score(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ def noising_scores(ddim: DDIM, i: int, x: Tensor, after: Tensor) -> tuple[Tensor
     return kept * off, -off
 
 
-class NablaGflownet(Tuner):
+class NablaGflownet(OnRollouts):
     """nabla-DB: tune the sampler toward p_ref exp(beta r) rather than to the largest r. [code: lzzcd001/nabla-gfn]
 
     The forward-looking flow is g(x) = h_phi(x, t) + beta gamma_t sg grad_x r(D(x0hat(x))), h a net of the tuner's own
@@ -63,15 +62,13 @@ class NablaGflownet(Tuner):
     latents for L_B; n decodings and reward calls with gradient, 2n with L_B. The flow net's own calls are not counted.
     """
 
-    class Options(Tuner.Options):
+    class Options(OnRollouts.Options):
         #: of the target, in units of 1 / reward
         beta: Annotated[float, Field(gt=0)] = 1e4
         #: gamma_t: how far the reward of x0hat is believed at noise t
         gamma: Literal["abar", "root"] = "abar"
-        #: eta_p, the strength of the prior
+        #: eta_p, the strength of the prior; p_ref is the `reference`
         prior: Annotated[float, Field(ge=0)] = 1.0
-        #: p_ref; the paper knows one task, where both are the same
-        reference: Which = "previous"
         #: against p_ref; false: the plain nabla-DB, with P_B
         residual: bool = True
         #: false: h = 0 and w_B = 0
@@ -88,23 +85,12 @@ class NablaGflownet(Tuner):
         trust: Annotated[float, Field(ge=0)] = 2e3
         #: of the rollout: one transition is drawn from each
         segments: Annotated[int, Field(ge=1, strict=True)] = 5
-        #: updates that pictures serve
-        reuse: Annotated[int, Field(ge=1, strict=True)] = 1
 
     options: Options
     needs = frozenset({"reward_gradient"})
 
-    def start_task(self, task: Task, model: DiffusionModel) -> None:
-        require_random_steps(task)
-        self._reference = Reference(model, self.options.reference)
-        self._flow: FlowNet | None = None
-        if self.options.flow:
-            with keyed(task.key, "flow"):
-                self._flow = FlowNet(model, self.options.width)
-        self._kept = Kept(self.options.reuse)
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        return self._flow.parameters() if self._flow is not None else []
+    def own_net(self, model: DiffusionModel) -> nn.Module | None:
+        return FlowNet(model, self.options.width) if self.options.flow else None
 
     def accumulate(
         self,
@@ -123,23 +109,23 @@ class NablaGflownet(Tuner):
             x, after, t = path.x[i], path.x[i + 1], ddim.timesteps[i]
             score, backward_score = self._prior_scores(model, task, prompts, x, after, i)
             target = score + self._pull(model, task, prompts, after, i + 1)
-            if self._flow is not None and i < last:
-                target = target + self._flow(after, ddim.timesteps[i + 1], model.embed(prompts))
+            if self._net is not None and i < last:
+                target = target + self._net(after, ddim.timesteps[i + 1], model.embed(prompts))
             eps = model.predict(x, t, prompts, task.guidance)
             grading.see(Prediction(x, t, i, prompts, task.guidance, eps, ddim))
             forward = self._weight(ddim, i) * (forward_score(ddim, i, x, after, eps) - target).square().mean()
             trust = self.options.trust * (eps - path.eps[i]).square().mean()
             losses.append((forward + trust) / n)
             grading.backward(losses[-1])
-            if self._flow is not None and backward_score is not None:
+            if self._net is not None and backward_score is not None:
                 # B + beta gamma grad r is one slope of one graph
                 slope = self._pull(model, task, prompts, x, i, after)
-                off = slope - backward_score + self._flow(x, t, model.embed(prompts))
+                off = slope - backward_score + self._net(x, t, model.embed(prompts))
                 backward = self._weight(ddim, i) * off.square().mean()
                 losses.append(self.options.backward * backward / n)
                 grading.backward(losses[-1])
-        if self._flow is not None:
-            at_the_end = self._flow(path.x[-1], 0, model.embed(prompts))
+        if self._net is not None:
+            at_the_end = self._net(path.x[-1], 0, model.embed(prompts))
             losses.append(self._weight(ddim, last) * at_the_end.square().mean())
             grading.backward(losses[-1])
         return grading.log(path.reward.mean().item(), sum(loss.item() for loss in losses))
@@ -184,7 +170,7 @@ class NablaGflownet(Tuner):
 
         The second is None where nothing asks for it.
         """
-        ddim, wanted = task.sampler, self._flow is not None and self.options.backward > 0
+        ddim, wanted = task.sampler, self._net is not None and self.options.backward > 0
         if not self.options.residual:
             by_after, by_x = noising_scores(ddim, i, x, after)
             return by_after, by_x if wanted else None
@@ -196,16 +182,3 @@ class NablaGflownet(Tuner):
                 (slope,) = torch.autograd.grad(log_transition(ddim, i, met, after, eps), met)
                 slope = self.options.prior * slope
         return self.options.prior * forward_score(ddim, i, x, after, eps.detach()), slope
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "reference": self._reference.lora,
-            "flow": self._flow.state_dict() if self._flow is not None else {},
-            "kept": self._kept.state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._reference.lora = dict(state["reference"])
-        if self._flow is not None:
-            self._flow.load_state_dict(state["flow"])
-        self._kept.restore(state["kept"])

@@ -133,7 +133,7 @@ def test_the_solution_of_a_gaussian_case_has_no_loss_and_no_gradient(gamma, eta,
         believed = bar if gamma == "abar" else math.sqrt(bar)
         x0hat_slope = (1 - math.sqrt(1 - bar) * model.slope(t)) / math.sqrt(bar)
         values[t] = beta * (reach - believed * x0hat_slope) * W
-    tuner._flow = SolvedFlow(values)
+    tuner._net = SolvedFlow(values)
     _, before = update(model, task, tuner)
     assert before.loss > 1e-3
     taken(tuner.parameters())
@@ -143,7 +143,7 @@ def test_the_solution_of_a_gaussian_case_has_no_loss_and_no_gradient(gamma, eta,
     assert 0 <= log.loss < 1e-20
     assert max(gradient.abs().max() for gradient in [*gradients, *taken(tuner.parameters())]) < 1e-9
     with torch.no_grad():  # each part sees it: the flow alone, then the model alone
-        tuner._flow.values[str(ddim.timesteps[0])].add_(0.1)
+        tuner._net.values[str(ddim.timesteps[0])].add_(0.1)
     assert update(model, task, tuner)[1].loss > 1e-6
 
 
