@@ -27,7 +27,7 @@ from ril_bench.spec import Calibration, load_calibration
 from ril_bench.steps import Steps
 from ril_bench.store import Onlooker, RunFolder, sha256_file
 from ril_bench.trackers import Tracker
-from ril_bench.training import Training, optimizer, turns
+from ril_bench.training import Training, adamw, turns
 
 SCHEMA_VERSION = 1
 CHECKPOINT_EVERY = 10  # updates
@@ -206,14 +206,15 @@ class Runner:
         plan = self.method.plan(self.sequence.order[:i], i)
         tasks = {j: self.materials.task(j, step=i, seed=self.plan.seed) for j in {*plan.weights, i}}
         tuner.start_task(tasks[i], self.materials.model)
+        order = turns(plan.weights, round(plan.updates * spec.budget.updates))
         return Training(
             model=self.materials.model,
             method=self.method,
             tuner=tuner,
-            optimizer=optimizer(self.materials.model, tuner, spec),
+            optimizers={j: adamw(self.materials.model, tuner, spec) for j in dict.fromkeys(order)},
             spec=spec,
             tasks=tasks,
-            order=turns(plan.weights, round(plan.updates * spec.budget.updates)),
+            order=order,
             step=i,
             seed=self.plan.seed,
             micro_batch=self.micro_batch,
@@ -277,7 +278,7 @@ class Runner:
             "watched_seconds": training.watched_seconds,
             "watched_calls": accounts.listed(training.watched_calls),
             "adapters": self.materials.model.adapter_state(),
-            "optimizer": training.optimizer.state_dict(),
+            "optimizers": {j: one.state_dict() for j, one in training.optimizers.items()},
             "method": self.method.state_dict(),
             "tuner": training.tuner.state_dict(),
         }
@@ -318,7 +319,8 @@ class Runner:
             i = saved["step"]
             self.team.on_main(lambda: self.folder.update_run(steps=self.folder.read_run()["steps"][:i]))
         training = self._training(i)
-        training.optimizer.load_state_dict(saved["optimizer"])
+        for j, one in training.optimizers.items():
+            one.load_state_dict(saved["optimizers"][j])
         training.tuner.load_state_dict(_on(self.device, saved["tuner"]))
         training.update, training.ended = saved["update"], saved["ended"]
         training.seconds, training.calls = saved["seconds"], accounts.counted(saved["calls"])

@@ -71,7 +71,9 @@ class Training:
     model: DiffusionModel
     method: Method
     tuner: Tuner
-    optimizer: torch.optim.Optimizer
+    #: one for each task of a mix: rewards differ in the size of their gradients, and in shared moments the largest
+    #: would set the pace of all
+    optimizers: Mapping[int, torch.optim.Optimizer]
     spec: TaskSpec
     tasks: Mapping[int, RewardTask]
     order: Sequence[int]  # the task of each update, as far as the bounds let them come
@@ -103,22 +105,23 @@ class Training:
         """All updates that are left; `after` gets the log line of each."""
         while not self.finished:
             began = time.perf_counter()
-            line = self._one_update(self.tasks[self.order[self.update]])
+            task = self.order[self.update]
+            line = self._one_update(self.tasks[task], self.optimizers[task])
             self.update += 1
             after({**line, "seconds": time.perf_counter() - began})
 
-    def _one_update(self, task: RewardTask) -> dict[str, Any]:
+    def _one_update(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         with self.team.counted(self.model.counter):
-            log = sum(self.team.gathered(lambda: self._accumulated(task)), Log(0.0, 0.0, 0.0))
-        self.team.add_gradients([p for group in self.optimizer.param_groups for p in group["params"]])
+            log = sum(self.team.gathered(lambda: self._accumulated(task, optimizer)), Log(0.0, 0.0, 0.0))
+        self.team.add_gradients([p for group in optimizer.param_groups for p in group["params"]])
         penalty = log.penalty
         if (weight_loss := self.method.weight_loss()) is not None:
             weight_loss.backward()
             penalty += weight_loss.item()
         self.method.adjust_gradients()
-        norms = self._clipped()
+        norms = self._clipped(optimizer)
         self._refuse_infinite(task, reward=log.reward, loss=log.loss, penalty=penalty, gradient=sum(norms))
-        self.optimizer.step()
+        optimizer.step()
         self.tuner.after_update(self.model)
         self.method.after_update()
         return {
@@ -131,7 +134,7 @@ class Training:
             "grad_norm": norms[0],
         }
 
-    def _accumulated(self, task: RewardTask) -> Log:
+    def _accumulated(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> Log:
         """The gradients of this process's samples, each at its share of the whole batch, and what they did.
 
         Where the device has too little memory, everything again in half as large micro-batches: draws are keyed by the
@@ -140,7 +143,7 @@ class Training:
         while True:
             counted = Counter(self.model.counter)
             try:
-                return self._in_micro_batches(task)
+                return self._in_micro_batches(task, optimizer)
             except torch.OutOfMemoryError as error:
                 if self.micro_batch == 1:
                     raise OutOfMemoryError(
@@ -155,14 +158,14 @@ class Training:
             if self.model.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _in_micro_batches(self, task: RewardTask) -> Log:
+    def _in_micro_batches(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> Log:
         budget, key = self.spec.budget, (self.seed, self.step, self.update)
         draws = Draws(key, self.team.mine(range(budget.batch)))
         prompts = [
             task.prompts[int(generator(key, sample, "prompt").integers(len(task.prompts)))]
             for sample in draws.samples
         ]
-        self.optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         log = Log(0.0, 0.0, 0.0)
         for start in range(0, len(prompts), self.micro_batch):
             part = slice(start, start + self.micro_batch)
@@ -172,12 +175,12 @@ class Training:
             )
         return log
 
-    def _clipped(self) -> list[float]:
+    def _clipped(self, optimizer: torch.optim.Optimizer) -> list[float]:
         """The norms of the gradients, the model's first, before each group is clipped by itself: what a tuner's own
         net is told must not shrink what the model is."""
         return [
             nn.utils.clip_grad_norm_(group["params"], self.spec.optimizer.max_grad_norm).item()
-            for group in self.optimizer.param_groups
+            for group in optimizer.param_groups
         ]
 
     def _refuse_infinite(self, task: RewardTask, **values: float) -> None:
@@ -190,7 +193,7 @@ class Training:
             )
 
 
-def optimizer(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Optimizer:
+def adamw(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Optimizer:
     """AdamW over the trained adapters, and over the tuner's own nets in a group of their own.
 
     Raises UserError where no adapter trains.

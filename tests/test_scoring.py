@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ril_bench import features
+from ril_bench import features, registry
 from ril_bench.appearance import read_pictures
 from ril_bench.errors import UserError
 from ril_bench.evaluation import png
@@ -20,8 +20,8 @@ from ril_bench.metrics.edges import edge_agreement
 from ril_bench.metrics.frechet import frechet_distance
 from ril_bench.metrics.kernel import kernel_distance
 from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, ssim
-from ril_bench.scoring import score_array, score_run
-from ril_bench.spec import Sequence
+from ril_bench.scoring import scale, score_array, score_run
+from ril_bench.spec import Sequence, load_calibration, load_sequence
 from ril_bench.store import RunFolder
 from ril_bench.worlds.shapes import features as shapes_features
 from tests.tiny import runner
@@ -358,3 +358,14 @@ def test_the_samples_of_a_prompt_are_averaged():
     found = score_array(scores, ["a", "b"])
     expected = [[[100 * s + 10 * r + p + 1 for p in range(3)] for r in (0, 1)] for s in (0, 1)]
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("sequence") if name.startswith("shapes-")])
+def test_what_ships_for_the_laptop_is_calibrated_and_can_be_learned(name):
+    if name == "shapes-smoke":
+        pytest.skip("its figures mean nothing")
+    sequence = load_sequence(name)
+    calibration = load_calibration(sequence)
+    assert calibration is not None
+    assert set(sequence.rewards) <= set(calibration.rewards)
+    assert scale(calibration, sequence.order) is not None

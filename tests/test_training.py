@@ -13,7 +13,7 @@ from ril_bench.errors import NumericalError
 from ril_bench.methods import Method
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.jpeg import JpegKb
-from ril_bench.training import turns
+from ril_bench.training import adamw, turns
 from tests.tiny import PROMPTS, bound, reward_task, trained, training, weights
 
 
@@ -43,6 +43,20 @@ class Broken(Reward):
     def score(self, images, prompts):
         self.left -= 1
         return images.mean((1, 2, 3)) * (self.value if self.left < 0 else 1.0)
+
+
+class Louder(Reward):
+    """A reward in another unit: the same, many times over."""
+
+    name = "louder"
+    unit = "-"
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+
+    def score(self, images, prompts):
+        return self.times * images[:, 0].mean((1, 2))
 
 
 # -- whose turn ----------------------------------------------------------------------------------------------
@@ -132,6 +146,27 @@ def test_a_reward_of_which_less_is_better_is_turned_round(tiny_model):
     task = reward_task(tiny_model, reward=JpegKb())
     assert torch.equal(task.reward(images, PROMPTS[:2]), -JpegKb()(images, PROMPTS[:2]))
     assert tiny_model.counter["reward:jpeg_kb", True, 2] == 1
+
+
+def test_in_a_mix_the_unit_of_one_reward_does_not_set_the_pace_of_another(tiny_model):
+    """AdamW's step knows no unit: with moments of its own for each task, neither does a mix of them."""
+
+    def mixed(times):
+        model = copy.deepcopy(tiny_model)
+        one = training(model, bound(PerTask(), model), updates=6)
+        one.spec = one.spec.model_copy(
+            update={"optimizer": one.spec.optimizer.model_copy(update={"max_grad_norm": 1e9})}
+        )
+        one.tasks = {1: one.tasks[1], 2: reward_task(model, 2, Louder(times))}
+        one.optimizers = {j: adamw(model, one.tuner, one.spec) for j in (1, 2)}
+        one.order = [1, 2] * 3
+        one.run(lambda line: None)
+        return torch.cat([w.detach().flatten() for w in model.adapter_parameters("task-1").values()])
+
+    quiet, loud, opposite = (
+        mixed(times) for times in (2.0**12, 2.0**20, -(2.0**12))
+    )  # well above AdamW's epsilon
+    assert (quiet - loud).norm() < 0.05 * (quiet - opposite).norm()
 
 
 def test_the_same_key_gives_the_same_bytes_and_another_seed_others(tiny_model):

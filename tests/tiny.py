@@ -19,7 +19,7 @@ from ril_bench.rewards.base import Reward
 from ril_bench.rewards.pixels import Brightness, Symmetry
 from ril_bench.runner import Runner
 from ril_bench.spec import TaskSpec
-from ril_bench.training import RewardTask, Training, optimizer
+from ril_bench.training import RewardTask, Training, adamw
 from ril_bench.tuners.base import Tuner
 from ril_bench.tuners.draft import Draft
 
@@ -127,7 +127,7 @@ def training(
         model=model,
         method=method,
         tuner=tuner,
-        optimizer=optimizer(model, tuner, spec),
+        optimizers={step: adamw(model, tuner, spec)},
         spec=spec,
         tasks={step: task},
         order=[step] * spec.budget.updates,

@@ -54,13 +54,10 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
     """The runs; where a method has several revisions, each shows its own, but for that which ships."""
     revisions: dict[str, set[str]] = defaultdict(set)
     for run in runs:
-        if run.entry and not _ships(run):
-            revisions[run.name].add(run.entry.revision)
-        elif run.entry:
-            revisions[run.name].add("")  # it keeps the plain name
+        revisions[run.name].add(run.entry.revision if run.entry else "")
     return [
         replace(run, entry=replace(run.entry, several=True))
-        if run.entry and not _ships(run) and len(revisions[run.name]) > 1
+        if run.entry and len(revisions[run.name]) > 1 and not _ships(run)
         else run
         for run in runs
     ]

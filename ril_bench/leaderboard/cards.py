@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ril_bench.errors import UserError
@@ -11,8 +11,14 @@ from ril_bench.leaderboard.layout import METHOD, METHOD_BYTES, SEED, Group
 from ril_bench.leaderboard.record import MethodCard, read_card
 
 
-def card_faults(folder: Path, groups: Sequence[Group], root: Path) -> Iterator[tuple[str, UserError]]:
-    """(check, fault) of a revision's folder, and of the groups of seeds below it."""
+def card_faults(
+    folder: Path, groups: Iterable[Group], root: Path, standing: Iterable[Entry]
+) -> Iterator[tuple[str, UserError]]:
+    """(check, fault) of a revision's folder, and of the groups of seeds below it.
+
+    Args:
+        standing: its entries that were found to stand by themselves.
+    """
     path = folder / METHOD
     try:
         if path.is_symlink():
@@ -24,8 +30,10 @@ def card_faults(folder: Path, groups: Sequence[Group], root: Path) -> Iterator[t
         error.mend = error.mend or "leaderboard/README.md shows one, with every key"
         yield METHOD, error
         return
-    for group in groups:
+    for group in sorted(groups):
         yield from (("seeds", fault) for fault in _seeds(root / group.path, card))
+    for entry in standing:
+        yield from (("oracle", fault) for fault in _oracle(card, entry))
 
 
 def _seeds(folder: Path, card: MethodCard) -> Iterator[UserError]:
@@ -46,7 +54,7 @@ def _seeds(folder: Path, card: MethodCard) -> Iterator[UserError]:
         )
 
 
-def oracle_faults(card: MethodCard, entry: Entry) -> Iterator[UserError]:
+def _oracle(card: MethodCard, entry: Entry) -> Iterator[UserError]:
     """method.yaml and run.json agree on whether the method is an oracle."""
     if card.oracle != entry.run.method.oracle:
         yield UserError(

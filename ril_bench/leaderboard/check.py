@@ -87,12 +87,15 @@ def check(target: Path, *, resample: int = 0, since: str | None = None) -> Itera
             mend="make one: ril-bench submit RUN --method-yaml FILE",
         )
     resampler = Resampler(resample) if resample else None
-    groups = defaultdict(set)
+    judged: dict[Path, list[Verdict]] = defaultdict(list)  # by the revision
     for address in addresses:
-        groups[root / address.group.method / address.group.revision].add(address.group)
-        yield _judged(Entry(root, address), resampler)
-    for folder in sorted({*groups, *(one for one in revisions if inside(one))}):
-        found = [Finding(name, fault) for name, fault in card_faults(folder, sorted(groups[folder]), root)]
+        verdict = _judged(Entry(root, address), resampler)
+        judged[root / address.group.method / address.group.revision].append(verdict)
+        yield verdict
+    for folder in sorted({*judged, *(one for one in revisions if inside(one))}):
+        groups = {one.entry.address.group for one in judged[folder] if one.entry}
+        standing = [one.entry for one in judged[folder] if one.entry and one.stands]
+        found = [Finding(name, fault) for name, fault in card_faults(folder, groups, root, standing)]
         yield Verdict(folder.relative_to(root).as_posix(), tuple(found))
 
 

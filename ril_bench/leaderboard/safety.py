@@ -153,7 +153,8 @@ def read_plain_json(path: Path) -> Any:
     Raises UserError where it is not.
     """
     try:
-        value = json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_not_finite)
+        text = path.read_bytes().decode()  # UTF-8 alone, without a mark
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_not_finite)
         _plain(value, DEPTH)
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
         raise UserError(f"not plain JSON: {error}"[:TEXT], where=str(path), mend=_AGAIN) from error

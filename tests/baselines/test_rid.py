@@ -113,7 +113,7 @@ def test_any_other_strength_is_not(tiny_model):
 
 @pytest.mark.parametrize("m", [0.0, 0.5, 0.9])
 def test_the_teacher_is_the_average_of_deltas(tiny_model, teacher, m):
-    method = bound(Rid(decay=m), tiny_model)
+    method = bound(Rid(strength=1.0, decay=m), tiny_model)
     deltas = deltas_after_each_update(tiny_model, method, 1, updates=4)
     expected = average(deltas, m)
     for path, found in method.state_dict()["average"].items():
@@ -124,7 +124,7 @@ def test_the_teacher_is_the_average_of_deltas(tiny_model, teacher, m):
 
 
 def test_an_average_of_deltas_is_not_one_of_factors(tiny_model):
-    method = bound(Rid(decay=0.5), tiny_model)
+    method = bound(Rid(strength=1.0, decay=0.5), tiny_model)
     one, factors = training(tiny_model, method, 1, updates=3), []
     one.run(
         lambda line: factors.append(
@@ -142,7 +142,7 @@ def test_an_average_of_deltas_is_not_one_of_factors(tiny_model):
 
 
 def test_bias_correction_divides_by_what_is_missing(tiny_model, teacher):
-    method = bound(Rid(decay=0.9, bias_correction=True), tiny_model)
+    method = bound(Rid(strength=1.0, decay=0.9, bias_correction=True), tiny_model)
     deltas = deltas_after_each_update(tiny_model, method, 1, updates=3)
     corrected = {path: value / (1 - 0.9**3) for path, value in average(deltas, 0.9).items()}
     now = prediction(tiny_model)
@@ -152,7 +152,7 @@ def test_bias_correction_divides_by_what_is_missing(tiny_model, teacher):
 
 
 def test_bias_correction_follows_from_the_first_update_on(tiny_model):
-    method = bound(Rid(decay=0.9, bias_correction=True), tiny_model)
+    method = bound(Rid(strength=1.0, decay=0.9, bias_correction=True), tiny_model)
     training(tiny_model, method, 1, updates=1).run(lambda line: None)
     assert loss(method, tiny_model) == pytest.approx(0.0, abs=1e-10)  # the average of one is that one
 
@@ -187,7 +187,7 @@ def test_at_decay_1_the_teacher_is_the_model_before_the_task(tiny_model, teacher
 
 
 def test_a_task_begins_with_nothing_to_distil(tiny_model):
-    method = bound(Rid(), tiny_model)
+    method = bound(Rid(strength=1.0), tiny_model)
     training(tiny_model, method, 1)
     assert loss(method, tiny_model) == pytest.approx(0.0, abs=1e-10)
 
@@ -197,7 +197,7 @@ def test_restart_takes_the_frozen_adapters_as_they_ended_and_keep_as_averages(ti
     methods = {"restart": restarted, "keep": kept}
     losses, by_hand = {}, {}
     for word, model in methods.items():
-        method = bound(Rid(decay=0.5, teacher=word), model)
+        method = bound(Rid(strength=1.0, decay=0.5, teacher=word), model)
         first = deltas_after_each_update(model, method, 1)
         training(model, method, 2, updates=1)
         now = prediction(model)
@@ -209,7 +209,7 @@ def test_restart_takes_the_frozen_adapters_as_they_ended_and_keep_as_averages(ti
 
 
 def test_only_the_student_has_a_gradient(tiny_model):
-    method = Rid(decay=0.5)
+    method = Rid(strength=1.0, decay=0.5)
     trained(tiny_model, method, [1, 2])
     tiny_model.unet.zero_grad(set_to_none=True)
     method.prediction_loss(prediction(tiny_model)).backward()
@@ -234,7 +234,7 @@ def test_the_spaces_compare_noise_latents_and_pictures(tiny_model, teacher):
     found = {}
     for space in ("noise", "x0", "image"):
         model = copy.deepcopy(tiny_model)
-        method = Rid(space=space, decay=1.0)
+        method = Rid(strength=1.0, space=space, decay=1.0)
         trained(model, method, [1])
         now = prediction(model)
         found[space] = method.prediction_loss(now).item()

@@ -20,7 +20,7 @@ from ril_bench.cost import Call, bare_seconds, one_call, unit_seconds
 from ril_bench.materials import Materials
 from ril_bench.methods import Method
 from ril_bench.spec import load_sequence
-from ril_bench.training import Training, optimizer
+from ril_bench.training import Training, adamw
 
 PAIRS = 8  # pictures of an update; guided, so the denoiser sees 16
 
@@ -83,7 +83,7 @@ def second_task(materials: Materials, method: Method, updates: int) -> Training:
         model=materials.model,
         method=method,
         tuner=tuner,
-        optimizer=optimizer(materials.model, tuner, spec),
+        optimizers={2: adamw(materials.model, tuner, spec)},
         spec=spec,
         tasks={2: tasks[2]},
         order=[2] * updates,

@@ -347,6 +347,7 @@ CASES = (
     Case("a seed too many", one_seed_too_many, "seeds", "seeds [3] are not among the 3"),
     Case("fewer seeds declared", edit_card(seeds=2), "method.yaml", "greater than or equal to 3"),
     Case("trials undeclared", edit_card(trials={"tuned": 0}), "method.yaml", "trials.private: missing"),
+    Case("an oracle on its card alone", edit_card(oracle=True), "oracle", "says oracle: true; the run says otherwise"),
     Case("a link that is a script", edit_card(code="javascript:alert(1)"), "method.yaml", "code"),
     Case("a bomb of aliases", yaml_bomb, "method.yaml", "aliases (*name) are not supported"),
     Case("no method.yaml", lambda f: card(f).unlink(), "method.yaml", "no method.yaml"),

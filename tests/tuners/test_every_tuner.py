@@ -17,7 +17,7 @@ from ril_bench.methods import Method
 from ril_bench.rewards.jpeg import JpegKb
 from ril_bench.rewards.pixels import Brightness
 from ril_bench.spec import load_sequence
-from ril_bench.training import optimizer
+from ril_bench.training import adamw
 from tests.tiny import PROMPTS, bound, results, runner, training, weights, write_sequence
 from tests.tiny import tuner as made
 
@@ -104,7 +104,7 @@ def one_update(model, method, options, size, **changes):
             generator = torch.Generator().manual_seed(index)
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
     lines = []
-    one.optimizer.step = lambda: None
+    one.optimizers[1].step = lambda: None
     one.spec.optimizer.__dict__["max_grad_norm"] = 1e12
     one.run(lines.append)
     own = [parameter.grad for parameter in one.tuner.parameters() if parameter.grad is not None]
@@ -193,15 +193,15 @@ def test_a_resume_inside_a_task_gives_the_same_bytes(tiny_model, options):
     model = copy.deepcopy(tiny_model)
     first = training(model, bound(PerTask(), model), tuner=made(options), updates=2)
     first.run(lambda line: None)
-    saved = unpack(pack([model.adapter_state(), first.optimizer.state_dict(), first.tuner.state_dict()]))
+    saved = unpack(pack([model.adapter_state(), first.optimizers[1].state_dict(), first.tuner.state_dict()]))
     model = copy.deepcopy(tiny_model)
     rest = training(model, bound(PerTask(), model), tuner=made(options))
     model.load_adapter_state(saved[0])
     rest.tuner.start_task(
         rest.tasks[1], model
     )  # as a resume does: the task's start is in the checkpoint alone
-    rest.optimizer = optimizer(model, rest.tuner, rest.spec)
-    rest.optimizer.load_state_dict(saved[1])
+    rest.optimizers = {1: adamw(model, rest.tuner, rest.spec)}
+    rest.optimizers[1].load_state_dict(saved[1])
     rest.tuner.load_state_dict(saved[2])
     rest.update = 2
     rest.run(lambda line: None)
