@@ -223,6 +223,7 @@ class Runner:
     def _step(self, training: Training) -> None:
         """The rest of a step: train, end the task, evaluate."""
         i, model = training.step, self.materials.model
+        self.team.share_weights([p for group in training.optimizer.param_groups for p in group["params"]])
         self.reporter.stage(f"task {i}: {self.sequence.task(i).name}", len(training.order), training.update)
 
         lines = [line for line in self.folder.read_log() if line["task"] == i]
@@ -255,13 +256,12 @@ class Runner:
 
     def _note_micro_batch(self, training: Training) -> None:
         """Says and records that micro-batches became smaller, and keeps them so in the tasks that follow."""
-        budget = training.spec.budget
-        if training.micro_batch < min(self.micro_batch or budget.batch, budget.micro_batch or budget.batch):
+        if training.micro_batch < training.began_with and training.micro_batch != self.micro_batch:
             self.micro_batch = training.micro_batch
             self.folder.update_run(micro_batch=self.micro_batch)
             self.reporter.say(
-                f"out of memory: from here on {self.micro_batch} of {budget.batch} samples at once; an update is the "
-                "same up to rounding"
+                f"out of memory: from here on {self.micro_batch} of {training.spec.budget.batch} samples at once; an "
+                "update is the same up to rounding"
             )
 
     # -- checkpoints -----------------------------------------------------------------------------------------
