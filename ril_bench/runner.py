@@ -227,7 +227,7 @@ class Runner:
     def _step(self, training: Training) -> None:
         """The rest of a step: train, end the task, evaluate."""
         i, model = training.step, self.materials.model
-        self.team.share_weights([p for group in training.optimizer.param_groups for p in group["params"]])
+        self.team.share_weights(training.parameters)
         self.reporter.stage(f"task {i}: {self.sequence.task(i).name}", len(training.order), training.update)
 
         lines = [line for line in self.folder.read_log() if line["task"] == i]

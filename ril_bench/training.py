@@ -96,6 +96,11 @@ class Training:
         self.began_with = self.micro_batch
 
     @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that is trained: the adapters', and those of the tuner's own nets."""
+        return [*self.model.parameters(), *self.tuner.parameters()]
+
+    @property
     def finished(self) -> bool:
         """Whether the budget is spent: all updates are done, or the last one reached a bound on calls."""
         spent = accounts.spent(self.calls + self.model.counter) if self.bounds else {}
@@ -113,7 +118,7 @@ class Training:
     def _one_update(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         with self.team.counted(self.model.counter):
             log = sum(self.team.gathered(lambda: self._accumulated(task, optimizer)), Log(0.0, 0.0, 0.0))
-        self.team.add_gradients([p for group in optimizer.param_groups for p in group["params"]])
+        self.team.add_gradients(self.parameters)
         penalty = log.penalty
         if (weight_loss := self.method.weight_loss()) is not None:
             weight_loss.backward()
