@@ -15,6 +15,7 @@ from ril_bench.footprint import Footprint, Memory, footprint, rate
 from ril_bench.grids.cost import evaluations_of, seconds_per_evaluation
 from ril_bench.needs import Need, hub_answers, needs_of
 from ril_bench.plan import plan_run
+from ril_bench.remote import FOLDER
 from ril_bench.spec import load_calibration, load_sequence
 
 #: tried in turn where a run does not fit: what keeps results the same up to rounding comes first
@@ -121,10 +122,17 @@ def _pictures(spec: Any) -> int:
 
 def _missing(missing: list[Need], online: bool | None) -> Iterable[str]:
     """What a run could not get for itself."""
+    files = [need for need in missing if need.local]
+    if files and not online:
+        known = size(sum(need.size or 0 for need in files))
+        yield (
+            f"{len(files)} files ({known} or more) are not on this machine, and the hub does not answer: go online, or "
+            f"set ${FOLDER} to a folder and put each into it under the name that is told above"
+        )
     for need in missing:
         if not need.source.startswith("https://"):
             yield f"{need.what} is not there: {need.mend}"
-        elif not online:
+        elif not online and not need.local:
             yield f"{need.what} is not on this machine, and the hub does not answer: {need.mend}"
 
 

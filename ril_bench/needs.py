@@ -23,7 +23,7 @@ class Need:
     """One thing that a run reads.
 
     size in bytes and licence are None where they are not known here; `pinned` tells whether no other file can pass for
-    it; `mend` is what to do where it is not `here`.
+    it; `mend` is what to do where it is not `here`; `local` is a single file's path in $RIL_BENCH_WEIGHTS.
     """
 
     what: str
@@ -34,6 +34,7 @@ class Need:
     pinned: bool
     here: bool
     mend: str | None = None
+    local: str | None = None
 
 
 def needs_of(sequence: Sequence) -> list[Need]:
@@ -118,9 +119,10 @@ def _data_set_is_here(reference: str) -> bool:
 
 
 def _remote(file: RemoteFile, used_by: str, here: bool) -> Need:
-    by_hand = f"go online, or put the file into a folder as {file.repo}/{file.file} and name that folder in ${FOLDER}"
-    mend = None if here else by_hand
-    return Need(file.name, used_by, file.url, file.size, file.licence, file.pinned, here, mend)
+    mend = None if here else file.by_hand
+    return Need(
+        file.name, used_by, file.url, file.size, file.licence, file.pinned, here, mend, file.local_name
+    )
 
 
 def _size(place: Any) -> int | None:

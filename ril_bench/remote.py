@@ -85,20 +85,22 @@ class RemoteFile:
                 raise UserError(
                     f"{self.name} is not on this machine, and downloads are off",
                     where=self.url,
-                    mend=self._by_hand,
+                    mend=self.by_hand,
                 )
             path = self._download()
         return self._checked(path)
 
     @property
-    def _by_hand(self) -> str:
-        name = self._local_names[0]
-        return f"go online, or put the file into a folder as {name} and name the folder in ${FOLDER}"
+    def local_name(self) -> str:
+        """Its path in $RIL_BENCH_WEIGHTS: with the repository's, as many have a model.safetensors."""
+        return f"{self.repo}/{self.file}" if self.on_hub else self.file
 
     @property
-    def _local_names(self) -> tuple[str, ...]:
-        """How the file may be called in $RIL_BENCH_WEIGHTS: many repositories have a model.safetensors."""
-        return (f"{self.repo}/{self.file}", self.file) if self.on_hub else (self.file,)
+    def by_hand(self) -> str:
+        """What to do where it is not on this machine."""
+        return (
+            f"go online, or put the file into a folder as {self.local_name} and name that folder in ${FOLDER}"
+        )
 
     @property
     def _on_hub(self) -> dict[str, Any]:
@@ -110,7 +112,9 @@ class RemoteFile:
     def _places(self) -> list[Path]:
         places = []
         if folder := os.environ.get(FOLDER):
-            places = [Path(folder).expanduser() / name for name in self._local_names]
+            places = [
+                Path(folder).expanduser() / name for name in dict.fromkeys((self.local_name, self.file))
+            ]
         return [*places, *self._cached()]
 
     def _cached(self) -> list[Path]:
@@ -135,7 +139,7 @@ class RemoteFile:
             return path
         except (OSError, RuntimeError) as error:  # of the hub, sockets and disks; a digest that is not right
             raise InfrastructureError(
-                f"{self.name} could not be downloaded: {error}", where=self.url, mend=self._by_hand
+                f"{self.name} could not be downloaded: {error}", where=self.url, mend=self.by_hand
             ) from error
 
     def _checked(self, path: Path) -> Path:

@@ -71,7 +71,7 @@ def test_what_is_nowhere_is_refused_with_the_way_to_mend_it(file, folder):
         file.fetch(offline=True)
     assert caught.value.where == file.url
     name = "me/mine/model.safetensors" if file.on_hub else "a+b.pth"
-    assert f"as {name} and name the folder in $RIL_BENCH_WEIGHTS" in caught.value.mend
+    assert f"as {name} and name that folder in $RIL_BENCH_WEIGHTS" in caught.value.mend
     with pytest.raises(UserError, match="downloads are off"):  # the hub's own setting says so too
         file.fetch()
 

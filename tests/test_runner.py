@@ -16,7 +16,7 @@ import torch
 
 import ril_bench
 from ril_bench import provenance, registry, store
-from ril_bench.errors import NumericalError, UserError
+from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.progress import Reporter
 from ril_bench.rewards.base import Reward
 from ril_bench.spec import load_sequence
@@ -503,7 +503,6 @@ def test_nan_from_a_reward_at_the_evaluation(with_fragile, tmp_path, fragile):
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
         (MemoryError(), "memory"),
         (OSError("the disk is gone"), "infrastructure"),
         (UserError("not so"), "user"),
@@ -512,6 +511,14 @@ def test_nan_from_a_reward_at_the_evaluation(with_fragile, tmp_path, fragile):
 def test_every_failure_has_its_class(with_fragile, tmp_path, fragile, error, kind):
     fragile(breaks_at=1, error=error)
     assert failed_run(with_fragile, tmp_path / "out", type(error))[1]["failure"]["class"] == kind
+
+
+def test_one_sample_too_many_for_the_device(with_fragile, tmp_path, fragile):
+    fragile(breaks_at=1, error=torch.OutOfMemoryError("CUDA out of memory"))
+    _, run, message = failed_run(with_fragile, tmp_path / "out", OutOfMemoryError)
+    assert run["failure"]["class"] == "memory"
+    assert "task 2 (fragile), update 0" in message
+    assert "checkpointing=true" in message
 
 
 def test_a_reward_without_a_gradient_is_told_before_anything_is_trained(tiny_data, tmp_path):

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+from rich.markup import escape
 
 from ril_bench.cli.common import (
     OUT,
@@ -63,13 +64,19 @@ def doctor(
 def _show(found: Diagnosis) -> None:
     from ril_bench.doctor import size
     from ril_bench.progress import spoken
+    from ril_bench.remote import FOLDER
 
     out_console.print(f"{found.sequence}: {' -> '.join(found.tasks)}\non {found.model}", soft_wrap=True)
     for need in found.needs:
         mark = "[green]here[/green]   " if need.here else "[yellow]missing[/yellow]"
-        facts = [need.used_by, size(need.size) if need.size else "", need.licence or ""]
-        out_console.print(f"  {mark} {need.what}", end=" ", highlight=False)
-        out_console.print(f"({', '.join(filter(None, facts))})", need.source, highlight=False, soft_wrap=True)
+        facts = ", ".join(filter(None, [need.used_by, size(need.size) if need.size else "", need.licence]))
+        out_console.print(f"  {mark} {escape(f'{need.what} ({facts})')}", highlight=False, soft_wrap=True)
+        if not need.here:
+            places = [need.source, *([f"${FOLDER}/{need.local}"] if need.local else [])]
+            for place in places:
+                out_console.print(
+                    f"          {place}", style="dim", highlight=False, markup=False, soft_wrap=True
+                )
     if memory := found.memory:
         parts = ", ".join(f"{part} {size(count)}" for part, count in memory.weights.items() if count)
         out_console.print(

@@ -17,6 +17,7 @@ from ril_bench.tuners.nabla_gflownet import (
     noising_scores,
 )
 from ril_bench.tuners.nets import FlowNet, keyed
+from ril_bench.tuners.samples import Trajectory
 from tests.tiny import PROMPTS as TINY_PROMPTS
 from tests.tiny import reward_task
 from tests.toy import DRAWS, PROMPTS, SHAPE, ToyModel, relative_gap, taken, toy_task, update
@@ -237,12 +238,14 @@ def test_the_trust_region_holds_the_policy_to_the_one_that_sampled():
     )
     first, _ = update(model, task, with_it)
     assert relative_gap(first, update(model, task, without)[0]) < 1e-12  # eps is still eps_old
-    path = with_it._kept._held[1, tuple(range(8))]["made"][0]
+    path = Trajectory.of_samples([with_it._kept._held[1, sample]["made"][0] for sample in range(8)])
+    for tuner in (with_it, without):
+        tuner.after_update(model)
     with torch.no_grad():
         for value in model.trained.values():
             value.add_(0.02)
     loss = sum(
-        5.0 * (model.predict(path["x"][i], t, PROMPTS, 3.0) - path["eps"][i]).square().mean() / STEPS
+        5.0 * (model.predict(path.x[i], t, PROMPTS, 3.0) - path.eps[i]).square().mean() / STEPS
         for i, t in enumerate(task.sampler.timesteps)
     )
     expected = torch.autograd.grad(loss, model.parameters())

@@ -272,12 +272,16 @@ def test_the_ratio_is_one_where_pictures_are_new_and_the_clip_holds_where_they_a
         ratios.append([])
         with shaken(model, shake):
             update(model, task, tuner, 4, draws=DoubleDraws((number,), range(8)))
+            tuner.after_update(model)
     new, again, new_again = (torch.cat(one) for one in ratios)
     assert (new - 1).abs().max() < 1e-12
     assert (again - 1).abs().max() > 1e-3
     assert (new_again - 1).abs().max() < 1e-12
     model.counter.clear()
-    update(model, task, tuner, 8)  # a new micro-batch layout: new pictures
+    update(model, task, tuner, 8)  # another micro-batch layout: the same pictures
+    assert model.counter["denoiser", False] == 0
+    tuner.after_update(model)
+    update(model, task, tuner, 8)  # and now they have served twice
     assert model.counter["denoiser", False] == 2 * STEPS * 8
 
 
