@@ -8,12 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from ril_bench import summary
-from ril_bench.compute import compute_of
 from ril_bench.errors import UserError
-from ril_bench.pages import files, write_side_by_side
-from ril_bench.plan import GIVEN, plan_run
-from ril_bench.progress import Reporter
+from ril_bench.machine.compute import compute_of
+from ril_bench.pages import files, summary, write_side_by_side
+from ril_bench.running.plan import GIVEN, plan_run
+from ril_bench.running.progress import Reporter
 from ril_bench.store import RunFolder, read_json
 
 OUT = Path("runs")
@@ -77,14 +76,15 @@ def run(
         order: of the tasks: "given", "reversed", or their numbers, as "2-3-1".
         settings: changes, as "budget.updates=10" (the sequence's) or "method.strength=0.1" (the method's).
         preset: published settings by name, as `ril-bench list preset` has them.
-        compute: how the arithmetic is done, as "dtype=bfloat16" (`ril_bench.compute`); as the run began unless told.
+        compute: how the arithmetic is done, as "dtype=bfloat16" (`ril_bench.machine.compute`); as the run began
+            unless told.
         threads: pinned for the process; the bytes of a result hold at equal threads.
         tracker: "tensorboard" or "wandb", to log to as well.
 
     Raises UserError for what is wrong with the request, NumericalError where training left the finite numbers.
     """
     from ril_bench.runner import Runner
-    from ril_bench.trackers import Tracker
+    from ril_bench.running.trackers import Tracker
 
     plan = plan_run(
         sequence,

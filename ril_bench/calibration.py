@@ -11,15 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from ril_bench import provenance
-from ril_bench.compute import PLAIN, Compute
 from ril_bench.errors import UserError
+from ril_bench.grids.workers import make_all
+from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.metrics.statistics import mean_interval
-from ril_bench.plan import RunPlan
-from ril_bench.progress import Reporter
+from ril_bench.running import provenance
+from ril_bench.running.plan import RunPlan
+from ril_bench.running.progress import Reporter
 from ril_bench.spec import Calibration, RewardCalibration, Sequence, calibration_file, load_sequence
 from ril_bench.store import to_json, write_files
-from ril_bench.workers import make_all
 
 FIRST_SEED = 1001
 LEAST_SEEDS = 3

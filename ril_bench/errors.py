@@ -7,6 +7,8 @@ or a broken machine without reading the text.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 Kind = Literal["user", "numerical", "memory", "infrastructure"]
@@ -70,3 +72,12 @@ def failure_class(error: BaseException) -> Kind:
 
 def _rebuild(cls: type[RilError], what: str, where: str | None, mend: str | None) -> RilError:
     return cls(what, where=where, mend=mend)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a name that is not known: "did you mean 'rid'?", else all the known ones."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3)
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return f"known are {', '.join(known)}" if known else "none is known"

@@ -19,7 +19,7 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, sample
 from ril_bench.draws import Draws
 from ril_bench.errors import NumericalError
-from ril_bench.parallel import team
+from ril_bench.machine.parallel import team
 from ril_bench.rewards.base import Reward
 from ril_bench.spec import Sequence as SequenceSpec
 from ril_bench.store import sha256_file

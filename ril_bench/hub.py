@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ril_bench import registry
 from ril_bench.errors import InfrastructureError, UserError
-from ril_bench.remote import FOLDER, RemoteFile, digest
-from ril_bench.weights import digests
+from ril_bench.remote.file import FOLDER, RemoteFile, digest
+from ril_bench.remote.weights import digests
 
 #: what a pipeline is loaded from: safetensors in full precision, and no checker of pictures
 FILES = (

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction
-from ril_bench.errors import UserError
+from ril_bench.errors import UserError, nearest
 from ril_bench.options import Configurable
-from ril_bench.registry import nearest
 from ril_bench.tuners.base import Task
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ril_bench.errors import UserError
-from ril_bench.registry import nearest
+from ril_bench.errors import UserError, nearest
 
 
 class Configurable:

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from ril_bench.draws import Draws
-from ril_bench.errors import UserError
-from ril_bench.registry import nearest
+from ril_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -24,10 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ril_bench.errors import InfrastructureError, UserError
-from ril_bench.published import used_by
-from ril_bench.registry import nearest
-from ril_bench.remote import FOLDER
+from ril_bench.errors import InfrastructureError, UserError, nearest
+from ril_bench.remote.file import FOLDER
+from ril_bench.remote.published import used_by
 
 if TYPE_CHECKING:
     from datasets import Dataset

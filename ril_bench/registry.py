@@ -8,17 +8,15 @@ current folder. Listing and locating names imports nothing.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from ril_bench.errors import InfrastructureError, UserError
+from ril_bench.errors import InfrastructureError, UserError, nearest
 from ril_bench.worlds import WORLDS, World
 
 KINDS = ("sequence", "preset", "method", "tuner", "reward", "model")
@@ -137,15 +135,6 @@ def shipped(folder: str) -> Path:
         where=str(package),
         mend="pip install --force-reinstall ril-bench",
     )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a name that is not known: "did you mean 'rid'?", else all the known ones."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3)
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
-    return f"known are {', '.join(known)}" if known else "none is known"
 
 
 def _table(kind: str, world: World | None = None) -> dict[str, Place]:

@@ -13,21 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ril_bench import accounts, prefix, provenance, registry
-from ril_bench.compute import PLAIN, Compute
+from ril_bench import registry
 from ril_bench.errors import NumericalError, RilError, UserError, failure_class
-from ril_bench.materials import Materials
+from ril_bench.machine.compute import PLAIN, Compute
+from ril_bench.machine.parallel import team
 from ril_bench.methods import Method
 from ril_bench.pages import write_page
-from ril_bench.parallel import team
-from ril_bench.plan import RunPlan
-from ril_bench.progress import Reporter, watched
-from ril_bench.scoring import scale, score_run
+from ril_bench.running import accounts, prefix, provenance
+from ril_bench.running.materials import Materials
+from ril_bench.running.plan import RunPlan
+from ril_bench.running.progress import Reporter, watched
+from ril_bench.running.steps import Steps
+from ril_bench.running.trackers import Tracker
+from ril_bench.running.training import Training, adamw, turns
+from ril_bench.scoring.run import scale, score_run
 from ril_bench.spec import Calibration, load_calibration
-from ril_bench.steps import Steps
 from ril_bench.store import Onlooker, RunFolder, sha256_file
-from ril_bench.trackers import Tracker
-from ril_bench.training import Training, adamw, turns
 
 SCHEMA_VERSION = 1
 CHECKPOINT_EVERY = 10  # updates

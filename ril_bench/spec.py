@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from ril_bench import registry
-from ril_bench.errors import UserError
+from ril_bench.errors import UserError, nearest
 from ril_bench.prompts import locate_prompts
 from ril_bench.store import sha256_json
 from ril_bench.validation import Part, validated
@@ -330,7 +330,7 @@ def _check_names(source: Source) -> None:
 
 def _locate_world(name: str) -> None:
     if name not in WORLDS:
-        raise UserError(f"no world is called {name!r}", mend=registry.nearest(name, WORLDS))
+        raise UserError(f"no world is called {name!r}", mend=nearest(name, WORLDS))
 
 
 def _check_name(source: Source, key: Key, locate: Callable[[str], object]) -> None:

@@ -25,15 +25,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ril_bench import provenance, registry
+from ril_bench import registry
 from ril_bench.errors import NumericalError, UserError
+from ril_bench.grids.workers import make_all
 from ril_bench.metrics.arrays import Array
-from ril_bench.plan import METHOD_PREFIX, RunPlan, plan_run
-from ril_bench.progress import Reporter
 from ril_bench.prompts import load_prompts
+from ril_bench.running import provenance
+from ril_bench.running.plan import METHOD_PREFIX, RunPlan, plan_run
+from ril_bench.running.progress import Reporter
 from ril_bench.spec import Sequence as SequenceSpec
 from ril_bench.store import read_json, to_json, write_files
-from ril_bench.workers import make_all
 
 Matrix = tuple[tuple[float, ...], ...]  # as JSON holds it
 FIRST_SEED = 2001  # neither a submission's nor a calibration's

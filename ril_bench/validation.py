@@ -9,8 +9,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ril_bench.errors import UserError
-from ril_bench.registry import nearest
+from ril_bench.errors import UserError, nearest
 from ril_bench.yaml_source import Key, Source
 
 

@@ -12,13 +12,13 @@ import pytest
 from diffusers import StableDiffusionPipeline
 from hypothesis import settings
 
-from ril_bench import workers
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.grids import run as grids
-from ril_bench.progress import Reporter
-from ril_bench.remote import FOLDER
+from ril_bench.grids import workers
+from ril_bench.grids.workers import Cell, Failure
+from ril_bench.remote.file import FOLDER
 from ril_bench.runner import Runner
-from ril_bench.workers import Cell, Failure
+from ril_bench.running.progress import Reporter
 from tests.pipelines import stable_diffusion
 from tests.tiny import PROMPTS, sequence_data, write_sequence
 

@@ -11,7 +11,7 @@ import pytest
 from ril_bench.errors import UserError
 from ril_bench.grids.run import grid
 from ril_bench.grids.spec import axes
-from ril_bench.progress import Reporter
+from ril_bench.running.progress import Reporter
 from ril_bench.store import RunFolder
 from tests.test_grids import everything, small
 

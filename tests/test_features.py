@@ -17,9 +17,10 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torchvision.models import alexnet
 from transformers import Dinov2Config, Dinov2Model
 
-from ril_bench import features, real_features
+from ril_bench import features
 from ril_bench.metrics.structure import perceptual_distance
-from ril_bench.remote import FOLDER
+from ril_bench.remote.file import FOLDER
+from ril_bench.scoring import real_features
 from ril_bench.worlds import REAL, SHAPES
 from ril_bench.worlds.shapes.classifier import load_classifier
 from ril_bench.worlds.shapes.features import ShapesExtractor, ShapesMaps

@@ -22,9 +22,9 @@ from ril_bench.grids.cells import cells, shard
 from ril_bench.grids.cost import forecast
 from ril_bench.grids.run import grid
 from ril_bench.grids.spec import axes, plans
-from ril_bench.progress import Reporter
+from ril_bench.grids.workers import Cell
+from ril_bench.running.progress import Reporter
 from ril_bench.store import RunFolder
-from ril_bench.workers import Cell
 from tests.tiny import results, runner
 
 QUIET = Reporter(quiet=True)

@@ -6,9 +6,10 @@ import shutil
 import pytest
 from huggingface_hub import constants
 
-from ril_bench import hub, remote
+from ril_bench import hub
 from ril_bench.errors import UserError
-from ril_bench.remote import RemoteFile
+from ril_bench.remote import file as remote
+from ril_bench.remote.file import RemoteFile
 from ril_bench.store import sha256_file
 from tests.pipelines import stable_diffusion, stable_diffusion_xl
 

@@ -7,8 +7,8 @@ import pytest
 from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.listing import described
-from ril_bench.plan import plan_run
 from ril_bench.presets import settings_of
+from ril_bench.running.plan import plan_run
 from ril_bench.spec import load_sequence
 
 REAL = ("sd15-ril", "sd15-long", "sdxl-ril")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from ril_bench import prompts as module
 from ril_bench.errors import RilError, UserError
 from ril_bench.prompts import NAMED, SHIPPED, STYLES, load_prompts, locate_prompts
-from ril_bench.published import FILES, used_by
-from ril_bench.remote import FOLDER
+from ril_bench.remote.file import FOLDER
+from ril_bench.remote.published import FILES, used_by
 
 PROMPTS = ["a cat, on a mat", "none", "une étoile “rouge”", "a cat, on a mat"]
 

@@ -15,10 +15,11 @@ import pytest
 import torch
 
 import ril_bench
-from ril_bench import provenance, registry, store
+from ril_bench import registry, store
 from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
-from ril_bench.progress import Reporter
 from ril_bench.rewards.base import Reward
+from ril_bench.running import provenance
+from ril_bench.running.progress import Reporter
 from ril_bench.spec import load_sequence
 from ril_bench.store import RunFolder, sha256_file, to_json
 from tests.tiny import UPDATES, results, runner, write_sequence
@@ -176,7 +177,7 @@ def test_a_finished_run_returns_at_once(finished, tiny_sequence, monkeypatch):
         raise AssertionError("loaded something")
 
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.name != ".lock"}
-    monkeypatch.setattr("ril_bench.materials.Materials.load", never)
+    monkeypatch.setattr("ril_bench.running.materials.Materials.load", never)
     assert runner(tiny_sequence, finished.parents[4]).execute() == finished
     assert {path: path.stat().st_mtime_ns for path in before} == before
 

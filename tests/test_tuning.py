@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import ril_bench
 from ril_bench import tuning
 from ril_bench.errors import NumericalError, UserError
-from ril_bench.plan import RunPlan
-from ril_bench.progress import Reporter
 from ril_bench.registry import load, shipped
+from ril_bench.running.plan import RunPlan
+from ril_bench.running.progress import Reporter
 from ril_bench.store import RunFolder
 from tests.tiny import PROMPTS, write_sequence
 

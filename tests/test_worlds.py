@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from ril_bench import registry
+from ril_bench.doctor.needs import published_files
 from ril_bench.errors import UserError
-from ril_bench.plan import plan_run
-from ril_bench.published import FILES, needed, published
+from ril_bench.remote.published import FILES, published
+from ril_bench.running.plan import plan_run
 from ril_bench.spec import load_sequence
 from ril_bench.worlds import REAL, SHAPES, WORLDS, world_of
 from tests.tiny import write_sequence
@@ -76,14 +77,14 @@ def test_another_world_is_another_step_0() -> None:
 
 
 def test_shipped_sequences_of_shapes_need_no_file() -> None:
-    assert needed(load_sequence("shapes-ril")) == []
+    assert published_files(load_sequence("shapes-ril")) == []
 
 
 def test_what_a_sequence_needs_is_what_its_rewards_and_measures_load(
     tmp_path: Any, tiny_data: dict[str, Any]
 ) -> None:
     tasks = [{"reward": "aesthetic"}, {"reward": "hpsv2.1"}, {"reward": "compressibility"}]
-    found = needed(load_sequence(changed(tmp_path, tiny_data, tasks=tasks)))
+    found = published_files(load_sequence(changed(tmp_path, tiny_data, tasks=tasks)))
     of_rewards = {"clip-vit-l-14", "aesthetic-head", "hpsv2.1"}
     assert of_rewards <= {file.name for file in found}
     assert {file.name for file in found} - of_rewards == {
@@ -96,7 +97,7 @@ def test_what_a_sequence_needs_is_what_its_rewards_and_measures_load(
 
 def test_named_prompts_are_needed_too() -> None:
     changes = ["prompts.train=animals", "prompts.eval=animals/eval"]
-    found = needed(load_sequence("shapes-smoke", changes))
+    found = published_files(load_sequence("shapes-smoke", changes))
     assert [file.name for file in found] == ["animals", "animals-eval"]
 
 
@@ -119,8 +120,8 @@ def test_the_table_is_well_formed() -> None:
 
 def test_asking_what_is_needed_imports_no_torch() -> None:
     code = (
-        "import sys; from ril_bench.published import needed; from ril_bench.spec import load_sequence;"
-        "[f.cached_path() for f in needed(load_sequence('shapes-ril', ['world=real', 'evaluation.probes=[]',"
+        "import sys; from ril_bench.doctor.needs import published_files; from ril_bench.spec import load_sequence;"
+        "[f.cached_path() for f in published_files(load_sequence('shapes-ril', ['world=real', 'evaluation.probes=[]',"
         " 'tasks.2.reward=pickscore']))];"
         "print('torch' in sys.modules)"
     )

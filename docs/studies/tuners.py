@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from ril_bench.pages.files import Run
 from ril_bench.pages.paper import COLOURS, MARKERS
-from ril_bench.summary import load
+from ril_bench.pages.summary import load
 
 LOW_LEVEL = ("compressibility", "symmetry")
 CLOSER = {"diversity": +1, "SSIM": +1, "FID": -1}  # to the pretrained model

@@ -19,10 +19,10 @@ from ril_bench.cli.common import (
     app,
     out_console,
 )
-from ril_bench.devices import named_device
+from ril_bench.machine.devices import named_device
 
 if TYPE_CHECKING:
-    from ril_bench.doctor import Diagnosis
+    from ril_bench.doctor.diagnosis import Diagnosis
 
 
 @app.command()
@@ -43,8 +43,8 @@ def doctor(
 
     Downloads nothing and loads no weights. The exit code is 1 where a run would not come to its end.
     """
-    from ril_bench.compute import compute_of
-    from ril_bench.doctor import diagnose
+    from ril_bench.doctor.diagnosis import diagnose
+    from ril_bench.machine.compute import compute_of
 
     found = diagnose(
         sequence,
@@ -62,9 +62,9 @@ def doctor(
 
 
 def _show(found: Diagnosis) -> None:
-    from ril_bench.doctor import size
-    from ril_bench.progress import spoken
-    from ril_bench.remote import FOLDER
+    from ril_bench.doctor.diagnosis import size
+    from ril_bench.remote.file import FOLDER
+    from ril_bench.running.progress import spoken
 
     out_console.print(f"{found.sequence}: {' -> '.join(found.tasks)}\non {found.model}", soft_wrap=True)
     for need in found.needs:

@@ -23,7 +23,7 @@ from ril_bench.cli.common import (
     out_console,
     show_run,
 )
-from ril_bench.devices import named_device
+from ril_bench.machine.devices import named_device
 
 
 @app.command()
@@ -82,7 +82,7 @@ def run(
     On several GPUs: accelerate launch -m ril_bench run ...; the batch is shared, the update is the same.
     """
     import ril_bench
-    from ril_bench.parallel import team
+    from ril_bench.machine.parallel import team
 
     made = ril_bench.run(
         sequence, method=method, seed=seed, tuner=tuner, order=order, out=out, device=named_device(device),
@@ -131,9 +131,9 @@ def grid(
     A run that fails is recorded with its class and stops no other; the same command tries it again.
     """
     import ril_bench
-    from ril_bench.compute import compute_of
     from ril_bench.grids.spec import axes
-    from ril_bench.progress import Reporter
+    from ril_bench.machine.compute import compute_of
+    from ril_bench.running.progress import Reporter
 
     given = {"sequences": sequences, "methods": methods, "tuners": tuners, "orders": orders, "seeds": seeds}
     outcomes = ril_bench.grid(
@@ -166,7 +166,7 @@ def calibrate(
 ) -> None:
     """Measure what each reward's unit is worth in a sequence, for normalised figures."""
     import ril_bench
-    from ril_bench.compute import compute_of
+    from ril_bench.machine.compute import compute_of
 
     file = ril_bench.calibrate(
         sequence, out=out, seeds=seeds, jobs=jobs, device=named_device(device),

@@ -50,7 +50,7 @@ def score(
     """Compute a run's figures again, from the scores and pictures it stores."""
     from ril_bench.api import Run
     from ril_bench.pages import write_page
-    from ril_bench.scoring import score_run
+    from ril_bench.scoring.run import score_run
 
     metrics = score_run(folder)
     write_page(folder)
@@ -83,8 +83,8 @@ def report(
     from ril_bench.pages.find import find_runs
 
     if format_ is not None:
-        from ril_bench import summary
         from ril_bench.api import load
+        from ril_bench.pages import summary
         from ril_bench.pages.tables import FORMATS, chosen, write_table
 
         if format_ not in FORMATS:
@@ -137,9 +137,9 @@ def _refuse_boards(places: list[Path]) -> None:
 
 
 def _kind(word: str) -> str:
-    from ril_bench.errors import UserError
+    from ril_bench.errors import UserError, nearest
 
     kind = word.removesuffix("s")
     if kind not in registry.KINDS:
-        raise UserError(f"there is no kind {word!r}", mend=registry.nearest(kind, registry.KINDS))
+        raise UserError(f"there is no kind {word!r}", mend=nearest(kind, registry.KINDS))
     return kind

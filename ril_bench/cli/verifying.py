@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ril_bench import registry
 from ril_bench.cli.common import OUT, DeviceOption, JsonOption, OutOption, app, out_console
-from ril_bench.devices import named_device
+from ril_bench.machine.devices import named_device
 
 
 @app.command()
@@ -45,7 +45,7 @@ def check(
 def _check_sequence(reference: str) -> None:
     import torch
 
-    from ril_bench.materials import Materials
+    from ril_bench.running.materials import Materials
     from ril_bench.spec import load_calibration, load_sequence
 
     spec = load_sequence(reference)
@@ -157,7 +157,7 @@ def tune(
     from dataclasses import asdict
 
     import ril_bench
-    from ril_bench.progress import Reporter
+    from ril_bench.running.progress import Reporter
     from ril_bench.tuning import STRENGTHS
 
     study = ril_bench.tune(

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from ril_bench import registry
-from ril_bench.accounts import tensor_bytes
 from ril_bench.checkpoint import pack, unpack
 from ril_bench.conformance.watch import Guard, Stopped, Watch, tensors_held
 from ril_bench.errors import RilError
-from ril_bench.materials import Materials
 from ril_bench.methods import Method
-from ril_bench.plan import plan_run
 from ril_bench.runner import Runner
+from ril_bench.running.accounts import tensor_bytes
+from ril_bench.running.materials import Materials
+from ril_bench.running.plan import plan_run
 
 SEQUENCE = "shapes-smoke"  # two rewards that need no weights, in seconds
 SETTINGS = (

@@ -12,7 +12,7 @@ from torch import Tensor
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.errors import UserError
 from ril_bench.methods import Method, Plan
-from ril_bench.progress import Reporter
+from ril_bench.running.progress import Reporter
 from ril_bench.tuners.base import Task
 
 SHOWN = ("index", "name", "key", "sampler", "guidance", "reward", "states")  # of a task, to a method

@@ -16,10 +16,10 @@ from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from ril_bench.compute import PLAIN, Compute
 from ril_bench.diffusion.adapters import Adapters, AdapterSpec
 from ril_bench.diffusion.families import Text, family_called, latent_size
 from ril_bench.errors import UserError
+from ril_bench.machine.compute import PLAIN, Compute
 
 __all__ = ["AdapterSpec", "DiffusionModel"]
 

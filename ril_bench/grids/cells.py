@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from ril_bench.errors import UserError
-from ril_bench.plan import RunPlan
-from ril_bench.prefix import shared_steps
+from ril_bench.grids.workers import Cell
+from ril_bench.running.plan import RunPlan
+from ril_bench.running.prefix import shared_steps
 from ril_bench.store import sha256_json
-from ril_bench.workers import Cell
 
 
 def cells(plans: Sequence[RunPlan]) -> list[Cell]:

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ril_bench.devices import named_device
 from ril_bench.errors import InfrastructureError, UserError
+from ril_bench.grids.workers import Cell, Failure, Machine, make, ready
+from ril_bench.machine.devices import named_device
 from ril_bench.store import RunFolder
-from ril_bench.workers import Cell, Failure, Machine, make, ready
 
 RETRIES = 3  # of a cell whose node or process was lost
 PATIENCE = 60.0  # seconds until a process that lost its node has let go of its run

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ril_bench.plan import RunPlan
-from ril_bench.prefix import common_steps
+from ril_bench.grids.workers import Cell
+from ril_bench.running.plan import RunPlan
+from ril_bench.running.prefix import common_steps
 from ril_bench.store import RunFolder
-from ril_bench.workers import Cell
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ril_bench.compute import Compute
-from ril_bench.devices import named_device
 from ril_bench.errors import UserError
 from ril_bench.grids.cells import cells as cells_of
 from ril_bench.grids.cells import shard as shard_of
 from ril_bench.grids.cluster import on_ray
 from ril_bench.grids.cost import forecast
 from ril_bench.grids.spec import GridSpec, plans
-from ril_bench.plan import RunPlan
-from ril_bench.progress import Reporter, spoken
+from ril_bench.grids.workers import Cell, Failure, Machine, side_by_side
+from ril_bench.machine.compute import Compute
+from ril_bench.machine.devices import named_device
+from ril_bench.running.plan import RunPlan
+from ril_bench.running.progress import Reporter, spoken
 from ril_bench.store import RunFolder
-from ril_bench.workers import Cell, Failure, Machine, side_by_side
 
 THREADS = 1  # a cell's: on small models two cells with one thread each beat one with two
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from ril_bench.errors import UserError
-from ril_bench.plan import GIVEN, METHOD_PREFIX, RunPlan, orders, plan_run
+from ril_bench.running.plan import GIVEN, METHOD_PREFIX, RunPlan, orders, plan_run
 from ril_bench.spec import Name, TunerSpec
 from ril_bench.validation import Part, validated
 from ril_bench.yaml_source import Source, parse_source, read_source

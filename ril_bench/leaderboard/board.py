@@ -14,8 +14,8 @@ from ril_bench.leaderboard.layout import ENTRIES, METHOD, Address, entries_root
 from ril_bench.leaderboard.provenance import noted
 from ril_bench.leaderboard.record import read_card
 from ril_bench.pages.files import EntryNote, Run, read_run
+from ril_bench.pages.summary import BASELINE
 from ril_bench.store import sha256_file
-from ril_bench.summary import BASELINE
 
 Unit = tuple[str, int | None]  # order and seed
 

@@ -24,8 +24,8 @@ from ril_bench.leaderboard import adapters, safety
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.figures import differences, told
 from ril_bench.leaderboard.layout import DIGESTS, REQUIRED, SHEET, address, limit
-from ril_bench.scoring import from_scores, resources
-from ril_bench.steps import off_calibration
+from ril_bench.running.steps import off_calibration
+from ril_bench.scoring.run import from_scores, resources
 from ril_bench.store import sha256_file
 
 Faults = Iterator[UserError]

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from ril_bench import registry
-from ril_bench.errors import UserError
+from ril_bench.errors import UserError, nearest
 from ril_bench.leaderboard.layout import ADAPTER, Address
 from ril_bench.leaderboard.record import PicturesRecord, Record, RunRecord
 from ril_bench.leaderboard.safety import read_plain_json, read_table
-from ril_bench.plan import official_sequence
+from ril_bench.running.plan import official_sequence
 from ril_bench.spec import Calibration, Sequence, load_calibration
 from ril_bench.validation import validated
 from ril_bench.yaml_source import Source
@@ -121,6 +121,4 @@ def _shipped(kind: str, name: str, folder: Path) -> None:
     """Raises UserError unless a name is one of this installation's: an entry never leads to a file."""
     known = registry.names(kind)
     if registry.is_path(name) or name not in known:
-        raise UserError(
-            f"no {kind} is called {name!r}", where=str(folder), mend=registry.nearest(name, known)
-        )
+        raise UserError(f"no {kind} is called {name!r}", where=str(folder), mend=nearest(name, known))

@@ -17,17 +17,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ril_bench import features, provenance
-from ril_bench.appearance import Appearance
+from ril_bench import features
 from ril_bench.draws import generator
 from ril_bench.errors import UserError
 from ril_bench.evaluation import FID_REFERENCE
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.figures import differences, told
 from ril_bench.leaderboard.layout import DIGESTS
-from ril_bench.materials import Materials
 from ril_bench.pages.files import dig
-from ril_bench.steps import TOLERANCE, TOLERANCE_SAME_CPU
+from ril_bench.running import provenance
+from ril_bench.running.materials import Materials
+from ril_bench.running.steps import TOLERANCE, TOLERANCE_SAME_CPU
+from ril_bench.scoring.appearance import Appearance
 from ril_bench.store import sha256_file, write_files
 
 KEY = ["step", "reward", "prompt_id", "sample"]

@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from ril_bench import summary
-from ril_bench.pages import plots, text
+from ril_bench.pages import plots, summary, text
 from ril_bench.pages.files import Run
 from ril_bench.pages.pareto import planes
 from ril_bench.pages.svg import spread

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ril_bench import summary
-from ril_bench.pages import index, paper
+from ril_bench.pages import index, paper, summary
 from ril_bench.pages.files import Run
 from ril_bench.pages.film import Pictures
 from ril_bench.pages.page import run_page

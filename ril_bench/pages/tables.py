@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from ril_bench.errors import UserError
+from ril_bench.errors import UserError, nearest
 from ril_bench.pages import text
-from ril_bench.registry import nearest
-from ril_bench.summary import BASELINE
+from ril_bench.pages.summary import BASELINE
 
 Grid = tuple[str, list[list[str]]]  # a title, and rows of cells
 FORMATS = ("csv", "md", "latex")

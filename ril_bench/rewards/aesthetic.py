@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ril_bench.published import published
-from ril_bench.remote import RemoteFile
+from ril_bench.remote.file import RemoteFile
+from ril_bench.remote.published import published
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.checkpoints import State, filled, read_state
 from ril_bench.rewards.clip import Clip, HfClip, Tower, clip_config

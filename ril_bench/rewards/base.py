@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ril_bench.remote import RemoteFile
+from ril_bench.remote.file import RemoteFile
 
 
 class Reward:

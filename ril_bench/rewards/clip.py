@@ -17,9 +17,9 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from ril_bench.errors import UserError
+from ril_bench.remote.weights import verified
 from ril_bench.rewards.checkpoints import State, filled, read_state
 from ril_bench.rewards.preprocessing import Preprocessing
-from ril_bench.weights import verified
 
 START, END, LENGTH = 49406, 49407, 77  # of CLIP's tokens
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ril_bench.published import published
+from ril_bench.remote.published import published
 from ril_bench.rewards.checkpoints import read_state
 from ril_bench.rewards.clip import Clip, HfClip, Tower, clip_config
 from ril_bench.rewards.cosine import CosineReward

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import open_clip
 
-from ril_bench.published import published
-from ril_bench.remote import RemoteFile
+from ril_bench.remote.file import RemoteFile
+from ril_bench.remote.published import published
 from ril_bench.rewards.checkpoints import read_state
 from ril_bench.rewards.clip import Clip, OpenClip
 from ril_bench.rewards.cosine import CosineReward

@@ -13,7 +13,7 @@ from transformers import BertTokenizer, BlipTextConfig, BlipVisionConfig
 from transformers.models.blip.modeling_blip import BlipVisionModel
 from transformers.models.blip.modeling_blip_text import BlipTextModel
 
-from ril_bench.published import published
+from ril_bench.remote.published import published
 from ril_bench.rewards.aesthetic import AestheticHead
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.checkpoints import State, filled, read_state

@@ -14,7 +14,7 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction, sample
 from ril_bench.draws import Draws, Key
 from ril_bench.errors import UserError
-from ril_bench.parallel import team
+from ril_bench.machine.parallel import team
 from ril_bench.tuners.base import Task
 
 

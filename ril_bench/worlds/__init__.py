@@ -53,7 +53,7 @@ REAL = World(
         "imagereward": "ril_bench.rewards.imagereward:Imagereward",
         "clip_score": "ril_bench.rewards.clip_score:ClipScore",
     },
-    measures="ril_bench.real_features:load",
+    measures="ril_bench.scoring.real_features:load",
     figures=("FID", "LPIPS", "DINOv2"),
 )
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ril_bench import registry
+from ril_bench.running.training import turns
 from ril_bench.store import RunFolder
-from ril_bench.training import turns
 from tests.tiny import results, runner, trained, training, weights
 
 Single, Soup, LoraPerTask, Joint, Replay, Rid = (

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ril_bench.compute import Compute
-from ril_bench.provenance import peak_memory
+from ril_bench.machine.compute import Compute
+from ril_bench.running.provenance import peak_memory
 from tests.benchmarks.published import SD15, SDXL, random_model
-from tests.test_training import PerTask
+from tests.running.test_training import PerTask
 from tests.tiny import PROMPTS, bound, training, tuner
 from tests.tuners.test_every_tuner import PICTURES, TUNERS
 

@@ -22,16 +22,16 @@ import torch
 import torch.nn.functional as F
 
 import ril_bench
-from ril_bench import provenance
-from ril_bench.compute import PLAIN, Compute
-from ril_bench.cost import bare_seconds, unit_seconds
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.diffusion.sampler import DDIM
+from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.rewards.pixels import Brightness
-from ril_bench.training import Training
+from ril_bench.running import provenance
+from ril_bench.running.cost import bare_seconds, unit_seconds
+from ril_bench.running.training import Training
 from tests.benchmarks.published import SD15, TARGETS, random_model
 from tests.pipelines import stable_diffusion
-from tests.test_training import PerTask
+from tests.running.test_training import PerTask
 from tests.tiny import PROMPTS, bound, reward_task, training, tuner
 
 TUNERS: dict[str, dict[str, Any]] = {

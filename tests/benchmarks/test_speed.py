@@ -16,11 +16,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 import ril_bench
 from ril_bench import registry
-from ril_bench.cost import Call, bare_seconds, one_call, unit_seconds
-from ril_bench.materials import Materials
 from ril_bench.methods import Method
+from ril_bench.running.cost import Call, bare_seconds, one_call, unit_seconds
+from ril_bench.running.materials import Materials
+from ril_bench.running.training import Training, adamw
 from ril_bench.spec import load_sequence
-from ril_bench.training import Training, adamw
 
 PAIRS = 8  # pictures of an update; guided, so the denoiser sees 16
 

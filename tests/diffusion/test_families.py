@@ -7,11 +7,11 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 
-from ril_bench.compute import Compute
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, sample
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
+from ril_bench.machine.compute import Compute
 from tests.pipelines import stable_diffusion, stable_diffusion_xl
 
 PROMPTS = ["a red circle", "a large blue star"]

@@ -2,9 +2,9 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from ril_bench.compute import Compute
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
+from ril_bench.machine.compute import Compute
 
 PROMPTS = ["a red circle", "a large blue star"]
 SPEC = AdapterSpec(rank=2, alpha=2.0, targets=("to_q",))

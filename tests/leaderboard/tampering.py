@@ -24,7 +24,7 @@ from pyarrow import parquet
 from safetensors.numpy import load_file, save_file
 
 from ril_bench.evaluation import matrix
-from ril_bench.scoring import from_scores
+from ril_bench.scoring.run import from_scores
 from ril_bench.spec import load_calibration, load_sequence
 
 Tamper = Callable[[Path], object]

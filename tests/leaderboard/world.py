@@ -12,7 +12,7 @@ import yaml
 
 from ril_bench import registry
 from ril_bench.leaderboard.submit import submit
-from ril_bench.provenance import processor
+from ril_bench.running.provenance import processor
 from tests import tiny
 
 SEEDS = 3

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ril_bench import summary
+from ril_bench.pages import summary
 from ril_bench.pages.files import EntryNote, Run
 from ril_bench.pages.site import write_site
 from tests.pages.synthetic import write_runs

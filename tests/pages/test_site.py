@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ril_bench import summary
 from ril_bench.errors import UserError
+from ril_bench.pages import summary
 from ril_bench.pages.site import slugs, write_site
 from tests.pages.synthetic import write_run
 from tests.pages.test_page import Page, read

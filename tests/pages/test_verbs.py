@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 
 import ril_bench
-from ril_bench import summary
 from ril_bench.cli import main
-from ril_bench.pages import text
+from ril_bench.pages import summary, text
 from tests.pages.synthetic import write_run
 from tests.pages.test_page import read
 

@@ -12,12 +12,12 @@ from PIL import Image
 from ril_bench import registry
 from ril_bench.checkpoint import pack, unpack
 from ril_bench.errors import UserError
-from ril_bench.materials import Materials
 from ril_bench.methods import Method
 from ril_bench.rewards.jpeg import JpegKb
 from ril_bench.rewards.pixels import Brightness
+from ril_bench.running.materials import Materials
+from ril_bench.running.training import adamw
 from ril_bench.spec import load_sequence
-from ril_bench.training import adamw
 from tests.tiny import PROMPTS, bound, results, runner, training, weights, write_sequence
 from tests.tiny import tuner as made
 

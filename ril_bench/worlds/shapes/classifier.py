@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ril_bench.weights import verified
+from ril_bench.remote.weights import verified
 from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.captions import COLOURS, RELATIONS, SHAPES, SIZES, TEXTURES, Caption
 

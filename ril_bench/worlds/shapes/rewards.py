@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ril_bench.errors import UserError
+from ril_bench.remote.weights import verified
 from ril_bench.rewards.aesthetic import Aesthetic, AestheticHead
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.checkpoints import read_state
 from ril_bench.rewards.clip import Clip, OpenClip
 from ril_bench.rewards.cosine import CosineReward
-from ril_bench.weights import verified
 from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.captions import parse
 from ril_bench.worlds.shapes.classifier import load_classifier

@@ -16,8 +16,8 @@ from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, sample
 from ril_bench.draws import Draws
 from ril_bench.metrics.frechet import frechet_distance
+from ril_bench.remote.weights import MANIFEST
 from ril_bench.store import sha256_file
-from ril_bench.weights import MANIFEST
 from ril_bench.worlds.shapes import WEIGHTS, captions, tastes
 from ril_bench.worlds.shapes.captions import parse
 from ril_bench.worlds.shapes.classifier import load_classifier

@@ -1,0 +1,79 @@
+"""What a run spent: counted calls, bytes, and seconds as a multiple of bare cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ril_bench.running.cost import Call, bare_seconds, unit_seconds
+
+if TYPE_CHECKING:
+    from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.rewards.base import Reward
+
+Calls = Counter[Call]
+
+
+def listed(calls: Calls) -> list[list[Any]]:
+    """Calls as JSON holds them: [kind, with gradient, batch, number]."""
+    return [[*call, number] for call, number in sorted(calls.items())]
+
+
+def counted(rows: Sequence[Sequence[Any]]) -> Calls:
+    """The reverse of `listed`."""
+    return Counter({(kind, graded, batch): number for kind, graded, batch, number in rows})
+
+
+def samples(calls: Calls, kind: str, *, graded: bool = False) -> int:
+    """Calls times batch, of every kind that begins so: a guided prediction of one picture counts two."""
+    return sum(
+        number * batch
+        for (name, has_gradient, batch), number in calls.items()
+        if name.startswith(kind) and (has_gradient or not graded)
+    )
+
+
+def spent(calls: Calls) -> dict[str, int]:
+    """The counts that run.json states for a step."""
+    return {
+        "denoiser_forwards": samples(calls, "denoiser"),
+        "denoiser_backwards": samples(calls, "denoiser", graded=True),
+        "reward_calls": samples(calls, "reward:") + samples(calls, "reference:"),
+    }
+
+
+def tensor_bytes(tree: Any) -> int:
+    """The size of all tensors in a tree of dicts and lists."""
+    if isinstance(tree, Tensor):
+        return tree.numel() * tree.element_size()
+    values = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list | tuple) else ()
+    return sum(tensor_bytes(value) for value in values)
+
+
+def cost(
+    steps: Sequence[Mapping[str, Any]],
+    seconds: float,
+    model: DiffusionModel,
+    rewards: Mapping[str, Reward],
+    prompts: Sequence[str],
+) -> dict[str, float]:
+    """Wall time as a multiple of bare cost, of the training and of the whole run; start-up is in neither.
+
+    steps: run.json's; seconds: the whole run's.
+    """
+    trained: Calls = sum((counted(step["training_calls"]) for step in steps), Counter())
+    every: Calls = trained + sum((counted(step["evaluation_calls"]) for step in steps), Counter())
+    units = unit_seconds(list(every), model, rewards, prompts)
+    training = sum(step["train_seconds"] for step in steps)
+    bare, bare_run = bare_seconds(trained, units), bare_seconds(every, units)
+    return {
+        "training_seconds": training,
+        "training_bare_seconds": bare,
+        "training_ratio": training / bare,
+        "run_seconds": seconds,
+        "run_bare_seconds": bare_run,
+        "run_ratio": seconds / bare_run,
+    }

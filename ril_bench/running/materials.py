@@ -1,0 +1,103 @@
+"""What a run works with, loaded: model, rewards, prompts, evaluator. All that start-up costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ril_bench import registry
+from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from ril_bench.errors import UserError
+from ril_bench.evaluation import Evaluator
+from ril_bench.hub import model_digests, model_folder
+from ril_bench.machine.compute import PLAIN, Compute
+from ril_bench.machine.memory import keep_freed_memory
+from ril_bench.prompts import load_prompts
+from ril_bench.remote.weights import digests, verified
+from ril_bench.rewards.base import Reward
+from ril_bench.running.training import RewardTask
+from ril_bench.spec import Sequence
+from ril_bench.tuners.base import Tuner
+
+
+@dataclass(frozen=True)
+class Materials:
+    """A sequence's model and rewards, and what is made of them."""
+
+    sequence: Sequence
+    model: DiffusionModel
+    rewards: dict[str, Reward]  # tasks in order, then probes
+    train_prompts: dict[str, list[str]]  # by reference
+    eval_prompts: list[str]
+    evaluator: Evaluator
+    compute: Compute
+    weights: dict[str, str]  # file -> sha256, of everything that a score depends on
+
+    @classmethod
+    def load(cls, sequence: Sequence, device: torch.device, compute: Compute = PLAIN) -> Materials:
+        """Raises UserError for weights that are missing or altered, prompts that are too few, and the like."""
+        if device.type == "cpu":
+            keep_freed_memory()
+        place = verified(model_folder(sequence.model))
+        model = DiffusionModel.load(
+            place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device, compute=compute
+        )
+        rewards = {name: sequence.reward(name)(device=device) for name in sequence.rewards}
+        prompts = load_prompts(sequence.prompts.eval)
+        if len(prompts) < sequence.evaluation.prompts:
+            raise UserError(
+                f"the evaluation asks for {sequence.evaluation.prompts} prompts; there are {len(prompts)}",
+                where=f"evaluation.prompts, {sequence.prompts.eval}",
+                mend=f"ask for at most {len(prompts)}",
+            )
+        prompts = prompts[: sequence.evaluation.prompts]
+        of_rewards = [file for reward in rewards.values() for file in reward.weights]
+        return cls(
+            sequence=sequence,
+            model=model,
+            rewards=rewards,
+            train_prompts={task.prompts.train: load_prompts(task.prompts.train) for task in sequence.tasks},
+            eval_prompts=prompts,
+            evaluator=Evaluator(model, rewards, sequence, prompts),
+            compute=compute,
+            weights=model_digests(sequence.model, place)
+            | {file: sha for place in of_rewards for file, sha in digests(place).items()},
+        )
+
+    def tuner(self, i: int) -> Tuner:
+        """A fresh tuner of task i; UserError if its options are wrong or it cannot raise the task's reward."""
+        spec = self.sequence.task(i)
+        tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
+        if "reward_gradient" in tuner.needs and not self.rewards[spec.name].differentiable:
+            raise UserError(
+                f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.name} has none",
+                where=f"tasks.{i}",
+                mend=f"choose a differentiable reward, or a tuner that does without: {', '.join(_gradient_free())}",
+            )
+        return tuner
+
+    def check_tuners(self) -> None:
+        """Raises UserError for the first task whose tuner, as it is written, cannot do what the sequence asks."""
+        for i in range(1, len(self.sequence.tasks) + 1):
+            self.tuner(i).start_task(self.task(i, step=i, seed=0), self.model)
+
+    def task(self, i: int, *, step: int, seed: int) -> RewardTask:
+        """Task i as step `step` of a run trains it."""
+        spec = self.sequence.task(i)
+        return RewardTask(
+            index=i,
+            name=spec.name,
+            key=(seed, step, i),
+            prompts=self.train_prompts[spec.prompts.train],
+            sampler=self.evaluator.ddim,
+            guidance=self.sequence.sampler.guidance,
+            reward_model=self.rewards[spec.name],
+            counter=self.model.counter,
+        )
+
+
+def _gradient_free() -> list[str]:
+    """The tuners that ship and need no gradient of the reward."""
+    ours = [name for name in registry.names("tuner") if isinstance(registry.locate("tuner", name), str)]
+    return [name for name in ours if "reward_gradient" not in registry.load("tuner", name).needs]

@@ -1,0 +1,77 @@
+"""Where a result comes from: versions, revision, hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ril_bench.machine.compute import PLAIN, Compute
+
+PACKAGES = (
+    "ril-bench", "torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "open_clip_torch",
+    "kornia", "safetensors", "torch-fidelity", "numpy", "pandas", "scipy",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of every package that a score may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def revision() -> dict[str, Any] | None:
+    """The git revision of the checkout that runs and whether it has changes; None for an installed wheel."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return {"revision": head, "dirty": bool(_git(root, "status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None  # git is not installed, or there is no commit yet
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def hardware(device: torch.device, compute: Compute = PLAIN) -> dict[str, Any]:
+    """The processor, its cores, the threads in use, the GPU if the run is on one, and the number formats."""
+    return {
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "compute": compute.numerics,
+    }
+
+
+def processor() -> str:
+    """The name of the CPU."""
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the process's largest resident size so far, or the GPU's largest allocation."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

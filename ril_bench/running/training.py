@@ -1,0 +1,217 @@
+"""One task: updates of a tuner under a method, each a function of its key alone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.diffusion.sampler import DDIM
+from ril_bench.diffusion.states import State, visited
+from ril_bench.draws import Draws, generator
+from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
+from ril_bench.machine.parallel import Team, team
+from ril_bench.methods import Method
+from ril_bench.rewards.base import Reward
+from ril_bench.running import accounts
+from ril_bench.spec import TaskSpec
+from ril_bench.tuners.base import Log, Tuner
+
+
+@dataclass(frozen=True)
+class RewardTask:
+    """What tuners and methods see of a task; the evaluation's prompts and latents are no part of it."""
+
+    index: int  # from 1
+    name: str  # the reward's
+    key: tuple[str | int, ...]
+    prompts: Sequence[str]
+    sampler: DDIM
+    guidance: float
+    reward_model: Reward
+    counter: Counter[Any] = field(repr=False)
+
+    def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Signed scores (N,): higher is better."""
+        self.counter[f"reward:{self.name}", torch.is_grad_enabled(), len(images)] += 1
+        return self.reward_model.direction * self.reward_model(images, prompts)
+
+    def states(self, model: DiffusionModel, n: int) -> Iterator[State]:
+        """n states that the model visits on the task's own prompts; its calls are counted as training."""
+        draws = Draws((*self.key, "states"), range(n))
+        prompts = [
+            self.prompts[int(generator(draws.key, k, "prompt").integers(len(self.prompts)))] for k in range(n)
+        ]
+        return visited(model, self.sampler, prompts, draws, self.guidance)
+
+
+def turns(weights: Mapping[int, float], updates: int) -> list[int]:
+    """Which task each update belongs to: in turn, each about as often as its weight says."""
+    total, given = sum(weights.values()), dict.fromkeys(weights, 0)
+    order = []
+    for update in range(1, updates + 1):
+        lacking = {task: update * weight / total - given[task] for task, weight in weights.items()}
+        chosen = max(lacking, key=lambda task: (lacking[task], -task))
+        given[chosen] += 1
+        order.append(chosen)
+    return order
+
+
+@dataclass
+class Training:
+    """A step's training and how far it is: `update` counts the updates done."""
+
+    model: DiffusionModel
+    method: Method
+    tuner: Tuner
+    #: one for each task of a mix: rewards differ in the size of their gradients, and in shared moments the largest
+    #: would set the pace of all
+    optimizers: Mapping[int, torch.optim.Optimizer]
+    spec: TaskSpec
+    tasks: Mapping[int, RewardTask]
+    order: Sequence[int]  # the task of each update, as far as the bounds let them come
+    step: int
+    seed: int
+    update: int = 0
+    ended: bool = False  # whether the method's end_task has been called
+    seconds: float = 0.0  # spent so far, by every process that worked on it
+    calls: Counter[Any] = field(default_factory=Counter)  # counted so far, likewise
+    watched_seconds: float = 0.0  # likewise, on evaluations between updates
+    watched_calls: Counter[Any] = field(default_factory=Counter)
+    team: Team = field(default_factory=team)
+    micro_batch: int = 0  # samples at once; 0: as the budget says. Halved where they do not fit
+    bounds: Mapping[str, float] = field(default_factory=dict)  # on calls, by run.json's names
+    began_with: int = field(init=False)  # samples at once
+
+    def __post_init__(self) -> None:
+        own = math.ceil(self.spec.budget.batch / self.team.size)
+        self.micro_batch = min(self.micro_batch or own, self.spec.budget.micro_batch or own, own)
+        self.began_with = self.micro_batch
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that is trained: the adapters', and those of the tuner's own nets."""
+        return [*self.model.parameters(), *self.tuner.parameters()]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent: all updates are done, or the last one reached a bound on calls."""
+        spent = accounts.spent(self.calls + self.model.counter) if self.bounds else {}
+        return self.update >= len(self.order) or any(spent[name] >= n for name, n in self.bounds.items())
+
+    def run(self, after: Callable[[dict[str, Any]], None]) -> None:
+        """All updates that are left; `after` gets the log line of each."""
+        while not self.finished:
+            began = time.perf_counter()
+            task = self.order[self.update]
+            line = self._one_update(self.tasks[task], self.optimizers[task])
+            self.update += 1
+            after({**line, "seconds": time.perf_counter() - began})
+
+    def _one_update(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        with self.team.counted(self.model.counter):
+            log = sum(self.team.gathered(lambda: self._accumulated(task, optimizer)), Log(0.0, 0.0, 0.0))
+        self.team.add_gradients(self.parameters)
+        penalty = log.penalty
+        if (weight_loss := self.method.weight_loss()) is not None:
+            weight_loss.backward()
+            penalty += weight_loss.item()
+        self.method.adjust_gradients()
+        norms = self._clipped(optimizer)
+        self._refuse_infinite(task, reward=log.reward, loss=log.loss, penalty=penalty, gradient=sum(norms))
+        optimizer.step()
+        self.tuner.after_update(self.model)
+        self.method.after_update()
+        return {
+            "task": self.step,
+            "update": self.update,
+            "reward": task.name,
+            "score": log.reward,
+            "loss": log.loss,
+            "penalty": penalty,
+            "grad_norm": norms[0],
+        }
+
+    def _accumulated(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> Log:
+        """The gradients of this process's samples, each at its share of the whole batch, and what they did.
+
+        Where the device has too little memory, everything again in half as large micro-batches: draws are keyed by the
+        sample, so the update is the same up to rounding. Raises OutOfMemoryError where one sample is too many.
+        """
+        while True:
+            counted = Counter(self.model.counter)
+            try:
+                return self._in_micro_batches(task, optimizer)
+            except torch.OutOfMemoryError as error:
+                if self.micro_batch == 1:
+                    raise OutOfMemoryError(
+                        f"the device has too little memory for one sample: {error}",
+                        where=f"task {self.step} ({task.name}), update {self.update}",
+                        mend="--compute checkpointing=true, --compute dtype=bfloat16, or a tuner that holds less",
+                    ) from error
+            # out here the error is gone, and with it the graphs that its frames held
+            self.model.counter.clear()
+            self.model.counter.update(counted)
+            self.micro_batch = math.ceil(self.micro_batch / 2)
+            if self.model.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _in_micro_batches(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> Log:
+        budget, key = self.spec.budget, (self.seed, self.step, self.update)
+        draws = Draws(key, self.team.mine(range(budget.batch)))
+        prompts = [
+            task.prompts[int(generator(key, sample, "prompt").integers(len(task.prompts)))]
+            for sample in draws.samples
+        ]
+        optimizer.zero_grad(set_to_none=True)
+        log = Log(0.0, 0.0, 0.0)
+        for start in range(0, len(prompts), self.micro_batch):
+            part = slice(start, start + self.micro_batch)
+            share = len(prompts[part]) / budget.batch
+            log += self.tuner.accumulate(
+                self.model, prompts[part], task, self.method.prediction_loss, draws[part], share
+            )
+        return log
+
+    def _clipped(self, optimizer: torch.optim.Optimizer) -> list[float]:
+        """The norms of the gradients, the model's first, before each group is clipped by itself: what a tuner's own
+        net is told must not shrink what the model is."""
+        return [
+            nn.utils.clip_grad_norm_(group["params"], self.spec.optimizer.max_grad_norm).item()
+            for group in optimizer.param_groups
+        ]
+
+    def _refuse_infinite(self, task: RewardTask, **values: float) -> None:
+        bad = [name for name, value in values.items() if not torch.tensor(value).isfinite()]
+        if bad:
+            raise NumericalError(
+                f"the {' and the '.join(bad)} of an update {'is' if len(bad) == 1 else 'are'} not finite",
+                where=f"task {self.step} ({task.name}), update {self.update}",
+                mend="lower the learning rate, or mend the reward or the method",
+            )
+
+
+def adamw(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Optimizer:
+    """AdamW over the trained adapters, and over the tuner's own nets in a group of their own.
+
+    Raises UserError where no adapter trains.
+    """
+    if not model.trained:
+        raise UserError(
+            "the method lets no adapter train",
+            where="start_task",
+            mend="model.add_adapter(name, seed_key=task.key), then model.activate({name: 1.0}, train=[name])",
+        )
+    groups = [{"params": model.parameters()}, {"params": list(tuner.parameters())}]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=spec.optimizer.lr,
+        weight_decay=spec.optimizer.weight_decay,
+    )

@@ -1,0 +1,203 @@
+"""How the arithmetic is done: what leaves results as they are, what is recorded, and memory that runs out."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
+from ril_bench.machine.compute import PLAIN, Compute, compute_of
+from ril_bench.runner import Runner
+from ril_bench.running.materials import Materials
+from ril_bench.running.plan import plan_run
+from ril_bench.running.progress import Reporter
+from ril_bench.spec import load_sequence
+from ril_bench.tuners.draft import Draft
+from tests.pipelines import stable_diffusion_xl
+from tests.running.test_training import Penalised, PerTask, gradients, shaken
+from tests.tiny import PROMPTS, bound, runner, training, tuner
+
+SPEC = AdapterSpec(rank=2, alpha=3.0, targets=("to_q", "to_k", "to_v", "to_out.0"))
+TUNERS = {
+    "draft": {"name": "draft", "k": 2},
+    "drtune": {"name": "drtune", "k": 2, "m": 1},
+    "nabla_gflownet": {"name": "nabla_gflownet", "beta": 10.0, "units": "noise"},
+}
+
+
+def one_update(pipe, compute, options):
+    """The gradient of an update, before which every adapter weight is away from zero."""
+    model = DiffusionModel(copy.deepcopy(pipe), adapter=SPEC, compute=compute)
+    one = training(model, bound(Penalised(), model), tuner=tuner(options), updates=1, batch=2)
+    shaken(model)
+    one.run(lambda line: None)
+    return gradients(model)
+
+
+@pytest.mark.parametrize("options", TUNERS.values(), ids=TUNERS)
+def test_checkpointing_and_slicing_leave_the_gradient_as_it_is(loaded_pipeline, options):
+    plain, lean = (
+        one_update(loaded_pipeline, compute, options)
+        for compute in (PLAIN, Compute(checkpointing=True, slicing=True))
+    )
+    assert plain.norm() > 0
+    assert (plain - lean).norm() < 1e-4 * plain.norm()
+
+
+def test_checkpointing_sdxl_too():
+    pipe = stable_diffusion_xl()
+    plain, lean = (
+        one_update(pipe, compute, TUNERS["draft"]) for compute in (PLAIN, Compute(checkpointing=True))
+    )
+    assert (plain - lean).norm() < 1e-4 * plain.norm()
+
+
+def test_bfloat16_points_the_same_way(loaded_pipeline):
+    plain, half = (
+        one_update(loaded_pipeline, compute, TUNERS["draft"])
+        for compute in (PLAIN, Compute(dtype="bfloat16"))
+    )
+    assert torch.nn.functional.cosine_similarity(plain, half, dim=0) > 0.99
+    assert not torch.equal(plain, half)
+
+
+def test_a_graph_that_is_checkpointed_is_open(loaded_pipeline):
+    """Its blocks run again in the backward call: on other adapters they would give another gradient."""
+    model = DiffusionModel(copy.deepcopy(loaded_pipeline), adapter=SPEC, compute=Compute(checkpointing=True))
+    model.add_adapter("a", seed_key=(0,))
+    model.activate({"a": 1.0}, train=["a"])
+    eps = model.predict(torch.randn(1, *model.latent_shape), 501, PROMPTS[:1], 1.0)
+    with pytest.raises(RuntimeError, match="while a graph is open"):
+        model.activate({})
+    eps.sum().backward()
+    model.activate({})
+
+
+# -- memory --------------------------------------------------------------------------------------------------
+
+
+class Small(Draft):
+    """DRaFT on a device that holds so many samples, and notices after the first half of the work."""
+
+    def __init__(self, room):
+        super().__init__(k=2)
+        self.room, self.sizes = room, []
+
+    def accumulate(self, model, prompts, *rest):
+        self.sizes.append(len(prompts))
+        log = super().accumulate(model, prompts, *rest)
+        if len(prompts) > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        return log
+
+
+def test_what_does_not_fit_is_done_in_smaller_parts(tiny_model):
+    whole = copy.deepcopy(tiny_model)
+    reference = training(whole, bound(Penalised(), whole), k=2, updates=1, batch=7, micro_batch=2)
+    shaken(whole)
+    reference.run(lambda line: None)
+    small = training(tiny_model, bound(Penalised(), tiny_model), tuner=Small(2), updates=2, batch=7)
+    small.order = [1]
+    shaken(tiny_model)
+    small.run(lambda line: None)
+    assert small.tuner.sizes == [7, 4, 2, 2, 2, 1]
+    assert small.micro_batch == 2
+    assert torch.equal(gradients(tiny_model), gradients(whole))
+    assert tiny_model.counter == whole.counter  # a failed attempt is no part of the budget
+    small.order = [1, 1]
+    small.run(lambda line: None)
+    assert small.tuner.sizes[6:] == [2, 2, 2, 1]
+
+
+def test_one_sample_that_does_not_fit_ends_the_run(tiny_model):
+    one = training(tiny_model, bound(PerTask(), tiny_model), tuner=Small(0), updates=1, batch=4)
+    with pytest.raises(OutOfMemoryError, match="too little memory for one sample") as caught:
+        one.run(lambda line: None)
+    assert one.tuner.sizes == [4, 2, 1]
+    assert "--compute checkpointing=true" in caught.value.mend
+    assert caught.value.kind == "memory"
+
+
+def test_held_pictures_serve_as_often_in_smaller_parts(tiny_model):
+    """An update that is tried again uses up nothing."""
+    options = {"name": "ddpo", "samples": 2, "reuse": 2}
+    whole, parts = copy.deepcopy(tiny_model), copy.deepcopy(tiny_model)
+    reference = training(
+        whole, bound(PerTask(), whole), tuner=tuner(options), updates=3, batch=4, micro_batch=2
+    )
+    reference.run(lambda line: None)
+    one = training(parts, bound(PerTask(), parts), tuner=tuner(options), updates=3, batch=4)
+    accumulate, failed = one.tuner.accumulate, []
+
+    def failing(model, prompts, *rest):
+        if len(prompts) == 4 and one.update == 1:
+            failed.append(accumulate(model, prompts, *rest))
+            raise torch.OutOfMemoryError
+        return accumulate(model, prompts, *rest)
+
+    one.tuner.accumulate = failing
+    one.run(lambda line: None)
+    assert len(failed) == 1
+    for ours, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    calls = sum(batch * n for (kind, _, batch), n in parts.counter.items() if kind == "decode")
+    assert calls == sum(batch * n for (kind, _, batch), n in whole.counter.items() if kind == "decode")
+
+
+def test_a_run_says_and_records_that_its_parts_became_smaller(tiny_sequence, tmp_path, monkeypatch):
+    said = []
+    reporter = Reporter(quiet=True)
+    monkeypatch.setattr(reporter, "say", said.append)
+    monkeypatch.setattr(Materials, "tuner", lambda self, i: Small(1))
+    one = runner(tiny_sequence, tmp_path, reporter=reporter, account=False)
+    one.execute()
+    (line,) = [line for line in said if "out of memory" in line]
+    assert "1 of 2 samples at once" in line
+    assert one.folder.read_run()["micro_batch"] == 1
+
+
+# -- what is recorded ----------------------------------------------------------------------------------------
+
+
+def test_number_formats_are_recorded_and_kept(tiny_sequence, tmp_path, monkeypatch):
+    plan = plan_run(tiny_sequence, "naive")
+
+    def made(compute):
+        one = Runner(plan, tmp_path, threads=1, compute=compute, account=False, reporter=Reporter(quiet=True))
+        one.execute()
+        return one
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "_started", fails)
+        with pytest.raises(NumericalError):
+            made(Compute(dtype="bfloat16", checkpointing=True))
+    going_on = made(None)
+    assert going_on.materials.model.dtype == torch.bfloat16
+    assert going_on.folder.read_run()["hardware"]["compute"] == {"dtype": "bfloat16", "vae_dtype": "float32"}
+    made(Compute(dtype="bfloat16", slicing=True))  # complete: found done
+    with pytest.raises(UserError, match="this run began in") as caught:
+        made(PLAIN)
+    assert "--compute" in caught.value.mend
+
+
+def fails(*_):
+    raise NumericalError("as asked for")
+
+
+def test_a_sequence_knows_nothing_of_it(tiny_sequence):
+    assert "compute" not in load_sequence(tiny_sequence).model_dump()
+    assert "dtype" not in str(load_sequence(tiny_sequence).model_dump())
+
+
+def test_options_are_read_as_settings_are():
+    assert compute_of([]) == PLAIN
+    assert compute_of(["dtype=bfloat16", "checkpointing=true"]) == Compute(
+        dtype="bfloat16", checkpointing=True
+    )
+    with pytest.raises(UserError, match=r"--compute dtype=float16: dtype: should be 'float32' or 'bfloat16'"):
+        compute_of(["dtype=float16"])
+    with pytest.raises(UserError, match="write it as key=value"):
+        compute_of(["bfloat16"])

@@ -1,0 +1,175 @@
+"""Two processes (gloo, on the CPU) against one: the same run, whatever the tuner and the method."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import torch.multiprocessing as mp
+from safetensors.torch import load_file
+
+from ril_bench import runner as runner_module
+from ril_bench.errors import NumericalError, UserError
+from ril_bench.machine.parallel import ALONE, Team, team
+from tests.tiny import runner, write_sequence
+
+UPDATES, BATCH = 5, 3  # a batch that two processes cannot halve
+#: name -> (method, settings); own nets, held pictures, groups of copies, and what methods add
+CASES = {
+    "draft-ewc": ("ewc", ["tuner={name: draft, k: 2}", "method.samples=4", "method.strength=10.0"]),
+    "drtune-rid": (
+        "rid",
+        ["tuner={name: drtune, k: 1, m: 1}", "method.strength=5.0", "budget.micro_batch=1"],
+    ),
+    "ddpo-l2": (
+        "l2",
+        ["tuner={name: ddpo, samples: 2, reuse: 2, value: true, kappa: 1.0}", "method.strength=10.0"],
+    ),
+    "nabla": ("naive", ["tuner={name: nabla_gflownet, beta: 10.0, trust: 1.0, units: noise, reuse: 2}"]),
+    "fewer-samples-than-processes": ("naive", ["budget.batch=1"]),
+}
+#: tuners that divide by the variance of a late step, which makes rounding larger (tests/tuners/test_every_tuner.py)
+ROUGH = {"ddpo-l2", "nabla", "interrupted"}
+#: four updates, then an error; gone on with by another number of processes
+INTERRUPTED = ["tuner={name: ddpo, samples: 2, reuse: 2}"]
+
+
+@pytest.fixture(scope="module")
+def sequence(tiny_data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("parallel") / "tiny.yaml"
+    # Adam makes a step of the learning rate of any gradient, a rounded zero's too: so a learning rate as in real runs
+    optimizer = {**tiny_data["optimizer"], "lr": 1e-3}
+    budget = {"updates": UPDATES, "batch": BATCH}
+    return write_sequence(file, tiny_data, budget=budget, optimizer=optimizer)
+
+
+def made(sequence: str, out: Path, name: str) -> Path:
+    method, settings = CASES[name]
+    return runner(sequence, out, method, settings=settings, label=name, account=False).execute()
+
+
+def interrupted(sequence: str, out: Path) -> Path:
+    """The run, ended by an error in update 3 of the first task where a file asks for it."""
+    one = runner(sequence, out, "naive", settings=INTERRUPTED, label="interrupted", account=False)
+    runner_module.CHECKPOINT_EVERY = 1  # also in the middle of what pictures serve
+    if (out / "interrupt").exists():
+        after_update, done = one.method.after_update, []
+
+        def failing() -> None:
+            done.append(after_update())
+            if len(done) == 4:
+                raise NumericalError("as asked for")
+
+        one.method.after_update = failing  # type: ignore[method-assign]
+        with pytest.raises(NumericalError):
+            one.execute()
+        return one.folder.path
+    return one.execute()
+
+
+def member(rank: int, size: int, port: int, sequence: str, out: Path, cache: str) -> None:
+    """What one of the processes does, as a launcher starts it."""
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size),
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RIL_BENCH_CACHE=cache,
+    )  # fmt: skip
+    torch.set_num_threads(1)
+    assert team() == Team(rank, size)
+    for name in CASES:
+        made(sequence, out, name)
+    interrupted(sequence, out)
+    with pytest.raises(UserError, match="only in one"):  # an error of one process is all processes'
+        team().gathered(lambda: refuse() if rank == 1 else None)
+    torch.distributed.destroy_process_group()
+
+
+def refuse() -> None:
+    raise UserError("only in one")
+
+
+@pytest.fixture(scope="module")
+def runs(sequence: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folders of all runs, made by one process and by two."""
+    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
+    with pytest.MonkeyPatch.context() as patch:  # step 0 is counted by the run that makes it
+        patch.setenv("RIL_BENCH_CACHE", str(tmp_path_factory.mktemp("cache-of-one")))
+        for name in CASES:
+            made(sequence, alone, name)
+        interrupted(sequence, alone)
+    (together / "interrupt").touch()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cache = str(tmp_path_factory.mktemp("cache-of-two"))
+    mp.spawn(member, (2, port, sequence, together, cache), nprocs=2)
+    (together / "interrupt").unlink()
+    interrupted(sequence, together)
+    return alone, together
+
+
+def flat(file: Path) -> torch.Tensor:
+    return torch.cat([factor.flatten() for factor in load_file(file).values()])
+
+
+def folder(runs: tuple[Path, Path], name: str) -> tuple[Path, Path]:
+    found = [next(out.glob(f"tiny/given/*@{name}/*/seed-0")) for out in runs]
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("name", [*CASES, "interrupted"])
+def test_two_processes_make_the_run_of_one(runs, name):
+    one, two = folder(runs, name)
+    for step in (1, 2):
+        adapter, other = (flat(path / f"step-{step}" / "adapter.safetensors") for path in (one, two))
+        if name in ROUGH:
+            assert (adapter - other).norm() < 1e-3 * adapter.norm()
+        else:
+            torch.testing.assert_close(other, adapter, rtol=0, atol=1e-5)
+    scores = [pd.read_parquet(path / "scores.parquet") for path in (one, two)]
+    pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_call_is_counted_once(runs, name):
+    """As samples: how many a call takes is the micro-batch's affair."""
+    (one, two) = ([count(step) for step in steps(path)] for path in folder(runs, name))
+    assert one == two
+
+
+def steps(path: Path) -> list[dict[str, Any]]:
+    return pd.read_json(path / "run.json", typ="series")["steps"]
+
+
+def count(step: dict[str, Any]) -> dict[str, int]:
+    return {key: step[key] for key in ("denoiser_forwards", "denoiser_backwards", "reward_calls")}
+
+
+def test_the_log_says_what_the_whole_batch_did(runs):
+    one, two = (pd.read_json(path / "log.jsonl", lines=True) for path in folder(runs, "drtune-rid"))
+    assert len(one) == len(two) == 2 * UPDATES
+    for column in ("score", "loss", "penalty", "grad_norm"):
+        assert two[column].tolist() == pytest.approx(one[column].tolist(), rel=1e-4, abs=1e-5)
+
+
+def test_how_many_there_were_is_recorded(runs):
+    hardware = [pd.read_json(path / "run.json", typ="series")["hardware"] for path in folder(runs, "nabla")]
+    assert [machine["processes"] for machine in hardware] == [1, 2]
+
+
+def test_a_process_on_its_own_is_a_team_of_one():
+    assert team() is ALONE
+    assert ALONE.main
+    assert ALONE.mine(range(3)) == [0, 1, 2]
+    assert ALONE.gathered(lambda: 7) == [7]
+    assert ALONE.on_main(lambda: 7) == ALONE.from_main(lambda: 7) == 7
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_every_sample_is_owned_once(size):
+    owned = [sample for rank in range(size) for sample in Team(rank, size).mine(range(5))]
+    assert sorted(owned) == list(range(5))

@@ -1,0 +1,159 @@
+"""Files of others: where they are looked for, and what is not taken for them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import huggingface_hub
+import huggingface_hub.constants as hub
+import pytest
+
+from ril_bench.errors import InfrastructureError, UserError
+from ril_bench.remote.file import FOLDER, RemoteFile
+from ril_bench.remote.weights import digests
+
+CONTENT = b"weights"
+ON_HUB = RemoteFile(
+    name="mine",
+    repo="me/mine",
+    file="model.safetensors",
+    revision="a" * 40,
+    sha256=hashlib.sha256(CONTENT).hexdigest(),
+    size=len(CONTENT),
+    licence="MIT",
+    used_by=("mine",),
+)
+ELSEWHERE = replace(ON_HUB, repo="https://example.org/files", file="a+b.pth", revision=None)
+
+
+@pytest.fixture(params=[ON_HUB, ELSEWHERE], ids=["hub", "elsewhere"])
+def file(request):
+    return request.param
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    return tmp_path
+
+
+def put(path: Path, content: bytes = CONTENT) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def in_hub_cache(cache: Path) -> Path:
+    """As huggingface_hub keeps it."""
+    return put(cache / "models--me--mine" / "snapshots" / ("a" * 40) / "model.safetensors")
+
+
+def test_the_address():
+    assert ON_HUB.url == f"https://huggingface.co/me/mine/resolve/{'a' * 40}/model.safetensors"
+    assert (
+        replace(ON_HUB, revision=None).url == "https://huggingface.co/me/mine/resolve/main/model.safetensors"
+    )
+    assert ELSEWHERE.url == "https://example.org/files/a%2Bb.pth"
+    assert replace(ELSEWHERE, revision="f00").url == "https://example.org/files/f00/a%2Bb.pth"
+    data = replace(ON_HUB, repo="datasets/me/mine")
+    assert data.url.startswith("https://huggingface.co/datasets/me/mine/resolve/aaaa")
+    assert data._on_hub["repo_id"] == "me/mine"
+
+
+def test_what_is_nowhere_is_refused_with_the_way_to_mend_it(file, folder):
+    assert file.cached_path() is None
+    with pytest.raises(UserError, match="mine is not on this machine, and downloads are off") as caught:
+        file.fetch(offline=True)
+    assert caught.value.where == file.url
+    name = "me/mine/model.safetensors" if file.on_hub else "a+b.pth"
+    assert f"as {name} and name that folder in $RIL_BENCH_WEIGHTS" in caught.value.mend
+    with pytest.raises(UserError, match="downloads are off"):  # the hub's own setting says so too
+        file.fetch()
+
+
+def test_a_folder_of_ones_own_comes_first(file, folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached = in_hub_cache(tmp_path / "hub")
+    assert ON_HUB.fetch(offline=True) == cached
+    plain = put(folder / file.file)
+    assert file.cached_path() == plain
+    if file.on_hub:  # where several repositories have a model.safetensors, the full name wins
+        full = put(folder / "me/mine/model.safetensors")
+        assert file.fetch(offline=True) == full
+
+
+def test_another_revision_in_the_cache_is_another_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
+    in_hub_cache(tmp_path)
+    assert replace(ON_HUB, revision="b" * 40).cached_path() is None
+
+
+def test_a_file_of_another_digest_is_refused(file, folder):
+    path = put(folder / file.file, b"other")
+    with pytest.raises(UserError, match="this is not mine: its digest is d9298a10d1b0") as caught:
+        file.fetch(offline=True)
+    assert caught.value.where == str(path)
+    assert file.url in caught.value.mend
+
+
+def test_an_unpinned_file_is_recorded_as_it_is(folder):
+    file = replace(ON_HUB, sha256=None)
+    assert not file.pinned
+    put(folder / file.file, b"other")
+    assert digests(file) == {"me/mine/model.safetensors": hashlib.sha256(b"other").hexdigest()}
+
+
+def test_it_is_downloaded_where_it_must_be_and_checked(monkeypatch, tmp_path):
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
+    asked = []
+
+    def download(**what):
+        asked.append(what)
+        return str(in_hub_cache(tmp_path))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    path = ON_HUB.fetch()
+    assert path.read_bytes() == CONTENT
+    assert ON_HUB.fetch() == path
+    one = {"repo_id": "me/mine", "filename": "model.safetensors", "revision": "a" * 40, "repo_type": "model"}
+    assert asked == [one]
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A server of this machine's own: its address and its folder."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    serve = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+        thread.join()
+
+
+def test_from_elsewhere_it_comes_whole_or_not_at_all(site, monkeypatch, tmp_path):
+    address, folder = site
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(cache))
+    file = replace(ELSEWHERE, repo=address)
+    for content in (None, CONTENT[:3]):  # not there; cut off on its way
+        if content:
+            put(folder / "a+b.pth", content)
+        with pytest.raises(InfrastructureError, match="mine could not be downloaded") as caught:
+            file.fetch()
+        assert caught.value.where == file.url
+        assert FOLDER in caught.value.mend
+        assert [path for path in cache.rglob("*") if path.is_file()] == []
+    put(folder / "a+b.pth")
+    path = file.fetch()
+    assert path.read_bytes() == CONTENT
+    assert file.fetch(offline=True) == path

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ril_bench.errors import UserError
+from ril_bench.remote.weights import MANIFEST, digests, verified
+from ril_bench.store import sha256_file
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A folder of weights with its manifest."""
+    folder = tmp_path / "weights"
+    (folder / "pipeline" / "unet").mkdir(parents=True)
+    (folder / "head.safetensors").write_bytes(b"head")
+    (folder / "pipeline" / "unet" / "model.safetensors").write_bytes(b"unet")
+    (folder / "pipeline" / "index.json").write_bytes(b"{}")
+    files = ("head.safetensors", "pipeline/unet/model.safetensors", "pipeline/index.json")
+    (folder / MANIFEST).write_text(json.dumps({name: sha256_file(folder / name) for name in files}))
+    return folder
+
+
+def test_digests_are_by_path_below_the_parent(weights):
+    one = weights / "head.safetensors"
+    assert digests(one) == {"head.safetensors": sha256_file(one)}
+    unet = "pipeline/unet/model.safetensors"
+    assert digests(weights / "pipeline") == {
+        "pipeline/index.json": sha256_file(weights / "pipeline/index.json"),
+        unet: sha256_file(weights / unet),
+    }
+
+
+def test_what_is_as_it_should_be_passes(weights):
+    for path in (weights / "head.safetensors", weights / "pipeline", weights / "pipeline" / "unet"):
+        assert verified(path) == path
+
+
+@pytest.mark.parametrize("altered", ["head.safetensors", "pipeline/unet/model.safetensors"])
+def test_an_altered_file_is_named(weights, altered):
+    (weights / altered).write_bytes(b"other")
+    top = weights / altered.split("/")[0]
+    with pytest.raises(UserError, match="wrong digest") as caught:
+        verified(top)
+    assert caught.value.where == str(weights / altered)
+    assert "install ril-bench again" in caught.value.mend
+    untouched = {"head.safetensors", "pipeline"} - {top.name}
+    verified(weights / untouched.pop())
+
+
+@pytest.mark.parametrize("missing", ["head.safetensors", "pipeline"])
+def test_a_missing_one_is_named(weights, missing):
+    path = weights / missing
+    path.rename(weights / "elsewhere")
+    with pytest.raises(UserError, match="weights are missing") as caught:
+        verified(path)
+    assert caught.value.where == str(path)
+
+
+def test_where_there_is_no_manifest_everything_passes(tmp_path):
+    file = tmp_path / "mine.safetensors"
+    file.write_bytes(b"mine")
+    assert verified(file) == file
+
+
+def test_a_file_that_the_manifest_does_not_know_passes(weights):
+    (weights / "pipeline" / "notes.txt").write_text("mine")
+    assert verified(weights / "pipeline") == weights / "pipeline"

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ril_bench.errors import UserError
+from ril_bench.running.plan import plan_run
+from tests.tiny import write_sequence
+
+OUT = Path("out")
+
+
+def test_a_plain_plan(tiny_sequence):
+    plan = plan_run(tiny_sequence, "naive", seed=3)
+    assert plan.folder(OUT) == OUT / "tiny/given/naive/draft/seed-3"
+    assert plan.sequence.order == ["brightness", "symmetry"]
+    assert (plan.label, plan.method_options, plan.official, plan.comparable) == (None, {}, True, True)
+
+
+def test_settings_go_to_the_sequence_or_to_the_method_and_make_a_label(tiny_sequence):
+    plan = plan_run(
+        tiny_sequence, "rid", settings=["budget.updates=7", "method.strength=1e-2", "method.space=noise"]
+    )
+    assert plan.sequence.task(2).budget.updates == 7
+    assert plan.method_options == {"strength": 0.01, "space": "noise"}
+    assert not plan.official
+    assert plan.comparable  # step 0 does not depend on either
+    assert plan.folder(OUT).parts[-3] == "rid@budget.updates=7,strength=1e-2,space=noise"
+
+
+def test_a_changed_method_leaves_the_sequence_as_it_is_written(tiny_sequence):
+    plan = plan_run(tiny_sequence, "rid", settings=["method.strength=0.5"])
+    assert plan.official
+    assert plan.label == "strength=0.5"
+
+
+@pytest.mark.parametrize(
+    "setting", ["sampler.steps=4", "sampler.guidance=2.0", "evaluation.seed=1", "evaluation.prompts=2"]
+)
+def test_a_changed_step_zero_is_not_comparable_with_the_calibration(tiny_sequence, setting):
+    plan = plan_run(tiny_sequence, "naive", settings=[setting])
+    assert not plan.comparable
+    assert not plan.official
+
+
+def test_a_label_of_ones_own(tiny_sequence):
+    plan = plan_run(tiny_sequence, "naive", settings=["budget.updates=7"], label="short")
+    assert plan.folder(OUT).parts[-3] == "naive@short"
+
+
+def test_a_label_is_a_folders_name_whatever_was_set(tiny_sequence):
+    plan = plan_run(
+        tiny_sequence, "rid", settings=["method.space=../../x y/é", "adapter.targets=[to_q, to_k]"]
+    )
+    assert "/" not in plan.label
+    assert plan.folder(OUT).parts[-3].isascii()
+    many = plan_run(tiny_sequence, "rid", settings=[f"method.option{i}={i}" for i in range(100)])
+    assert len(many.label) <= 120
+
+
+def test_another_tuner_is_an_axis_with_options_of_its_own(tiny_sequence, tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from ril_bench import Tuner\n\n\nclass Mine(Tuner):\n"
+        "    class Options(Tuner.Options):\n        rate: float = 1.0\n"
+    )
+    plan = plan_run(tiny_sequence, "naive", tuner=str(file), settings=["tuner.rate=0.5"])
+    assert (plan.tuner, plan.sequence.task(2).tuner.options) == ("mine", {"rate": 0.5})
+    assert plan.folder(OUT) == OUT / "tiny/given/naive@tuner.rate=0.5/mine/seed-0"
+    plain = plan_run(tiny_sequence, "naive", tuner=str(file))
+    assert (plain.label, plain.official, plain.comparable) == (None, True, True)
+
+
+def test_a_tuner_may_be_named(tiny_sequence):
+    own = plan_run("shapes-ril", "naive", tuner="draft")
+    assert (own.sequence.tuner.options, own.label, own.official) == ({"k": 4}, None, True)
+    with pytest.raises(UserError, match="no tuner is called 'drafft'"):
+        plan_run(tiny_sequence, "naive", tuner="drafft")
+
+
+@pytest.mark.parametrize("setting", ["method.=3", "method.strength"])
+def test_a_setting_that_sets_nothing(tiny_sequence, setting):
+    with pytest.raises(UserError, match="sets nothing"):
+        plan_run(tiny_sequence, "rid", settings=[setting])
+
+
+@pytest.mark.parametrize(
+    "setting", ["budget.update=3", "budget.updates=many", "budget.updates", "tasks.3.reward=x"]
+)
+def test_a_wrong_setting_is_named(tiny_sequence, setting):
+    with pytest.raises(UserError, match="has a fault") as caught:
+        plan_run(tiny_sequence, "rid", settings=[setting])
+    assert f"--set {setting}" in str(caught.value)
+
+
+def test_an_unknown_method_gets_the_nearest(tiny_sequence):
+    with pytest.raises(UserError, match="no method is called 'naiv'") as caught:
+        plan_run(tiny_sequence, "naiv")
+    assert "'naive'" in caught.value.mend
+
+
+def test_the_identity_is_plain_and_tells_runs_apart(tiny_data, tmp_path):
+    sequence = write_sequence(tmp_path / "tiny.yaml", tiny_data)
+    method = tmp_path / "mine.py"
+    method.write_text("from ril_bench import Method\nclass Mine(Method):\n    pass\n")
+    plan = plan_run(sequence, str(method), seed=1)
+    first = plan.identity()
+    assert first["method"]["name"] == "mine"
+    assert plan_run(sequence, str(method), seed=1).identity() == first
+    assert plan_run(sequence, str(method), seed=2).identity() != first
+    assert plan_run(sequence, str(method), seed=1, settings=["method.a=1"]).identity() != first
+    method.write_text(method.read_text() + "# changed\n")
+    assert plan.identity()["method"]["file_sha256"] != first["method"]["file_sha256"]
+    write_sequence(Path(sequence), tiny_data, version=2)
+    assert plan_run(sequence, str(method), seed=1).identity()["sequence_sha256"] != first["sequence_sha256"]

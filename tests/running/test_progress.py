@@ -1,0 +1,99 @@
+"""What is said while a run works."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from ril_bench.running import progress
+from ril_bench.running.progress import BLOCKS, CURVE, Reporter, sparkline, spoken, watched
+
+LINES = [{"score": float(k), "penalty": 0.25, "loss": -float(k)} for k in range(8)]
+
+
+def screen(**options) -> Console:
+    return Console(file=io.StringIO(), width=120, **options)
+
+
+def test_a_terminal_shows_task_update_curve_penalty_speed_and_time_left():
+    console = screen(force_terminal=True)
+    with Reporter(console) as reporter:
+        reporter.stage("task 2: preference", 30)
+        for k in range(8):
+            reporter.advance(note=watched(LINES[: k + 1]))
+        reporter._live.refresh()
+        shown = console.file.getvalue()
+    for said in ("task 2: preference", "8/30", "reward ▁▂▃▄▅▆▇█ 7", "penalty 0.25", "/s", "0:00:"):
+        assert said in shown
+
+
+def test_elsewhere_a_line_now_and_then(monkeypatch):
+    console = screen()
+    now = iter(range(0, 1000, 6))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
+    reporter = Reporter(console)
+    reporter.stage("task 1: symmetry", 8)
+    for k in range(8):
+        reporter.advance(note=watched(LINES[: k + 1]))
+    lines = console.file.getvalue().splitlines()
+    assert lines[0].startswith("task 1: symmetry: 3/8  reward ▁▅█ 2")
+    assert len(lines) == 2  # the clock is asked twice where a line is said
+
+
+def test_what_is_said_meanwhile_stays_above_the_bar():
+    console = screen(force_terminal=True)
+    with Reporter(console) as reporter:
+        reporter.stage("grid", 2)
+        reporter.say("failed (numerical): [bold]x[/bold]")
+        assert reporter._live is not None
+    assert "failed (numerical): [bold]x[/bold]" in console.file.getvalue()
+
+
+def test_a_method_without_a_penalty_shows_none():
+    assert "penalty" not in watched([{"score": 1.0, "penalty": 0.0}])
+
+
+def test_quiet_says_nothing():
+    reporter = Reporter(Console(file=(file := io.StringIO()), force_terminal=True, quiet=True))
+    reporter.stage("task", 1)
+    reporter.advance()
+    reporter.say("done")
+    reporter.close()
+    assert file.getvalue() == ""
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=300))
+def test_a_curve_has_a_character_for_each_value_or_for_its_neighbours_mean(values):
+    curve = sparkline(values)
+    assert len(curve) == min(len(values), CURVE)
+    assert set(curve) <= set(BLOCKS)
+
+
+@given(st.floats(-100, 100), st.integers(2, 40))
+def test_a_curve_that_rises_ends_at_the_top_and_a_flat_one_stays_low(low, n):
+    assert sparkline([low + k for k in range(n)])[:: n - 1] == BLOCKS[0] + BLOCKS[-1]
+    assert sparkline([low] * n) == BLOCKS[0] * n
+
+
+def test_a_long_curve_is_of_means():
+    assert sparkline([0.0, 2.0, 3.0, 5.0], width=2) == BLOCKS[0] + BLOCKS[-1]
+
+
+@pytest.mark.parametrize(("pace", "said"), [(None, ""), (2.5, "2.5/s"), (0.25, "4.0 s each")])
+def test_speed_in_words(pace, said):
+    assert progress._per_second(pace) == said
+
+
+def test_durations_are_spoken_as_people_do():
+    assert [spoken(seconds) for seconds in (5, 119, 300, 7100, 9000, 1e6)] == [
+        "5 s",
+        "119 s",
+        "5 min",
+        "118 min",
+        "2.5 h",
+        "11.6 days",
+    ]

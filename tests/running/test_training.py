@@ -1,0 +1,315 @@
+"""Updates: what they are made of, and that micro-batches, frozen adapters and NaN are treated as they should."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ril_bench.errors import NumericalError
+from ril_bench.methods import Method
+from ril_bench.rewards.base import Reward
+from ril_bench.rewards.jpeg import JpegKb
+from ril_bench.running.training import adamw, turns
+from tests.tiny import PROMPTS, bound, reward_task, trained, training, weights
+
+
+class PerTask(Method):
+    """A new adapter for each task, over the frozen earlier ones."""
+
+    def start_task(self, task, model):
+        model.add_adapter(f"task-{task.index}", seed_key=task.key)
+        model.activate({**model.active, f"task-{task.index}": 1.0}, train=[f"task-{task.index}"])
+
+
+class Penalised(PerTask):
+    def prediction_loss(self, prediction):
+        return 3.0 * prediction.x0().square().mean()
+
+
+class Broken(Reward):
+    """Finite scores until a call, then this value."""
+
+    name = "broken"
+    unit = "-"
+
+    def __init__(self, value, call=0):
+        super().__init__()
+        self.value, self.left = value, call
+
+    def score(self, images, prompts):
+        self.left -= 1
+        return images.mean((1, 2, 3)) * (self.value if self.left < 0 else 1.0)
+
+
+class Louder(Reward):
+    """A reward in another unit: the same, many times over."""
+
+    name = "louder"
+    unit = "-"
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+
+    def score(self, images, prompts):
+        return self.times * images[:, 0].mean((1, 2))
+
+
+# -- whose turn ----------------------------------------------------------------------------------------------
+
+shares = st.dictionaries(st.integers(1, 6), st.floats(0.05, 10), min_size=1, max_size=5)
+
+
+def furthest(weights, updates):
+    """How far any task ever is from its share, in updates."""
+    order, total = turns(weights, updates), sum(weights.values())
+    assert len(order) == updates
+    return max(
+        abs(order[:n].count(task) - n * weight / total)
+        for n in range(updates + 1)
+        for task, weight in weights.items()
+    )
+
+
+@given(shares, st.integers(0, 60))
+def test_each_task_has_its_share_at_any_time(weights, updates):
+    assert furthest(weights, updates) < (1 if len(weights) <= 2 else 1.5)
+
+
+@given(st.integers(1, 6), st.integers(0, 60))
+def test_equal_weights_take_turns(tasks, updates):
+    assert turns(dict.fromkeys(range(1, tasks + 1), 0.3), updates) == [1 + n % tasks for n in range(updates)]
+
+
+def test_turns():
+    assert turns({3: 1.0}, 4) == [3] * 4
+    assert turns({1: 1, 2: 3}, 8).count(2) == 6
+    assert turns({1: 0.5, 2: 1.5}, 9) == turns({1: 1, 2: 3}, 9)
+
+
+# -- an update -----------------------------------------------------------------------------------------------
+
+
+def shaken(model):
+    """Its trained adapters away from zero, where half of all gradients vanish."""
+    with torch.no_grad():
+        for index, parameter in enumerate(model.parameters()):
+            generator = torch.Generator().manual_seed(index)
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+
+
+def gradients(model):
+    """Of the last update, after clipping."""
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+def test_an_update_does_not_depend_on_its_micro_batches(tiny_model):
+    found, lines = {}, {}
+    for size in (8, 4, 3, 1):
+        model = copy.deepcopy(tiny_model)
+        one = training(model, bound(Penalised(), model), k=2, updates=1, batch=8, micro_batch=size)
+        shaken(model)
+        one.run(lambda line, size=size: lines.update({size: line}))
+        found[size] = gradients(model)
+    for size in (4, 3, 1):
+        assert (found[size] - found[8]).norm() < 1e-5 * found[8].norm()
+        for key in ("score", "loss", "penalty", "grad_norm"):
+            assert lines[size][key] == pytest.approx(lines[8][key], rel=1e-5)
+
+
+def test_a_micro_batch_is_never_larger_than_the_batch(tiny_model):
+    one = training(tiny_model, bound(PerTask(), tiny_model), updates=1, batch=2, micro_batch=5)
+    one.run(lambda line: None)
+    assert tiny_model.counter["decode", True, 2] == 1
+
+
+def test_the_log_line_says_what_an_update_did(tiny_model):
+    (line,) = trained(tiny_model, Penalised(), [1], updates=1)
+    assert {key: line[key] for key in ("task", "update", "reward")} == {
+        "task": 1,
+        "update": 0,
+        "reward": "brightness",
+    }
+    assert 0 < line["score"] < 255
+    assert line["loss"] == -line["score"]
+    assert line["penalty"] > 0
+    assert line["grad_norm"] == pytest.approx(gradients(tiny_model).norm().item())  # too small to be clipped
+    assert line["seconds"] > 0
+
+
+def test_a_reward_of_which_less_is_better_is_turned_round(tiny_model):
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    task = reward_task(tiny_model, reward=JpegKb())
+    assert torch.equal(task.reward(images, PROMPTS[:2]), -JpegKb()(images, PROMPTS[:2]))
+    assert tiny_model.counter["reward:jpeg_kb", True, 2] == 1
+
+
+def test_in_a_mix_the_unit_of_one_reward_does_not_set_the_pace_of_another(tiny_model):
+    """AdamW's step knows no unit: with moments of its own for each task, neither does a mix of them."""
+
+    def mixed(times):
+        model = copy.deepcopy(tiny_model)
+        one = training(model, bound(PerTask(), model), updates=6)
+        one.spec = one.spec.model_copy(
+            update={"optimizer": one.spec.optimizer.model_copy(update={"max_grad_norm": 1e9})}
+        )
+        one.tasks = {1: one.tasks[1], 2: reward_task(model, 2, Louder(times))}
+        one.optimizers = {j: adamw(model, one.tuner, one.spec) for j in (1, 2)}
+        one.order = [1, 2] * 3
+        one.run(lambda line: None)
+        return torch.cat([w.detach().flatten() for w in model.adapter_parameters("task-1").values()])
+
+    quiet, loud, opposite = (
+        mixed(times) for times in (2.0**12, 2.0**20, -(2.0**12))
+    )  # well above AdamW's epsilon
+    assert (quiet - loud).norm() < 0.05 * (quiet - opposite).norm()
+
+
+def test_the_same_key_gives_the_same_bytes_and_another_seed_others(tiny_model):
+    def run(seed):
+        model = copy.deepcopy(tiny_model)
+        one = training(model, bound(PerTask(), model))
+        one.seed = seed
+        one.run(lambda line: None)
+        return weights(model, "task-1")
+
+    assert run(0) == run(0)
+    assert run(0) != run(1)
+
+
+def test_an_update_is_a_function_of_its_number_alone(tiny_model):
+    """Updates 0, 1, 2 in one go, or 2 alone from the state after 1: what a resume relies on."""
+    straight = copy.deepcopy(tiny_model)
+    training(straight, bound(PerTask(), straight)).run(lambda line: None)
+    model = copy.deepcopy(tiny_model)
+    first = training(model, bound(PerTask(), model), updates=2)
+    first.run(lambda line: None)
+    rest = copy.deepcopy(first)  # the model, the optimizer and the position in a process of their own
+    rest.order, rest.update = [1] * 3, 2
+    rest.run(lambda line: None)
+    assert weights(rest.model, "task-1") == weights(straight, "task-1")
+
+
+# -- the hooks -----------------------------------------------------------------------------------------------
+
+
+def test_the_hooks_come_in_their_order(tiny_model):
+    told = []
+
+    class Telling(PerTask):
+        def prediction_loss(self, prediction):
+            told.append("prediction_loss")
+
+        def weight_loss(self):
+            told.append("weight_loss")
+
+        def adjust_gradients(self):
+            told.append("adjust_gradients")
+
+        def after_update(self):
+            told.append("after_update")
+
+    trained(tiny_model, Telling(), [1], updates=2, k=2)
+    once = ["prediction_loss"] * 2 + ["weight_loss", "adjust_gradients", "after_update"]
+    assert told == 2 * once
+
+
+def test_the_weight_loss_has_its_gradient_and_is_logged(tiny_model):
+    class Decay(PerTask):
+        def bind(self, model):
+            self.model = model
+
+        def weight_loss(self):
+            return 1000.0 * sum(parameter.square().sum() for parameter in self.model.parameters())
+
+    plain, decayed = copy.deepcopy(tiny_model), tiny_model
+    trained(plain, PerTask(), [1])
+    lines = trained(decayed, Decay(), [1])
+    assert lines[0]["penalty"] > 0
+
+    def size(model):
+        return sum(parameter.square().sum().item() for parameter in model.parameters())
+
+    assert size(decayed) < 0.9 * size(plain)
+
+
+def test_gradients_are_adjusted_before_they_are_clipped(tiny_model):
+    class Louder(PerTask):
+        def bind(self, model):
+            self.model = model
+
+        def adjust_gradients(self):
+            for parameter in self.model.parameters():
+                parameter.grad.mul_(1e9)
+
+    (line,) = trained(tiny_model, Louder(), [1], updates=1)
+    assert line["grad_norm"] > 1
+    assert gradients(tiny_model).norm().item() == pytest.approx(1.0, rel=1e-3)
+
+
+def test_frozen_adapters_keep_their_bytes(tiny_model):
+    """Through another task's training, and while a teacher is folded in at every graded call."""
+
+    class Taught(PerTask):
+        def bind(self, model):
+            self.model = model
+
+        def prediction_loss(self, prediction):
+            frozen = {name: 1.0 for name in self.model.adapters if name not in self.model.trained}
+            with torch.no_grad(), self.model.folded(frozen):
+                taught = self.model.predict(
+                    prediction.x_t, prediction.t, prediction.prompts, prediction.guidance
+                )
+            return (prediction.eps - taught).square().mean()
+
+    method = Taught()
+    base = {name: value.clone() for name, value in tiny_model.unet.state_dict().items()}
+    trained(tiny_model, method, [1])
+    first = weights(tiny_model, "task-1")
+    method_lines = []
+    second = training(tiny_model, method, 2)
+    began = weights(tiny_model, "task-2")
+    second.run(method_lines.append)
+    assert weights(tiny_model, "task-1") == first
+    assert weights(tiny_model, "task-2") != began
+    assert method_lines[-1]["penalty"] > 0
+    kept = {name.replace(".base_layer", ""): value for name, value in tiny_model.unet.state_dict().items()}
+    assert all(torch.equal(kept[name], value) for name, value in base.items())
+
+
+# -- what is not finite --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_reward_that_is_not_finite_ends_the_training_where_it_arose(tiny_model, value):
+    one = training(tiny_model, bound(PerTask(), tiny_model), 3, reward=Broken(value, call=2), updates=5)
+    lines = []
+    with pytest.raises(NumericalError, match="the reward and the loss") as caught:
+        one.run(lines.append)
+    assert caught.value.where == "task 3 (broken), update 2"
+    assert [line["update"] for line in lines] == [0, 1]
+    assert all(torch.isfinite(parameter).all() for parameter in tiny_model.parameters())
+
+
+def test_a_gradient_that_is_not_finite_is_told_too(tiny_model):
+    class Root(Broken):
+        def score(self, images, prompts):
+            return (images.mean((1, 2, 3)) * 0).sqrt()  # 0, but its slope is infinite
+
+    one = training(tiny_model, bound(PerTask(), tiny_model), reward=Root(0))
+    with pytest.raises(NumericalError, match="the gradient of an update is not finite"):
+        one.run(lambda line: None)
+
+
+def test_a_methods_own_loss_is_held_to_it_too(tiny_model):
+    class Wrong(PerTask):
+        def weight_loss(self):
+            return torch.tensor(float("nan"), requires_grad=True)
+
+    one = training(tiny_model, bound(Wrong(), tiny_model))
+    with pytest.raises(NumericalError, match="the penalty of an update is not finite"):
+        one.run(lambda line: None)
