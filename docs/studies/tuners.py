@@ -82,9 +82,8 @@ def _drtune_leads(frame: pd.DataFrame) -> list[str]:
     said = []
     for reward in LOW_LEVEL:
         gains = _gains(frame, reward)
-        for name in ("drtune k=2", "drtune k=5"):
-            for other in ("refl", "alignprop", "alignprop variant=original", "draft"):
-                said.append(f"{reward}: {name} less {other}: {_seeds(gains[name] - gains[other])}")
+        for other in ("refl", "alignprop", "alignprop variant=original", "draft"):
+            said.append(f"{reward}: drtune k=5 less {other}: {_seeds(gains['drtune k=5'] - gains[other])}")
     return ["\n".join(f"- {line}" for line in said)]
 
 

@@ -70,8 +70,9 @@ def _command(like: Run, order: str, seed: int | None) -> str:
     if label := dig(info, "method", "label"):
         words += ["--label", str(label)]
     parts = (like.sequence, like.order, like.name, like.tuner, f"seed-{like.seed}")
-    if like.folder.absolute().parts[-len(parts) :] == parts:
-        words += ["--out", str(like.folder.parents[len(parts) - 1])]
+    folder = like.folder.absolute()  # it may have been named from within the runs
+    if folder.parts[-len(parts) :] == parts:
+        words += ["--out", str(folder.parents[len(parts) - 1])]
     command = shlex.join(words)
     # Which of the sequence's settings were changed is in run.json, but not as the options that changed them.
     return command if info.get("official") else f"{command}  # with the settings of {like.folder}"

@@ -130,8 +130,9 @@ def _difference(row: pd.Series) -> str:
 
 
 def _interval(mean: float, low: float, high: float, points: Sequence[float] = ()) -> str:
-    if points:
+    """Every point, or the mean and its interval; once where it is the same in every unit."""
+    if len(set(points)) > 1:
         return ", ".join(text.short(value) for value in points)
-    if math.isnan(low) or high - low <= 1e-9 * abs(mean):  # a count that is the same in every unit
+    if math.isnan(low) or high - low <= 1e-9 * abs(mean):
         return text.short(mean)
     return f"{text.short(mean)} [{text.short(low)}, {text.short(high)}]"

@@ -126,6 +126,13 @@ def test_every_missing_cell_is_named_with_its_command(tmp_path: Path) -> None:
         assert Path(options["--out"]) == tmp_path
 
 
+def test_runs_may_be_named_from_within_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    naive, _ = runs(tmp_path, 2)
+    runs(tmp_path, 1, "rid")
+    monkeypatch.chdir(naive.parents[2])
+    assert f"--out {tmp_path}" in refused(Path("naive"), Path("rid"))
+
+
 def test_the_command_is_one_that_the_verb_takes(tmp_path: Path) -> None:
     runs(tmp_path, 2)
     (one,) = runs(tmp_path, 1, "rid", label="a b")
