@@ -117,10 +117,11 @@ def training(
     reward: Reward | None = None,
     k: int = 1,
     tuner: Tuner | None = None,
+    task: RewardTask | None = None,
     **budget: Any,
 ) -> Training:
     """A step's training, its task started; `method` must be bound. The tuner is DRaFT-k unless one is given."""
-    spec, tuner, task = task_spec(**budget), tuner or Draft(k=k), reward_task(model, step, reward)
+    spec, tuner, task = task_spec(**budget), tuner or Draft(k=k), task or reward_task(model, step, reward)
     method.start_task(task, model)
     tuner.start_task(task, model)
     return Training(

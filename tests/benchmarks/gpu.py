@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,10 @@ class Bench:
         """A task's training at its start, on a reward that costs nothing."""
         for name in model.adapters:
             model.delete_adapter(name)
-        one = training(model, bound(PerTask(), model), tuner=tuner(options), updates=updates, batch=BATCH)
         sampler = DDIM.of(model, self.steps, 1.0)
-        task = reward_task(model)
-        one.tasks = {1: type(task)(**{**vars(task), "sampler": sampler, "guidance": GUIDANCE})}
-        one.tuner.start_task(one.tasks[1], model)
-        return one
+        task = replace(reward_task(model), sampler=sampler, guidance=GUIDANCE)
+        method = bound(PerTask(), model)
+        return training(model, method, tuner=tuner(options), task=task, updates=updates, batch=BATCH)
 
     def settle(self) -> None:
         """Waits for the device, and forgets its peak."""
