@@ -1,8 +1,9 @@
-# make demo   a newcomer's first look: the embedded sequence, two methods, a report
-# make test   what continuous integration runs
+# make demo    a newcomer's first look: the embedded sequence, two methods, a report
+# make test    what continuous integration runs
+# make readme  README.md's tables and picture, from the leaderboard
 # Each sets everything up from nothing, in .venv. PYTHON=/path/to/python3.12 chooses the interpreter.
 
-.PHONY: demo test venv clean
+.PHONY: demo test readme venv clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -17,6 +18,9 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+readme: $(INSTALLED)
+	$(BIN)/python docs/readme.py
 
 # The stamp is touched last: an installation that was cut short is made again.
 $(INSTALLED): pyproject.toml

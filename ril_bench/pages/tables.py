@@ -85,7 +85,7 @@ def _grids(table: pd.DataFrame, escape: Callable[[str], str], paired: bool) -> I
     Names come from files and are escaped; figures are our own words.
     """
     for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
-        methods = list(dict.fromkeys(members["method"]))
+        methods = [name for name in dict.fromkeys(members["method"]) if not (paired and name == BASELINE)]
         figures = list(dict.fromkeys(members["figure"]))
         rows = members.set_index(["method", "figure"])
         oracles = set(members.loc[members["oracle"], "method"])
@@ -123,7 +123,7 @@ def said(row: pd.Series) -> str:
 
 
 def _difference(row: pd.Series) -> str:
-    """A method's paired difference to naive; a dash for naive itself."""
+    """A method's paired difference to naive; a dash where there is none."""
     if math.isnan(row["difference"]):
         return text.MISSING
     return _interval(*(row[f"difference{part}"] for part in ("", "_low", "_high", "_points")))
