@@ -38,7 +38,8 @@ def main() -> None:
 
 
 def _row(run: Run) -> dict[str, object]:
-    """One run: `gain` is in the reward's own unit, `diversity` a share of the pretrained model's."""
+    """One run: `gain` is in the reward's own unit, `diversity` a share of the pretrained model's; `seconds` are of all
+    updates at the pace of the fastest tenth, as the machine may have been shared."""
     (before,), (after,) = (row[:1] for row in run.matrix)
     diverse = dict(run.per_step("diversity", "pairwise"))
     return {
@@ -50,7 +51,9 @@ def _row(run: Run) -> dict[str, object]:
         "Vendi": dict(run.per_step("diversity", "vendi"))[1],
         "SSIM": dict(run.per_step("structure", "ssim_to_0"))[1],
         "FID": dict(run.per_step("fidelity", "fid"))[1],
+        "FID before": dict(run.per_step("fidelity", "fid"))[0],
         "updates": len(run.log),
+        "seconds": len(run.log) * float(np.quantile([line["seconds"] for line in run.log], 0.1)),
         "evaluations": run.info["sequence"]["budget"]["denoiser_forwards"],
     }
 
@@ -71,10 +74,10 @@ def _table(rows: pd.DataFrame) -> str:
         mean = runs.mean(numeric_only=True)
         lines.append(
             f"| {tuner} | {evaluations} | {mean['updates']:.0f} | {gains} | {mean['diversity']:.2f} | "
-            f"{mean['Vendi']:.3f} | {mean['SSIM']:.2f} | {mean['FID']:.0f} |"
+            f"{mean['Vendi']:.3f} | {mean['SSIM']:.2f} | {mean['FID']:.0f} | {mean['seconds']:.0f} |"
         )
-    head = "| tuner | evaluations | updates | gain, by seed | diversity | Vendi | SSIM | FID |"
-    return "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|---:|", *lines])
+    head = "| tuner | evaluations | updates | gain, by seed | diversity | Vendi | SSIM | FID | seconds |"
+    return "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|---:|---:|", *lines])
 
 
 def _drtune_leads(frame: pd.DataFrame) -> list[str]:
@@ -88,7 +91,7 @@ def _drtune_leads(frame: pd.DataFrame) -> list[str]:
 
 
 def _nabla_stays_near(frame: pd.DataFrame) -> list[str]:
-    """nabla-GFlowNet against DRaFT-1 at equal reward: DRaFT's figures between its budgets, where it has that gain."""
+    """nabla-GFlowNet against DRaFT-1 at equal reward: DRaFT's figures between its budgets (0 is one), at that gain."""
     said = []
     for (reward, tuner), runs in frame[frame["tuner"].str.startswith("nabla")].groupby(["reward", "tuner"]):
         differences: dict[str, list[float]] = {name: [] for name in CLOSER}
@@ -96,7 +99,8 @@ def _nabla_stays_near(frame: pd.DataFrame) -> list[str]:
             draft = frame[
                 (frame["tuner"] == "draft") & (frame["reward"] == reward) & (frame["seed"] == run.seed)
             ]
-            draft = draft.sort_values("gain")
+            start = {"gain": 0.0, "diversity": 1.0, "SSIM": 1.0, "FID": draft["FID before"].iloc[0]}
+            draft = pd.concat([draft, pd.DataFrame([start])]).sort_values("gain")
             within = draft["gain"].min() <= run.gain <= draft["gain"].max()
             for name in CLOSER:
                 at_equal_gain = np.interp(run.gain, draft["gain"], draft[name]) if within else np.nan
