@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _row(run: Run) -> dict[str, object]:
-    """One run: `gain` is in the reward's own unit, `diversity` a share of the pretrained model's; `underway` is what the
+    """One run: `gain` is in the reward's unit, `diversity` a share of the pretrained model's; `underway` is what the
     pictures of updates 21 to 30 scored; `seconds` are of all updates, at the pace of the fastest tenth, as the machine
     may have been shared."""
     (before,), (after,) = (row[:1] for row in run.matrix)
