@@ -65,7 +65,7 @@ def test_report_prints_some_figures_and_their_differences_to_naive(verb: Verb, r
     table = verb("report", runs, "--format", "md", "--paired", *asked)[1]
     row = next(line for line in table.splitlines() if line.startswith("| BWT |"))
     difference = every[(every["figure"] == "BWT") & (every["method"] == "rid")]["difference"].item()
-    assert [line for line in table.splitlines() if line.startswith("|")][0] == "|  | rid |"  # not naive itself
+    assert "|  | rid |" in table.splitlines()  # not naive itself
     assert row.split("|")[2].split()[0] == text.short(difference)
     code, _, complaint = verb("report", runs, "--format", "md", "--figure", "FINALS")
     assert code == 2
