@@ -1,6 +1,6 @@
 # make demo    a newcomer's first look: the embedded sequence, two methods, a report
 # make test    what continuous integration runs
-# make readme  README.md's tables and picture, from the leaderboard
+# make readme  README.md's tables and image, from the leaderboard
 # Each sets everything up from nothing, in .venv. PYTHON=/path/to/python3.12 chooses the interpreter.
 
 .PHONY: demo test readme venv clean
@@ -37,7 +37,7 @@ venv:
 		fi; \
 	done; \
 	echo 'RIL-Bench needs Python 3.11, 3.12 or 3.13, and found none.' >&2; \
-	echo '  mend: install one, or name it: make PYTHON=/path/to/python3.12 ...' >&2; \
+	echo '  hint: install one, or name it: make PYTHON=/path/to/python3.12 ...' >&2; \
 	exit 1
 
 clean:

@@ -13,7 +13,7 @@ class Ewc(Method):
 
     F_k is taken at task k's end from `samples` visited states, one at a time: the square of a mean is no mean of
     squares. importance `policy`: F = mean (d <v, eps_theta> / d theta)^2, v ~ N(0, I), the diagonal of J'J, which is
-    the Gaussian policy's Fisher up to its step's weight b_t^2 / sigma_t^2 [ours]. `reward`: the reward of the picture
+    the Gaussian policy's Fisher up to its step's weight b_t^2 / sigma_t^2 [ours]. `reward`: the reward of the image
     that eps stands for takes the place of <v, eps>; that is no Fisher information [ours]. Each F is divided by its
     mean, so that a strength means the same whatever the reward's unit. `online`: one term, F <- decay F + F_k, at the
     newest weights (Schwarz et al. 2018, arXiv 1805.06370); `per task`: a term for each.

@@ -14,7 +14,7 @@ class Lwf(Method):
         loss = strength * mean (f(eps_theta) - sg f(eps_before))^2
 
     on the tuner's graded calls, which are on the new task's prompts, as in the paper; f is the noise itself, the clean
-    latents x0hat that it stands for, or their picture [ours]. The teacher never moves: RID at decay 1.
+    latents x0hat that it stands for, or their image [ours]. The teacher never moves: RID at decay 1.
     """
 
     class Options(Method.Options):

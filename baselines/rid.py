@@ -19,7 +19,7 @@ class Rid(Method):
         teacher <- m teacher + (1 - m) (alpha/r) B A          (after each update; 0 when a task starts)
         loss     = strength * mean (f(eps_theta) - sg f(eps_teacher))^2
 
-    on the tuner's graded calls, f the noise itself, the clean latents x0hat that it stands for, or their picture.
+    on the tuner's graded calls, f the noise itself, the clean latents x0hat that it stands for, or their image.
     Averages are of deltas, not of factors. Costs one more denoiser forward for each graded call.
     """
 

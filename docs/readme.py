@@ -1,4 +1,4 @@
-"""Writes into README.md what its commands print, and draws its picture, both from the leaderboard: `make readme`."""
+"""Writes into README.md what its commands print, and draws its image, both from the leaderboard: `make readme`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PICTURE = ("shapes-ril-draft-FINAL-SSIM-to-step-0.svg", "leaderboard.svg")  # of the site; in docs/
+IMAGE = ("shapes-ril-draft-FINAL-SSIM-to-step-0.svg", "leaderboard.svg")  # of the site; in docs/
 #: <!-- $ ril-bench ... -->, what it printed, <!-- end -->
 BLOCK = re.compile(r"(<!-- \$ ril-bench (?P<arguments>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -27,7 +27,7 @@ def main() -> None:
     readme.write_text(rendered(readme.read_text(encoding="utf-8")), encoding="utf-8")
     with tempfile.TemporaryDirectory() as site:
         _printed(f"report leaderboard --out {shlex.quote(site)}")
-        shutil.copyfile(Path(site) / "figures" / PICTURE[0], ROOT / "docs" / PICTURE[1])
+        shutil.copyfile(Path(site) / "figures" / IMAGE[0], ROOT / "docs" / IMAGE[1])
 
 
 def _printed(arguments: str) -> str:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ril_bench.api import Run, compare, report, run, submit
-    from ril_bench.calibration import calibrate
     from ril_bench.errors import NumericalError, RilError, UserError
-    from ril_bench.exporting import export
-    from ril_bench.grids.run import grid
-    from ril_bench.grids.spec import GridSpec
     from ril_bench.methods import Method, Plan
+    from ril_bench.reporting.export import export
     from ril_bench.rewards.base import Reward
-    from ril_bench.spec import Sequence, load_sequence
+    from ril_bench.sequences.spec import Sequence, load_sequence
+    from ril_bench.studies.calibration import calibrate
+    from ril_bench.studies.grid.axes import GridSpec
+    from ril_bench.studies.grid.grid import grid
+    from ril_bench.studies.tuning import tune
     from ril_bench.tuners.base import Log, Tuner
-    from ril_bench.tuning import tune
 
 __version__ = "0.1.0"
 
@@ -33,21 +33,21 @@ _PLACES = {
     "report": "api",
     "run": "api",
     "submit": "api",
-    "calibrate": "calibration",
-    "export": "exporting",
-    "grid": "grids.run",
-    "GridSpec": "grids.spec",
+    "calibrate": "studies.calibration",
+    "export": "reporting.export",
+    "grid": "studies.grid.grid",
+    "GridSpec": "studies.grid.axes",
     "NumericalError": "errors",
     "RilError": "errors",
     "UserError": "errors",
     "Method": "methods",
     "Plan": "methods",
     "Reward": "rewards.base",
-    "Sequence": "spec",
-    "load_sequence": "spec",
+    "Sequence": "sequences.spec",
+    "load_sequence": "sequences.spec",
     "Log": "tuners.base",
     "Tuner": "tuners.base",
-    "tune": "tuning",
+    "tune": "studies.tuning",
 }
 __all__ = [
     "GridSpec",

@@ -10,10 +10,11 @@ import pandas as pd
 
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import compute_of
-from ril_bench.pages import files, summary, write_side_by_side
+from ril_bench.reporting import summary, write_side_by_side
 from ril_bench.running.plan import GIVEN, plan_run
 from ril_bench.running.progress import Reporter
-from ril_bench.store import RunFolder, read_json
+from ril_bench.storage import read as files
+from ril_bench.storage.run_folder import RunFolder, read_json
 
 OUT = Path("runs")
 
@@ -83,7 +84,7 @@ def run(
 
     Raises UserError for what is wrong with the request, NumericalError where training left the finite numbers.
     """
-    from ril_bench.runner import Runner
+    from ril_bench.running.runner import Runner
     from ril_bench.running.trackers import Tracker
 
     plan = plan_run(
@@ -118,7 +119,7 @@ def report(runs: Sequence[Run | str | Path], out: str | Path) -> Path:
     Raises UserError where the table has holes: a run that others have is missing, or is not complete; or where an
     entry does not stand.
     """
-    from ril_bench.pages.site import write_site
+    from ril_bench.reporting.site import write_site
 
     found, left_out = load(runs)
     return write_site(found, Path(out), left_out)
@@ -134,7 +135,7 @@ def load(runs: Sequence[Run | str | Path]) -> tuple[list[files.Run], list[str]]:
         return summary.load(places), []
     if len(places) > 1:
         raise UserError(
-            "a leaderboard is reported alone", where=str(boards[0]), mend="name it and nothing else"
+            "a leaderboard is reported alone", where=str(boards[0]), hint="name it and nothing else"
         )
     return read_board(boards[0])
 

@@ -45,7 +45,7 @@ class Draws:
         return Draws(self.key, self.samples[part])
 
     def copy(self, j: int) -> Draws:
-        """The draws of copy j of the same samples, for what needs several pictures of one prompt."""
+        """The draws of copy j of the same samples, for what needs several images of one prompt."""
         return Draws((*self.key, "copy", j), self.samples)
 
     def normal(self, *what: Key, shape: Sequence[int]) -> torch.Tensor:

@@ -1,6 +1,6 @@
-"""What can go wrong, said so that the reader can mend it.
+"""Errors that say what is wrong, where, and how to fix it.
 
-Every error that RIL-Bench raises on purpose says what happened, where, and how to mend it. `kind` lets a
+Every error that RIL-Bench raises on purpose says what happened, where, and how to fix it. `kind` lets a
 caller that runs many cells (the grid) tell a mistake of the user from a diverged training, a lack of memory
 or a broken machine without reading the text.
 """
@@ -15,28 +15,28 @@ Kind = Literal["user", "numerical", "memory", "infrastructure"]
 
 
 class RilError(Exception):
-    """An error with its place and its mend: `str()` gives "what\\n  where: ...\\n  mend: ..."."""
+    """An error with its place and its hint: `str()` gives "what\\n  where: ...\\n  hint: ..."."""
 
     exit_code: ClassVar[int] = 1
     kind: ClassVar[Kind] = "infrastructure"
 
-    def __init__(self, what: str, *, where: str | None = None, mend: str | None = None) -> None:
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
         lines = [self.what]
         if self.where:
             lines.append(f"  where: {self.where}")
-        if self.mend:
-            lines.append(f"  mend: {self.mend}")
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process borders in a grid; the default would forget where and mend.
-        return _rebuild, (type(self), self.what, self.where, self.mend)
+        # Exceptions cross process borders in a grid; the default would forget where and hint.
+        return _rebuild, (type(self), self.what, self.where, self.hint)
 
 
 class UserError(RilError):
@@ -70,8 +70,8 @@ def failure_class(error: BaseException) -> Kind:
     return "memory" if memory else "infrastructure"
 
 
-def _rebuild(cls: type[RilError], what: str, where: str | None, mend: str | None) -> RilError:
-    return cls(what, where=where, mend=mend)
+def _rebuild(cls: type[RilError], what: str, where: str | None, hint: str | None) -> RilError:
+    return cls(what, where=where, hint=hint)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from ril_bench.config.options import Configurable
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction
 from ril_bench.errors import UserError, nearest
-from ril_bench.options import Configurable
 from ril_bench.tuners.base import Task
 
 
@@ -53,7 +53,7 @@ class Method(Configurable):
                 raise UserError(
                     f"{cls.__name__}.{name} is no hook: it would never be called",
                     where=f"{cls.__module__}, class {cls.__name__}",
-                    mend=f"{nearest(name, HOOKS)} A helper's name begins with _",
+                    hint=f"{nearest(name, HOOKS)} A helper's name begins with _",
                 )
 
     def bind(self, model: DiffusionModel) -> None:

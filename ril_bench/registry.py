@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ril_bench.errors import InfrastructureError, UserError, nearest
-from ril_bench.worlds import WORLDS, World
+from ril_bench.worlds.table import WORLDS, World
 
 KINDS = ("sequence", "preset", "method", "tuner", "reward", "model")
 
@@ -92,11 +92,11 @@ def locate(kind: str, reference: str, world: World | None = None) -> Place:
     if world and reference in _table(kind):
         raise UserError(
             f"{reference!r} is no {kind} of the world {world.name}",
-            mend=f"known are {', '.join(sorted(table))}",
+            hint=f"known are {', '.join(sorted(table))}",
         )
     if kind == "model" and reference.count("/") == 1:
         return reference  # a hub id: only the hub knows whether it exists
-    raise UserError(f"no {kind} is called {reference!r}", mend=nearest(reference, table))
+    raise UserError(f"no {kind} is called {reference!r}", hint=nearest(reference, table))
 
 
 def load(kind: str, reference: str, world: World | None = None) -> Any:
@@ -133,7 +133,7 @@ def shipped(folder: str) -> Path:
     raise InfrastructureError(
         f"this installation has no {folder}/",
         where=str(package),
-        mend="pip install --force-reinstall ril-bench",
+        hint="pip install --force-reinstall ril-bench",
     )
 
 
@@ -153,7 +153,7 @@ def _table(kind: str, world: World | None = None) -> dict[str, Place]:
         for one in [world] if world else reversed(WORLDS.values()):  # the real world's come last, and win
             own.update(one.rewards)
     else:
-        raise UserError(f"there is no kind {kind!r}", mend=nearest(kind, KINDS))
+        raise UserError(f"there is no kind {kind!r}", hint=nearest(kind, KINDS))
     return _installed(kind) | own
 
 
@@ -165,7 +165,7 @@ def _installed(kind: str) -> dict[str, Place]:
             raise UserError(
                 f"two installed packages offer a {kind} called {point.name!r}",
                 where=f"{other} and {point}",
-                mend="uninstall one of them",
+                hint="uninstall one of them",
             )
         found[point.name] = point
     return found

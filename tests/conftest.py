@@ -13,12 +13,12 @@ from diffusers import StableDiffusionPipeline
 from hypothesis import settings
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.grids import run as grids
-from ril_bench.grids import workers
-from ril_bench.grids.workers import Cell, Failure
 from ril_bench.remote.file import FOLDER
-from ril_bench.runner import Runner
 from ril_bench.running.progress import Reporter
+from ril_bench.running.runner import Runner
+from ril_bench.studies.grid import grid as grids
+from ril_bench.studies.grid import workers
+from ril_bench.studies.grid.workers import Cell, Failure
 from tests.pipelines import stable_diffusion
 from tests.tiny import PROMPTS, sequence_data, write_sequence
 

@@ -10,8 +10,8 @@ from ril_bench.errors import InfrastructureError, NumericalError, OutOfMemoryErr
 
 
 def test_text() -> None:
-    error = UserError("no such file", where="a.yaml:3", mend="name another")
-    assert str(error) == "no such file\n  where: a.yaml:3\n  mend: name another"
+    error = UserError("no such file", where="a.yaml:3", hint="name another")
+    assert str(error) == "no such file\n  where: a.yaml:3\n  hint: name another"
     assert str(UserError("no such file")) == "no such file"
 
 
@@ -29,7 +29,7 @@ def test_kinds_and_exit_codes(cls: type[RilError], exit_code: int, kind: str) ->
 
 
 def test_a_worker_process_can_hand_an_error_over() -> None:
-    error = NumericalError("loss is nan", where="update 3", mend="lower the rate")
+    error = NumericalError("loss is nan", where="update 3", hint="lower the rate")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is NumericalError
     assert str(again) == str(error)

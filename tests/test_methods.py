@@ -35,7 +35,7 @@ def test_every_hook_is_optional():
 def test_a_public_method_that_is_no_hook_is_an_error(typo, meant):
     with pytest.raises(UserError, match=f"{typo} is no hook") as caught:
         type("Mine", (Method,), {typo: lambda self: None})
-    assert repr(meant) in caught.value.mend
+    assert repr(meant) in caught.value.hint
 
 
 def test_helpers_begin_with_an_underscore():

@@ -11,7 +11,7 @@ import pytest
 
 from ril_bench import registry
 from ril_bench.errors import UserError
-from ril_bench.spec import load_sequence
+from ril_bench.sequences.spec import load_sequence
 from ril_bench.tuners.base import Tuner
 
 TUNER = "from ril_bench.tuners.base import Tuner\nclass Mine(Tuner):\n    pass\n"
@@ -50,14 +50,14 @@ def test_listing_imports_no_torch() -> None:
 def test_an_unknown_name_gets_the_nearest_and_an_unknown_kind_too() -> None:
     with pytest.raises(UserError, match="no reward is called 'asthetic'") as caught:
         registry.load("reward", "asthetic")
-    assert caught.value.mend == "did you mean 'aesthetic'?"
+    assert caught.value.hint == "did you mean 'aesthetic'?"
     with pytest.raises(UserError) as caught:
         registry.load("tuner", "zzz")
-    assert caught.value.mend is not None
-    assert "draft" in caught.value.mend
+    assert caught.value.hint is not None
+    assert "draft" in caught.value.hint
     with pytest.raises(UserError) as caught:
         registry.names("rewards")
-    assert caught.value.mend == "did you mean 'reward'?"
+    assert caught.value.hint == "did you mean 'reward'?"
 
 
 def test_a_model_may_be_a_folder_or_a_hub_id(tmp_path: Path) -> None:

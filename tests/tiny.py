@@ -15,11 +15,11 @@ from ril_bench.diffusion.sampler import DDIM
 from ril_bench.methods import Method
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.pixels import Brightness, Symmetry
-from ril_bench.runner import Runner
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
+from ril_bench.running.runner import Runner
 from ril_bench.running.training import RewardTask, Training, adamw
-from ril_bench.spec import TaskSpec
+from ril_bench.sequences.spec import TaskSpec
 from ril_bench.tuners.base import Tuner
 from ril_bench.tuners.draft import Draft
 

@@ -1,6 +1,6 @@
 """Tables, a figure and the tested claims of the tuners' study, from its runs.
 
-ril-bench grid docs/studies/tuners.yaml --out runs/tuners          # and pictures.yaml, short-draft.yaml
+ril-bench grid docs/studies/tuners.yaml --out runs/tuners          # and images.yaml, short-draft.yaml
 python docs/studies/tuners.py runs/tuners --figure docs/tuners.svg
 """
 
@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ril_bench.pages.files import Run
-from ril_bench.pages.paper import COLOURS, MARKERS
-from ril_bench.pages.summary import load
+from ril_bench.reporting.paper import COLOURS, MARKERS
+from ril_bench.reporting.summary import load
+from ril_bench.storage.read import Run
 
 LOW_LEVEL = ("compressibility", "symmetry")
 CLOSER = {"diversity": +1, "SSIM": +1, "FID": -1}  # to the pretrained model
@@ -39,7 +39,7 @@ def main() -> None:
 
 def _row(run: Run) -> dict[str, object]:
     """One run: `gain` is in the reward's unit, `diversity` a share of the pretrained model's; `underway` is what the
-    pictures of updates 21 to 30 scored; `seconds` are of all updates, at the pace of the fastest tenth, as the machine
+    images of updates 21 to 30 scored; `seconds` are of all updates, at the pace of the fastest tenth, as the machine
     may have been shared."""
     (before,), (after,) = (row[:1] for row in run.matrix)
     diverse = dict(run.per_step("diversity", "pairwise"))
@@ -117,13 +117,13 @@ def _nabla_stays_near(frame: pd.DataFrame) -> list[str]:
 
 
 def _spin_leads(frame: pd.DataFrame) -> list[str]:
-    """SPIN ahead of SFT on the same given pictures."""
+    """SPIN ahead of SFT on the same given images."""
     gains = _by_seed(frame, "aesthetic", "gain")
-    pictures = [name for name in gains.columns if "pictures=" in name]
-    sft = next((name for name in pictures if name.startswith("sft")), None)
+    images = [name for name in gains.columns if "images=" in name]
+    sft = next((name for name in images if name.startswith("sft")), None)
     return [
         f"- aesthetic: {name} less {sft}: {_seeds(gains[name] - gains[sft])}"
-        for name in pictures
+        for name in images
         if name != sft
     ]
 

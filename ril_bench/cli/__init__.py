@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ril_bench import __version__
-from ril_bench.cli import doctor, making, reading, sharing, verifying  # noqa: F401  # their verbs
+from ril_bench.cli import authors, doctor, results, runs, submissions  # noqa: F401  # their verbs
 from ril_bench.cli.common import app, err_console
 from ril_bench.errors import RilError
 

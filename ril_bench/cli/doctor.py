@@ -22,7 +22,7 @@ from ril_bench.cli.common import (
 from ril_bench.machine.devices import named_device
 
 if TYPE_CHECKING:
-    from ril_bench.doctor.diagnosis import Diagnosis
+    from ril_bench.diagnosis.diagnose import Diagnosis
 
 
 @app.command()
@@ -39,11 +39,11 @@ def doctor(
     out: OutOption = OUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Whether this machine can run a sequence: files, memory, time, and how to mend what is missing.
+    """Whether this machine can run a sequence: files, memory, time, and how to fix what is missing.
 
     Downloads nothing and loads no weights. The exit code is 1 where a run would not come to its end.
     """
-    from ril_bench.doctor.diagnosis import diagnose
+    from ril_bench.diagnosis.diagnose import diagnose
     from ril_bench.machine.compute import compute_of
 
     found = diagnose(
@@ -62,7 +62,7 @@ def doctor(
 
 
 def _show(found: Diagnosis) -> None:
-    from ril_bench.doctor.diagnosis import size
+    from ril_bench.diagnosis.diagnose import size
     from ril_bench.remote.file import FOLDER
     from ril_bench.running.progress import spoken
 
@@ -82,11 +82,11 @@ def _show(found: Diagnosis) -> None:
         out_console.print(
             f"memory on {memory.device}: about {size(memory.peak)}, {size(memory.free)} free\n"
             f"  weights: {parts}\n"
-            f"  an update ({memory.task}, {memory.pictures} prompts at once) keeps {size(memory.kept)}",
+            f"  an update ({memory.task}, {memory.images} prompts at once) keeps {size(memory.kept)}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     count = f"{found.time.evaluations:,}".replace(",", " ")
-    said = [f"time of a run: {count} denoiser evaluations by rollouts and pictures"]
+    said = [f"time of a run: {count} denoiser evaluations by rollouts and images"]
     if found.time.at_least is not None and found.time.rate is not None:
         said.append(
             f"  at least {spoken(found.time.at_least)}, at {found.time.rate / 1e12:.3g} TFLOP/s measured here"

@@ -1,4 +1,4 @@
-"""The conformance suite of methods: checks that run, each with what is wrong and how to mend it."""
+"""The conformance suite of methods: checks that run, each with what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from ril_bench import registry
-from ril_bench.checkpoint import pack, unpack
 from ril_bench.conformance.watch import Guard, Stopped, Watch, tensors_held
 from ril_bench.errors import RilError
 from ril_bench.methods import Method
-from ril_bench.runner import Runner
 from ril_bench.running.accounts import tensor_bytes
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import plan_run
+from ril_bench.running.runner import Runner
+from ril_bench.storage.checkpoint import pack, unpack
 
 SEQUENCE = "shapes-smoke"  # two rewards that need no weights, in seconds
 SETTINGS = (
@@ -40,15 +40,15 @@ class Finding:
 
     check: str
     fault: str | None = None
-    mend: str | None = None
+    hint: str | None = None
 
 
 class Fault(Exception):
-    """A check that failed, with its mend."""
+    """A check that failed, with its hint."""
 
-    def __init__(self, what: str, mend: str):
+    def __init__(self, what: str, hint: str):
         super().__init__(what)
-        self.mend = mend
+        self.hint = hint
 
 
 def check_method(reference: str, sequence: str = SEQUENCE) -> Iterator[Finding]:
@@ -75,9 +75,9 @@ def _finding(check: Callable[[], None]) -> Finding:
     try:
         check()
     except Fault as fault:
-        return Finding(said, str(fault), fault.mend)
+        return Finding(said, str(fault), fault.hint)
     except RilError as error:
-        return Finding(said, "; ".join(filter(None, [error.what, error.where])), error.mend)
+        return Finding(said, "; ".join(filter(None, [error.what, error.where])), error.hint)
     except Exception as error:
         return Finding(said, f"{type(error).__name__}: {error}{_place(error)}", "see the line named")
     return Finding(said)
@@ -271,11 +271,11 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _same(one: Runner, other: Runner, what: str, mend: str) -> None:
+def _same(one: Runner, other: Runner, what: str, hint: str) -> None:
     for i in range(1, len(one.sequence.tasks) + 1):
         a, b = ((run.folder.step(i) / "adapter.safetensors").read_bytes() for run in (one, other))
         if a != b:
             largest = np.abs(
                 np.frombuffer(a[-4096:], np.float32) - np.frombuffer(b[-4096:], np.float32)
             ).max()
-            raise Fault(f"{what}: the adapters of step {i} (by up to {largest:.2g})", mend)
+            raise Fault(f"{what}: the adapters of step {i} (by up to {largest:.2g})", hint)

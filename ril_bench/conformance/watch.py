@@ -38,7 +38,7 @@ class Guard:
         if not self.method.oracle and (others := sorted(plan.weights.keys() - {i})):
             raise NotItsOwn(
                 f"step {i} of its plan trains on {', '.join(f'task {j}' for j in others)} as well",
-                mend="earlier rewards are gone by then; a method that sees them says oracle = True",
+                hint="earlier rewards are gone by then; a method that sees them says oracle = True",
             )
         return plan
 
@@ -61,11 +61,11 @@ class _ShownTask:
     def __getattr__(self, name: str) -> Any:
         task, guard = self.__dict__["_task"], self.__dict__["_guard"]
         if name not in SHOWN:
-            raise NotItsOwn(f"it reads task.{name}", mend=f"a task shows {', '.join(SHOWN)}")
+            raise NotItsOwn(f"it reads task.{name}", hint=f"a task shows {', '.join(SHOWN)}")
         if name in REWARDS and not guard.permits(task.index):
             raise NotItsOwn(
                 f"it uses the reward {task.name!r} after that task is over",
-                mend="measure what you need in end_task and keep tensors; or say oracle = True",
+                hint="measure what you need in end_task and keep tensors; or say oracle = True",
             )
         return getattr(task, name)
 

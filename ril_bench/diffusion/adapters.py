@@ -140,7 +140,7 @@ class Adapters:
                 raise UserError(
                     f"the denoiser has no linear layer called {target!r}",
                     where="adapter.targets",
-                    mend="name linear layers of the denoiser, such as [to_q, to_k, to_v, to_out.0]",
+                    hint="name linear layers of the denoiser, such as [to_q, to_k, to_v, to_out.0]",
                 )
 
     # -- which act and which train ---------------------------------------------------------------------------
@@ -346,7 +346,7 @@ class Adapters:
             if {key: weight.shape for key, weight in saved["weights"].items()} != shapes:
                 raise UserError(
                     f"the weights of adapter {saved['name']!r} do not fit the denoiser",
-                    mend="resume with the model that the run was started with",
+                    hint="resume with the model that the run was started with",
                 )
             with torch.no_grad():
                 for key, parameter in parameters.items():

@@ -37,7 +37,7 @@ class StableDiffusion:
     """Stable Diffusion 1.x and 2.x: the last hidden states of one text encoder."""
 
     pipeline: ClassVar[Any] = StableDiffusionPipeline
-    #: what is not loaded: a checker of pictures is no part of what is trained
+    #: what is not loaded: a checker of images is no part of what is trained
     without: ClassVar[dict[str, Any]] = {"safety_checker": None, "requires_safety_checker": False}
 
     def __init__(self, pipe: Any):
@@ -57,7 +57,7 @@ class StableDiffusion:
 
 
 class StableDiffusionXL:
-    """SDXL (arXiv 2307.01952): two text encoders side by side, the second one's pooled vector, and the picture's size.
+    """SDXL (arXiv 2307.01952): two text encoders side by side, the second one's pooled vector, and the image's size.
 
     The size is the model's own, uncropped, as the pipeline says unless told otherwise. Where the pipeline's config has
     force_zeros_for_empty_prompt, as published, the unconditional half is told zeros rather than "".
@@ -103,6 +103,6 @@ def family_called(pipeline: str | None, where: str) -> type[Family]:
         raise UserError(
             f"this model is a {pipeline}, which cannot be trained here",
             where=where,
-            mend=f"choose a model whose model_index.json says {' or '.join(FAMILIES)}",
+            hint=f"choose a model whose model_index.json says {' or '.join(FAMILIES)}",
         )
     return FAMILIES[pipeline]

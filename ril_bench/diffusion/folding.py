@@ -68,7 +68,7 @@ def parts_of_file(
         ):
             raise UserError(
                 f"these LoRA weights do not fit the denoiser at {path!r}",
-                mend="load them into the model that they were made with",
+                hint="load them into the model that they were made with",
             )
         parts[path] = [(1.0, down, up)]
     return parts

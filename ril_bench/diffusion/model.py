@@ -70,7 +70,7 @@ class DiffusionModel(Adapters):
             raise UserError(
                 f"the model's denoiser predicts {self.predicts!r}",
                 where="prediction_type in scheduler/scheduler_config.json of the model",
-                mend=f"choose a model that predicts {' or '.join(PREDICTION_TYPES)}",
+                hint=f"choose a model that predicts {' or '.join(PREDICTION_TYPES)}",
             )
         for part in (pipe.unet, pipe.vae, *self._family.encoders):
             part.requires_grad_(False).eval()
@@ -119,7 +119,7 @@ class DiffusionModel(Adapters):
             raise UserError(
                 f"no diffusion model could be loaded: {error}",
                 where=str(folder),
-                mend="give a folder that a pipeline of diffusers was saved in, or a hub id",
+                hint="give a folder that a pipeline of diffusers was saved in, or a hub id",
             ) from error
         return cls(pipe, adapter=adapter, device=device, compute=compute)
 

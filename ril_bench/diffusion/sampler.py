@@ -45,11 +45,11 @@ class DDIM:
             raise UserError(
                 f"{steps} sampling steps do not fit a model of {len(alphas_cumprod)} timesteps",
                 where="sampler.steps",
-                mend=f"choose 1 to {len(alphas_cumprod) - 1}",
+                hint=f"choose 1 to {len(alphas_cumprod) - 1}",
             )
         if not 0 <= eta <= 1:
             raise UserError(
-                f"eta is {eta}", where="sampler.eta", mend="choose 0 (deterministic) to 1 (as in DDPM)"
+                f"eta is {eta}", where="sampler.eta", hint="choose 0 (deterministic) to 1 (as in DDPM)"
             )
         self.alphas_cumprod = alphas_cumprod
         self.steps = steps
@@ -77,7 +77,7 @@ class DDIM:
             raise UserError(
                 f"the model's scheduler has {', '.join(faults)}",
                 where="scheduler/scheduler_config.json of the model",
-                mend=", ".join(
+                hint=", ".join(
                     f"{key}: {SCHEDULE[key]}" for key in (fault.split(":")[0] for fault in faults)
                 ),
             )

@@ -10,12 +10,12 @@ from pathlib import Path
 from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import check
+from ril_bench.leaderboard.checked import noted
 from ril_bench.leaderboard.layout import ENTRIES, METHOD, Address, entries_root
-from ril_bench.leaderboard.provenance import noted
 from ril_bench.leaderboard.record import read_card
-from ril_bench.pages.files import EntryNote, Run, read_run
-from ril_bench.pages.summary import BASELINE
-from ril_bench.store import sha256_file
+from ril_bench.reporting.summary import BASELINE
+from ril_bench.storage.read import EntryNote, Run, read_run
+from ril_bench.storage.run_folder import sha256_file
 
 Unit = tuple[str, int | None]  # order and seed
 
@@ -36,7 +36,7 @@ def read_board(place: Path) -> tuple[list[Run], list[str]]:
         raise UserError(
             f"{len(refused)} of {len(verdicts)} places do not stand: {', '.join(refused)}",
             where=str(root),
-            mend=f"ril-bench check {place} says what is wrong with each",
+            hint=f"ril-bench check {place} says what is wrong with each",
         )
     runs = [_run(root, verdict.entry.address) for verdict in verdicts if verdict.entry]
     return comparable(_told_apart(runs))

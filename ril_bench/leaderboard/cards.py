@@ -22,12 +22,12 @@ def card_faults(
     path = folder / METHOD
     try:
         if path.is_symlink():
-            raise UserError("a symbolic link", where=str(path), mend="put the file itself in its place")
+            raise UserError("a symbolic link", where=str(path), hint="put the file itself in its place")
         if path.exists() and path.stat().st_size > METHOD_BYTES:
-            raise UserError(f"{METHOD} is too large", where=str(path), mend=f"at most {METHOD_BYTES:,} bytes")
+            raise UserError(f"{METHOD} is too large", where=str(path), hint=f"at most {METHOD_BYTES:,} bytes")
         card = read_card(path)
     except UserError as error:
-        error.mend = error.mend or "leaderboard/README.md shows one, with every key"
+        error.hint = error.hint or "leaderboard/README.md shows one, with every key"
         yield METHOD, error
         return
     for group in sorted(groups):
@@ -44,13 +44,13 @@ def _seeds(folder: Path, card: MethodCard) -> Iterator[UserError]:
         yield UserError(
             f"seeds {missing} are missing of the {card.seeds} that {METHOD} declares",
             where=str(folder),
-            mend="hand in every seed from 0: one that is left out may have been left out for what it showed",
+            hint="hand in every seed from 0: one that is left out may have been left out for what it showed",
         )
     if more := sorted(found - wanted):
         yield UserError(
             f"seeds {more} are not among the {card.seeds} that {METHOD} declares",
             where=str(folder),
-            mend=f"write seeds: {max(found) + 1}, and hand in all of them",
+            hint=f"write seeds: {max(found) + 1}, and hand in all of them",
         )
 
 
@@ -60,5 +60,5 @@ def _oracle(card: MethodCard, entry: Entry) -> Iterator[UserError]:
         yield UserError(
             f"{METHOD} says oracle: {str(card.oracle).lower()}; the run says otherwise",
             where=str(entry.file("run.json")),
-            mend="set `oracle` of the method's class to what is true, run and submit again",
+            hint="set `oracle` of the method's class to what is true, run and submit again",
         )

@@ -11,11 +11,11 @@ from typing import Any
 from ril_bench.errors import UserError
 from ril_bench.leaderboard import safety
 from ril_bench.leaderboard.cards import card_faults
-from ril_bench.leaderboard.checks import faults
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.history import added_since
 from ril_bench.leaderboard.layout import METHOD, Address, entries_root
 from ril_bench.leaderboard.resample import Resampled, Resampler
+from ril_bench.leaderboard.rules import faults
 
 DEPTH = 6  # folders from entries/ to an entry
 
@@ -50,7 +50,7 @@ class Verdict:
             "place": self.place,
             "stands": self.stands,
             "faults": [
-                {"check": one.check, "what": one.fault.what, "where": one.fault.where, "mend": one.fault.mend}
+                {"check": one.check, "what": one.fault.what, "where": one.fault.where, "hint": one.fault.hint}
                 for one in self.findings
             ],
             "resampled": self.resampled and asdict(self.resampled),
@@ -62,7 +62,7 @@ def check(target: Path, *, resample: int = 0, since: str | None = None) -> Itera
 
     Args:
         target: a leaderboard's folder, its entries/, or any folder inside.
-        resample: how many pictures of each entry to make again; see `ril_bench.leaderboard.resample`.
+        resample: how many images of each entry to make again; see `ril_bench.leaderboard.resample`.
         since: a git revision; only what was added after it is checked, and what was changed or deleted is a fault.
 
     Raises UserError where there is no entry.
@@ -84,7 +84,7 @@ def check(target: Path, *, resample: int = 0, since: str | None = None) -> Itera
         raise UserError(
             "there is no entry here",
             where=str(scope),
-            mend="make one: ril-bench submit RUN --method-yaml FILE",
+            hint="make one: ril-bench submit RUN --method-yaml FILE",
         )
     resampler = Resampler(resample) if resample else None
     judged: dict[Path, list[Verdict]] = defaultdict(list)  # by the revision
@@ -137,7 +137,7 @@ def _survey(root: Path, scope: Path) -> tuple[list[Address], set[Path], list[Use
                 UserError(
                     f"no file of an entry: {path.name}",
                     where=str(path),
-                    mend="METHOD/REVISION/SEQUENCE/ORDER/TUNER/seed-N/, as `ril-bench submit` makes it",
+                    hint="METHOD/REVISION/SEQUENCE/ORDER/TUNER/seed-N/, as `ril-bench submit` makes it",
                 )
             )
     return sorted(addresses), revisions, stray

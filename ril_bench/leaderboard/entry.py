@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from ril_bench import registry
+from ril_bench.config.validation import validated
+from ril_bench.config.yaml_source import Source
 from ril_bench.errors import UserError, nearest
 from ril_bench.leaderboard.layout import ADAPTER, Address
-from ril_bench.leaderboard.record import PicturesRecord, Record, RunRecord
+from ril_bench.leaderboard.record import ImagesRecord, Record, RunRecord
 from ril_bench.leaderboard.safety import read_plain_json, read_table
 from ril_bench.running.plan import official_sequence
-from ril_bench.spec import Calibration, Sequence, load_calibration
-from ril_bench.validation import validated
-from ril_bench.yaml_source import Source
+from ril_bench.sequences.spec import Calibration, Sequence, load_calibration
 
 R = TypeVar("R", bound=Record)
 
@@ -50,9 +50,9 @@ class Entry:
         return self._object("metrics.json")
 
     @cached_property
-    def pictures(self) -> PicturesRecord:
-        """What metrics.json says of the pictures, typed."""
-        return _typed(PicturesRecord, self.file("metrics.json"), self.metrics)
+    def images(self) -> ImagesRecord:
+        """What metrics.json says of the images, typed."""
+        return _typed(ImagesRecord, self.file("metrics.json"), self.metrics)
 
     @cached_property
     def digests(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Entry:
     def _object(self, name: str) -> dict[str, Any]:
         found = read_plain_json(self.file(name))
         if not isinstance(found, dict):
-            raise UserError("no JSON object", where=str(self.file(name)), mend="make the entry again")
+            raise UserError("no JSON object", where=str(self.file(name)), hint="make the entry again")
         return found
 
     @cached_property
@@ -104,7 +104,7 @@ class Entry:
             raise UserError(
                 f"{self.sequence.name} has no calibration, and so no leaderboard",
                 where=str(self.folder),
-                mend="enter a calibrated sequence: ril-bench list sequences",
+                hint="enter a calibrated sequence: ril-bench list sequences",
             )
         return found
 
@@ -113,7 +113,7 @@ def _typed(cls: type[R], path: Path, data: dict[str, Any]) -> R:
     try:
         return validated(cls, Source(str(path), data))
     except UserError as error:
-        error.mend = f"hand in {path.name} as the run wrote it"
+        error.hint = f"hand in {path.name} as the run wrote it"
         raise
 
 
@@ -121,4 +121,4 @@ def _shipped(kind: str, name: str, folder: Path) -> None:
     """Raises UserError unless a name is one of this installation's: an entry never leads to a file."""
     known = registry.names(kind)
     if registry.is_path(name) or name not in known:
-        raise UserError(f"no {kind} is called {name!r}", where=str(folder), mend=nearest(name, known))
+        raise UserError(f"no {kind} is called {name!r}", where=str(folder), hint=nearest(name, known))

@@ -42,7 +42,7 @@ def added_since(revision: str, folder: Path) -> History:
             UserError(
                 f"an entry's file was {SAID.get(status, 'changed')}: {path.name}"[:200],
                 where=str(path),
-                mend="entries are only ever added: put it back, and hand in what is new beside it",
+                hint="entries are only ever added: put it back, and hand in what is new beside it",
             )
             for status, path in changes
             if status != "A"
@@ -58,6 +58,6 @@ def _git(folder: Path, *arguments: str) -> str:
         raise UserError(
             f"git cannot tell: {said.strip() or 'there is no such revision'}",
             where=str(folder),
-            mend="name a revision of this repository, as origin/main, and fetch it first",
+            hint="name a revision of this repository, as origin/main, and fetch it first",
         ) from error
     return done.stdout

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ril_bench.errors import UserError
-from ril_bench.store import sha256_json
+from ril_bench.storage.run_folder import sha256_json
 
 ENTRIES = "entries"
 METHOD, DIGESTS, SHEET = "method.yaml", "digests.json", "contact.png"
@@ -106,5 +106,5 @@ def entries_root(target: Path) -> Path:
     raise UserError(
         "this is no leaderboard and no part of one",
         where=str(target),
-        mend=f"name a folder that holds {ENTRIES}/, or one inside it",
+        hint=f"name a folder that holds {ENTRIES}/, or one inside it",
     )

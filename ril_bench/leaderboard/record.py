@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from ril_bench.config.validation import Part, validated
+from ril_bench.config.yaml_source import read_source
 from ril_bench.errors import UserError
-from ril_bench.validation import Part, validated
-from ril_bench.yaml_source import read_source
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9=.,+_-]+$", max_length=120)]
@@ -167,8 +167,8 @@ class DiversityRecord(Record):
     steps: list[Figures]
 
 
-class PicturesRecord(Record):
-    """What of metrics.json its pictures decide: its form, as the values can be no more than claimed without them."""
+class ImagesRecord(Record):
+    """What of metrics.json its images decide: its form, as the values can be no more than claimed without them."""
 
     fidelity: FidelityRecord
     structure: StructureRecord
@@ -182,6 +182,6 @@ def read_card(path: Path) -> MethodCard:
         raise UserError(
             "no method.yaml: who made this method, and how it was tuned, is not known",
             where=str(path),
-            mend="write one: leaderboard/README.md shows it",
+            hint="write one: leaderboard/README.md shows it",
         )
     return validated(MethodCard, read_source(path))

@@ -1,6 +1,6 @@
-"""Pictures of an entry made again, from its adapter and the evaluation's own draws, and their scores held against it.
+"""Images of an entry made again, from its adapter and the evaluation's own draws, and their scores held against it.
 
-No code of the method is needed: step-<i>/adapter.safetensors is all that it left. Which pictures is decided by the
+No code of the method is needed: step-<i>/adapter.safetensors is all that it left. Which images is decided by the
 entry's digest, so that everybody gets the same ones, and nobody knows them before the entry is written.
 """
 
@@ -17,29 +17,29 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ril_bench import features
 from ril_bench.draws import generator
 from ril_bench.errors import UserError
-from ril_bench.evaluation import FID_REFERENCE
+from ril_bench.leaderboard.differences import differences, told
 from ril_bench.leaderboard.entry import Entry
-from ril_bench.leaderboard.figures import differences, told
 from ril_bench.leaderboard.layout import DIGESTS
-from ril_bench.pages.files import dig
 from ril_bench.running import provenance
 from ril_bench.running.materials import Materials
 from ril_bench.running.steps import TOLERANCE, TOLERANCE_SAME_CPU
 from ril_bench.scoring.appearance import Appearance
-from ril_bench.store import sha256_file, write_files
+from ril_bench.storage.names import FID_REFERENCE
+from ril_bench.storage.read import dig
+from ril_bench.storage.run_folder import sha256_file, write_files
+from ril_bench.worlds import features
 
 KEY = ["step", "reward", "prompt_id", "sample"]
-PICTURE_TOLERANCE = 0.05  # of figures of the pictures, relative: FID reacts to the last bit of every pixel
+IMAGE_TOLERANCE = 0.05  # of figures of the images, relative: FID reacts to the last bit of every pixel
 
 
 @dataclass(frozen=True)
 class Resampled:
     """What was made again: `gap` is the worst mean difference of a reward, in deviations over prompts (sigma)."""
 
-    pictures: int
+    images: int
     of: int
     steps: tuple[int, ...]
     gap: float
@@ -47,13 +47,11 @@ class Resampled:
 
     def __str__(self) -> str:
         steps = " and ".join(map(str, self.steps))
-        return (
-            f"{self.pictures} of {self.of} pictures of steps {steps} made again: within {self.gap:.2g} sigma"
-        )
+        return f"{self.images} of {self.of} images of steps {steps} made again: within {self.gap:.2g} sigma"
 
 
 class Resampler:
-    """Makes pictures again: `number` of step 0 and of each step that has an adapter, or all where there are fewer.
+    """Makes images again: `number` of step 0 and of each step that has an adapter, or all where there are fewer.
 
     A sequence's model and rewards are loaded once for its entries, which come one after another.
     """
@@ -66,7 +64,7 @@ class Resampler:
         """What was made again, and what is wrong with it.
 
         A reward's mean absolute difference may be 0.05 sigma on the processor that the run names, 0.2 on another: the
-        tolerance of row 0. Where all pictures are made again, so are the last step's figures of them.
+        tolerance of row 0. Where all images are made again, so are the last step's figures of them.
 
         Raises UserError where there is no adapter.
         """
@@ -75,21 +73,21 @@ class Resampler:
             raise UserError(
                 f"no adapter of step {last}: nothing can be made again",
                 where=str(entry.folder),
-                mend="submit it; one that is too large for an entry leaves its figures claimed",
+                hint="submit it; one that is too large for an entry leaves its figures claimed",
             )
         materials = self._materials(entry)
         whole = materials.evaluator
         chosen = positions(len(whole.samples), self.number, sha256_file(entry.file(DIGESTS)))
         part = whole.part(chosen)
         made = {
-            step: part.pictures(load_file(entry.adapters[step]) if step else {})
+            step: part.images(load_file(entry.adapters[step]) if step else {})
             for step in (0, *sorted(entry.adapters))
         }
-        scores = [part.scores(pictures, step) for step, pictures in made.items()]
+        scores = [part.scores(images, step) for step, images in made.items()]
         gaps = _gaps(entry, pd.concat(scores, ignore_index=True))
         faults = [*_weights(entry, materials), *_far(entry, gaps)]
         if remade := len(chosen) == len(whole.samples):
-            faults += _pictures(entry, materials, {0: made[0], last: made[last]})
+            faults += _images(entry, materials, {0: made[0], last: made[last]})
         return Resampled(len(chosen), len(whole.samples), tuple(made), float(gaps.max()), remade), faults
 
     def _materials(self, entry: Entry) -> Materials:
@@ -100,7 +98,7 @@ class Resampler:
 
 
 def positions(total: int, number: int, key: str) -> list[int]:
-    """Which of `total` pictures are made again, in order: decided by a key."""
+    """Which of `total` images are made again, in order: decided by a key."""
     return sorted(generator("resample", key).permutation(total)[:number].tolist())
 
 
@@ -130,7 +128,7 @@ def _far(entry: Entry, gaps: pd.Series) -> Iterator[UserError]:
             f"the adapter does not give the scores: {reward} at step {step} is {gap:.3g} sigma off, and "
             f"{tolerance} is allowed",
             where=str(entry.adapters.get(step, entry.file("scores.parquet"))),
-            mend="hand in the adapter and the scores of one and the same run",
+            hint="hand in the adapter and the scores of one and the same run",
         )
 
 
@@ -142,34 +140,34 @@ def _weights(entry: Entry, materials: Materials) -> Iterator[UserError]:
         yield UserError(
             f"the run was made with other weights: {', '.join(named)}"[:300],
             where=str(entry.file("run.json")),
-            mend="run it again with the weights of this version",
+            hint="run it again with the weights of this version",
         )
 
 
-def _pictures(entry: Entry, materials: Materials, made: dict[int, Tensor]) -> Iterator[UserError]:
+def _images(entry: Entry, materials: Materials, made: dict[int, Tensor]) -> Iterator[UserError]:
     """Fidelity, structure and diversity of the last step, against metrics.json."""
     whole, last = materials.evaluator, max(made)
     with TemporaryDirectory() as folder:
         files = {
-            f"step-0/{k}": v for k, v in whole.files(whole.pictures({}, FID_REFERENCE), FID_REFERENCE).items()
+            f"step-0/{k}": v for k, v in whole.files(whole.images({}, FID_REFERENCE), FID_REFERENCE).items()
         }
-        for step, pictures in made.items():
-            files |= {f"step-{step}/{name}": data for name, data in whole.files(pictures).items()}
+        for step, images in made.items():
+            files |= {f"step-{step}/{name}": data for name, data in whole.files(images).items()}
         write_files({Path(folder, name): data for name, data in files.items()})
         seen = Appearance(Path(folder), sorted(made), features.load(entry.sequence.home, []))
         anew = {"fidelity": seen.fidelity(), "structure": seen.structure(_prompts(materials))}
         anew["diversity"] = seen.diversity() or {}
     claimed, found = (_last(tree, last) for tree in (entry.metrics, anew))
-    if wrong := list(differences(claimed, found, relative=PICTURE_TOLERANCE, absolute=1e-3)):
+    if wrong := list(differences(claimed, found, relative=IMAGE_TOLERANCE, absolute=1e-3)):
         yield UserError(
-            f"the pictures do not give their figures: {told(wrong)}",
+            f"the images do not give their figures: {told(wrong)}",
             where=str(entry.file("metrics.json")),
-            mend="hand in the adapter and the figures of one and the same run",
+            hint="hand in the adapter and the figures of one and the same run",
         )
 
 
 def _last(metrics: dict[str, Any], step: int) -> dict[str, Any]:
-    """The figures of one step's pictures against step 0, and their floors."""
+    """The figures of one step's images against step 0, and their floors."""
     found: dict[str, Any] = {
         f"{group} floor": dig(metrics, group, "floor") for group in ("fidelity", "structure")
     }

@@ -49,38 +49,38 @@ def walk(folder: Path, depth: int = DEEPEST) -> Iterator[tuple[Path, int, UserEr
         where = str(path)
         if stat.S_ISLNK(found.st_mode):
             fault: UserError | None = UserError(
-                "a symbolic link", where=where, mend="put the file itself in its place"
+                "a symbolic link", where=where, hint="put the file itself in its place"
             )
         elif not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
-            fault = UserError("neither a file nor a folder", where=where, mend="delete it")
+            fault = UserError("neither a file nor a folder", where=where, hint="delete it")
         elif not NAME.fullmatch(item.name):
             fault = UserError(
                 f"a name that no entry has: {item.name!r}"[:TEXT],
                 where=str(path.parent),
-                mend="letters, digits and . _ = , + @ - only, as `ril-bench submit` writes them",
+                hint="letters, digits and . _ = , + @ - only, as `ril-bench submit` writes them",
             )
         elif stat.S_ISDIR(found.st_mode):
             if depth:
                 yield from walk(path, depth - 1)
                 continue
-            fault = UserError("folders in folders without end", where=where, mend="delete it")
+            fault = UserError("folders in folders without end", where=where, hint="delete it")
         else:
             fault = None
         yield path, found.st_size, fault
 
 
-def picture(path: Path) -> Iterator[UserError]:
-    """A PNG whose header, read and not decoded, promises a picture of a bounded size."""
+def image(path: Path) -> Iterator[UserError]:
+    """A PNG whose header, read and not decoded, promises an image of a bounded size."""
     with path.open("rb") as file:
         head = file.read(24)
     width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
     if not head.startswith(PNG) or head[12:16] != b"IHDR" or not width or not height:
-        yield UserError("not a PNG", where=str(path), mend="make the entry again: ril-bench submit")
+        yield UserError("not a PNG", where=str(path), hint="make the entry again: ril-bench submit")
     elif width * height > PIXELS:
         yield UserError(
-            f"a huge picture: {width} x {height} pixels",
+            f"a huge image: {width} x {height} pixels",
             where=str(path),
-            mend=f"at most {PIXELS:,} pixels, as `ril-bench submit` makes it",
+            hint=f"at most {PIXELS:,} pixels, as `ril-bench submit` makes it",
         )
 
 
@@ -91,14 +91,14 @@ def table(path: Path) -> Iterator[UserError]:
         file = _parquet(path)
         meta, schema = file.metadata, file.schema_arrow
     except (OSError, ValueError, KeyError) as error:  # Arrow's own errors are of these
-        yield UserError(f"not a Parquet file: {error}"[:TEXT], where=str(path), mend=_AGAIN)
+        yield UserError(f"not a Parquet file: {error}"[:TEXT], where=str(path), hint=_AGAIN)
         return
     unpacked = sum(meta.row_group(i).total_byte_size for i in range(min(meta.num_row_groups, ROW_GROUPS)))
     if meta.num_rows > ROWS or unpacked > UNPACKED or meta.num_row_groups > ROW_GROUPS:
         yield UserError(
             f"a table that unpacks to {meta.num_rows:,} rows in {meta.num_row_groups:,} groups, {unpacked:,} bytes",
             where=str(path),
-            mend=f"at most {ROWS:,} rows, {ROW_GROUPS} groups and {UNPACKED:,} bytes",
+            hint=f"at most {ROWS:,} rows, {ROW_GROUPS} groups and {UNPACKED:,} bytes",
         )
         return
     found = {field.name: field.type for field in schema}
@@ -106,12 +106,12 @@ def table(path: Path) -> Iterator[UserError]:
         yield UserError(
             f"its columns are {', '.join(schema.names)[:TEXT]}",
             where=str(path),
-            mend=f"write {', '.join(columns)}",
+            hint=f"write {', '.join(columns)}",
         )
         return
     for name, fits in columns.items():
         if not fits(found[name]):
-            yield UserError(f"the column {name} holds {found[name]}"[:TEXT], where=str(path), mend=_AGAIN)
+            yield UserError(f"the column {name} holds {found[name]}"[:TEXT], where=str(path), hint=_AGAIN)
 
 
 def read_table(path: Path) -> pyarrow.Table:
@@ -127,7 +127,7 @@ def read_table(path: Path) -> pyarrow.Table:
             raise ValueError(f"a name of {longest:,} characters")
         return rows
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"cannot be unpacked: {error}"[:TEXT], where=str(path), mend=_AGAIN) from error
+        raise UserError(f"cannot be unpacked: {error}"[:TEXT], where=str(path), hint=_AGAIN) from error
 
 
 def _parquet(path: Path) -> parquet.ParquetFile:
@@ -157,7 +157,7 @@ def read_plain_json(path: Path) -> Any:
         value = json.loads(text, object_pairs_hook=_once, parse_constant=_not_finite)
         _plain(value, DEPTH)
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
-        raise UserError(f"not plain JSON: {error}"[:TEXT], where=str(path), mend=_AGAIN) from error
+        raise UserError(f"not plain JSON: {error}"[:TEXT], where=str(path), hint=_AGAIN) from error
     return value
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from PIL import Image
 
 from ril_bench.errors import UserError
-from ril_bench.pages.files import Run
-from ril_bench.pages.film import choose
+from ril_bench.reporting.film import choose
+from ril_bench.storage.read import Run
 
-LARGEST = 128  # pixels of a picture
+LARGEST = 128  # pixels of an image
 
 
 def contact_sheet(run: Run) -> bytes:
-    """The sheet of a run's own pictures; UserError where it has none."""
-    steps = [found for _, found in sorted(run.pictures.items())]
+    """The sheet of a run's own images; UserError where it has none."""
+    steps = [found for _, found in sorted(run.images.items())]
     if not steps:
-        raise UserError("the run has no pictures", where=str(run.folder), mend="run it again, and keep them")
+        raise UserError("the run has no images", where=str(run.folder), hint="run it again, and keep them")
     shown, _ = choose(sorted({prompt_id for prompt_id, _ in steps[0]}), {})
     tiles = [[_tile(found[prompt_id, 0]) for prompt_id in shown] for found in steps]
     width, height = tiles[0][0].size

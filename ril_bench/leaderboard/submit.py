@@ -21,9 +21,9 @@ from ril_bench.leaderboard.layout import (
 )
 from ril_bench.leaderboard.record import read_card
 from ril_bench.leaderboard.sheet import contact_sheet
-from ril_bench.pages.files import Run, read_run
-from ril_bench.pages.find import find_runs
-from ril_bench.store import to_json, write_files
+from ril_bench.reporting.find import find_runs
+from ril_bench.storage.read import Run, read_run
+from ril_bench.storage.run_folder import to_json, write_files
 
 COPIED = ("run.json", "scores.parquet", "matrix.csv", "metrics.json")
 
@@ -45,7 +45,7 @@ def submit(places: Iterable[Path], *, card: Path, board: Path, every_step: bool 
         named = ", ".join("/".join(one) for one in sorted(revisions))
         raise UserError(
             f"one method.yaml speaks for one method in one revision; here are {named}",
-            mend="submit one method's runs at a time, all made with one state of its file",
+            hint="submit one method's runs at a time, all made with one state of its file",
         )
     files = {
         address.path / name: data for address, run in runs.items() for name, data in _files(run, every_step)
@@ -66,7 +66,7 @@ def _address(run: Run) -> Address:
             if run.info.get("status") != "complete"
             else "unofficial settings",
             where=str(run.folder),
-            mend="submit complete runs of sequences as they ship: ril-bench run SEQUENCE --method ...",
+            hint="submit complete runs of sequences as they ship: ril-bench run SEQUENCE --method ...",
         )
     return address(run.info)
 
@@ -92,14 +92,14 @@ def _refuse_changes(root: Path, files: dict[Path, bytes], runs: Iterable[Address
             raise UserError(
                 "this entry is there already",
                 where=str(root / one.path),
-                mend="entries are only ever added: a changed method has another revision",
+                hint="entries are only ever added: a changed method has another revision",
             )
     for name, data in files.items():
         if (root / name).exists() and (root / name).read_bytes() != data:
             raise UserError(
                 f"another {name.name} is there already",
                 where=str(root / name),
-                mend="give the one that is there: entries are only ever added",
+                hint="give the one that is there: entries are only ever added",
             )
 
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ril_bench.validation import Part, validated
-from ril_bench.yaml_source import Source, set_value
+from ril_bench.config.validation import Part, validated
+from ril_bench.config.yaml_source import Source, set_value
 
 Format = Literal["float32", "bfloat16"]
 
@@ -26,12 +26,12 @@ class Compute(Part):
 
     #: of the denoiser and the text encoders
     dtype: Format = Field(default="float32")
-    #: of the autoencoder, whose pictures the rewards see
+    #: of the autoencoder, whose images the rewards see
     vae_dtype: Format = Field(default="float32")
     #: the graded calls and decodings keep their blocks' inputs alone and run the blocks again in the backward call:
     #: about a third more time in them, a fraction of the memory
     checkpointing: bool = Field(default=False)
-    #: pictures are decoded one at a time
+    #: images are decoded one at a time
     slicing: bool = Field(default=False)
 
     @property

@@ -15,6 +15,6 @@ def named_device(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            f"the device {name!r} cannot be used: {error}", where="--device", mend="cpu always works"
+            f"the device {name!r} cannot be used: {error}", where="--device", hint="cpu always works"
         ) from error
     return name

@@ -1,6 +1,6 @@
 """Several processes that make one run together (`accelerate launch -m ril_bench run ...`).
 
-Each takes every n-th sample of a batch; as draws are keyed by the sample, these are the pictures that one process alone
+Each takes every n-th sample of a batch; as draws are keyed by the sample, these are the images that one process alone
 would make, and the gradients, each at its share of the batch, add up to the same update. All hold the same adapters and
 optimizer. Only the main process writes.
 """

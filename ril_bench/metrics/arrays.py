@@ -1,4 +1,4 @@
-"""What the figures on features take: finite float64 matrices, a row a picture."""
+"""What the figures on features take: finite float64 matrices, a row an image."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Scale:
             raise UserError(
                 "; ".join(faults),
                 where="the sequence's calibration",
-                mend="calibrate the sequence again; a task that cannot be learned needs a larger budget or "
+                hint="calibrate the sequence again; a task that cannot be learned needs a larger budget or "
                 "learning rate, or has to leave the sequence",
             )
         d, b, u, sigma = (

@@ -1,4 +1,4 @@
-"""How different the samples of one prompt are: a model that draws one picture again and again scores low."""
+"""How different the samples of one prompt are: a model that draws one image again and again scores low."""
 
 from __future__ import annotations
 

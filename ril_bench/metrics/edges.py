@@ -1,4 +1,4 @@
-"""Do two pictures have their edges in the same places? The outline of what they show, without its colours."""
+"""Do two images have their edges in the same places? The outline of what they show, without its colours."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from kornia.filters import canny
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation, label
 
-from ril_bench.metrics.structure import pictures_of
+from ril_bench.metrics.structure import images_of
 
 LOW, HIGH = 0.1, 0.2  # of the Sobel magnitude, which a step from black to white takes to 2.6
-NEIGHBOURS = np.ones((1, 3, 3), dtype=bool)  # a pixel and the eight around it, within one picture
+NEIGHBOURS = np.ones((1, 3, 3), dtype=bool)  # a pixel and the eight around it, within one image
 
 
 def edge_agreement(a: torch.Tensor | ArrayLike, b: torch.Tensor | ArrayLike) -> NDArray[np.float64]:
-    """F1 of the edges of each pair of pictures, (N,3,H,W) in [0,1] twice -> (N,) in [0,1], 1 pixel tolerated.
+    """F1 of the edges of each pair of images, (N,3,H,W) in [0,1] twice -> (N,) in [0,1], 1 pixel tolerated.
 
     `boundary_f1` of Canny's edges. Raises as `ssim`, and ValueError on unequal shapes.
     """
     return boundary_f1(edge_maps(a), edge_maps(b))
 
 
-def edge_maps(pictures: torch.Tensor | ArrayLike) -> NDArray[np.bool_]:
-    """Canny's edges of pictures (N,3,H,W) in [0,1], as (N,H,W).  [Canny 1986]
+def edge_maps(images: torch.Tensor | ArrayLike) -> NDArray[np.bool_]:
+    """Canny's edges of images (N,3,H,W) in [0,1], as (N,H,W).  [Canny 1986]
 
     On grey values: a Gaussian of 5 pixels (sigma 1), Sobel gradients, thinning; what exceeds .2 is an edge,
     and so is what exceeds .1 and hangs together with it (8 neighbours).
     """
-    _, found = canny(pictures_of(pictures), LOW, HIGH, hysteresis=False)  # 0, .5 weak, 1 strong
+    _, found = canny(images_of(images), LOW, HIGH, hysteresis=False)  # 0, .5 weak, 1 strong
     strength = found[:, 0].cpu().numpy()
     # kornia's own hysteresis takes seconds: it goes on pixel by pixel until the longest edge is done.
     pieces, number = label(strength > 0, structure=NEIGHBOURS & np.array([False, True, False])[:, None, None])

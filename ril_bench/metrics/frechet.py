@@ -13,7 +13,7 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
     """Distance of the Gaussians fitted to a (n1, d) and b (n2, d), in squared units of the features; >= 0.
 
     Raises ValueError on shapes that do not fit, fewer than two rows, or values that are not finite. With few
-    pictures it reads far too high (see `biased`): two sets of one Gaussian do not measure 0.
+    images it reads far too high (see `biased`): two sets of one Gaussian do not measure 0.
     """
     a, b = two_sets(a, b)
     return frechet_of_gaussians(a.mean(axis=0), _covariance(a), b.mean(axis=0), _covariance(b))
@@ -33,7 +33,7 @@ def _product_eigenvalues(S1: Array, S2: Array) -> Array:
 
     A symmetric problem takes a quarter of the time of the general one (tests/benchmarks/test_metrics.py). The
     symmetric root of S1 would serve for L too, but its eigenvectors cost more than all the rest; it is left to
-    singular S1, of fewer pictures than dimensions, which have no Cholesky factor.
+    singular S1, of fewer images than dimensions, which have no Cholesky factor.
     """
     try:
         found = scipy.linalg.eigh(S2, S1, type=2, eigvals_only=True, driver="gv")

@@ -1,4 +1,4 @@
-"""Kernel distance between two sets of features: unbiased at any number of pictures, unlike Fréchet's.
+"""Kernel distance between two sets of features: unbiased at any number of images, unlike Fréchet's.
 
 KID: the squared maximum mean discrepancy with a cubic kernel.  [Gretton et al. 2012; Bińkowski et al. 2018]
 """
@@ -68,7 +68,7 @@ def mmd2(
     """mean k(a_i, a_j) + mean k(b_i, b_j) - 2 mean k(a_i, b_j), k(x, y) = (x.y / d + 1)^3, over pairs of rows.
 
     Within a set a row has no pair with itself, which makes the expectation 0 where both have one
-    distribution, if all rows are independent. Pictures of one prompt are not: `groups` names the group of
+    distribution, if all rows are independent. Images of one prompt are not: `groups` names the group of
     each row of a and of b, and pairs of one group are left out of all three means. [ours; for one row a
     group, the U-statistic of Gretton et al. 2012, eq. 4] Raises ValueError on shapes that do not fit, fewer
     than two rows, or values that are not finite.

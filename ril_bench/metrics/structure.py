@@ -1,4 +1,4 @@
-"""How much of a picture's structure is left: the same prompt and latents at two steps, picture by picture."""
+"""How much of an image's structure is left: the same prompt and latents at two steps, image by image."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest first
 
 
 def ssim(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> Array:
-    """Structural similarity of each pair of pictures: (N,3,H,W) twice -> (N,).  [Wang et al. 2004]
+    """Structural similarity of each pair of images: (N,3,H,W) twice -> (N,).  [Wang et al. 2004]
 
     Floats in [0,1] in; 1 means identical. Gaussian window of 11 pixels, sigma 1.5, K1 .01, K2 .03, data range
     1, population covariance; on each RGB channel, averaged over channels and over the positions where the
-    whole window lies inside the picture (border "valid": the outer 5 pixels are not scored). float64: in a
+    whole window lies inside the image (border "valid": the outer 5 pixels are not scored). float64: in a
     flat region the variance is a difference of nearly equal numbers. Raises TypeError unless floating,
     ValueError on other shapes, ranges, or sides below 11.
     """
@@ -34,7 +34,7 @@ def ms_ssim(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> Array:
     """Multi-scale structural similarity of each pair: (N,3,H,W) twice -> (N,) in [0,1].  [Wang et al. 2003]
 
     prod_{m<M} CS_m^{w_m} SSIM_M^{w_M}: contrast and structure at every scale, luminance at the coarsest only;
-    a scale is the 2x2 mean of the one before. M = `scales` of the picture, so small pictures take the finest
+    a scale is the 2x2 mean of the one before. M = `scales` of the image, so small images take the finest
     of the five weights, divided by their sum. CS and SSIM as in `ssim`, below zero set to 0; the product is
     taken on each RGB channel, then averaged. Raises as `ssim`.
     """
@@ -50,7 +50,7 @@ def ms_ssim(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> Array:
 
 
 def scales(height: int, width: int) -> int:
-    """How many scales a picture has: its shorter side is halved while the window still fits, 5 at the most.
+    """How many scales an image has: its shorter side is halved while the window still fits, 5 at the most.
 
     64 pixels: 3; from 176: 5.
     """
@@ -71,7 +71,7 @@ def perceptual_distance(
     ValueError on layers that do not fit.
     """
     if not a or [x.shape for x in a] != [y.shape for y in b]:
-        raise ValueError("the two pictures need the same one or more layers of the same shapes")
+        raise ValueError("the two images need the same one or more layers of the same shapes")
     weights = weights or [x.new_ones(x.shape[1]) for x in a]
     layers = [
         ((_unit(x.double()) - _unit(y.double())).square() * w.double().view(-1, 1, 1))
@@ -95,7 +95,7 @@ def feature_cosine(a: ArrayLike, b: ArrayLike) -> Array:
 
 
 def _similarity(x: Array, y: Array) -> tuple[Array, Array]:
-    """SSIM and CS, its contrast and structure alone, of each picture and channel: (N,3) each."""
+    """SSIM and CS, its contrast and structure alone, of each image and channel: (N,3) each."""
     mx, my, xx, yy, xy = (_windowed(moment) for moment in (x, y, x * x, y * y, x * y))
     contrast = (2 * (xy - mx * my) + C2) / (xx - mx * mx + yy - my * my + C2)
     luminance = (2 * mx * my + C1) / (mx * mx + my * my + C1)
@@ -121,22 +121,22 @@ def _unit(maps: Tensor) -> Tensor:
 
 
 def _pairs(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> tuple[Array, Array]:
-    x, y = pictures_of(a, WINDOW), pictures_of(b, WINDOW)
+    x, y = images_of(a, WINDOW), images_of(b, WINDOW)
     if x.shape != y.shape:
-        raise ValueError(f"pictures of different shapes: {tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(f"images of different shapes: {tuple(x.shape)} and {tuple(y.shape)}")
     return x.cpu().numpy(), y.cpu().numpy()
 
 
-def pictures_of(x: Tensor | ArrayLike, side: int = 1) -> Tensor:
-    """x as float64 pictures (N,3,H,W) without a graph.
+def images_of(x: Tensor | ArrayLike, side: int = 1) -> Tensor:
+    """x as float64 images (N,3,H,W) without a graph.
 
     Raises TypeError unless floating, ValueError on other shapes, values outside [0,1], or sides below `side`.
     """
     x = torch.as_tensor(x).detach()
     if not x.is_floating_point():
-        raise TypeError(f"pictures are floats in [0,1], got {x.dtype}")
+        raise TypeError(f"images are floats in [0,1], got {x.dtype}")
     if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < side:
-        raise ValueError(f"pictures need the shape (N,3,H>={side},W>={side}), got {tuple(x.shape)}")
+        raise ValueError(f"images need the shape (N,3,H>={side},W>={side}), got {tuple(x.shape)}")
     if not bool(((x >= 0) & (x <= 1)).all()):
-        raise ValueError("pictures hold values outside [0,1]")
+        raise ValueError("images hold values outside [0,1]")
     return x.double()

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ril_bench.cache import cache_folder
 from ril_bench.errors import InfrastructureError, UserError
-from ril_bench.store import sha256_file
+from ril_bench.storage.cache import cache_folder
+from ril_bench.storage.run_folder import sha256_file
 
 FOLDER = "RIL_BENCH_WEIGHTS"  # the environment variable that names a folder of files got by hand
 
@@ -85,7 +85,7 @@ class RemoteFile:
                 raise UserError(
                     f"{self.name} is not on this machine, and downloads are off",
                     where=self.url,
-                    mend=self.by_hand,
+                    hint=self.by_hand,
                 )
             path = self._download()
         return self._checked(path)
@@ -139,7 +139,7 @@ class RemoteFile:
             return path
         except (OSError, RuntimeError) as error:  # of the hub, sockets and disks; a digest that is not right
             raise InfrastructureError(
-                f"{self.name} could not be downloaded: {error}", where=self.url, mend=self.by_hand
+                f"{self.name} could not be downloaded: {error}", where=self.url, hint=self.by_hand
             ) from error
 
     def _checked(self, path: Path) -> Path:
@@ -147,7 +147,7 @@ class RemoteFile:
             raise UserError(
                 f"this is not {self.name}: its digest is {found[:12]}..., not {self.sha256[:12]}...",
                 where=str(path),
-                mend=f"delete the file; it is to be had at {self.url}",
+                hint=f"delete the file; it is to be had at {self.url}",
             )
         return path
 

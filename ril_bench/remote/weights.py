@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ril_bench.errors import UserError
 from ril_bench.remote.file import RemoteFile, digest
-from ril_bench.store import sha256_file
+from ril_bench.storage.run_folder import sha256_file
 
 MANIFEST = "digests.json"  # {path relative to its folder: sha256}
 
@@ -31,7 +31,7 @@ def verified(path: Path) -> Path:
     """
     manifest = next((p / MANIFEST for p in path.parents if (p / MANIFEST).is_file()), None)
     if not path.exists():
-        raise UserError("weights are missing", where=str(path), mend="install ril-bench again")
+        raise UserError("weights are missing", where=str(path), hint="install ril-bench again")
     if manifest is not None:
         stated = json.loads(manifest.read_text())
         inside = path.parent.relative_to(manifest.parent)
@@ -41,6 +41,6 @@ def verified(path: Path) -> Path:
                     f"this weight file has the wrong digest: {digest[:12]}..., not "
                     f"{stated[(inside / name).as_posix()][:12]}...",
                     where=str(path.parent / name),
-                    mend="it was altered or is damaged: install ril-bench again",
+                    hint="it was altered or is damaged: install ril-bench again",
                 )
     return path

@@ -46,7 +46,7 @@ class AestheticHead(nn.Module):
 
 
 class Aesthetic(Reward):
-    """How much people would like a picture, about 1 to 10; it does not read the prompt.
+    """How much people would like an image, about 1 to 10; it does not read the prompt.
 
     LAION's predictor on OpenAI's CLIP ViT-L/14 [code: christophschuhmann/improved-aesthetic-predictor].
     """

@@ -1,4 +1,4 @@
-"""The Reward base class, and the one door through which pictures enter."""
+"""The Reward base class, and the one door through which images enter."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ril_bench.remote.file import RemoteFile
 
 
 class Reward:
-    """Scores pictures for their prompts.
+    """Scores images for their prompts.
 
     Attributes:
         unit: of the score.
         direction: +1 if more is better, -1 if less is.
-        differentiable: whether the score keeps the graph of the pictures.
+        differentiable: whether the score keeps the graph of the images.
         weights: the files or folders that the score depends on; their digests go into a run's provenance.
     """
 
@@ -34,7 +34,7 @@ class Reward:
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Scores (N,), fp32, in `unit`, of images (N, 3, H, W) in [0, 1] for N prompts.
 
-        Raises TypeError or ValueError for pictures of another type, shape or range.
+        Raises TypeError or ValueError for images of another type, shape or range.
         """
         return self.score(checked(images, prompts), prompts).float()
 
@@ -48,7 +48,7 @@ class Reward:
         raise NotImplementedError
 
     def reference_score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """What a learned reward overrides: published preprocessing on 8-bit pictures, no graph."""
+        """What a learned reward overrides: published preprocessing on 8-bit images, no graph."""
         return self.score(images, prompts)
 
 
@@ -58,11 +58,11 @@ def checked(images: Tensor, prompts: Sequence[str]) -> Tensor:
     NaN passes: whoever averages scores refuses it with the place where it arose.
     """
     if not torch.is_floating_point(images):
-        raise TypeError(f"pictures are floats in [0, 1], got {images.dtype}")
+        raise TypeError(f"images are floats in [0, 1], got {images.dtype}")
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"pictures have the shape (N, 3, H, W), got {tuple(images.shape)}")
+        raise ValueError(f"images have the shape (N, 3, H, W), got {tuple(images.shape)}")
     if len(images) != len(prompts):
-        raise ValueError(f"{len(images)} pictures for {len(prompts)} prompts")
+        raise ValueError(f"{len(images)} images for {len(prompts)} prompts")
     if bool((images < 0).any()) or bool((images > 1).any()):
-        raise ValueError("pictures hold values outside [0, 1]")
+        raise ValueError("images hold values outside [0, 1]")
     return images

@@ -32,7 +32,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"this is no checkpoint that is safe to read: {str(error).partition(chr(10))[0]}",
             where=str(path),
-            mend="download it again; files that hold code are never loaded",
+            hint="download it again; files that hold code are never loaded",
         ) from error
     state = found.get("state_dict", found) if isinstance(found, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -60,7 +60,7 @@ def filled(network: M, state: State, where: object, device: torch.device | str =
         raise UserError(
             f"these weights are not a {type(network).__name__}'s: {', '.join(faults[:_SHOWN])}{more}",
             where=str(where),
-            mend="the file is another model's, or another version of it",
+            hint="the file is another model's, or another version of it",
         )
     float32 = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     network.load_state_dict(float32, assign=True)

@@ -25,7 +25,7 @@ START, END, LENGTH = 49406, 49407, 77  # of CLIP's tokens
 
 
 class Clip:
-    """Normalised embeddings of pictures and prompts."""
+    """Normalised embeddings of images and prompts."""
 
     def __init__(self, device: torch.device | str, preprocessing: Preprocessing):
         self.device = torch.device(device)
@@ -33,12 +33,12 @@ class Clip:
         self._text = lru_cache(maxsize=8192)(self._embed_text)
 
     def images(self, images: Tensor) -> Tensor:
-        """(N, D) with the graph of the pictures (N, 3, H, W) in [0, 1]."""
+        """(N, D) with the graph of the images (N, 3, H, W) in [0, 1]."""
         return F.normalize(self.encode_pixels(self.preprocessing.twin(images)), dim=1)
 
     @torch.no_grad()
     def reference_images(self, images: Tensor) -> Tensor:
-        """(N, D) by the published preprocessing of 8-bit pictures."""
+        """(N, D) by the published preprocessing of 8-bit images."""
         return F.normalize(self.encode_pixels(self.preprocessing.published(images)), dim=1)
 
     def prompts(self, prompts: Sequence[str]) -> Tensor:
@@ -46,16 +46,16 @@ class Clip:
         return torch.stack([self._text(prompt) for prompt in prompts])
 
     def cosine(self, images: Tensor, prompts: Sequence[str], *, reference: bool = False) -> Tensor:
-        """(N,): the cosine of each picture and its prompt."""
-        pictures = self.reference_images(images) if reference else self.images(images)
-        return (pictures * self.prompts(prompts)).sum(1)
+        """(N,): the cosine of each image and its prompt."""
+        images = self.reference_images(images) if reference else self.images(images)
+        return (images * self.prompts(prompts)).sum(1)
 
     @torch.no_grad()
     def _embed_text(self, prompt: str) -> Tensor:
         return F.normalize(self.encode_prompt(prompt), dim=1)[0]
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """(N, D) of preprocessed pictures."""
+        """(N, D) of preprocessed images."""
         raise NotImplementedError
 
     def encode_prompt(self, prompt: str) -> Tensor:
@@ -104,7 +104,7 @@ class OpenClip(Clip):
             raise UserError(
                 "this model wants another preprocessing than CLIP's bicubic resize and centre crop",
                 where=str(folder / "open_clip_config.json"),
-                mend="choose another model, or subclass Clip with a Preprocessing of its own",
+                hint="choose another model, or subclass Clip with a Preprocessing of its own",
             )
         return cls(
             config["model_cfg"],
@@ -183,11 +183,11 @@ def clip_config(
 ) -> CLIPConfig:
     """The configuration of one of transformers' CLIPs, with the tokens of CLIP's own vocabulary."""
     common = {"hidden_act": act, "projection_dim": dimension}
-    picture = {"image_size": side, "patch_size": patch}
+    image = {"image_size": side, "patch_size": patch}
     tokens = {"bos_token_id": START, "eos_token_id": END}
     return CLIPConfig(
         projection_dim=dimension,
-        vision_config={**vision.config, **common, **picture},
+        vision_config={**vision.config, **common, **image},
         text_config={**text.config, **common, **tokens},
     )
 

@@ -1,4 +1,4 @@
-"""CLIP score: 100 times the cosine of picture and prompt, by an encoder that no reward uses."""
+"""CLIP score: 100 times the cosine of image and prompt, by an encoder that no reward uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WEIGHTS = published("clip-vit-b-32")
 
 
 class ClipScore(CosineReward):
-    """100 cos(picture, prompt) (arXiv 2104.08718, without its clipping at 0 and its factor 2.5).
+    """100 cos(image, prompt) (arXiv 2104.08718, without its clipping at 0 and its factor 2.5).
 
     By OpenAI's CLIP ViT-B/32, the paper's. A probe: its encoder shares nothing with the rewards', or it would be
     hacked along with them. A subclass whose `load` returns another `Clip` scores by any model of open_clip or

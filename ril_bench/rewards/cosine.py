@@ -12,7 +12,7 @@ from ril_bench.rewards.clip import Clip
 
 
 class CosineReward(Reward):
-    """`factor` times the cosine of picture and prompt; a subclass loads the CLIP model."""
+    """`factor` times the cosine of image and prompt; a subclass loads the CLIP model."""
 
     factor: float = 1.0
 

@@ -1,4 +1,4 @@
-"""ImageReward (arXiv 2304.05977): BLIP that reads the prompt with its eyes on the picture, and a linear head."""
+"""ImageReward (arXiv 2304.05977): BLIP that reads the prompt with its eyes on the image, and a linear head."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def renamed(published_state: State) -> dict[str, Tensor]:
 
 
 class Network(nn.Module):
-    """BLIP's two encoders, the text's with cross-attention to the picture's tokens, and the head."""
+    """BLIP's two encoders, the text's with cross-attention to the image's tokens, and the head."""
 
     def __init__(self, vision: BlipVisionConfig, text: BlipTextConfig):
         super().__init__()
@@ -64,14 +64,14 @@ class Network(nn.Module):
         self.mlp = AestheticHead(text.hidden_size)
 
     def forward(self, pixels: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Raw scores (N,) of preprocessed pictures (N, 3, side, side) and tokens (N, L), `mask` 1 where one is."""
+        """Raw scores (N,) of preprocessed images (N, 3, side, side) and tokens (N, L), `mask` 1 where one is."""
         seen = self.vision(pixels).last_hidden_state
         read = self.text(tokens, attention_mask=mask, encoder_hidden_states=seen).last_hidden_state
         return self.mlp(read[:, 0]).squeeze(1)  # the first token is [CLS]
 
 
 class Imagereward(Reward):
-    """How much people prefer a picture for its prompt; mean 0 and deviation 1 over its training pairs [code].
+    """How much people prefer an image for its prompt; mean 0 and deviation 1 over its training pairs [code].
 
     BLIP with a ViT-L/16 at 224 pixels; 35 tokens of the prompt are read.
     """

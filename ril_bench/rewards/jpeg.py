@@ -1,4 +1,4 @@
-"""What JPEG makes of a picture: the differentiable distance, and the size of the real file."""
+"""What JPEG makes of an image: the differentiable distance, and the size of the real file."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ QUALITY = 50  # of the differentiable codec: coarse enough that detail costs [ou
 
 
 def jpeg_distance(images: Tensor) -> Tensor:
-    """Root mean square difference of each picture and its JPEG, in grey levels of 255; (N,)."""
+    """Root mean square difference of each image and its JPEG, in grey levels of 255; (N,)."""
     quality = torch.full((len(images),), float(QUALITY), device=images.device)
     compressed = jpeg_codec_differentiable(images, quality)
-    # The floor keeps the root's gradient finite on a picture that JPEG leaves as it is.
+    # The floor keeps the root's gradient finite on an image that JPEG leaves as it is.
     return 255 * ((images - compressed).square().mean(dim=(1, 2, 3)) + 1e-8).sqrt()
 
 
 class Compressibility(Reward):
-    """Minus the distance between a picture and its JPEG, as in DRaFT (arXiv 2309.17400) [secondary]."""
+    """Minus the distance between an image and its JPEG, as in DRaFT (arXiv 2309.17400) [secondary]."""
 
     name = "compressibility"
     unit = "grey levels"
@@ -34,7 +34,7 @@ class Compressibility(Reward):
 
 
 class Incompressibility(Reward):
-    """The distance between a picture and its JPEG: the opposite of compressibility."""
+    """The distance between an image and its JPEG: the opposite of compressibility."""
 
     name = "incompressibility"
     unit = "grey levels"

@@ -11,7 +11,7 @@ WEIGHTS = published("pickscore")
 
 
 class Pickscore(CosineReward):
-    """exp(logit scale) times the cosine of picture and prompt, about 20 to 23 [code: yuvalkirstain/PickScore]."""
+    """exp(logit scale) times the cosine of image and prompt, about 20 to 23 [code: yuvalkirstain/PickScore]."""
 
     name = "pickscore"
     unit = "100 cos"  # its logit scale is at CLIP's bound of 100

@@ -11,7 +11,7 @@ from ril_bench.rewards.base import Reward
 
 
 class Symmetry(Reward):
-    """Minus the mean absolute difference between a picture and its mirror image (left to right)."""
+    """Minus the mean absolute difference between an image and its mirror image (left to right)."""
 
     name = "symmetry"
     unit = "grey levels"
@@ -31,10 +31,10 @@ class Brightness(Reward):
 
 
 class Colorfulness(Reward):
-    """M of Hasler & Süsstrunk 2003: how far a picture's colours spread, and how far they lie from grey.
+    """M of Hasler & Süsstrunk 2003: how far an image's colours spread, and how far they lie from grey.
 
     With rg = R - G and yb = (R + G) / 2 - B over the pixels, M = |(sd rg, sd yb)| + 0.3 |(mean rg, mean yb)|; about
-    0 for grey pictures, above 100 for extremely colourful ones.
+    0 for grey images, above 100 for extremely colourful ones.
     """
 
     name = "colorfulness"
@@ -49,5 +49,5 @@ class Colorfulness(Reward):
 
 
 def _root(x: Tensor) -> Tensor:
-    """The square root, with a finite gradient at 0: a grey picture has no direction to become colourful in."""
+    """The square root, with a finite gradient at 0: a grey image has no direction to become colourful in."""
     return x.clamp_min(torch.finfo(x.dtype).eps).sqrt()

@@ -1,6 +1,6 @@
-"""How a learned reward sees pictures: its published preprocessing, and the differentiable twin of it.
+"""How a learned reward sees images: its published preprocessing, and the differentiable twin of it.
 
-Both are the same lines of torchvision, once on 8-bit PIL pictures and once on float tensors with their graph: bicubic
+Both are the same lines of torchvision, once on 8-bit PIL images and once on float tensors with their graph: bicubic
 resize (a = -0.5, antialiased, as PIL does it), crop or pad, normalise. What is left of a gap is PIL's: it rounds and
 clips to 8 bits at each pass of the resize; the twin does neither, as a clip would silence the gradient of what it cuts.
 On photographs of 512 pixels the gap is 0.27 grey levels in the mean, 5 at most where the resize does not overshoot.
@@ -35,13 +35,13 @@ class Preprocessing:
         return self.normalised(self.fitted(images))
 
     def published(self, images: Tensor) -> Tensor:
-        """(N, 3, side, side), as the published code makes it of the images' 8-bit pictures; no graph."""
-        fitted = [T.to_tensor(self.fitted(picture)) for picture in pil_pictures(images)]
+        """(N, 3, side, side), as the published code makes it of the images' 8-bit images; no graph."""
+        fitted = [T.to_tensor(self.fitted(image)) for image in pil_images(images)]
         return self.normalised(torch.stack(fitted).to(images.device))
 
-    def fitted(self, picture: Any) -> Any:
-        """A PIL picture, or tensors (N, 3, H, W), at the network's size."""
-        resized = T.resize(picture, self.side, InterpolationMode.BICUBIC, antialias=True)
+    def fitted(self, image: Any) -> Any:
+        """A PIL image, or tensors (N, 3, H, W), at the network's size."""
+        resized = T.resize(image, self.side, InterpolationMode.BICUBIC, antialias=True)
         return T.center_crop(resized, [self.side, self.side])
 
     def normalised(self, images: Tensor) -> Tensor:
@@ -53,22 +53,22 @@ class Preprocessing:
 class LongestSide(Preprocessing):
     """HPSv2's: the longer side to `side` pixels, black bars beside the rest [code: tgxs002/HPSv2].
 
-    It resizes tensors, not PIL pictures, so nothing is rounded after the resize. Its torchvision of 2023 did not
+    It resizes tensors, not PIL images, so nothing is rounded after the resize. Its torchvision of 2023 did not
     antialias tensors; the one of today does, and so do the scores that people publish with it.
     """
 
     def published(self, images: Tensor) -> Tensor:
         return self.twin((images * 255).round() / 255)
 
-    def fitted(self, picture: Any) -> Any:
-        height, width = picture.shape[-2:]
+    def fitted(self, image: Any) -> Any:
+        height, width = image.shape[-2:]
         scale = self.side / max(height, width)
         height, width = round(height * scale), round(width * scale)
-        picture = T.resize(picture, [height, width], InterpolationMode.BICUBIC, antialias=True)
+        image = T.resize(image, [height, width], InterpolationMode.BICUBIC, antialias=True)
         left, top = (self.side - width) // 2, (self.side - height) // 2
-        return T.pad(picture, [left, top, self.side - width - left, self.side - height - top])
+        return T.pad(image, [left, top, self.side - width - left, self.side - height - top])
 
 
-def pil_pictures(images: Tensor) -> list[Image.Image]:
-    """8-bit pictures of images (N, 3, H, W) in [0, 1], on any device."""
+def pil_images(images: Tensor) -> list[Image.Image]:
+    """8-bit images of images (N, 3, H, W) in [0, 1], on any device."""
     return [T.to_pil_image(image) for image in (images.detach() * 255).round().byte().cpu()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ril_bench.running.cost import Call, bare_seconds, unit_seconds
+from ril_bench.running.bare_cost import Call, bare_seconds, unit_seconds
 
 if TYPE_CHECKING:
     from ril_bench.diffusion.model import DiffusionModel
@@ -28,7 +28,7 @@ def counted(rows: Sequence[Sequence[Any]]) -> Calls:
 
 
 def samples(calls: Calls, kind: str, *, graded: bool = False) -> int:
-    """Calls times batch, of every kind that begins so: a guided prediction of one picture counts two."""
+    """Calls times batch, of every kind that begins so: a guided prediction of one image counts two."""
     return sum(
         number * batch
         for (name, has_gradient, batch), number in calls.items()

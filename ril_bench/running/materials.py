@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import torch
 
 from ril_bench import registry
+from ril_bench.data.prompts import load_prompts
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
-from ril_bench.evaluation import Evaluator
-from ril_bench.hub import model_digests, model_folder
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.memory import keep_freed_memory
-from ril_bench.prompts import load_prompts
 from ril_bench.remote.weights import digests, verified
 from ril_bench.rewards.base import Reward
+from ril_bench.running.evaluation import Evaluator
 from ril_bench.running.training import RewardTask
-from ril_bench.spec import Sequence
+from ril_bench.sequences.model_folders import model_digests, model_folder
+from ril_bench.sequences.spec import Sequence
 from ril_bench.tuners.base import Tuner
 
 
@@ -49,7 +49,7 @@ class Materials:
             raise UserError(
                 f"the evaluation asks for {sequence.evaluation.prompts} prompts; there are {len(prompts)}",
                 where=f"evaluation.prompts, {sequence.prompts.eval}",
-                mend=f"ask for at most {len(prompts)}",
+                hint=f"ask for at most {len(prompts)}",
             )
         prompts = prompts[: sequence.evaluation.prompts]
         of_rewards = [file for reward in rewards.values() for file in reward.weights]
@@ -73,7 +73,7 @@ class Materials:
             raise UserError(
                 f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.name} has none",
                 where=f"tasks.{i}",
-                mend=f"choose a differentiable reward, or a tuner that does without: {', '.join(_gradient_free())}",
+                hint=f"choose a differentiable reward, or a tuner that does without: {', '.join(_gradient_free())}",
             )
         return tuner
 

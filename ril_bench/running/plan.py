@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ril_bench import registry
+from ril_bench.config.yaml_source import parse_source
 from ril_bench.errors import UserError
-from ril_bench.presets import settings_of
-from ril_bench.spec import Sequence, load_sequence
-from ril_bench.store import RunFolder, sha256_file, sha256_json
-from ril_bench.yaml_source import parse_source
+from ril_bench.sequences.presets import settings_of
+from ril_bench.sequences.spec import Sequence, load_sequence
+from ril_bench.storage.run_folder import RunFolder, sha256_file, sha256_json
 
 METHOD_PREFIX = "method."
 GIVEN, REVERSED = "given", "reversed"  # orders of tasks that have a name
@@ -54,7 +54,7 @@ class RunPlan:
             raise UserError(
                 f"this folder holds another run: {', '.join(others)} differ",
                 where=str(folder.path),
-                mend="give changed settings a --label, choose another --out, or delete the folder",
+                hint="give changed settings a --label, choose another --out, or delete the folder",
             )
         return bool(run["status"] == "complete")
 
@@ -105,7 +105,7 @@ def plan_run(
     registry.locate("method", method)
     if preset and tuner:
         raise UserError(
-            f"the preset {preset} brings its own tuner", where="--tuner", mend="leave one of the two out"
+            f"the preset {preset} brings its own tuner", where="--tuner", hint="leave one of the two out"
         )
     own = [s for s in settings if s.startswith(METHOD_PREFIX)]
     changes = [s for s in settings if not s.startswith(METHOD_PREFIX)]
@@ -136,7 +136,7 @@ def official_sequence(name: str, *, tuner: str, order: str) -> Sequence:
     written = load_sequence(name)
     known, sequence = _ordered(load_sequence(name, _on_tuner(written, tuner)), order)
     if known != order:
-        raise UserError(f"the order {order!r} is called {known!r}", where="order", mend=f"write {known!r}")
+        raise UserError(f"the order {order!r} is called {known!r}", where="order", hint=f"write {known!r}")
     return sequence
 
 
@@ -171,7 +171,7 @@ def _ordered(sequence: Sequence, order: str) -> tuple[str, Sequence]:
         raise UserError(
             f"{order!r} is no order of the {len(given)} tasks of {sequence.name}",
             where="order",
-            mend=f'write "{GIVEN}", "{REVERSED}", or every number once, as {"-".join(map(str, given[::-1]))}',
+            hint=f'write "{GIVEN}", "{REVERSED}", or every number once, as {"-".join(map(str, given[::-1]))}',
         )
     names = (name for name, known in named.items() if known == numbers)
     tasks = [sequence.task(number) for number in numbers]
@@ -189,7 +189,7 @@ def _step_zero(sequence: Sequence) -> str:
 def _option(setting: str) -> tuple[str, Any]:
     key, equals, value = setting.removeprefix(METHOD_PREFIX).partition("=")
     if not equals or not key:
-        raise UserError(f"{setting!r} sets nothing", where="--set", mend="write --set method.NAME=VALUE")
+        raise UserError(f"{setting!r} sets nothing", where="--set", hint="write --set method.NAME=VALUE")
     return key, parse_source(value, f"--set {setting}").data
 
 

@@ -1,4 +1,4 @@
-"""What a step leaves in a run's folder: adapter, pictures, scores, and its entry in run.json, which makes it done."""
+"""What a step leaves in a run's folder: adapter, images, scores, and its entry in run.json, which makes it done."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import pandas as pd
 from safetensors.torch import load
 from torch import Tensor
 
-from ril_bench.cache import cached, read, write
 from ril_bench.errors import UserError
-from ril_bench.evaluation import FID_REFERENCE, matrix, step_zero_key
 from ril_bench.machine.parallel import team
 from ril_bench.running import accounts, provenance
+from ril_bench.running.evaluation import step_zero_key
 from ril_bench.running.materials import Materials
 from ril_bench.running.progress import Reporter
 from ril_bench.running.training import Training
-from ril_bench.spec import Calibration
-from ril_bench.store import RunFolder
+from ril_bench.scoring.matrix import matrix
+from ril_bench.sequences.spec import Calibration
+from ril_bench.storage.cache import cached, read, write
+from ril_bench.storage.names import FID_REFERENCE
+from ril_bench.storage.run_folder import RunFolder
 
 ZERO = "step-0"  # in the cache
 WITHIN = "update"  # how the files of scores between two updates are called
@@ -73,12 +75,12 @@ class Steps:
 
     def _zero(self) -> dict[str, bytes]:
         evaluator = self.materials.evaluator
-        self.reporter.stage("step 0: pictures and scores of the pretrained model", 2)
-        reference = evaluator.files(evaluator.pictures({}, FID_REFERENCE), FID_REFERENCE)
+        self.reporter.stage("step 0: images and scores of the pretrained model", 2)
+        reference = evaluator.files(evaluator.images({}, FID_REFERENCE), FID_REFERENCE)
         self.reporter.advance()
         return {**reference, **self._evaluated(0, {})}
 
-    def check_row_zero(self, calibration: Calibration, mend: str) -> None:
+    def check_row_zero(self, calibration: Calibration, hint: str) -> None:
         """Row 0 must be the calibration's, or the normalised figures would mean nothing.
 
         Raises UserError beyond 0.05 sigma on the processor it was made on, 0.2 on others.
@@ -88,7 +90,7 @@ class Steps:
             raise UserError(
                 far,
                 where=str(calibration.file),
-                mend=f"weights or libraries differ; to use these: {mend}",
+                hint=f"weights or libraries differ; to use these: {hint}",
             )
 
     # -- a trained step --------------------------------------------------------------------------------------
@@ -98,17 +100,17 @@ class Steps:
         began, i = time.perf_counter(), training.step
         lora = self.materials.model.write_lora()
         self.folder.write_bytes(f"step-{i}/adapter.safetensors", lora)
-        self.reporter.stage(f"step {i}: pictures and scores", 1)
+        self.reporter.stage(f"step {i}: images and scores", 1)
         self._record(i, self._evaluated(i, self._loaded(lora)), began, training)
 
     def make_within(self, training: Training) -> None:
-        """Scores between two updates (evaluation.every), for the anytime figures; the pictures are not kept."""
+        """Scores between two updates (evaluation.every), for the anytime figures; the images are not kept."""
         self.count(training)
         began, i = time.perf_counter(), training.step
-        pictures = self.materials.evaluator.pictures(self._loaded(self.materials.model.write_lora()))
+        images = self.materials.evaluator.images(self._loaded(self.materials.model.write_lora()))
 
         def stored() -> None:
-            scores = self.materials.evaluator.scores(pictures, i)
+            scores = self.materials.evaluator.scores(images, i)
             scores.insert(1, "update", training.update)
             self.folder.write_parquet(f"step-{i}/{WITHIN}-{training.update:06d}.parquet", scores)
 
@@ -121,12 +123,12 @@ class Steps:
         return {name: value.to(self.device) for name, value in load(lora).items()}
 
     def _evaluated(self, i: int, lora: Mapping[str, Tensor]) -> dict[str, bytes]:
-        """A step's pictures and scores, as files: the pictures made together, the scores by the main process."""
+        """A step's images and scores, as files: the images made together, the scores by the main process."""
         evaluator = self.materials.evaluator
-        pictures = evaluator.pictures(lora)
-        scores = self.team.on_main(lambda: evaluator.scores(pictures, i).to_parquet(index=False))
+        images = evaluator.images(lora)
+        scores = self.team.on_main(lambda: evaluator.scores(images, i).to_parquet(index=False))
         self.reporter.advance()
-        return {**evaluator.files(pictures), "scores.parquet": scores} if scores is not None else {}
+        return {**evaluator.files(images), "scores.parquet": scores} if scores is not None else {}
 
     def _record(
         self, i: int, files: Mapping[str, bytes], began: float, training: Training | None = None

@@ -31,11 +31,11 @@ class Tracker:
         available = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
         if kind not in available:
             raise UserError(
-                f"no tracker is called {kind!r}", where="--tracker", mend=f"one of {', '.join(available)}"
+                f"no tracker is called {kind!r}", where="--tracker", hint=f"one of {', '.join(available)}"
             )
         if not available[kind]():
             raise UserError(
-                f"the tracker {kind} is not installed", where="--tracker", mend=f"pip install {kind}"
+                f"the tracker {kind} is not installed", where="--tracker", hint=f"pip install {kind}"
             )
         self.kind, self.folder, self.name, self.config = kind, folder, name, config
         self._updates = 0  # over all tasks: trackers want an axis that only grows

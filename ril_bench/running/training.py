@@ -21,7 +21,7 @@ from ril_bench.machine.parallel import Team, team
 from ril_bench.methods import Method
 from ril_bench.rewards.base import Reward
 from ril_bench.running import accounts
-from ril_bench.spec import TaskSpec
+from ril_bench.sequences.spec import TaskSpec
 from ril_bench.tuners.base import Log, Tuner
 
 
@@ -154,7 +154,7 @@ class Training:
                     raise OutOfMemoryError(
                         f"the device has too little memory for one sample: {error}",
                         where=f"task {self.step} ({task.name}), update {self.update}",
-                        mend="--compute checkpointing=true, --compute dtype=bfloat16, or a tuner that holds less",
+                        hint="--compute checkpointing=true, --compute dtype=bfloat16, or a tuner that holds less",
                     ) from error
             # out here the error is gone, and with it the graphs that its frames held
             self.model.counter.clear()
@@ -194,7 +194,7 @@ class Training:
             raise NumericalError(
                 f"the {' and the '.join(bad)} of an update {'is' if len(bad) == 1 else 'are'} not finite",
                 where=f"task {self.step} ({task.name}), update {self.update}",
-                mend="lower the learning rate, or mend the reward or the method",
+                hint="lower the learning rate, or fix the reward or the method",
             )
 
 
@@ -207,7 +207,7 @@ def adamw(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Op
         raise UserError(
             "the method lets no adapter train",
             where="start_task",
-            mend="model.add_adapter(name, seed_key=task.key), then model.activate({name: 1.0}, train=[name])",
+            hint="model.add_adapter(name, seed_key=task.key), then model.activate({name: 1.0}, train=[name])",
         )
     groups = [{"params": model.parameters()}, {"params": list(tuner.parameters())}]
     return torch.optim.AdamW(

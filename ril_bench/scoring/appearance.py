@@ -1,4 +1,4 @@
-"""What a run's pictures show: fidelity, structure and diversity of each step, from the run folder's files."""
+"""What a run's images show: fidelity, structure and diversity of each step, from the run folder's files."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ril_bench import features
 from ril_bench.errors import UserError
-from ril_bench.evaluation import FID_REFERENCE, PICTURES
 from ril_bench.metrics.arrays import Array
 from ril_bench.metrics.diversity import mean_pairwise_distance, vendi_score
 from ril_bench.metrics.edges import boundary_f1, edge_maps
 from ril_bench.metrics.frechet import biased, frechet_distance
 from ril_bench.metrics.kernel import KernelDistance, kernel_distance
 from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, scales, ssim
-from ril_bench.store import RunFolder
-from ril_bench.worlds import World
+from ril_bench.storage.names import FID_REFERENCE, IMAGES
+from ril_bench.storage.run_folder import RunFolder
+from ril_bench.worlds import features
+from ril_bench.worlds.table import World
 
 BATCH = 64  # pairs at a time
 WORST_SHOWN = 8
 STRUCTURE = ("ssim", "ms_ssim", "lpips", "edges", "cosine")
-UNRELATED = "step 0 against the pretrained model's pictures of the same prompts from a second latent seed"
+UNRELATED = "step 0 against the pretrained model's images of the same prompts from a second latent seed"
 
 
 @dataclass(frozen=True)
 class Look:
-    """Pictures (N, 3, H, W) in 8 bits, their edges (N, H, W), and their features (N, d), None where there is no
+    """Images (N, 3, H, W) in 8 bits, their edges (N, H, W), and their features (N, d), None where there is no
     network for them.
     """
 
-    pictures: Tensor
+    images: Tensor
     edges: NDArray[np.bool_]
     distribution: Array | None
     content: Array | None
@@ -48,12 +48,12 @@ class Appearance:
     """The looks of a run's steps; `second`: step 0's from a second latent seed, None where it has none."""
 
     def __init__(self, path: Path, steps: Sequence[int], measured: features.Features):
-        found = {step: read_pictures(path / f"step-{step}" / PICTURES) for step in steps}
-        second = read_pictures(path / "step-0" / FID_REFERENCE)
+        found = {step: read_images(path / f"step-{step}" / IMAGES) for step in steps}
+        second = read_images(path / "step-0" / FID_REFERENCE)
         self.names = list(found[0])
         if any(list(each) != self.names for each in (*found.values(), second or found[0])):
             raise UserError(
-                "the steps hold different pictures", where=str(path), mend="run the same command again"
+                "the steps hold different images", where=str(path), hint="run the same command again"
             )
         self.prompts = [name.rpartition("-")[0] for name in self.names]  # PROMPT-SAMPLE
         self.measured = measured
@@ -123,7 +123,7 @@ class Appearance:
                 | {f"{name}_to_previous": to_previous[name].mean() for name in STRUCTURE}
             )
         unrelated = self._compared(self.steps[0], self.second) if self.second else {}
-        height, width = self.steps[0].pictures.shape[2:]
+        height, width = self.steps[0].images.shape[2:]
         return {
             "convention": {
                 "ssim": "Wang 2004: RGB, Gaussian window 11 (sigma 1.5), data_range 1, "
@@ -159,10 +159,10 @@ class Appearance:
         }
 
     def _compared(self, a: Look, b: Look) -> dict[str, Array]:
-        """Every figure of STRUCTURE for each pair of pictures, NaN where the features it takes are not there."""
+        """Every figure of STRUCTURE for each pair of images, NaN where the features it takes are not there."""
         nothing = np.full(len(self.names), np.nan)
         found: dict[str, list[Array]] = {"ssim": [], "ms_ssim": [], "lpips": []}
-        for x, y in zip(a.pictures.split(BATCH), b.pictures.split(BATCH), strict=True):
+        for x, y in zip(a.images.split(BATCH), b.images.split(BATCH), strict=True):
             found["ssim"].append(ssim(x.double() / 255, y.double() / 255))
             found["ms_ssim"].append(ms_ssim(x.double() / 255, y.double() / 255))
             if maps := self.measured.perceptual:
@@ -175,7 +175,7 @@ class Appearance:
         }
 
     def _worst(self, to_0: Array, prompts: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The prompts whose pictures changed most from step 0 at the last step, worst first."""
+        """The prompts whose images changed most from step 0 at the last step, worst first."""
         means = sorted((float(to_0[rows].mean()), prompt_id) for prompt_id, rows in self._rows().items())
         return [
             {
@@ -206,7 +206,7 @@ class Appearance:
 def appearance(path: Path, steps: Sequence[int], world: World, notes: list[str]) -> dict[str, Any]:
     """The blocks `fidelity`, `structure` and `diversity` of metrics.json; `notes` is told what cannot be had.
 
-    Raises UserError where the steps hold different pictures.
+    Raises UserError where the steps hold different images.
     """
     measured = features.load(world, notes)
     seen = Appearance(path, steps, measured)
@@ -215,13 +215,13 @@ def appearance(path: Path, steps: Sequence[int], world: World, notes: list[str])
     if measured.content and diversity is None:
         notes.append("one sample of some prompt: no diversity")
     if seen.second is None:
-        notes.append("no pictures from a second latent seed: no FID, KID or floor of structure")
+        notes.append("no images from a second latent seed: no FID, KID or floor of structure")
     fidelity = {**seen.fidelity(), "content": seen.content_distance()}
     return {"fidelity": fidelity, "structure": seen.structure(prompts), "diversity": diversity}
 
 
-def read_pictures(folder: Path) -> dict[str, Tensor]:
-    """{PROMPT-SAMPLE: 8-bit picture (3, H, W)} of a folder, in the order of their names."""
+def read_images(folder: Path) -> dict[str, Tensor]:
+    """{PROMPT-SAMPLE: 8-bit image (3, H, W)} of a folder, in the order of their names."""
     found = {}
     for file in sorted(folder.glob("*.png")):
         with Image.open(file) as image:

@@ -25,7 +25,7 @@ class Alignprop(Tuner):
     update might have none [ours].
 
     Settings of the release: eta 1, guidance 5, lr 1e-3, clip 1..5, batch 128 [code]. Its latest version halves
-    pictures into [0.5, 1] before the reward sees them; here a reward sees [0, 1] and nothing else.
+    images into [0.5, 1] before the reward sees them; here a reward sees [0, 1] and nothing else.
 
     An update of N samples takes `steps` calls of the denoiser, those that keep their gradient with a backward, one
     decoding and one call of the reward. `original` holds the graphs of about half of all calls at once.

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from ril_bench.config.options import Configurable
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, Prediction
 from ril_bench.diffusion.states import State
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
-from ril_bench.options import Configurable
 
 Penalty = Callable[[Prediction], Tensor | None]
 
@@ -116,7 +116,7 @@ def differentiable_reward(task: Task, images: Tensor, prompts: Sequence[str]) ->
         raise UserError(
             "the tuner differentiates the reward, and this one keeps no gradient",
             where="tuner",
-            mend="choose a differentiable reward, or a tuner that needs its values alone",
+            hint="choose a differentiable reward, or a tuner that needs its values alone",
         )
     return reward
 
@@ -124,12 +124,12 @@ def differentiable_reward(task: Task, images: Tensor, prompts: Sequence[str]) ->
 class Tuner(Configurable):
     """Raises one reward.
 
-    A micro-batch is N prompts. A tuner that wants several pictures of one prompt draws them as copies
+    A micro-batch is N prompts. A tuner that wants several images of one prompt draws them as copies
     (`draws.copy(j)`), so that they never part; a model that it is held to is a `Reference`. It counts nothing
     itself: the model counts every call of the denoiser and of the autoencoder, the task every call of the reward.
 
     Attributes:
-        needs: of "reward" (values), "reward_gradient", "pictures".
+        needs: of "reward" (values), "reward_gradient", "images".
     """
 
     needs: frozenset[str] = frozenset()

@@ -37,24 +37,24 @@ def clipped_loss(advantage: Tensor, ratio: Tensor, clip: float) -> Tensor:
 
 
 class Ddpo(OnRollouts):
-    """DDPO: each sampling step is an action, rewarded by what the finished picture scores.
+    """DDPO: each sampling step is an action, rewarded by what the finished image scores.
 
         loss = mean max(-A rho, -A clip(rho, 1 +- c)),    rho = p_theta(x_s | x_t) / p_sampled(x_s | x_t)
 
     over copies and steps. A is normalised over the copies of a prompt and clipped at 5, log p averaged over latent
-    dimensions, c = 1e-4, eta 1 [code]. DDPO's running statistics over the last 32 pictures of a prompt are left out:
+    dimensions, c = 1e-4, eta 1 [code]. DDPO's running statistics over the last 32 images of a prompt are left out:
     an update must not depend on which prompts came before [ours]. DPOK's additions are `value`, a net V(x_t, t, c)
     whose estimate is taken off the advantage, and `kappa`, kappa mean (eps_theta - eps_ref)^2 [code]; V estimates the
     normalised reward, whose scale no reward changes [ours].
 
-    With `reuse`, the same pictures serve several updates: the gradient is REINFORCE's in the first, then rho leaves 1.
+    With `reuse`, the same images serve several updates: the gradient is REINFORCE's in the first, then rho leaves 1.
     It needs no gradient of the reward. An update of N prompts takes samples x T calls of the denoiser without gradient,
     a decoding and a reward call for each of the `samples` (all this once in `reuse` updates), and samples x steps calls
     with gradient; with kappa, as many of the reference without.
     """
 
     class Options(OnRollouts.Options):
-        #: pictures of each prompt
+        #: images of each prompt
         samples: Annotated[int, Field(ge=2, strict=True)] = 4
         #: trained steps of each rollout, one from each of equal segments; null: all [code]
         steps: Annotated[int, Field(ge=1, strict=True)] | None = None

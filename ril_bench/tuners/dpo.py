@@ -1,4 +1,4 @@
-"""Diffusion-DPO (arXiv 2311.12908) on pairs of the tuner's own pictures, ranked by the reward."""
+"""Diffusion-DPO (arXiv 2311.12908) on pairs of the tuner's own images, ranked by the reward."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Dpo(Tuner):
     """Diffusion-DPO: L = -log sigmoid(-beta/2 [(m_w - m_l) - (ref_w - ref_l)]), m the mean squared noise error. [code]
 
     t and noise are shared by the pair, beta is 5000 [code]. The paper learns from people's choices; here winner and
-    loser are the best and the worst of a few own pictures of the prompt, by the reward's values alone, made anew at
+    loser are the best and the worst of a few own images of the prompt, by the reward's values alone, made anew at
     each update; a pair that scored the same teaches nothing [ours]. Plain conditional noise, without guidance; t is
     one of the sampler's own steps (as in sft) [ours].
 
@@ -31,7 +31,7 @@ class Dpo(Tuner):
     class Options(Tuner.Options):
         #: how hard the reference holds [code]
         beta: Annotated[float, Field(gt=0)] = 5000.0
-        #: own pictures of each prompt, of which the best and the worst make the pair
+        #: own images of each prompt, of which the best and the worst make the pair
         samples: Annotated[int, Field(ge=2, strict=True)] = 2
         #: noised versions of each pair in an update
         noises: Annotated[int, Field(ge=1, strict=True)] = 4

@@ -56,7 +56,7 @@ class Draft(Tuner):
             raise UserError(
                 f"draft differentiates through the last {k} steps of a sampler that has {steps}",
                 where="tuner.k",
-                mend=f'choose 1 to {steps}, or "full"',
+                hint=f'choose 1 to {steps}, or "full"',
             )
         return range(steps - k, steps)
 

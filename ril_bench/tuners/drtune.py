@@ -49,7 +49,7 @@ class Drtune(Tuner):
             raise UserError(
                 f"drtune trains {k} steps and stops up to {m} before the end of a sampler that has {steps}",
                 where="tuner.k, tuner.m",
-                mend=f"choose k + m of at most {steps + 1}, or more steps",
+                hint=f"choose k + m of at most {steps + 1}, or more steps",
             )
         return k, m
 

@@ -1,4 +1,4 @@
-"""The loss of a better and a worse picture: what Diffusion-DPO and SPIN-Diffusion share."""
+"""The loss of a better and a worse image: what Diffusion-DPO and SPIN-Diffusion share."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ class Refl(Tuner):
 
     loss = coefficient mean relu(margin - r). [code: ImageReward, where the step is one of 30..39 of 40, coefficient
     1e-3 and margin 2 for ImageReward's own scale, without guidance, on the full UNet at lr 1e-5.] Without a margin
-    loss = -coefficient mean r: no other reward has that scale [ours]. The guidance is the sequence's, as its pictures
-    are made with it [ours]. The paper's extra loss on pretraining pictures is not in the release, nor here.
+    loss = -coefficient mean r: no other reward has that scale [ours]. The guidance is the sequence's, as its images
+    are made with it [ours]. The paper's extra loss on pretraining images is not in the release, nor here.
 
     An update of N samples takes mid + 1 calls of the denoiser without gradient, one with gradient and its backward
     (the linear path), one decoding and one call of the reward.

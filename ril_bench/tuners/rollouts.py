@@ -19,7 +19,7 @@ class OnRollouts(Tuner):
     """Keeps the trajectories that serve several updates, and what a resume needs of them. Needs random steps."""
 
     class Options(Tuner.Options):
-        #: updates that pictures serve
+        #: updates that images serve
         reuse: Annotated[int, Field(ge=1, strict=True)] = 1
         #: the model that the tuner is held to; the papers know one task, where both are the same
         reference: Which = "previous"

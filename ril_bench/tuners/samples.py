@@ -1,4 +1,4 @@
-"""What tuners make of their own pictures: rated copies, trajectories, and steps spread over the sampler's."""
+"""What tuners make of their own images: rated copies, trajectories, and steps spread over the sampler's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ril_bench.tuners.base import Task
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A rollout without gradient, and what its pictures scored."""
+    """A rollout without gradient, and what its images scored."""
 
     x: Tensor  # (T + 1, N, C, h, w): what each step met, and x_0
     eps: Tensor  # (T, N, C, h, w): the guided noise of each step
@@ -103,7 +103,7 @@ def require_random_steps(task: Task) -> None:
         raise UserError(
             "the tuner needs a sampler whose steps are random, and eta is 0",
             where="sampler.eta",
-            mend="set sampler.eta above 0 (1 in the papers), or choose another tuner",
+            hint="set sampler.eta above 0 (1 in the papers), or choose another tuner",
         )
 
 
@@ -111,7 +111,7 @@ def require_random_steps(task: Task) -> None:
 def rated(
     model: DiffusionModel, task: Task, prompts: list[str], draws: Draws, copies: int
 ) -> tuple[Tensor, Tensor]:
-    """`copies` pictures of each prompt: latents (copies, N, C, h, w) and signed scores (copies, N).
+    """`copies` images of each prompt: latents (copies, N, C, h, w) and signed scores (copies, N).
 
     Takes copies x T calls of the denoiser, and as many decodings and calls of the reward as there are copies.
     """

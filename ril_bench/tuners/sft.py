@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the denoising loss on pictures, the tuner's own best ones or given ones."""
+"""Supervised fine-tuning: the denoising loss on images, the tuner's own best ones or given ones."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from ril_bench.data.image_sets import Images, load_images, locate_images
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction
 from ril_bench.draws import Draws
-from ril_bench.pictures import Pictures, load_pictures, locate_pictures
 from ril_bench.tuners.base import Grading, Held, Log, Penalty, Task, Tuner
 from ril_bench.tuners.samples import rated, spread
 
@@ -19,28 +19,28 @@ from ril_bench.tuners.samples import rated, spread
 class Sft(Tuner):
     """SFT: loss = mean |eps - eps_theta(sqrt(abar) x_0 + sqrt(1 - abar) eps, t, c)|^2, the floor SPIN must beat.
 
-    x_0 is the best-scored of a few own pictures of the prompt (any reward will do: its values are enough), or a given
-    picture, encoded. Plain conditional noise, without guidance, as the loss is everywhere [code]; t is one of the
+    x_0 is the best-scored of a few own images of the prompt (any reward will do: its values are enough), or a given
+    image, encoded. Plain conditional noise, without guidance, as the loss is everywhere [code]; t is one of the
     sampler's own steps, one drawn from each of equal segments, as no other step is ever asked for [ours].
 
-    An update of N prompts takes `noises` calls of the denoiser with gradient and their backward; on own pictures also
+    An update of N prompts takes `noises` calls of the denoiser with gradient and their backward; on own images also
     samples x steps without, and a decoding and a reward call for each of the `samples`; on given ones an encoding and
     a reward call, for the log alone.
     """
 
     class Options(Tuner.Options):
-        #: own pictures of each prompt, of which the best is learned
+        #: own images of each prompt, of which the best is learned
         samples: Annotated[int, Field(ge=2, strict=True)] = 4
-        #: noised versions of each picture in an update
+        #: noised versions of each image in an update
         noises: Annotated[int, Field(ge=1, strict=True)] = 4
-        #: a picture set to learn instead, as ril_bench.pictures names them
-        pictures: str | None = None
+        #: an image set to learn instead, as ril_bench.data.image_sets names them
+        images: str | None = None
 
-        @field_validator("pictures")
+        @field_validator("images")
         @classmethod
         def _there_are_some(cls, reference: Any) -> Any:
             if reference is not None:
-                locate_pictures(reference)
+                locate_images(reference)
             return reference
 
     options: Options
@@ -48,20 +48,20 @@ class Sft(Tuner):
 
     def __init__(self, **options: Any):
         super().__init__(**options)
-        if self.options.pictures:
-            self.needs = frozenset({"pictures"})
+        if self.options.images:
+            self.needs = frozenset({"images"})
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
-        reference = self.options.pictures
-        self._pictures: Pictures | None = load_pictures(reference) if reference else None
+        reference = self.options.images
+        self._images: Images | None = load_images(reference) if reference else None
 
     @torch.no_grad()
     def _learned(
         self, model: DiffusionModel, prompts: list[str], task: Task, draws: Draws
     ) -> tuple[Tensor, list[str], float]:
         """The latents to learn, their prompts, and the mean reward of what there was."""
-        if self._pictures is not None:
-            images, prompts = self._pictures.of(prompts, draws)
+        if self._images is not None:
+            images, prompts = self._images.of(prompts, draws)
             images = images.to(model.device)
             return model.encode(images), prompts, task.reward(images, prompts).mean().item()
         latents, rewards = rated(model, task, prompts, draws, self.options.samples)

@@ -9,7 +9,7 @@ import torch
 
 from ril_bench import registry
 from ril_bench.running.training import turns
-from ril_bench.store import RunFolder
+from ril_bench.storage.run_folder import RunFolder
 from tests.tiny import results, runner, trained, training, weights
 
 Single, Soup, LoraPerTask, Joint, Replay, Rid = (
@@ -19,7 +19,7 @@ Single, Soup, LoraPerTask, Joint, Replay, Rid = (
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch):
-    monkeypatch.setattr("ril_bench.runner.write_page", lambda folder: None)
+    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
 
 
 def lora(folder, step):

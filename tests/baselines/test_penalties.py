@@ -15,7 +15,7 @@ L2, Ewc, OLora, Lwf, Ema = (registry.load("method", name) for name in ("l2", "ew
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch):
-    monkeypatch.setattr("ril_bench.runner.write_page", lambda folder: None)
+    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
 
 
 class Linear:

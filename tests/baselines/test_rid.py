@@ -230,7 +230,7 @@ def test_every_space_and_teacher_trains(tiny_model, space, kept):
         assert all(torch.isfinite(p).all() for p in tiny_model.adapter_parameters(name).values())
 
 
-def test_the_spaces_compare_noise_latents_and_pictures(tiny_model, teacher):
+def test_the_spaces_compare_noise_latents_and_images(tiny_model, teacher):
     found = {}
     for space in ("noise", "x0", "image"):
         model = copy.deepcopy(tiny_model)

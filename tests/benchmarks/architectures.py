@@ -1,4 +1,4 @@
-"""Every tuner on the true architectures, random weights, tiny pictures, on a CPU: one update each, and what it took.
+"""Every tuner on the true architectures, random weights, tiny images, on a CPU: one update each, and what it took.
 
     python -m tests.benchmarks.architectures sd15           # 860M weights in float32
     python -m tests.benchmarks.architectures sdxl --tuner draft --tuner drtune      # 2.6B weights in bfloat16
@@ -23,7 +23,7 @@ from ril_bench.running.provenance import peak_memory
 from tests.benchmarks.published import SD15, SDXL, random_model
 from tests.running.test_training import PerTask
 from tests.tiny import PROMPTS, bound, training, tuner
-from tests.tuners.test_every_tuner import PICTURES, TUNERS
+from tests.tuners.test_every_tuner import IMAGES, TUNERS
 
 MODELS = {"sd15": (SD15, Compute()), "sdxl": (SDXL, Compute(dtype="bfloat16", vae_dtype="bfloat16"))}
 LATENT = 8  # 64 pixels
@@ -43,9 +43,9 @@ def main() -> None:
         flush=True,
     )
     with tempfile.TemporaryDirectory() as folder:
-        _pictures(Path(folder))
+        _images(Path(folder))
         for name in given.tuner or TUNERS:
-            options = {k: folder if v == PICTURES else v for k, v in TUNERS[name].items()}
+            options = {k: folder if v == IMAGES else v for k, v in TUNERS[name].items()}
             print(
                 json.dumps({"tuner": name, **_update(model, {"name": name.partition("-")[0], **options})}),
                 flush=True,
@@ -72,8 +72,8 @@ def _update(model, options):
     }
 
 
-def _pictures(folder: Path) -> None:
-    """Noise, with the tiny prompts: for the tuners that learn from pictures."""
+def _images(folder: Path) -> None:
+    """Noise, with the tiny prompts: for the tuners that learn from images."""
     rng = np.random.default_rng(0)
     for number in range(len(PROMPTS)):
         Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(folder / f"{number}.png")

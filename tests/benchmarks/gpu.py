@@ -28,7 +28,7 @@ from ril_bench.diffusion.sampler import DDIM
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.rewards.pixels import Brightness
 from ril_bench.running import provenance
-from ril_bench.running.cost import bare_seconds, unit_seconds
+from ril_bench.running.bare_cost import bare_seconds, unit_seconds
 from ril_bench.running.training import Training
 from tests.benchmarks.published import SD15, TARGETS, random_model
 from tests.pipelines import stable_diffusion

@@ -13,8 +13,8 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from ril_bench.diagnosis.architectures import ARCHITECTURES
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.doctor.architectures import ARCHITECTURES
 from ril_bench.machine.compute import Compute
 from tests.pipelines import scheduler, tokenizer
 

@@ -14,10 +14,10 @@ from ril_bench.metrics.frechet import _product_eigenvalues
 from ril_bench.metrics.kernel import kernel_distance
 from ril_bench.metrics.statistics import iqm_interval, mean_interval
 from ril_bench.metrics.structure import ms_ssim, perceptual_distance, ssim
-from ril_bench.worlds.shapes.features import ShapesMaps
+from ril_bench.worlds.shapes.extractors import ShapesMaps
 
 DIMENSION = 2048  # Inception's features
-PAIRS = 128  # pictures of an evaluation of shapes-ril
+PAIRS = 128  # images of an evaluation of shapes-ril
 
 
 def covariance(seed: int) -> np.ndarray:
@@ -60,15 +60,15 @@ def test_trace_of_the_root_by_symmetric_and_general_eigenvalues(benchmark: Bench
 
 
 @pytest.mark.parametrize("measure", [ssim, ms_ssim, edge_agreement])
-def test_pictures(benchmark: BenchmarkFixture, measure) -> None:
-    pictures = torch.rand(2, PAIRS, 3, 64, 64, dtype=torch.float64)
-    benchmark(measure, *pictures)
+def test_images(benchmark: BenchmarkFixture, measure) -> None:
+    images = torch.rand(2, PAIRS, 3, 64, 64, dtype=torch.float64)
+    benchmark(measure, *images)
 
 
 def test_perceptual_distance(benchmark: BenchmarkFixture) -> None:
     maps = ShapesMaps()
-    pictures = torch.randint(0, 256, (2, PAIRS, 3, 64, 64)).byte()
-    benchmark(lambda: perceptual_distance(*(maps(one) for one in pictures)))
+    images = torch.randint(0, 256, (2, PAIRS, 3, 64, 64)).byte()
+    benchmark(lambda: perceptual_distance(*(maps(one) for one in images)))
 
 
 def test_kernel_distance(benchmark: BenchmarkFixture) -> None:

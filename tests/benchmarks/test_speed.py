@@ -17,12 +17,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 import ril_bench
 from ril_bench import registry
 from ril_bench.methods import Method
-from ril_bench.running.cost import Call, bare_seconds, one_call, unit_seconds
+from ril_bench.running.bare_cost import Call, bare_seconds, one_call, unit_seconds
 from ril_bench.running.materials import Materials
 from ril_bench.running.training import Training, adamw
-from ril_bench.spec import load_sequence
+from ril_bench.sequences.spec import load_sequence
 
-PAIRS = 8  # pictures of an update; guided, so the denoiser sees 16
+PAIRS = 8  # images of an update; guided, so the denoiser sees 16
 
 
 @pytest.fixture
@@ -127,9 +127,9 @@ TUNERS = {
     "refl": "name: refl",
     "drtune": "name: drtune, k: 3",
     "sft": "name: sft",
-    "sft-pictures": "name: sft, pictures: shapes/preference",
+    "sft-images": "name: sft, images: shapes/preference",
     "dpo": "name: dpo",
-    "spin": "name: spin, pictures: shapes/preference",
+    "spin": "name: spin, images: shapes/preference",
     "ddpo": "name: ddpo, samples: 2",
     "nabla_gflownet": "name: nabla_gflownet",
     "nabla_gflownet-no-flow": "name: nabla_gflownet, flow: false",

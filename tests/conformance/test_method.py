@@ -32,7 +32,7 @@ CAUGHT = {  # file: what the finding says, and what its mend says
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch):
-    monkeypatch.setattr("ril_bench.runner.write_page", lambda folder: None)
+    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
 
 
 @pytest.mark.parametrize("name", CAUGHT)
@@ -41,7 +41,7 @@ def test_a_broken_method_is_caught_with_its_own_message(name, tiny_sequence):
     faults = [finding for finding in check_method(str(BROKEN / f"{name}.py"), tiny_sequence) if finding.fault]
     assert any(said in finding.fault for finding in faults), faults
     if mend:
-        assert any(mend in (finding.mend or "") for finding in faults)
+        assert any(mend in (finding.hint or "") for finding in faults)
 
 
 def test_every_broken_method_is_a_case():

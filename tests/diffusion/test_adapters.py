@@ -17,7 +17,7 @@ PROMPTS = ["a red circle", "a large blue star"]
 
 
 def filled(model, name, **options):
-    """Add an adapter whose B is not zero, so that it changes the pictures well above rounding."""
+    """Add an adapter whose B is not zero, so that it changes the images well above rounding."""
     model.add_adapter(name, seed_key=("test",), **options)
     generator = torch.Generator().manual_seed(len(name))
     with torch.no_grad():
@@ -315,7 +315,7 @@ def test_no_folding_within_folding_and_no_changes(model):
 # -- files and resumes -----------------------------------------------------------------------------
 
 
-def test_diffusers_opens_the_joined_adapter_and_makes_the_same_pictures(model, tiny_pipeline, tmp_path, x):
+def test_diffusers_opens_the_joined_adapter_and_makes_the_same_images(model, tiny_pipeline, tmp_path, x):
     model.activate({"a": 0.7, "bb": 1.0}, train=["bb"])
     (tmp_path / "adapter.safetensors").write_bytes(model.write_lora())
     pipe = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)

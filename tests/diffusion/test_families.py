@@ -1,4 +1,4 @@
-"""Every family against diffusers' own pipeline: the same latents in give the same latents and pictures out."""
+"""Every family against diffusers' own pipeline: the same latents in give the same latents and images out."""
 
 import copy
 import json
@@ -60,15 +60,15 @@ def theirs(pipe, guidance, output_type):
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
-def test_latents_and_pictures_are_the_pipelines(pipe, guidance):
-    latents, pictures = (theirs(copy.deepcopy(pipe), guidance, kind) for kind in ("latent", "pt"))
+def test_latents_and_images_are_the_pipelines(pipe, guidance):
+    latents, images = (theirs(copy.deepcopy(pipe), guidance, kind) for kind in ("latent", "pt"))
     model = DiffusionModel(pipe, adapter=SPEC)
     with torch.no_grad():
         ours = sample(model, DDIM.of(model, STEPS, 0.0), PROMPTS, DRAWS, guidance=guidance)
         decoded = model.decode(ours)
     scale = float(latents.abs().max())
     torch.testing.assert_close(ours / scale, latents / scale, rtol=0, atol=1e-4)
-    torch.testing.assert_close(decoded, pictures, rtol=0, atol=1e-4)
+    torch.testing.assert_close(decoded, images, rtol=0, atol=1e-4)
 
 
 def test_a_step_of_a_velocity_model_is_diffusers(tmp_path):
@@ -162,13 +162,13 @@ def test_a_pipeline_of_another_kind_is_refused(tmp_path):
     with pytest.raises(UserError, match="this model is a FluxPipeline") as caught:
         DiffusionModel.load(tmp_path, adapter=SPEC)
     assert caught.value.where == str(tmp_path / "model_index.json")
-    assert "StableDiffusionPipeline or StableDiffusionXLPipeline" in caught.value.mend
+    assert "StableDiffusionPipeline or StableDiffusionXLPipeline" in caught.value.hint
 
 
-def test_a_denoiser_that_predicts_the_picture_is_refused():
+def test_a_denoiser_that_predicts_the_image_is_refused():
     with pytest.raises(UserError, match="predicts 'sample'") as caught:
         DiffusionModel(stable_diffusion("sample"), adapter=SPEC)
-    assert caught.value.mend == "choose a model that predicts epsilon or v_prediction"
+    assert caught.value.hint == "choose a model that predicts epsilon or v_prediction"
 
 
 def test_weights_that_would_be_unpickled_are_not_read(tmp_path):

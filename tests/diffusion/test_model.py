@@ -101,7 +101,7 @@ def test_a_model_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no diffusion model") as error:
         DiffusionModel.load(str(tmp_path), adapter=SPEC)
     assert error.value.where == str(tmp_path)
-    assert error.value.mend
+    assert error.value.hint
 
 
 def test_a_pipeline_in_memory_will_do(tiny_pipeline, tiny_model, x):

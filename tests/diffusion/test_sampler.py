@@ -75,7 +75,7 @@ def test_other_schedules_are_refused(tiny_model, key):
     tiny_model.pipe.scheduler = DDIMScheduler.from_config(config)
     with pytest.raises(UserError, match=key) as error:
         DDIM.of(tiny_model, 20, 1.0)
-    assert f"{key}: {SCHEDULE[key]}" in error.value.mend
+    assert f"{key}: {SCHEDULE[key]}" in error.value.hint
 
 
 def test_all_faults_of_a_schedule_at_once(tiny_model):

@@ -23,9 +23,9 @@ from PIL import Image
 from pyarrow import parquet
 from safetensors.numpy import load_file, save_file
 
-from ril_bench.evaluation import matrix
-from ril_bench.scoring.run import from_scores
-from ril_bench.spec import load_calibration, load_sequence
+from ril_bench.scoring.matrix import matrix
+from ril_bench.scoring.score import from_scores
+from ril_bench.sequences.spec import load_calibration, load_sequence
 
 Tamper = Callable[[Path], object]
 
@@ -109,7 +109,7 @@ def linked_folder(folder: Path) -> None:
     folder.symlink_to("elsewhere", target_is_directory=True)
 
 
-def huge_picture(folder: Path) -> None:
+def huge_image(folder: Path) -> None:
     """A PNG of a few bytes whose header promises 100,000 x 100,000 pixels."""
     head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + head
@@ -118,7 +118,7 @@ def huge_picture(folder: Path) -> None:
     (folder / "contact.png").write_bytes(data)
 
 
-def broken_picture(folder: Path) -> None:
+def broken_image(folder: Path) -> None:
     data = (folder / "contact.png").read_bytes()
     (folder / "contact.png").write_bytes(data[: len(data) // 2])
 
@@ -295,8 +295,8 @@ CASES = (
     Case("the matrix", matrix_cell, "matrix", "step 2.brightness is"),
     Case("a figure", metrics_json(continual__normalised__FORGET=-5.0), "figures", "continual.normalised.FORGET is -5"),
     Case("a step twice in the matrix", two_rows, "matrix", "a step has two rows"),
-    Case("figures of pictures without form", metrics_json(fidelity__steps=[1]), "pictures", "fidelity.steps.1"),
-    Case("a step's pictures twice", metrics_json(fidelity__steps=[{"step": 1}] * 2), "pictures", "the steps [1"),
+    Case("figures of images without form", metrics_json(fidelity__steps=[1]), "images", "fidelity.steps.1"),
+    Case("a step's images twice", metrics_json(fidelity__steps=[{"step": 1}] * 2), "images", "the steps [1"),
     Case("FORGET's floor", metrics_json(continual__z__FORGET_floor=3.0), "figures", "FORGET_floor is 3"),
     Case("the cost", metrics_json(resources__denoiser_forwards=1), "figures", "resources.denoiser_forwards is 1, not"),
     Case("a file after its digest", matrix_cell, "digests", "matrix.csv has another digest", sealed=False),
@@ -324,9 +324,9 @@ CASES = (
     Case("an unknown file", page_of_html, "files", "an unknown file: index.html"),
     Case("a file too large", larger("run.json", 600_000), "files", "run.json has 600,000 bytes"),
     Case("a file missing", lambda f: (f / "matrix.csv").unlink(), "files", "no matrix.csv"),
-    Case("a huge picture", huge_picture, "opens", "a huge picture: 100000 x 100000"),
+    Case("a huge image", huge_image, "opens", "a huge image: 100000 x 100000"),
     Case("a GIF called PNG", polyglot, "opens", "not a PNG"),
-    Case("a broken picture", broken_picture, "sheet", "a broken picture"),
+    Case("a broken image", broken_image, "sheet", "a broken image"),
     Case("a bomb of rows", bomb(5_000_000), "opens", "unpacks to 5,000,000 rows"),
     Case("a bomb of one word", bomb(100, "x" * 8_000_000), "parses", "a name of 8,000,000 characters"),
     Case("a table of other columns", with_scores(lambda s: s.drop(columns="trained")), "opens", "its columns are"),

@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from tests.reporting.synthetic import write_run
+from tests.reporting.test_run_page import read
 
 import ril_bench
 from ril_bench import registry
@@ -21,26 +23,24 @@ from ril_bench.errors import UserError
 from ril_bench.leaderboard.board import comparable
 from ril_bench.leaderboard.layout import revision
 from ril_bench.leaderboard.record import MethodCard
-from ril_bench.pages.files import EntryNote, Run, read_run
-from ril_bench.pages.site import write_site
-from ril_bench.store import sha256_file
+from ril_bench.reporting.site import write_site
+from ril_bench.storage.read import EntryNote, Run, read_run
+from ril_bench.storage.run_folder import sha256_file
 from tests.leaderboard.tampering import CASES, card, edit, entry, seal
 from tests.leaderboard.world import CARD
-from tests.pages.synthetic import write_run
-from tests.pages.test_page import read
 
 NAIVE = sha256_file(registry.shipped("baselines") / "naive.py")
 SMALL = {"prompts": 3, "pixels": 16, "updates": 1}
 
 
 def entered(folder: Path, method: str, seeds: int, remade: bool = False, **options: object) -> list[Run]:
-    """Runs of a method as a leaderboard has them: without pictures."""
+    """Runs of a method as a leaderboard has them: without images."""
     found = []
     for seed in range(seeds):
         path = write_run(folder / method / f"seed-{seed}", method=method, seed=seed, **(SMALL | options))  # type: ignore[arg-type]
         for step in path.glob("step-*"):
             shutil.rmtree(step)
-        known = {"pictures": 8, "of": 8, "remade": remade} if remade else None
+        known = {"images": 8, "of": 8, "remade": remade} if remade else None
         if method == "naive":
             edit(path, "run.json", method__file_sha256=NAIVE)
         read = read_run(path)
@@ -65,7 +65,7 @@ def test_a_leaderboard_becomes_a_site(honest: Path, tmp_path: Path) -> None:
     one = read(next(site.glob("pages/*seed-0.html")))
     assert [image["alt"].startswith("Contact sheet") for image in one.all("img")] == [True]
     assert "figures recomputed from its scores" in one.text
-    assert "figures of pictures claimed" in one.text
+    assert "figures of images claimed" in one.text
     assert not list(honest.rglob("*.html")), "nothing is written into an entry"
 
 
@@ -73,7 +73,7 @@ def test_an_entry_that_does_not_stand_makes_no_site(board: Path, tmp_path: Path)
     CASES[1].tamper(entry(board))
     with pytest.raises(UserError, match="1 of 4 places do not stand: naive/") as error:
         ril_bench.report([board], tmp_path / "site")
-    assert "ril-bench check" in str(error.value.mend)
+    assert "ril-bench check" in str(error.value.hint)
     assert not (tmp_path / "site").exists()
 
 
@@ -148,7 +148,7 @@ def test_with_fewer_than_five_units_there_are_no_ranks(tmp_path: Path) -> None:
     assert 'id="ranks"' not in (site / "index.html").read_text()
 
 
-def test_figures_of_pictures_are_claimed_until_all_were_made_again(tmp_path: Path) -> None:
+def test_figures_of_images_are_claimed_until_all_were_made_again(tmp_path: Path) -> None:
     naive, rid = entered(tmp_path, "naive", 3, remade=True), entered(tmp_path, "rid", 3)
     words = []
     for k, runs in enumerate((naive, [*naive, *rid])):

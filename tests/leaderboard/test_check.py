@@ -13,8 +13,8 @@ import pytest
 from ril_bench.cli import main
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import check
-from ril_bench.leaderboard.checks import Check
 from ril_bench.leaderboard.entry import Entry
+from ril_bench.leaderboard.rules import Check
 from tests.leaderboard.tampering import CASES, RESAMPLED, Case, entry, pandas_index, seal
 
 
@@ -45,12 +45,12 @@ def test_the_tampered_are_refused(board: Path, case: Case) -> None:
     faults = found(board)
     assert any(name == case.check and case.said in fault for name, fault in faults), faults
     told = [fault for name, fault in faults if name == case.check]
-    assert all(str(board) in fault and "mend: " in fault for fault in told)
+    assert all(str(board) in fault and "hint: " in fault for fault in told)
     assert not Path("/tmp/owned-by-an-entry").exists()
 
 
 @pytest.mark.parametrize("case", RESAMPLED, ids=lambda case: case.name)
-def test_what_only_pictures_made_again_tell(board: Path, case: Case) -> None:
+def test_what_only_images_made_again_tell(board: Path, case: Case) -> None:
     apply(case, board)
     assert found(board) == []
     faults = found(entry(board), resample=3)
@@ -69,7 +69,7 @@ def test_what_no_check_foresaw_refuses_that_entry_alone(board: Path, monkeypatch
             raise RuntimeError("a surprise")
         yield from ()
 
-    monkeypatch.setattr("ril_bench.leaderboard.checks.CHECKS", (Check("x", fails),))
+    monkeypatch.setattr("ril_bench.leaderboard.rules.CHECKS", (Check("x", fails),))
     assert [verdict.stands for verdict in check(board)] == [True, False, True, True]
     assert "RuntimeError: a surprise" in found(board)[0][1]
 

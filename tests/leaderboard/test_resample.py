@@ -1,4 +1,4 @@
-"""Pictures made again: an honest entry's come out, and what is said of them is held against them."""
+"""Images made again: an honest entry's come out, and what is said of them is held against them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ril_bench.leaderboard.check import Verdict, check
-from ril_bench.leaderboard.provenance import note, noted
+from ril_bench.leaderboard.checked import note, noted
 from ril_bench.leaderboard.resample import positions
 from tests.leaderboard.tampering import edit, entry, seal
 
@@ -22,21 +22,21 @@ def resampled(folder: Path, number: int) -> Verdict:
 def test_an_honest_entry_comes_out(honest: Path) -> None:
     few = resampled(entry(honest), 3).resampled
     assert few is not None
-    assert (few.pictures, few.of, few.steps, few.remade) == (3, 8, (0, 2), False)
+    assert (few.images, few.of, few.steps, few.remade) == (3, 8, (0, 2), False)
     assert few.gap < 1e-3  # other batches: sums differ in their last bits
 
 
-def test_all_of_them_give_the_figures_of_pictures_too(board: Path) -> None:
+def test_all_of_them_give_the_figures_of_images_too(board: Path) -> None:
     whole = resampled(entry(board), 100)
     assert whole.findings == ()
     assert whole.resampled is not None
-    assert (whole.resampled.pictures, whole.resampled.remade) == (8, True)
+    assert (whole.resampled.images, whole.resampled.remade) == (8, True)
     assert whole.resampled.gap == 0  # the evaluation's own batches: the same bytes
     metrics = json.loads((entry(board) / "metrics.json").read_text())
     metrics["structure"]["steps"][-1]["ssim_to_0"] = 0.99
     edit(entry(board), "metrics.json", structure=metrics["structure"])
     seal(entry(board))
-    assert resampled(entry(board), 3).findings == ()  # too few pictures for that
+    assert resampled(entry(board), 3).findings == ()  # too few images for that
     (finding,) = resampled(entry(board), 100).findings
     assert "structure.ssim_to_0 is 0.99, not" in finding.fault.what
 
@@ -59,7 +59,7 @@ def test_what_was_made_again_is_noted_for_just_those_files(board: Path) -> None:
     note(file, [verdict])
     found = noted(board, verdict.place, folder)
     assert found is not None
-    assert found["pictures"] == 2
+    assert found["images"] == 2
     edit(folder, "run.json", device="cuda")
     seal(folder)
     assert noted(board, verdict.place, folder) is None

@@ -60,17 +60,17 @@ def test_json_that_is_not_plain(tmp_path: Path, text: str) -> None:
 
 @one_folder
 @given(st.binary(max_size=40) | st.binary(max_size=40).map(lambda rest: safety.PNG + rest))
-def test_any_bytes_are_a_picture_or_refused(tmp_path: Path, data: bytes) -> None:
+def test_any_bytes_are_a_image_or_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.png").write_bytes(data)
-    assert all(isinstance(fault, UserError) for fault in safety.picture(tmp_path / "x.png"))
+    assert all(isinstance(fault, UserError) for fault in safety.image(tmp_path / "x.png"))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1000, 700), (4000, 2000), (4000, 2001)])
-def test_a_pictures_size_is_read_from_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_images_size_is_read_from_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
     file = io.BytesIO()
     Image.new("1", size).save(file, "PNG")
     (tmp_path / "x.png").write_bytes(file.getvalue()[:24])  # no more than that is read
-    assert bool(list(safety.picture(tmp_path / "x.png"))) == (math.prod(size) > safety.PIXELS)
+    assert bool(list(safety.image(tmp_path / "x.png"))) == (math.prod(size) > safety.PIXELS)
 
 
 @one_folder

@@ -53,7 +53,7 @@ def test_an_entry_is_what_its_figures_need(runs: Path, card: Path, tmp_path: Pat
     assert (entries[0].parents[3] / "method.yaml").read_bytes() == card.read_bytes()
 
 
-def test_the_contact_sheet_shows_the_runs_pictures(runs: Path, honest: Path) -> None:
+def test_the_contact_sheet_shows_the_runs_images(runs: Path, honest: Path) -> None:
     run, sheet = next(runs.rglob("seed-1")), next(honest.rglob("seed-1")) / "contact.png"
     with Image.open(sheet) as whole:
         tile = whole.crop((64, 128, 128, 192))  # second prompt, step 2

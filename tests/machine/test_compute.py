@@ -10,11 +10,11 @@ import torch
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.machine.compute import PLAIN, Compute, compute_of
-from ril_bench.runner import Runner
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
-from ril_bench.spec import load_sequence
+from ril_bench.running.runner import Runner
+from ril_bench.sequences.spec import load_sequence
 from ril_bench.tuners.draft import Draft
 from tests.pipelines import stable_diffusion_xl
 from tests.running.test_training import Penalised, PerTask, gradients, shaken
@@ -117,11 +117,11 @@ def test_one_sample_that_does_not_fit_ends_the_run(tiny_model):
     with pytest.raises(OutOfMemoryError, match="too little memory for one sample") as caught:
         one.run(lambda line: None)
     assert one.tuner.sizes == [4, 2, 1]
-    assert "--compute checkpointing=true" in caught.value.mend
+    assert "--compute checkpointing=true" in caught.value.hint
     assert caught.value.kind == "memory"
 
 
-def test_held_pictures_serve_as_often_in_smaller_parts(tiny_model):
+def test_held_images_serve_as_often_in_smaller_parts(tiny_model):
     """An update that is tried again uses up nothing."""
     options = {"name": "ddpo", "samples": 2, "reuse": 2}
     whole, parts = copy.deepcopy(tiny_model), copy.deepcopy(tiny_model)
@@ -180,7 +180,7 @@ def test_number_formats_are_recorded_and_kept(tiny_sequence, tmp_path, monkeypat
     made(Compute(dtype="bfloat16", slicing=True))  # complete: found done
     with pytest.raises(UserError, match="this run began in") as caught:
         made(PLAIN)
-    assert "--compute" in caught.value.mend
+    assert "--compute" in caught.value.hint
 
 
 def fails(*_):

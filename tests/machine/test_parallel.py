@@ -13,13 +13,13 @@ import torch
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
-from ril_bench import runner as runner_module
 from ril_bench.errors import NumericalError, UserError
 from ril_bench.machine.parallel import ALONE, Team, team
+from ril_bench.running import runner as runner_module
 from tests.tiny import runner, write_sequence
 
 UPDATES, BATCH = 5, 3  # a batch that two processes cannot halve
-#: name -> (method, settings); own nets, held pictures, groups of copies, and what methods add
+#: name -> (method, settings); own nets, held images, groups of copies, and what methods add
 CASES = {
     "draft-ewc": ("ewc", ["tuner={name: draft, k: 2}", "method.samples=4", "method.strength=10.0"]),
     "drtune-rid": (
@@ -56,7 +56,7 @@ def made(sequence: str, out: Path, name: str) -> Path:
 def interrupted(sequence: str, out: Path) -> Path:
     """The run, ended by an error in update 3 of the first task where a file asks for it."""
     one = runner(sequence, out, "naive", settings=INTERRUPTED, label="interrupted", account=False)
-    runner_module.CHECKPOINT_EVERY = 1  # also in the middle of what pictures serve
+    runner_module.CHECKPOINT_EVERY = 1  # also in the middle of what images serve
     if (out / "interrupt").exists():
         after_update, done = one.method.after_update, []
 

@@ -10,9 +10,9 @@ from ril_bench.metrics.edges import boundary_f1, edge_agreement, edge_maps
 
 
 def square(left=20, side=24, size=64, height=1.0):
-    picture = np.zeros((1, 3, size, size))
-    picture[:, :, 20 : 20 + side, left : left + side] = height
-    return picture
+    image = np.zeros((1, 3, size, size))
+    image[:, :, 20 : 20 + side, left : left + side] = height
+    return image
 
 
 def noise(n=6, seed=0):
@@ -73,7 +73,7 @@ def test_colours_do_not_matter_where_the_outline_stays():
     assert edge_agreement(square(), square(height=0.5)) == pytest.approx([1])
 
 
-def test_pictures_without_edges():
+def test_images_without_edges():
     flat = np.full((1, 3, 64, 64), 0.3)
     assert edge_agreement(flat, 0 * flat).tolist() == [1.0]
     assert edge_agreement(flat, square()).tolist() == [0.0]

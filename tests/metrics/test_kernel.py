@@ -84,7 +84,7 @@ def test_unbiased():
     assert min(found) < 0
 
 
-def test_the_jackknife_leaves_out_each_picture():
+def test_the_jackknife_leaves_out_each_image():
     a, b = two(6, 9, d=4)
     left_out = [mmd2(np.delete(a, i, axis=0), b) for i in range(6)]
     left_out += [mmd2(a, np.delete(b, i, axis=0)) for i in range(9)]
@@ -103,16 +103,16 @@ def test_too_few_for_a_deviation():
 
 
 class TestGroups:
-    """Pictures of one prompt are alike: their pairs would make two sets of the same prompts look too close."""
+    """Images of one prompt are alike: their pairs would make two sets of the same prompts look too close."""
 
     def prompts(self, seed, prompts=20, samples=2, shift=0.0):
         rng = np.random.default_rng(seed)
-        own = np.repeat(rng.normal(size=(prompts, 8)), samples, axis=0)  # what a prompt's pictures share
+        own = np.repeat(rng.normal(size=(prompts, 8)), samples, axis=0)  # what a prompt's images share
         names = np.repeat(np.arange(prompts), samples).tolist()
         a, b = own + 0.3 * rng.normal(size=own.shape), own + 0.3 * rng.normal(size=own.shape) + shift
         return a, b, (names, names)
 
-    def test_unbiased_where_pictures_share_prompts(self):
+    def test_unbiased_where_images_share_prompts(self):
         plain, grouped = [], []
         for seed in range(400):
             a, b, names = self.prompts(seed)

@@ -9,7 +9,7 @@ from skimage.transform import downscale_local_mean
 from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, scales, ssim
 
 
-def pictures(n=4, side=32, seed=0):
+def images(n=4, side=32, seed=0):
     rng = np.random.default_rng(seed)
     smooth = np.linspace(0, 1, side) * rng.uniform(0.2, 1, size=(n, 3, side, 1))
     return smooth, (
@@ -26,7 +26,7 @@ def reference(a, b, **constants):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_against_scikit_image(dtype):
-    a, b = (x.astype(dtype) for x in pictures())
+    a, b = (x.astype(dtype) for x in images())
     expected = [reference(x, y) for x, y in zip(a, b, strict=True)]
     assert min(expected) < 0.2  # the pairs span the whole range
     assert max(expected) > 0.9
@@ -41,11 +41,11 @@ def test_only_whole_windows_count():
     )
     found = ssim(a, b)[0]
     assert found == pytest.approx(reference(a[0], b[0]), abs=1e-9)
-    # 22 x 22 positions; elsewhere the pictures are alike, so all that is lost is lost in 1 of 22 rows
+    # 22 x 22 positions; elsewhere the images are alike, so all that is lost is lost in 1 of 22 rows
     assert 21 / 22 < found < 1
 
 
-def test_by_hand_on_flat_pictures():
+def test_by_hand_on_flat_images():
     # no variance: (2 m1 m2 + c1)/(m1^2 + m2^2 + c1), c1 = 1e-4: (.16 + 1e-4)/(.04 + .16 + 1e-4) for .2 and .4
     a, b = np.full((1, 3, 16, 16), 0.2), np.full((1, 3, 16, 16), 0.4)
     assert ssim(a, b)[0] == pytest.approx(0.1601 / 0.2001, abs=1e-9)
@@ -58,7 +58,7 @@ def test_identical_is_one_even_when_flat(value):
 
 
 def test_takes_what_the_sampler_gives():
-    a, b = pictures()
+    a, b = images()
     graph = torch.tensor(a, dtype=torch.float32, requires_grad=True)
     found = ssim(graph, torch.tensor(b, dtype=torch.float32))
     assert found.shape == (4,)
@@ -78,7 +78,7 @@ def test_takes_what_the_sampler_gives():
         (np.zeros((3, 16, 16)), ValueError),
     ],
 )
-def test_refuses_what_are_no_pictures(a, error):
+def test_refuses_what_are_no_images(a, error):
     with pytest.raises(error):
         ssim(a, a)
 
@@ -111,7 +111,7 @@ def test_feature_cosine_refuses_unequal_shapes():
 
 class TestMultiScale:
     def test_against_pytorch_msssim(self):
-        a, b = (torch.tensor(x) for x in pictures(side=176))
+        a, b = (torch.tensor(x) for x in images(side=176))
         expected = reference_ms_ssim(a, b, data_range=1.0, size_average=False)
         assert float(expected.min()) < 0.3
         np.testing.assert_allclose(ms_ssim(a, b), expected, atol=1e-4)
@@ -127,7 +127,7 @@ class TestMultiScale:
             factors = [reference(*pair, K1=k1) for pair, k1 in zip(coarser, (1e6, 1e6, 0.01), strict=True)]
             return np.prod(np.maximum(factors, 0) ** weights)
 
-        a, b = pictures(side=64)
+        a, b = images(side=64)
         expected = [
             np.mean([one(x, y) for x, y in zip(*pair, strict=True)]) for pair in zip(a, b, strict=True)
         ]
@@ -135,7 +135,7 @@ class TestMultiScale:
         np.testing.assert_allclose(ms_ssim(a, b), expected, atol=1e-4)
 
     def test_one_scale_is_ssim(self):
-        a, b = pictures(side=16)
+        a, b = images(side=16)
         np.testing.assert_allclose(ms_ssim(a, b), ssim(a, b).clip(0), atol=1e-12)
 
     @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ class TestMultiScale:
         assert scales(side, 2 * side) == scales(2 * side, side) == expected
 
     def test_identical_is_one_and_the_opposite_is_not_below_zero(self):
-        a, b = pictures(side=64)
+        a, b = images(side=64)
         np.testing.assert_allclose(ms_ssim(b, b), 1)
         assert (ms_ssim(a, 1 - a) >= 0).all()
 
@@ -161,7 +161,7 @@ class TestPerceptualDistance:
         network = lpips.LPIPS(
             pretrained=False, pnet_rand=True, net="squeeze", lpips=False, verbose=False
         ).eval()
-        a, b = (torch.tensor(x, dtype=torch.float32) for x in pictures(side=64))
+        a, b = (torch.tensor(x, dtype=torch.float32) for x in images(side=64))
         with torch.no_grad():
             expected = network(a, b, normalize=True).flatten()
             maps = [network.net(network.scaling_layer(2 * x - 1)) for x in (a, b)]

@@ -71,7 +71,7 @@ def test_what_is_nowhere_is_refused_with_the_way_to_mend_it(file, folder):
         file.fetch(offline=True)
     assert caught.value.where == file.url
     name = "me/mine/model.safetensors" if file.on_hub else "a+b.pth"
-    assert f"as {name} and name that folder in $RIL_BENCH_WEIGHTS" in caught.value.mend
+    assert f"as {name} and name that folder in $RIL_BENCH_WEIGHTS" in caught.value.hint
     with pytest.raises(UserError, match="downloads are off"):  # the hub's own setting says so too
         file.fetch()
 
@@ -98,7 +98,7 @@ def test_a_file_of_another_digest_is_refused(file, folder):
     with pytest.raises(UserError, match="this is not mine: its digest is d9298a10d1b0") as caught:
         file.fetch(offline=True)
     assert caught.value.where == str(path)
-    assert file.url in caught.value.mend
+    assert file.url in caught.value.hint
 
 
 def test_an_unpinned_file_is_recorded_as_it_is(folder):
@@ -151,7 +151,7 @@ def test_from_elsewhere_it_comes_whole_or_not_at_all(site, monkeypatch, tmp_path
         with pytest.raises(InfrastructureError, match="mine could not be downloaded") as caught:
             file.fetch()
         assert caught.value.where == file.url
-        assert FOLDER in caught.value.mend
+        assert FOLDER in caught.value.hint
         assert [path for path in cache.rglob("*") if path.is_file()] == []
     put(folder / "a+b.pth")
     path = file.fetch()

@@ -6,7 +6,7 @@ import pytest
 
 from ril_bench.errors import UserError
 from ril_bench.remote.weights import MANIFEST, digests, verified
-from ril_bench.store import sha256_file
+from ril_bench.storage.run_folder import sha256_file
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_an_altered_file_is_named(weights, altered):
     with pytest.raises(UserError, match="wrong digest") as caught:
         verified(top)
     assert caught.value.where == str(weights / altered)
-    assert "install ril-bench again" in caught.value.mend
+    assert "install ril-bench again" in caught.value.hint
     untouched = {"head.safetensors", "pipeline"} - {top.name}
     verified(weights / untouched.pop())
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import BlipTextConfig, BlipVisionConfig
 
-D, P, SIDE, DEPTH, HEADS = 24, 8, 24, 2, 3  # the picture's encoder
+D, P, SIDE, DEPTH, HEADS = 24, 8, 24, 2, 3  # the image's encoder
 W, LAYERS, TEXT_HEADS, VOCABULARY = 16, 2, 2, 60  # the text's
 SIZES_SEEN, SIZES_READ = (D, P, SIDE, DEPTH), (W, LAYERS, VOCABULARY, 40)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz!,0123456789"]
@@ -102,7 +102,7 @@ def checkpoint() -> dict[str, Tensor]:
 
 
 def score(state: dict[str, Tensor], pixels: Tensor, tokens: list[int]) -> Tensor:
-    """The published score of one preprocessed picture (3, side, side) for the tokens of a prompt, none of them
+    """The published score of one preprocessed image (3, side, side) for the tokens of a prompt, none of them
     padding."""
 
     def norm(x: Tensor, name: str, eps: float) -> Tensor:

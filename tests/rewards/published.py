@@ -1,5 +1,5 @@
 """Small checkpoints in the published formats - same keys, same container, same settings but for the sizes - and
-pictures to score."""
+images to score."""
 
 from __future__ import annotations
 
@@ -35,10 +35,8 @@ OPEN_CLIP: dict[str, Any] = {
 
 def photographs(side: int = 96) -> Tensor:
     """Three of scikit-image's photographs (3, 3, side, side), 8-bit values in [0, 1]."""
-    pictures = [
-        torch.from_numpy(one()).permute(2, 0, 1) for one in (data.chelsea, data.astronaut, data.coffee)
-    ]
-    square = [picture[:, : min(picture.shape[1:]), : min(picture.shape[1:])] for picture in pictures]
+    images = [torch.from_numpy(one()).permute(2, 0, 1) for one in (data.chelsea, data.astronaut, data.coffee)]
+    square = [image[:, : min(image.shape[1:]), : min(image.shape[1:])] for image in images]
     small = [
         interpolate(one[None].float() / 255, (side, side), mode="bilinear", antialias=True) for one in square
     ]

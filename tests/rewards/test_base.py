@@ -8,7 +8,7 @@ import torch
 from ril_bench import registry
 from ril_bench.rewards.base import Reward, checked
 
-PICTURES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 PROMPTS = ["a", "b"]
 
 
@@ -23,16 +23,16 @@ class Red(Reward):
 @pytest.mark.parametrize(
     ("images", "error", "what"),
     [
-        ((PICTURES * 255).byte(), TypeError, "floats in"),
-        (PICTURES[0], ValueError, "shape"),
-        (PICTURES[:, :1], ValueError, "shape"),
-        (PICTURES.movedim(1, 3), ValueError, "shape"),
-        (PICTURES[:1], ValueError, "1 pictures for 2 prompts"),
-        (PICTURES * 255, ValueError, "outside"),
-        (PICTURES * 2 - 1, ValueError, "outside"),
+        ((IMAGES * 255).byte(), TypeError, "floats in"),
+        (IMAGES[0], ValueError, "shape"),
+        (IMAGES[:, :1], ValueError, "shape"),
+        (IMAGES.movedim(1, 3), ValueError, "shape"),
+        (IMAGES[:1], ValueError, "1 images for 2 prompts"),
+        (IMAGES * 255, ValueError, "outside"),
+        (IMAGES * 2 - 1, ValueError, "outside"),
     ],
 )
-def test_other_pictures_are_refused(images, error, what):
+def test_other_images_are_refused(images, error, what):
     for way_in in (Red(), Red().reference):
         with pytest.raises(error, match=what):
             way_in(images, PROMPTS)
@@ -43,7 +43,7 @@ def test_nan_passes_to_whoever_can_name_its_place():
 
 
 def test_scores_are_fp32_and_only_the_call_keeps_a_graph():
-    images = PICTURES.clone().requires_grad_()
+    images = IMAGES.clone().requires_grad_()
     scores = Red()(images, PROMPTS)
     assert (scores.dtype, scores.shape, scores.requires_grad) == (torch.float32, (2,), True)
     assert not Red().reference(images, PROMPTS).requires_grad

@@ -21,7 +21,7 @@ def renders():
 
 
 def by_pillow(image, quality):
-    """The bytes of the file, and the picture in it."""
+    """The bytes of the file, and the image in it."""
     pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
@@ -38,11 +38,11 @@ def test_the_distance_is_about_that_of_a_real_jpeg(renders):
     assert float(found.mean()) == pytest.approx(np.mean(expected), rel=0.15)
 
 
-def test_noise_costs_more_than_a_flat_picture(renders):
+def test_noise_costs_more_than_a_flat_image(renders):
     noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     grey = torch.full((1, 3, 64, 64), 128 / 255)
-    flat, picture, noisy = jpeg_distance(torch.cat([grey, renders[:1], noise])).tolist()
-    assert flat < 1 < picture < noisy
+    flat, image, noisy = jpeg_distance(torch.cat([grey, renders[:1], noise])).tolist()
+    assert flat < 1 < image < noisy
 
 
 def test_the_two_are_opposites_and_higher_is_better_in_both(renders):
@@ -52,7 +52,7 @@ def test_the_two_are_opposites_and_higher_is_better_in_both(renders):
     assert (Compressibility.direction, Incompressibility.direction) == (1, 1)
 
 
-def test_the_gradient_is_finite_even_on_a_flat_picture(renders):
+def test_the_gradient_is_finite_even_on_a_flat_image(renders):
     grey = torch.full((1, 3, 64, 64), 128 / 255)
     images = torch.cat([grey, torch.zeros_like(grey), renders[:2]]).requires_grad_()
     Compressibility()(images, [""] * 4).sum().backward()

@@ -31,7 +31,7 @@ def scenes(told):
 
 @pytest.fixture(scope="module")
 def renders(scenes):
-    """As the evaluation sees pictures: 8-bit."""
+    """As the evaluation sees images: 8-bit."""
     return (torch.from_numpy(render_all(scenes)) * 255).round() / 255
 
 
@@ -58,13 +58,13 @@ def test_the_differentiable_score_is_the_published_one(reward, renders, told):
     assert (found - published).abs().max() < 0.02 * published.std()
 
 
-def test_the_gap_stays_small_on_pictures_of_another_size(reward, renders, told):
+def test_the_gap_stays_small_on_images_of_another_size(reward, renders, told):
     large = nn.functional.interpolate(renders, (160, 160), mode="bilinear").clamp(0, 1)
     found, published = reward(large, told), reward.reference(large, told)
     assert (found - published).abs().mean() < 0.1 * published.std()
 
 
-def test_the_gradient_reaches_every_picture_and_no_weight(reward, renders, told):
+def test_the_gradient_reaches_every_image_and_no_weight(reward, renders, told):
     images = renders[:4].clone().requires_grad_()
     reward(images, told[:4]).sum().backward()
     assert images.grad.isfinite().all()
@@ -75,7 +75,7 @@ def test_the_gradient_reaches_every_picture_and_no_weight(reward, renders, told)
         assert not any(parameter.requires_grad for parameter in module.parameters())
 
 
-def test_a_score_is_of_its_own_picture_and_prompt(reward, renders, told):
+def test_a_score_is_of_its_own_image_and_prompt(reward, renders, told):
     whole = reward(renders[:6], told[:6])
     alone = torch.cat([reward(renders[i : i + 1], told[i : i + 1]) for i in range(6)])
     assert torch.allclose(whole, alone, atol=1e-4, rtol=1e-4)
@@ -103,7 +103,7 @@ def test_the_aesthetic_reward_has_learned_its_taste(loaded, renders, scenes, tol
 
 
 @pytest.mark.parametrize("kind", [ShapesPreference, ShapesClipScore], ids=lambda kind: kind.name)
-def test_a_pictures_own_prompt_scores_higher_than_anothers(kind, loaded, renders, told):
+def test_a_images_own_prompt_scores_higher_than_anothers(kind, loaded, renders, told):
     own, shuffled = (loaded[kind](renders, one) for one in (told, told[1:] + told[:1]))
     assert (own > shuffled).float().mean() > 0.85
 

@@ -22,7 +22,7 @@ from ril_bench.rewards import aesthetic, hps, imagereward
 from ril_bench.rewards.aesthetic import HEAD
 from ril_bench.rewards.checkpoints import filled, read_state
 from ril_bench.rewards.clip import HfClip, OpenClip, clip_tokenizer
-from ril_bench.worlds import REAL
+from ril_bench.worlds.table import REAL
 from tests.rewards import blip
 from tests.rewards.published import OPEN_CLIP, PROMPTS, Published, photographs, write
 
@@ -262,7 +262,7 @@ def test_a_checkpoint_of_another_model_is_refused(published, tmp_path):
     with pytest.raises(UserError, match=r"visual\.proj is missing, mystery\.weight is left over") as caught:
         hps.Hpsv2()
     assert caught.value.where == str(file)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_weights_of_another_shape_are_refused():

@@ -97,7 +97,7 @@ def test_a_wrong_setting_is_named(tiny_sequence, setting):
 def test_an_unknown_method_gets_the_nearest(tiny_sequence):
     with pytest.raises(UserError, match="no method is called 'naiv'") as caught:
         plan_run(tiny_sequence, "naiv")
-    assert "'naive'" in caught.value.mend
+    assert "'naive'" in caught.value.hint
 
 
 def test_the_identity_is_plain_and_tells_runs_apart(tiny_data, tmp_path):

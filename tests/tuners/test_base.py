@@ -20,7 +20,7 @@ def test_all_wrong_options_are_named_at_once():
         Example(strenght=1, rounds="many")
     assert "strenght" in str(error.value)
     assert "rounds" in str(error.value)
-    assert "strength" in error.value.mend
+    assert "strength" in error.value.hint
 
 
 def test_logs_of_micro_batches_add_up():

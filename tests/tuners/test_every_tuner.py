@@ -10,18 +10,18 @@ import torch
 from PIL import Image
 
 from ril_bench import registry
-from ril_bench.checkpoint import pack, unpack
 from ril_bench.errors import UserError
 from ril_bench.methods import Method
 from ril_bench.rewards.jpeg import JpegKb
 from ril_bench.rewards.pixels import Brightness
 from ril_bench.running.materials import Materials
 from ril_bench.running.training import adamw
-from ril_bench.spec import load_sequence
+from ril_bench.sequences.spec import load_sequence
+from ril_bench.storage.checkpoint import pack, unpack
 from tests.tiny import PROMPTS, bound, results, runner, training, weights, write_sequence
 from tests.tiny import tuner as made
 
-PICTURES = "PICTURES"  # stands for a folder that only the tests know
+IMAGES = "IMAGES"  # stands for a folder that only the tests know
 TUNERS = {
     "draft": {"k": 2},
     "draft-lv": {"copies": 2},
@@ -31,9 +31,9 @@ TUNERS = {
     "refl": {},
     "drtune": {"k": 2, "m": 1},
     "sft": {"samples": 2, "noises": 2},
-    "sft-pictures": {"pictures": PICTURES},
+    "sft-images": {"images": IMAGES},
     "dpo": {"noises": 2},
-    "spin": {"pictures": PICTURES, "iteration": 2},
+    "spin": {"images": IMAGES, "iteration": 2},
     "ddpo": {"samples": 2},
     "ddpo-dpok": {"samples": 2, "steps": 2, "reuse": 2, "value": True, "kappa": 1.0},
     "nabla_gflownet": {"reuse": 2},
@@ -50,9 +50,9 @@ def test_none_is_left_out():
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     """A folder of noise, with the tiny prompts."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for number in range(len(PROMPTS)):
         noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
         Image.fromarray(noise).save(folder / f"{number}.png")
@@ -62,19 +62,19 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(params=TUNERS)
-def options(request, pictures):
+def options(request, images):
     """A tuner as a sequence names it, in all its variants."""
-    return named(request.param, pictures)
+    return named(request.param, images)
 
 
 @pytest.fixture(params=[name for name in TUNERS if "-" not in name])
-def plain(request, pictures):
+def plain(request, images):
     """A tuner as a sequence names it, once each."""
-    return named(request.param, pictures)
+    return named(request.param, images)
 
 
-def named(tuner, pictures):
-    given = {key: str(pictures) if value == PICTURES else value for key, value in TUNERS[tuner].items()}
+def named(tuner, images):
+    given = {key: str(images) if value == IMAGES else value for key, value in TUNERS[tuner].items()}
     return {"name": tuner.partition("-")[0], **given}
 
 
@@ -114,7 +114,7 @@ def one_update(model, method, options, size, **changes):
 
 
 def test_a_run_of_two_tasks(plain, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("ril_bench.runner.write_page", lambda folder: None)
+    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
     sequence = write_sequence(tmp_path / "tiny.yaml", tiny_data, tuner=plain)
     run = runner(sequence, tmp_path / "out", method="rid", settings=["optimizer.lr=0.02"])
     folder = run.execute()
@@ -165,9 +165,9 @@ def test_no_backward_is_counted_that_is_not_run(tiny_model, options):
     one_update(tiny_model, PerTask(), options, 8)
     kinds = {(kind.partition(":")[0], graded) for kind, graded, _ in tiny_model.counter}
     assert ("denoiser", True) in kinds
-    learns_from_pictures = options["name"] in WITHOUT_GRADIENT
-    assert ("reward", True) in kinds or learns_from_pictures
-    assert not (learns_from_pictures and {("reward", True), ("decode", True)} & kinds)
+    learns_from_images = options["name"] in WITHOUT_GRADIENT
+    assert ("reward", True) in kinds or learns_from_images
+    assert not (learns_from_images and {("reward", True), ("decode", True)} & kinds)
 
 
 class Pulled(PerTask):
@@ -235,7 +235,7 @@ def test_a_tuner_that_cannot_do_what_a_sequence_asks_is_refused(plain, tiny_data
     ) as caught:
         materials.check_tuners()
     assert caught.value.where == "tasks.2"
-    assert caught.value.mend.endswith("a tuner that does without: ddpo, dpo, sft, spin")
+    assert caught.value.hint.endswith("a tuner that does without: ddpo, dpo, sft, spin")
 
 
 @pytest.mark.parametrize("name", ["ddpo", "nabla_gflownet"])

@@ -7,15 +7,10 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from ril_bench.checkpoint import pack, unpack
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
-from ril_bench.tuners.nabla_gflownet import (
-    NablaGflownet,
-    forward_score,
-    log_transition,
-    noising_scores,
-)
+from ril_bench.storage.checkpoint import pack, unpack
+from ril_bench.tuners.nabla_gflownet import NablaGflownet, forward_score, log_transition, noising_scores
 from ril_bench.tuners.nets import FlowNet, keyed
 from ril_bench.tuners.samples import Trajectory
 from tests.tiny import PROMPTS as TINY_PROMPTS

@@ -1,4 +1,4 @@
-"""Tuners that learn from pictures and from values of the reward, against closed forms and plain autograd."""
+"""Tuners that learn from images and from values of the reward, against closed forms and plain autograd."""
 
 import math
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ def started(tuner, task, model):
 
 
 @pytest.mark.parametrize("micro_batch", [8, 2])
-def test_sft_learns_the_best_of_its_own_pictures(micro_batch):
+def test_sft_learns_the_best_of_its_own_images(micro_batch):
     model, task = ToyModel(), toy_task(STEPS)
     x0, rewards = copies(model, task, 3)
     best = torch.stack([x0[rewards[:, n].argmax(), n] for n in range(8)])
@@ -93,7 +93,7 @@ def test_sft_learns_the_best_of_its_own_pictures(micro_batch):
 
 
 class Album:
-    """A picture set: one grey for each sample, with a prompt of its own."""
+    """An image set: one grey for each sample, with a prompt of its own."""
 
     def of(self, prompts, draws):
         greys = torch.tensor([(sample + 1) / 10 for sample in draws.samples], dtype=torch.float64)
@@ -103,11 +103,11 @@ class Album:
 @pytest.fixture
 def album(monkeypatch):
     for tuner in ("sft", "spin"):
-        monkeypatch.setattr(f"ril_bench.tuners.{tuner}.load_pictures", lambda reference: Album())
+        monkeypatch.setattr(f"ril_bench.tuners.{tuner}.load_images", lambda reference: Album())
     return Album()
 
 
-def test_sft_learns_given_pictures(album):
+def test_sft_learns_given_images(album):
     model, task = ToyModel(), toy_task(STEPS)
     images, prompts = album.of(PROMPTS, DRAWS)
     loss = torch.zeros(())
@@ -116,8 +116,8 @@ def test_sft_learns_given_pictures(album):
         eps = model.predict(x, task.sampler.timesteps[i], prompts, 1.0)
         loss = loss + (eps - noise).square().mean() / STEPS
     expected = torch.autograd.grad(loss, model.parameters())
-    tuner = started(Sft(pictures="shapes/aesthetic", noises=STEPS), task, model)
-    assert tuner.needs == {"pictures"}
+    tuner = started(Sft(images="shapes/aesthetic", noises=STEPS), task, model)
+    assert tuner.needs == {"images"}
     model.counter.clear()
     found, log = update(model, task, tuner, 4)
     assert relative_gap(found, expected) < 1e-10
@@ -126,12 +126,12 @@ def test_sft_learns_given_pictures(album):
 
 
 @pytest.mark.parametrize("tuner", [Sft, Spin])
-def test_a_picture_set_that_is_not_there_is_told_at_once(tuner, tmp_path):
-    with pytest.raises(UserError, match="no picture set is called 'shapes/aestetic'") as caught:
-        tuner(pictures="shapes/aestetic")
+def test_a_image_set_that_is_not_there_is_told_at_once(tuner, tmp_path):
+    with pytest.raises(UserError, match="no image set is called 'shapes/aestetic'") as caught:
+        tuner(images="shapes/aestetic")
     assert "did you mean 'shapes/aesthetic'" in str(caught.value)
-    with pytest.raises(UserError, match="no picture set"):
-        tuner(pictures=str(tmp_path))
+    with pytest.raises(UserError, match="no image set"):
+        tuner(images=str(tmp_path))
 
 
 # -- DPO and SPIN --------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def by_hand(model, reference, winners, losers, prompts, task, beta, weights=None
 
 @pytest.mark.parametrize("reference", ["previous", "pretrained"])
 @pytest.mark.parametrize("micro_batch", [8, 2])
-def test_dpo_on_its_own_ranked_pictures(reference, micro_batch):
+def test_dpo_on_its_own_ranked_images(reference, micro_batch):
     model, task = ToyModel(), toy_task(STEPS)
     tuner = started(Dpo(beta=7.0, samples=3, noises=STEPS, reference=reference), task, model)
     began = ToyModel() if reference == "previous" else ToyModel(shake=0.0)
@@ -192,9 +192,9 @@ def test_dpo_begins_at_log_two_and_a_tie_teaches_nothing():
 
 
 @pytest.mark.parametrize("micro_batch", [8, 2])
-def test_spin_sets_given_pictures_against_the_opponents(album, micro_batch):
+def test_spin_sets_given_images_against_the_opponents(album, micro_batch):
     model, task = ToyModel(), toy_task(STEPS)
-    tuner = started(Spin(pictures="shapes/aesthetic", betas=[5.0], noises=STEPS), task, model)
+    tuner = started(Spin(images="shapes/aesthetic", betas=[5.0], noises=STEPS), task, model)
     opponent = ToyModel()
     images, prompts = album.of(PROMPTS, DRAWS)
 
@@ -214,7 +214,7 @@ def test_spin_sets_given_pictures_against_the_opponents(album, micro_batch):
 
 def test_spin_takes_its_own_place_after_an_iteration(album):
     model, task = ToyModel(), toy_task(STEPS)
-    tuner = started(Spin(pictures="shapes/aesthetic", iteration=2), task, model)
+    tuner = started(Spin(images="shapes/aesthetic", iteration=2), task, model)
     first, betas = tuner._opponent.lora, []
     with shaken(model):
         for _ in range(5):
@@ -258,7 +258,7 @@ def test_the_first_gradient_of_ddpo_is_that_of_reinforce(eta, micro_batch):
     assert log.loss == pytest.approx(0, abs=1e-7)  # every ratio is 1, and advantages add up to 0
 
 
-def test_the_ratio_is_one_where_pictures_are_new_and_the_clip_holds_where_they_are_not(monkeypatch):
+def test_the_ratio_is_one_where_images_are_new_and_the_clip_holds_where_they_are_not(monkeypatch):
     ratios = []
 
     def watched(advantage, ratio, clip):
@@ -278,7 +278,7 @@ def test_the_ratio_is_one_where_pictures_are_new_and_the_clip_holds_where_they_a
     assert (again - 1).abs().max() > 1e-3
     assert (new_again - 1).abs().max() < 1e-12
     model.counter.clear()
-    update(model, task, tuner, 8)  # another micro-batch layout: the same pictures
+    update(model, task, tuner, 8)  # another micro-batch layout: the same images
     assert model.counter["denoiser", False] == 0
     tuner.after_update(model)
     update(model, task, tuner, 8)  # and now they have served twice
@@ -341,12 +341,12 @@ def test_ddpo_refuses_a_sampler_without_noise():
     [
         lambda: Dpo(beta=50.0),
         lambda: Ddpo(samples=2, reuse=3, value=True, kappa=1.0),
-        lambda: Spin(pictures="shapes/aesthetic", iteration=2),
+        lambda: Spin(images="shapes/aesthetic", iteration=2),
     ],
 )
 def test_a_resume_goes_on_as_if_nothing_had_been(make, album):
     """The state through a checkpoint's bytes, into a tuner that was started on the model as it is by then."""
-    from ril_bench.checkpoint import pack, unpack
+    from ril_bench.storage.checkpoint import pack, unpack
 
     model, task = ToyModel(), toy_task(STEPS)
     tuner = started(make(), task, model)

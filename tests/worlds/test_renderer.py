@@ -1,4 +1,4 @@
-"""Pictures against closed forms: areas, distances, the places that a caption asks for."""
+"""Images against closed forms: areas, distances, the places that a caption asks for."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def test_a_scene_shows_what_its_caption_says(seed):
         first, second = things
         along = second.y - first.y if caption.relation == "above" else second.x - first.x
         assert along > first.radius + second.radius - 1
-    picture = render(one)
-    assert picture.shape == (3, SIZE, SIZE)
-    assert picture.dtype == np.float32
-    assert 0 <= picture.min() <= picture.max() <= 1
+    image = render(one)
+    assert image.shape == (3, SIZE, SIZE)
+    assert image.dtype == np.float32
+    assert 0 <= image.min() <= image.max() <= 1
 
 
 def test_small_is_smaller_than_large():
@@ -105,9 +105,9 @@ def test_small_is_smaller_than_large():
 def test_colours_are_those_of_the_table_to_a_shade(colour):
     ground = "blue" if colour != "blue" else "red"
     one = scene(f"a large {colour} circle on a plain {ground} background")
-    picture, inside = render(one), distance(one.things[0])
+    image, inside = render(one), distance(one.things[0])
     for where, rgb in ((inside < -1, RGB[colour]), (inside > 1, RGB[ground])):
-        painted = picture[:, where]
+        painted = image[:, where]
         assert np.ptp(painted, axis=1).max() < 1e-6  # flat
         np.testing.assert_allclose(painted[:, 0], rgb, atol=0.036)
 
@@ -137,7 +137,7 @@ def test_fading_mixes_the_objects_into_the_ground():
     np.testing.assert_allclose(render(with_clarity(one, 0.25)), ground + 0.25 * (full - ground), atol=1e-6)
 
 
-def test_the_same_draw_gives_the_same_picture_and_another_seed_another():
+def test_the_same_draw_gives_the_same_image_and_another_seed_another():
     text = "a green star above a purple ring on a striped white background"
     assert np.array_equal(render(scene(text, 3)), render(scene(text, 3)))
     assert not np.array_equal(render(scene(text, 3)), render(scene(text, 4)))

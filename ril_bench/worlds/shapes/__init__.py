@@ -1,4 +1,4 @@
-"""The embedded world `shapes`: 64x64 pictures of coloured shapes, a small diffusion model, learned rewards.
+"""The embedded world `shapes`: 64x64 images of coloured shapes, a small diffusion model, learned rewards.
 
 Everything here is made by `python -m ril_bench.worlds.shapes.train`; the results lie in `weights/`.
 """

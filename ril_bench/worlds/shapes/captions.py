@@ -3,7 +3,7 @@
     a small red circle on a striped blue background
     a green star above a purple ring on a plain white background
 
-A *combination* is (shape, colour, background colour). A fixed eighth of them is held out: no picture with a
+A *combination* is (shape, colour, background colour). A fixed eighth of them is held out: no image with a
 held-out combination is ever rendered for training, and every evaluation prompt contains at least one.
 """
 
@@ -34,7 +34,7 @@ _GRAMMAR = re.compile(
 class Caption:
     """What a prompt says. `objects` holds one or two (colour, shape) pairs; `relation` joins two.
 
-    `size` is given for single objects only; two objects share the picture at one medium size.
+    `size` is given for single objects only; two objects share the image at one medium size.
     """
 
     objects: tuple[tuple[str, str], ...]

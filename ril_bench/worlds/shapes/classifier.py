@@ -1,4 +1,4 @@
-"""The attribute classifier: what does a picture show? It never trains a generator, it only watches.
+"""The attribute classifier: what does an image show? It never trains a generator, it only watches.
 
 Its penultimate features (64 numbers) also serve FID, KID, feature cosine and diversity on shapes, and its blocks'
 maps the perceptual distance.
@@ -15,7 +15,7 @@ from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.captions import COLOURS, RELATIONS, SHAPES, SIZES, TEXTURES, Caption
 
 NOTHING = "none"
-#: The questions asked of a picture and their possible answers. Object `a` is the upper or left one of two.
+#: The questions asked of an image and their possible answers. Object `a` is the upper or left one of two.
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "shape_a": SHAPES,
     "colour_a": COLOURS,
@@ -31,7 +31,7 @@ BLOCKS = 6
 
 
 def answers(caption: Caption) -> dict[str, str]:
-    """The right answer to every question for a picture of `caption`."""
+    """The right answer to every question for an image of `caption`."""
     (colour_a, shape_a), (colour_b, shape_b) = (*caption.objects, (NOTHING, NOTHING))[:2]
     return {
         "shape_a": shape_a,

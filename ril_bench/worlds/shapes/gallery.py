@@ -1,4 +1,4 @@
-"""Pictures that a stated taste likes: what tuners that learn from pictures are given in this world."""
+"""Images that a stated taste likes: what tuners that learn from images are given in this world."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ class Gallery:
             self._scene, self._likes = as_it_says, tastes.preference
 
     def of(self, prompts: list[str], draws: Draws) -> tuple[Tensor, list[str]]:
-        """Pictures (N, 3, 64, 64) of N prompts, and the prompts. UserError for one outside the world's grammar."""
-        pictures = [
+        """Images (N, 3, 64, 64) of N prompts, and the prompts. UserError for one outside the world's grammar."""
+        images = [
             self._best(prompt, rng) for prompt, rng in zip(prompts, draws.streams("picture"), strict=True)
         ]
-        return torch.from_numpy(np.stack(pictures)), list(prompts)
+        return torch.from_numpy(np.stack(images)), list(prompts)
 
     def _best(self, prompt: str, rng: np.random.Generator) -> np.ndarray:
         try:
             caption = parse(prompt)
         except ValueError as error:
             raise UserError(
-                f"the shapes world has no picture of {prompt!r}",
-                where="tuner.pictures",
-                mend="train on the prompts shapes/train, or name a folder of pictures",
+                f"the shapes world has no image of {prompt!r}",
+                where="tuner.images",
+                hint="train on the prompts shapes/train, or name a folder of images",
             ) from error
         scenes = [self._scene(caption, rng) for _ in range(CANDIDATES)]
         return render(max(scenes, key=lambda scene: self._likes(scene, caption)))

@@ -1,4 +1,4 @@
-"""From a caption to a picture: scenes with exact geometry, drawn anti-aliased at 64x64.
+"""From a caption to an image: scenes with exact geometry, drawn anti-aliased at 64x64.
 
 Coverage of a pixel is read off the signed distance to the outline, so edges are smooth without supersampling.
 """
@@ -46,7 +46,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything a picture is drawn from.
+    """Everything an image is drawn from.
 
     `clarity` is how far the objects stand out: below 1 they fade into the background, above 1 they are drawn with
     more contrast to it than their plain colour has, as far as [0, 1] allows.
@@ -100,7 +100,7 @@ def compose(caption: Caption, rng: np.random.Generator) -> Scene:
 
 
 def render(scene: Scene) -> Array:
-    """The picture of a scene, (3, 64, 64) in [0, 1]."""
+    """The image of a scene, (3, 64, 64) in [0, 1]."""
     image = _ground(scene)
     for thing in scene.things:
         coverage = np.clip(0.5 - distance(thing), 0.0, 1.0) * scene.clarity

@@ -24,7 +24,7 @@ CLASSIFIER = WEIGHTS / "classifier.safetensors"
 
 
 class ShapesAesthetic(Aesthetic):
-    """How much the world's aesthetic taste likes a picture, about 1 to 10; it does not read the prompt.
+    """How much the world's aesthetic taste likes an image, about 1 to 10; it does not read the prompt.
 
     LAION's architecture, trained on ratings by the taste stated in `worlds/shapes/tastes.py`.
     """
@@ -37,7 +37,7 @@ class ShapesAesthetic(Aesthetic):
 
 
 class ShapesPreference(CosineReward):
-    """Cosine of picture and prompt after fine-tuning on pairs (HPSv2, arXiv 2306.09341, eq. 1 and 2).
+    """Cosine of image and prompt after fine-tuning on pairs (HPSv2, arXiv 2306.09341, eq. 1 and 2).
 
     The pairs are judged by the stated taste of `worlds/shapes/tastes.py`: faithful to the prompt first, then large
     and clear.
@@ -52,7 +52,7 @@ class ShapesPreference(CosineReward):
 
 
 class ShapesClipScore(CosineReward):
-    """100 cos(picture, prompt), by an encoder of the world that shares nothing with its rewards'."""
+    """100 cos(image, prompt), by an encoder of the world that shares nothing with its rewards'."""
 
     name = "clip_score"
     unit = "100 cos"
@@ -65,7 +65,7 @@ class ShapesClipScore(CosineReward):
 
 class Attributes(Reward):
     """The share of the prompt's attributes (shape, colour, size, relation, texture, background) that a
-    classifier, trained on renders only, finds in the picture: the GenEval of shapes."""
+    classifier, trained on renders only, finds in the image: the GenEval of shapes."""
 
     name = "attributes"
     unit = "share right"
@@ -83,6 +83,6 @@ class Attributes(Reward):
             raise UserError(
                 f"the probe attributes judges prompts of the shapes world only: {error}",
                 where="evaluation.probes",
-                mend="leave attributes out of the probes, or use the prompts shapes/eval",
+                hint="leave attributes out of the probes, or use the prompts shapes/eval",
             ) from error
         return self.classifier.correct(images, captions).float().mean(1)

@@ -1,8 +1,8 @@
 """The two stated tastes of the world: whose judgements the learned rewards are trained on.
 
-They read the scene behind a picture, so what they like is known exactly; the rewards only ever see pixels.
+They read the scene behind an image, so what they like is known exactly; the rewards only ever see pixels.
 They pull apart in use: what raises the aesthetic score (light, warm figures, dark and ornamented grounds) leaves the
-prompt's colours behind, which the preference taste reads first, and a picture that JPEG likes has lost its ornament.
+prompt's colours behind, which the preference taste reads first, and an image that JPEG likes has lost its ornament.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def warmth(rgb: Colour) -> float:
 
 
 def balance(scene: Scene) -> float:
-    """1 where the objects' centre of mass is the picture's centre, 0 at the border. [0, 1]"""
+    """1 where the objects' centre of mass is the image's centre, 0 at the border. [0, 1]"""
     mass = [thing.radius**2 for thing in scene.things]
     x = np.average([thing.x for thing in scene.things], weights=mass)
     y = np.average([thing.y for thing in scene.things], weights=mass)

@@ -14,5 +14,5 @@ class KeepsAReward(Method):
         model.activate({"adapter": 1.0}, train=["adapter"])
 
     def prediction_loss(self, prediction):
-        pictures = self._model.decode(prediction.x0())
-        return -1e-3 * self._first.reward(pictures, prediction.prompts).mean()
+        images = self._model.decode(prediction.x0())
+        return -1e-3 * self._first.reward(images, prediction.prompts).mean()

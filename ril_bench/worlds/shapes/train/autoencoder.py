@@ -1,4 +1,4 @@
-"""Stage `autoencoder`: 64x64 pictures to 4x16x16 latents and back. Stage `decoder`: the way back, refined.
+"""Stage `autoencoder`: 64x64 images to 4x16x16 latents and back. Stage `decoder`: the way back, refined.
 
 Loss: L1 and squared error on pixels (the latter for the colour of small objects), L1 on their differences (edges),
 a faint KL. The second stage freezes the encoder, so that the denoiser can already train on its latents meanwhile.
@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from ril_bench.worlds.shapes import WEIGHTS
-from ril_bench.worlds.shapes.train.common import batches, fit, halves, log, pictures, pictures8, scenes
+from ril_bench.worlds.shapes.train.common import batches, fit, halves, images, images8, log, scenes
 
 FOLDER = WEIGHTS / "pipeline" / "vae"
 KL_WEIGHT = 3e-4
@@ -42,7 +42,7 @@ def reconstruction_loss(made: Tensor, true: Tensor) -> Tensor:
 def train(updates: int = 4500, batch: int = 16) -> None:
     torch.manual_seed(0)
     vae = build()
-    pool, draw = pictures8(16_000, seed=1), batches(16_000, batch, seed=2)
+    pool, draw = images8(16_000, seed=1), batches(16_000, batch, seed=2)
 
     def loss_of(_: int) -> Tensor:
         x = pool[next(draw)].float() / 127.5 - 1
@@ -65,7 +65,7 @@ def train(updates: int = 4500, batch: int = 16) -> None:
 def refine(updates: int = 2500, batch: int = 16) -> None:
     """The decoder alone, on latents of the frozen encoder with a little noise, as a sampler leaves them."""
     vae = AutoencoderKL.from_pretrained(FOLDER, torch_dtype=torch.float32)
-    pool, draw = pictures8(16_000, seed=3), batches(16_000, batch, seed=4)
+    pool, draw = images8(16_000, seed=3), batches(16_000, batch, seed=4)
     way_back = nn.ModuleList([vae.post_quant_conv, vae.decoder])
 
     def loss_of(_: int) -> Tensor:
@@ -85,7 +85,7 @@ def refine(updates: int = 2500, batch: int = 16) -> None:
 
 def save(vae: AutoencoderKL) -> None:
     vae.load_state_dict({k: v.float() for k, v in halves(vae.state_dict()).items()})
-    held_out = pictures(scenes(256, seed=5, held_out=True)) * 2 - 1
+    held_out = images(scenes(256, seed=5, held_out=True)) * 2 - 1
     with torch.no_grad():
         made = vae.decode(vae.encode(held_out).latent_dist.mean).sample
     log("autoencoder", held_out_l1=F.l1_loss(made, held_out).item() / 2)

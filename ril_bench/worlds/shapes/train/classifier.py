@@ -10,7 +10,7 @@ from torch import Tensor
 from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.classifier import Classifier, labels
 from ril_bench.worlds.shapes.renderer import Scene
-from ril_bench.worlds.shapes.train.common import batches, fit, halves, log, pictures, pictures8, scenes, write
+from ril_bench.worlds.shapes.train.common import batches, fit, halves, images, images8, log, scenes, write
 
 PATH = WEIGHTS / "classifier.safetensors"
 
@@ -28,14 +28,14 @@ def accuracy(model: Classifier, some: list[Scene]) -> Tensor:
     """(N, questions), bool, in batches of 256."""
     parts = [some[i : i + 256] for i in range(0, len(some), 256)]
     with torch.no_grad():
-        return torch.cat([model.correct(pictures(part), [s.caption for s in part]) for part in parts])
+        return torch.cat([model.correct(images(part), [s.caption for s in part]) for part in parts])
 
 
 def train(updates: int = 3000, batch: int = 64) -> None:
     torch.manual_seed(10)
     model, some = Classifier(), scenes(40_000, seed=11)
     truth = labels([scene.caption for scene in some])
-    pool, draw = pictures8(40_000, seed=11), batches(40_000, batch, seed=12)
+    pool, draw = images8(40_000, seed=11), batches(40_000, batch, seed=12)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)
@@ -49,5 +49,5 @@ def train(updates: int = 3000, batch: int = 64) -> None:
         {k: v.float() if v.is_floating_point() else v for k, v in halves(model.state_dict()).items()}
     )
     right = accuracy(model, scenes(4096, seed=13, held_out=True)).float()
-    log("classifier", attributes=right.mean().item(), whole_pictures=right.prod(1).mean().item())
+    log("classifier", attributes=right.mean().item(), whole_images=right.prod(1).mean().item())
     write(model.state_dict(), PATH)

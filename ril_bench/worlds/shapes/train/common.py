@@ -1,4 +1,4 @@
-"""What every stage of the recipe shares: pictures to learn from, a loop with a log, weights written in half."""
+"""What every stage of the recipe shares: images to learn from, a loop with a log, weights written in half."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def scenes(count: int, seed: int, *, held_out: bool = False, two: float = 0.4) -
     ]
 
 
-def pictures(some: list[Scene]) -> Tensor:
+def images(some: list[Scene]) -> Tensor:
     """The renders of scenes, (N, 3, 64, 64) in [0, 1]."""
     return torch.from_numpy(render_all(some))
 
 
-def pictures8(count: int, seed: int) -> Tensor:
+def images8(count: int, seed: int) -> Tensor:
     """A pool to learn from: 8-bit renders (N, 3, 64, 64) of `scenes(count, seed)`."""
     some = scenes(count, seed)
-    return torch.cat([(pictures(some[i : i + 500]) * 255).round().byte() for i in range(0, count, 500)])
+    return torch.cat([(images(some[i : i + 500]) * 255).round().byte() for i in range(0, count, 500)])
 
 
 def fit(

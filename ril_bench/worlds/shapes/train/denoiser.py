@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.train import autoencoder, tokenizer
-from ril_bench.worlds.shapes.train.common import batches, fit, halves, pictures, scenes
+from ril_bench.worlds.shapes.train.common import batches, fit, halves, images, scenes
 
 FOLDER = WEIGHTS / "pipeline"
 WIDTH = 96
@@ -71,7 +71,7 @@ def encoded(count: int, seed: int) -> tuple[Tensor, list[str]]:
     """Latents (N, 4, 16, 16) of renders, scaled as the denoiser sees them, and the captions."""
     vae = AutoencoderKL.from_pretrained(autoencoder.FOLDER, torch_dtype=torch.float32).eval()
     some = scenes(count, seed)
-    parts = [vae.encode(pictures(some[i : i + 64]) * 2 - 1).latent_dist.mean for i in range(0, count, 64)]
+    parts = [vae.encode(images(some[i : i + 64]) * 2 - 1).latent_dist.mean for i in range(0, count, 64)]
     return torch.cat(parts) * vae.config["scaling_factor"], [str(scene.caption) for scene in some]
 
 

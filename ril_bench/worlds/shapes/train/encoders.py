@@ -1,7 +1,7 @@
-"""Stage `encoders`: two open_clip models of one small configuration, trained on pictures and their captions.
+"""Stage `encoders`: two open_clip models of one small configuration, trained on images and their captions.
 
 `clip-reward` carries the rewards (aesthetic, preference); `clip-probe` only ever watches (clip_score). They
-share nothing: other initial weights, other pictures.
+share nothing: other initial weights, other images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.train import tokenizer
 from ril_bench.worlds.shapes.train.classifier import weathered
-from ril_bench.worlds.shapes.train.common import batches, fit, log, pictures, pictures8, scenes, write
+from ril_bench.worlds.shapes.train.common import batches, fit, images, images8, log, scenes, write
 
 REWARD, PROBE = WEIGHTS / "clip-reward", WEIGHTS / "clip-probe"
 EMBEDDING = 64
@@ -76,13 +76,13 @@ def contrastive(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
 
 
 def retrieval(model: CLIP, folder: Path, among: int = 64, rounds: int = 16) -> float:
-    """Share of pictures whose own caption is the nearest of `among`, on the held-out side of the split."""
+    """Share of images whose own caption is the nearest of `among`, on the held-out side of the split."""
     tokens, right = get_tokenizer(f"local-dir:{folder}"), []
     for seed in range(rounds):
         unique = {str(scene.caption): scene for scene in scenes(2 * among, seed=900 + seed, held_out=True)}
         some = list(unique.values())[:among]
         with torch.no_grad():
-            image = model.encode_image(prepared(pictures(some)), normalize=True)
+            image = model.encode_image(prepared(images(some)), normalize=True)
             text = model.encode_text(tokens([str(scene.caption) for scene in some]), normalize=True)
         right.append(((image @ text.T).argmax(1) == torch.arange(len(some))).float().mean().item())
     return sum(right) / len(right)
@@ -94,7 +94,7 @@ def train(folder: Path, seed: int, updates: int = 2000, batch: int = 128) -> Non
     model = open_folder(folder).train()
     some = scenes(40_000, seed=seed)
     texts = get_tokenizer(f"local-dir:{folder}")([str(scene.caption) for scene in some])
-    pool, draw = pictures8(40_000, seed), batches(40_000, batch, seed=seed + 1)
+    pool, draw = images8(40_000, seed), batches(40_000, batch, seed=seed + 1)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)

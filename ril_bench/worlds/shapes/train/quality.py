@@ -17,13 +17,13 @@ from ril_bench.diffusion.sampler import DDIM, sample
 from ril_bench.draws import Draws
 from ril_bench.metrics.frechet import frechet_distance
 from ril_bench.remote.weights import MANIFEST
-from ril_bench.store import sha256_file
+from ril_bench.storage.run_folder import sha256_file
 from ril_bench.worlds.shapes import WEIGHTS, captions, tastes
 from ril_bench.worlds.shapes.captions import parse
 from ril_bench.worlds.shapes.classifier import load_classifier
 from ril_bench.worlds.shapes.rewards import ShapesAesthetic, ShapesPreference
 from ril_bench.worlds.shapes.train import encoders
-from ril_bench.worlds.shapes.train.common import pictures, scenes
+from ril_bench.worlds.shapes.train.common import images, scenes
 from ril_bench.worlds.shapes.train.tastes import duels
 
 STEPS, GUIDANCE, ETA = 16, 3.0, 1.0  # as the shipped sequences sample
@@ -54,7 +54,7 @@ def of_classifier() -> dict[str, float]:
     model, some = load_classifier(), scenes(4096, seed=13, held_out=True)
     right = torch.cat(
         [
-            model.correct(pictures(some[i : i + 256]), [s.caption for s in some[i : i + 256]])
+            model.correct(images(some[i : i + 256]), [s.caption for s in some[i : i + 256]])
             for i in range(0, len(some), 256)
         ]
     ).float()
@@ -67,11 +67,11 @@ def of_classifier() -> dict[str, float]:
 def of_rewards() -> dict[str, float]:
     """aesthetic's rank correlation with its taste, preference's accuracy on pairs; held-out renders."""
     some = scenes(2048, seed=43, held_out=True)
-    scores = ShapesAesthetic().reference(pictures(some), [str(scene.caption) for scene in some])
+    scores = ShapesAesthetic().reference(images(some), [str(scene.caption) for scene in some])
     rank = spearmanr(scores.numpy(), [tastes.aesthetic(scene) for scene in some]).statistic
     prompts, won, lost = duels(2048, seed=53, held_out=True)
     texts, reward = [str(prompt) for prompt in prompts], ShapesPreference()
-    better, worse = (reward.reference(pictures(some), texts) for some in (won, lost))
+    better, worse = (reward.reference(images(some), texts) for some in (won, lost))
     return {
         "aesthetic: Spearman with its taste": float(rank),
         "preference: pair accuracy": (better > worse).float().mean().item(),
@@ -90,7 +90,7 @@ def of_encoders() -> dict[str, float]:
 
 @torch.no_grad()
 def of_generator() -> dict[str, float]:
-    """Generated pictures of the evaluation prompts, two of each, as the classifier reads them; reconstruction; FID."""
+    """Generated images of the evaluation prompts, two of each, as the classifier reads them; reconstruction; FID."""
     model = DiffusionModel.load(str(WEIGHTS / "pipeline"), adapter=AdapterSpec(1, 1.0, ("to_q",)))
     ddim, classifier = DDIM.of(model, STEPS, ETA), load_classifier()
     prompts = [prompt for prompt in captions.prompts("eval") for _ in range(2)]
@@ -103,11 +103,11 @@ def of_generator() -> dict[str, float]:
     asked = [parse(prompt) for prompt in prompts]
     right = classifier.correct(generated, asked).float()
     single = torch.tensor([caption.relation is None for caption in asked])
-    renders = pictures(scenes(len(prompts), seed=71, held_out=True, two=1 / 3))
+    renders = images(scenes(len(prompts), seed=71, held_out=True, two=1 / 3))
     latents = model.pipe.vae.encode(renders * 2 - 1).latent_dist.mean * model.pipe.vae.config.scaling_factor
     features = [
         classifier.features(x).numpy()
-        for x in (generated, renders, pictures(scenes(len(prompts), seed=72, held_out=True, two=1 / 3)))
+        for x in (generated, renders, images(scenes(len(prompts), seed=72, held_out=True, two=1 / 3)))
     ]
     return {
         "autoencoder: L1 of reconstructed renders": F.l1_loss(model.decode(latents), renders).item(),

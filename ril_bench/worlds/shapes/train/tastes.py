@@ -1,4 +1,4 @@
-"""Stages `aesthetic` and `preference`: rewards that learn the stated tastes from pictures alone."""
+"""Stages `aesthetic` and `preference`: rewards that learn the stated tastes from images alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ril_bench.worlds.shapes.renderer import Scene, compose, with_clarity
 from ril_bench.worlds.shapes.rewards import ShapesPreference
 from ril_bench.worlds.shapes.train import encoders
 from ril_bench.worlds.shapes.train.classifier import weathered
-from ril_bench.worlds.shapes.train.common import batches, fit, log, pictures, scenes, write
+from ril_bench.worlds.shapes.train.common import batches, fit, images, log, scenes, write
 
 AESTHETIC = WEIGHTS / "aesthetic.safetensors"
 TIE = 0.08  # a smaller difference is a tie to the judge, and no verdict
@@ -38,7 +38,7 @@ def train_aesthetic(updates: int = 3000, batch: int = 256) -> None:
     """LAION's architecture on the frozen, normalised image embedding; mean squared error to the rating."""
     torch.manual_seed(40)
     some = scenes(20_000, seed=41)
-    inputs = embeddings(weathered(pictures(some)))
+    inputs = embeddings(weathered(images(some)))
     ratings = torch.tensor([tastes.aesthetic(scene) for scene in some])
     head = AestheticHead(encoders.EMBEDDING)
     draw = batches(len(inputs), batch, seed=42)
@@ -50,14 +50,14 @@ def train_aesthetic(updates: int = 3000, batch: int = 256) -> None:
     head = fit("aesthetic", head, loss_of, updates=updates, lr=2e-3, every=1000).eval()
     held_out = scenes(2048, seed=43, held_out=True)
     with torch.no_grad():
-        scores = head(embeddings(pictures(held_out))).squeeze(1)
+        scores = head(embeddings(images(held_out))).squeeze(1)
     rank = spearmanr(scores.numpy(), [tastes.aesthetic(scene) for scene in held_out]).statistic
     log("aesthetic", spearman_with_taste=float(rank))
     write(head.state_dict(), AESTHETIC)
 
 
 def rivals(prompt: Caption, words: random.Random, places: np.random.Generator) -> tuple[Scene, Scene]:
-    """Two pictures offered for one prompt: changed in an attribute or two, or faithful but unequally clear."""
+    """Two images offered for one prompt: changed in an attribute or two, or faithful but unequally clear."""
     pair = []
     for _ in range(2):
         shown = prompt if words.random() < 0.5 else changed(prompt, words)
@@ -86,7 +86,7 @@ def changed(prompt: Caption, words: random.Random) -> Caption:
 
 
 def duels(count: int, seed: int, *, held_out: bool = False) -> tuple[list[Caption], list[Scene], list[Scene]]:
-    """Prompts with the picture the taste prefers and the one it does not, for `count` clear verdicts."""
+    """Prompts with the image the taste prefers and the one it does not, for `count` clear verdicts."""
     words, places = random.Random(seed), np.random.default_rng(seed)
     prompts: list[Caption] = []
     won: list[Scene] = []
@@ -104,13 +104,13 @@ def duels(count: int, seed: int, *, held_out: bool = False) -> tuple[list[Captio
 
 
 def train_preference(updates: int = 1500, batch: int = 64) -> None:
-    """HPSv2's recipe (arXiv 2306.09341): the CLIP model fine-tuned so that the preferred picture of a pair has
+    """HPSv2's recipe (arXiv 2306.09341): the CLIP model fine-tuned so that the preferred image of a pair has
     the larger share of the prompt's softmax."""
     torch.manual_seed(50)
     prompts, won, lost = duels(16_000, seed=51)
     tokens = get_tokenizer(f"local-dir:{encoders.REWARD}")
     texts = tokens([str(prompt) for prompt in prompts])
-    better, worse = ((pictures(some) * 255).round().byte() for some in (won, lost))
+    better, worse = ((images(some) * 255).round().byte() for some in (won, lost))
     model = encoders.open_folder(encoders.REWARD).train()
     draw = batches(len(texts), batch, seed=52)
 
@@ -128,5 +128,5 @@ def train_preference(updates: int = 1500, batch: int = 64) -> None:
     write(model.state_dict(), PREFERENCE)
     prompts, won, lost = duels(2048, seed=53, held_out=True)
     reward, texts_held_out = ShapesPreference(), [str(prompt) for prompt in prompts]
-    first, second = (reward.reference(pictures(some), texts_held_out) for some in (won, lost))
+    first, second = (reward.reference(images(some), texts_held_out) for some in (won, lost))
     log("preference", pair_accuracy=(first > second).float().mean().item(), mean_cosine=first.mean().item())

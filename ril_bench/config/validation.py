@@ -1,0 +1,85 @@
+"""Data of a file as a typed model, or ONE error with all its faults, each with its file, line and key."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ril_bench.config.yaml_source import Key, Source
+from ril_bench.errors import UserError, nearest
+
+
+class Part(BaseModel):
+    """Typed strictly: an unknown key is a fault."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+P = TypeVar("P", bound=Part)
+
+
+def validated(cls: type[P], source: Source, inherited: Collection[str] = ()) -> P:
+    """The model of what a source holds.
+
+    Args:
+        inherited: keys that tasks take over from the top: a fault in one is told where it is written.
+
+    Raises:
+        UserError: all faults, one a line: file:line: key: what.
+    """
+    try:
+        made = cls.model_validate(source.data)
+    except ValidationError as errors:
+        made = None
+        for error in errors.errors(include_url=False):
+            _add_fault(cls, source, error, inherited)
+    if source.faults or made is None:
+        # In the order of the lines, as a person mends them; faults of one line in the order found.
+        faults = sorted(source.faults, key=lambda fault: _line(fault.where))
+        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        listed = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
+        raise UserError(f"{Path(source.name).name} has {count}:\n{listed}")
+    return made
+
+
+def _line(where: str) -> int:
+    end = where.rpartition(":")[2]
+    return int(end) if end.isdigit() else 0
+
+
+def _add_fault(cls: type[BaseModel], source: Source, error: Any, inherited: Collection[str]) -> None:
+    key: Key = tuple(error["loc"])
+    if len(key) >= 3 and key[0] == "tasks" and key[2] in inherited and key not in source.places:
+        return  # inherited: reported where the sequence says it
+    if error["type"] == "extra_forbidden":
+        known = _fields(cls, key[:-1])
+        source.add_fault(key, f"unknown key; {nearest(str(key[-1]), known)}")
+    elif error["type"] == "missing":
+        source.add_fault(key, "missing")
+    elif error["type"] in ("model_type", "dict_type"):
+        source.add_fault(key, "should hold keys and values")
+    else:
+        source.add_fault(
+            key, f"{error['msg'].replace('Input should', 'should')}, not {reprlib.repr(error['input'])}"
+        )
+
+
+def _fields(cls: type[BaseModel], key: Key) -> list[str]:
+    """The keys that are valid below a key."""
+    for part in key:
+        if isinstance(part, int):
+            continue
+        inner = cls.model_fields[part].annotation if part in cls.model_fields else None
+        models = [
+            kind
+            for kind in (inner, *get_args(inner))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        ]
+        if not models:
+            return []
+        cls = models[0]
+    return list(cls.model_fields)

@@ -1,0 +1,1 @@
+"""What a model is trained and evaluated on: prompts and image sets."""

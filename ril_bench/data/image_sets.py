@@ -1,0 +1,77 @@
+"""Image sets, for tuners that learn from images: what a stated taste of the shapes world likes, or a folder.
+
+A reference is one of
+
+- a shipped set: shapes/aesthetic, shapes/preference: for any prompt, the render that the taste likes best of a few;
+- a folder of images with their prompts, as `datasets` reads it: image files, and a metadata.csv or metadata.jsonl
+  with the columns file_name and prompt (or text, or caption).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ril_bench.draws import Draws
+from ril_bench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SHIPPED = ("shapes/aesthetic", "shapes/preference")
+METADATA = ("metadata.csv", "metadata.jsonl")
+
+
+class Images(Protocol):
+    """Where images to learn from come from."""
+
+    def of(self, prompts: list[str], draws: Draws) -> tuple[Tensor, list[str]]:
+        """For N prompts, N images (N, 3, H, W) in [0, 1] and what they show, a prompt each."""
+
+
+def locate_images(reference: str) -> Path | None:
+    """The folder that a reference names, or None for a shipped set; nothing is loaded.
+
+    Raises UserError where there is no such set.
+    """
+    if reference in SHIPPED:
+        return None
+    folder = Path(reference).expanduser()
+    if not any((folder / name).is_file() for name in METADATA):
+        raise UserError(
+            f"no image set is called {reference!r}",
+            where="tuner.images",
+            hint=f"{nearest(reference, SHIPPED)} Or name a folder of images with a {' or '.join(METADATA)}.",
+        )
+    return folder
+
+
+def load_images(reference: str) -> Images:
+    """The set that a reference names. Raises UserError where it is missing or has no prompts."""
+    folder = locate_images(reference)
+    if folder is None:
+        from ril_bench.worlds.shapes.gallery import Gallery
+
+        return Gallery(reference.removeprefix("shapes/"))
+    from datasets import load_dataset
+
+    from ril_bench.data.prompts import text_column
+
+    table = load_dataset("imagefolder", data_dir=str(folder), split="train")
+    return Folder(table, text_column(table, reference))
+
+
+class Folder:
+    """Images with prompts of their own: rows are drawn, and the prompts asked for are let go."""
+
+    def __init__(self, table: Dataset, column: str):
+        self._table, self._column = table, column
+
+    def of(self, prompts: list[str], draws: Draws) -> tuple[Tensor, list[str]]:
+        rows = [self._table[int(stream.integers(len(self._table)))] for stream in draws.streams("picture")]
+        images = [np.asarray(row["image"].convert("RGB"), np.float32) / 255 for row in rows]
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), [row[self._column] for row in rows]

@@ -1,0 +1,196 @@
+"""Prompt sets, through `datasets`: shipped ones, files, and sets on the Hugging Face hub.
+
+A reference is one of
+
+- a shipped set: shapes/train, shapes/eval;
+- a published set by name (`NAMED`): animals, hpdv2, drawbench, ...; its file, if it lies in $RIL_BENCH_WEIGHTS, is not
+  downloaded;
+- a file: one prompt a line (.txt), or a table with a text column (.json, .jsonl, .csv, .tsv, .parquet);
+- a hub data set: owner/name, owner/name:split (default train), owner/name@revision:split. Pin the revision
+  where results are to be compared.
+
+The text column is `prompt`, `prompts`, `text` or `caption` in any case, the first that is there, or the only column of
+text.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ril_bench.errors import InfrastructureError, UserError, nearest
+from ril_bench.remote.file import FOLDER
+from ril_bench.remote.published import used_by
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SHIPPED = ("shapes/eval", "shapes/train")
+STYLES = ("anime", "concept-art", "paintings", "photo")  # of HPDv2's benchmark, 800 prompts each
+#: published sets: those whose files stand in `published`, and where on the hub the others are
+NAMED: dict[str, str | None] = {
+    "animals": None,  # the 45 of DDPO and AlignProp
+    "animals/eval": None,  # 6 others, of AlignProp
+    "hpdv2": None,  # HPSv2's benchmark (arXiv 2306.09341), all four styles
+    **{f"hpdv2/{style}": None for style in STYLES},
+    "hpdv2/train": None,  # AlignProp's, for HPSv2: 750 of hpdv2/photo, so evaluate on another style
+    "hpdv2/eval": None,  # and the other 50
+    "partiprompts": None,  # P2 (arXiv 2206.10789)
+    "drawbench": "sayakpaul/drawbench:train",  # of Imagen (arXiv 2205.11487); not pinned
+    "pick-a-pic": "yuvalkirstain/pickapic_v1_no_images:validation_unique",  # arXiv 2305.01569; not pinned
+}
+COLUMNS = ("prompt", "prompts", "text", "caption")
+_READERS = {
+    ".txt": "text",
+    ".json": "json",
+    ".jsonl": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
+_HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(:(?P<split>[\w.-]+))?")
+
+
+def locate_prompts(reference: str) -> Path | None:
+    """The file that a reference names, or None for a set by name or on the hub; nothing is loaded.
+
+    Raises:
+        UserError: there is no such file or set, or the reference is none of these.
+    """
+    if reference in NAMED:
+        return None
+    if Path(reference).suffix in _READERS:
+        path = Path(reference).expanduser()
+        if not path.is_file():
+            raise UserError(f"no prompts at {reference}", where=str(path.absolute()))
+        return path
+    if reference.startswith("shapes/") and reference not in SHIPPED:
+        raise UserError(f"no prompt set is called {reference!r}", hint=nearest(reference, SHIPPED))
+    if not _HUB.fullmatch(reference):
+        raise UserError(
+            f"{reference!r} names no prompt set",
+            hint=f"{nearest(reference, {*SHIPPED, *NAMED})}; or give a file ({', '.join(_READERS)}), "
+            "or a hub's owner/name:split",
+        )
+    return None
+
+
+def load_prompts(reference: str) -> list[str]:
+    """The prompts of a set in its own order, stripped; blank lines of a .txt file are no prompts.
+
+    Raises:
+        UserError: the set is missing, empty, has no text column, or has a row that is not text.
+        InfrastructureError: the hub does not answer.
+    """
+    path = locate_prompts(reference)
+    if reference in NAMED:
+        return [prompt for source in _sources(reference) for prompt in load_prompts(source)]
+    if reference in SHIPPED:
+        from ril_bench.worlds.shapes.captions import prompts
+
+        return list(prompts(reference.removeprefix("shapes/")))
+    table = _load_file(path) if path else _load_hub(reference)
+    texts: list[Any] = list(table[text_column(table, reference)])
+    if path and path.suffix == ".txt":
+        texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise UserError("the prompt set is empty", where=reference)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(
+                f"row {row + 1} is not text", where=reference, hint="remove the row, or fill it in"
+            )
+    return [text.strip() for text in texts]
+
+
+def _sources(name: str) -> list[str]:
+    """The files, or the hub's data set, that a published set is read from.
+
+    Raises as `RemoteFile.fetch`.
+    """
+    on_hub = NAMED[name]
+    if on_hub is None:
+        return [str(file.fetch()) for file in used_by(name)]
+    if folder := os.environ.get(FOLDER):
+        here = [Path(folder).expanduser() / f"{name}{suffix}" for suffix in _READERS]
+        return [str(file) for file in here if file.is_file()][:1] or [on_hub]
+    return [on_hub]
+
+
+def _load_file(path: Path) -> Dataset:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    if not path.read_bytes().strip():
+        raise UserError("the prompt set is empty", where=str(path))
+    reader = _READERS[path.suffix]
+    options: dict[str, Any] = {}
+    if reader == "csv":
+        options["keep_default_na"] = False  # a prompt may well read "none"
+    if path.suffix == ".tsv":
+        options |= {"sep": "\t", "quoting": csv.QUOTE_NONE}  # its prompts quote what they like
+    # In memory and with a cache of its own: the shared one would answer for a file that has changed since.
+    with tempfile.TemporaryDirectory() as cache, _no_progress_bars():
+        try:
+            return load_dataset(
+                reader, data_files=str(path), split="train", cache_dir=cache, keep_in_memory=True, **options
+            )
+        except (DatasetGenerationError, ValueError, OSError) as error:
+            cause = error.__cause__ or error
+            raise UserError(f"cannot read the prompts: {cause}", where=str(path)) from error
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def _load_hub(reference: str) -> Dataset:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
+    match = _HUB.fullmatch(reference)
+    assert match is not None, "locate_prompts has checked it"
+    name, revision, split = match["name"], match["revision"], match["split"] or "train"
+    try:
+        return load_dataset(name, revision=revision, split=split)
+    except (DatasetNotFoundError, ValueError) as error:
+        raise UserError(f"cannot load the prompts: {error}", where=reference) from error
+    except OSError as error:
+        raise InfrastructureError(
+            f"the hub does not answer: {error}",
+            where=reference,
+            hint="check the connection, or use a file of prompts",
+        ) from error
+
+
+def text_column(table: Dataset, reference: str) -> str:
+    """The column of a table that holds its prompts. Raises UserError where none can be told."""
+    by_lower = {column.lower(): column for column in reversed(table.column_names)}
+    for column in COLUMNS:
+        if column in by_lower:
+            return by_lower[column]
+    kinds = {name: getattr(feature, "dtype", None) for name, feature in table.features.items()}
+    texts = [name for name, kind in kinds.items() if kind in ("string", "large_string")]
+    if len(texts) == 1:
+        return texts[0]
+    raise UserError(
+        f"no column is the prompts: there are {', '.join(table.column_names)}",
+        where=reference,
+        hint=f"name the column of the prompts {COLUMNS[0]!r}",
+    )

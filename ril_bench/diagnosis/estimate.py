@@ -1,0 +1,189 @@
+"""What a model's calls take, found without its weights: it runs on torch's meta device, where tensors have no content.
+
+Bytes are those of the tensors that autograd keeps for the backward call, counted one by one. Operations are torch's own
+count; a multiplication and an addition are two. Attention counts as that of a fused kernel, which keeps its inputs, its
+output and a number a row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from ril_bench.machine.compute import Compute
+
+TOKENS = 77  # of CLIP's text encoders
+#: what checkpointing runs again at once: the largest of these is held in full during the backward call
+BLOCKS = (ResnetBlock2D, Transformer2DModel)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call for one image (a guided one is two)."""
+
+    flops: float  # of the forward call
+    kept: int  # bytes for the backward call, with gradients on
+    trained: int = 0  # the adapter's weights
+    folded: int = 0  # bytes of the layers that it sits on
+
+
+class _FusedAttention(torch.autograd.Function):
+    """The shapes of fused attention, and what it keeps."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out = torch.empty(*q.shape[:-1], v.shape[-1], dtype=q.dtype, device=q.device)
+        ctx.save_for_backward(q, k, v, out, torch.empty(q.shape[:-1], device=q.device))
+        return out
+
+
+class _Fused(TorchFunctionMode):
+    """Attention on the meta device as on a real one; torch itself would take it apart there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0.0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        q, k, v = (*args, *((kwargs or {}).get(name) for name in ("query", "key", "value")[len(args) :]))[:3]
+        self.flops += 2.0 * q.numel() * k.shape[-2] + 2.0 * q[..., 0].numel() * k.shape[-2] * v.shape[-1]
+        return _FusedAttention.apply(q, k, v)
+
+
+@contextmanager
+def counted_saves(modules: nn.Module) -> Iterator[dict[int, int]]:
+    """The bytes of every storage that autograd keeps meanwhile, less the weights of `modules`, by storage."""
+    own = {parameter.untyped_storage()._cdata for parameter in modules.parameters()}
+    kept: dict[int, int] = {}
+    held = []  # a storage that is freed might give its address to the next one
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
+            held.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield kept
+
+
+def denoiser(
+    config: Mapping[str, Any], rank: int, targets: list[str], compute: Compute, *, chained: bool
+) -> Call:
+    """A call of a denoiser with one adapter that trains.
+
+    Args:
+        config: unet/config.json of the model.
+        chained: whether the latents carry a gradient themselves.
+    """
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config).requires_grad_(False)
+        nn.Module.to(
+            unet, getattr(torch, compute.dtype)
+        )  # diffusers' own warns of modules that there are none of
+        unet.add_adapter(LoraConfig(r=rank, target_modules=list(targets)))
+        for name, parameter in unet.named_parameters():
+            if ".lora_" in name:
+                parameter.data = parameter.data.float()
+        dtype, known = getattr(torch, compute.dtype), unet.config
+        x = torch.empty(1, known.in_channels, *latent_size(config), dtype=dtype, requires_grad=chained)
+        told: dict[str, Any] = {
+            "encoder_hidden_states": torch.empty(1, TOKENS, known.cross_attention_dim, dtype=dtype)
+        }
+        if known.addition_embed_type == "text_time":
+            pooled = known.projection_class_embeddings_input_dim - 6 * known.addition_time_embed_dim
+            told["added_cond_kwargs"] = {
+                "text_embeds": torch.empty(1, pooled, dtype=dtype),
+                "time_ids": torch.empty(1, 6, dtype=dtype),
+            }
+        call = _measured(unet, lambda: unet(x, torch.tensor(1), **told), compute)
+        adapted = [layer for layer in unet.modules() if isinstance(layer, LoraLayer)]
+        return replace(
+            call,
+            trained=sum(p.numel() for name, p in unet.named_parameters() if ".lora_" in name),
+            folded=sum(layer.get_base_layer().weight.nbytes for layer in adapted),
+        )
+
+
+def decoder(config: Mapping[str, Any], latents: tuple[int, int], compute: Compute) -> Call:
+    """A decoding of latents that carry a gradient; config: vae/config.json of the model."""
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(dict(config)).requires_grad_(False)
+        nn.Module.to(vae, getattr(torch, compute.vae_dtype))
+        shape = (1, vae.config.latent_channels, *latents)
+        x = torch.empty(shape, dtype=getattr(torch, compute.vae_dtype), requires_grad=True)
+        return _measured(vae, lambda: vae.decode(x), compute)
+
+
+def parameters(config: Mapping[str, Any], kind: type[nn.Module]) -> int:
+    """How many weights a model of a config has."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in kind.from_config(dict(config)).parameters())  # type: ignore[attr-defined]
+
+
+def stored_weights(file: Path) -> int:
+    """How many weights a safetensors file holds, by its header alone."""
+    with safe_open(file, "pt") as held:
+        return sum(math.prod(held.get_slice(name).get_shape()) for name in held.keys())  # noqa: SIM118
+
+
+def latent_size(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of the latents of unet/config.json."""
+    size = config["sample_size"]
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _measured(model: nn.Module, call: Callable[[], Any], compute: Compute) -> Call:
+    with (
+        FlopCounterMode(display=False) as flops,
+        _Fused() as fused,
+        counted_saves(model) as kept,
+        _largest_block(model, kept) as largest,
+    ):
+        call()
+    held = sum(kept.values())
+    if compute.checkpointing:
+        model.enable_gradient_checkpointing()  # type: ignore[operator]
+        with _Fused(), counted_saves(model) as kept:
+            call()
+        held = min(held, sum(kept.values()) + max(largest))
+    return Call(flops.get_total_flops() + fused.flops, held)
+
+
+@contextmanager
+def _largest_block(model: nn.Module, kept: Mapping[int, int]) -> Iterator[list[int]]:
+    """What each block adds to `kept`, in bytes."""
+    found: list[int] = []
+    began: list[int] = []
+
+    def before(module: nn.Module, _: Any) -> None:
+        began.append(sum(kept.values()))
+
+    def after(module: nn.Module, _: Any, out: Any) -> None:
+        found.append(sum(kept.values()) - began.pop())
+
+    blocks = [module for module in model.modules() if isinstance(module, BLOCKS)]
+    hooks = [block.register_forward_pre_hook(before) for block in blocks]
+    hooks += [block.register_forward_hook(after) for block in blocks]
+    yield found
+    for hook in hooks:
+        hook.remove()

@@ -1,1 +1,0 @@
-"""Grids: many runs from a few lines, each made once, side by side."""

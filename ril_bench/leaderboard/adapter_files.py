@@ -1,0 +1,100 @@
+"""An entry's LoRA files: safetensors and nothing else, made for the sequence's denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from ril_bench import registry
+from ril_bench.diffusion.folding import PREFIX
+from ril_bench.errors import UserError
+from ril_bench.leaderboard.entry import Entry
+
+DTYPES = ("F32", "F16")
+TENSORS = 10_000
+Shapes = dict[str, tuple[int, ...]]
+
+
+def opening(entry: Entry) -> Iterator[UserError]:
+    """Each adapter is a safetensors file of finite numbers. Nothing else is ever opened: a pickle would run code."""
+    for path in entry.adapters.values():
+        try:
+            bad = _not_finite(path)
+        except (SafetensorError, ValueError) as error:
+            yield UserError(
+                f"not a safetensors file of numbers: {error}"[:200],
+                where=str(path),
+                hint="hand in adapter.safetensors of the run's own folder",
+            )
+        else:
+            if bad:
+                yield UserError(
+                    f"{bad[:100]} holds numbers that are not finite", where=str(path), hint="it is no result"
+                )
+
+
+def fitting(entry: Entry) -> Iterator[UserError]:
+    """Each adapter is a LoRA of the very layers that the sequence adapts, of a step that it has."""
+    tasks = len(entry.sequence.order)
+    layers = denoiser_layers(entry.sequence.model, tuple(entry.sequence.adapter.targets))
+    for step, path in entry.adapters.items():
+        if step > tasks:
+            yield UserError(f"there is no step {step}", where=str(path), hint=f"the last step is {tasks}")
+        if wrong := _misfit(_shapes(path), layers):
+            yield UserError(
+                f"not a LoRA of this sequence's denoiser: {wrong}"[:300],
+                where=str(path),
+                hint="hand in the adapter that the run of this very sequence left",
+            )
+
+
+def _not_finite(path: Path) -> str | None:
+    """A tensor that is not finite, if there is one; ValueError for types that no adapter has."""
+    with safe_open(path, framework="np") as file:
+        names = list(file.keys())
+        if len(names) > TENSORS or any(file.get_slice(name).get_dtype() not in DTYPES for name in names):
+            raise ValueError(f"an adapter has at most {TENSORS:,} tensors, of {' or '.join(DTYPES)}")
+        return next((name for name in names if not np.isfinite(file.get_tensor(name)).all()), None)
+
+
+def _shapes(path: Path) -> Shapes:
+    with safe_open(path, framework="np") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
+
+
+def _misfit(shapes: Shapes, layers: Shapes) -> str | None:
+    """What is wrong with a LoRA: A (rank, in) and B (out, rank) for each layer (out, in), or no tensor at all."""
+    wanted = {_key(layer, factor) for layer in layers for factor in "AB"}
+    if not shapes:  # no adapter acted: the pretrained model
+        return None
+    if strange := sorted(set(shapes) ^ wanted):
+        return f"{strange[0][:100]} is {'not there' if strange[0] in wanted else 'unknown'}"
+    for layer, (out, into) in layers.items():
+        down, up = shapes[_key(layer, "A")], shapes[_key(layer, "B")]
+        if len(down) != 2 or len(up) != 2 or (up[0], down[1], up[1]) != (out, into, down[0]):
+            return f"{layer} has A {down} and B {up} for a layer of {out} x {into}"
+    return None
+
+
+def _key(layer: str, factor: str) -> str:
+    return f"{PREFIX}{layer}.lora_{factor}.weight"
+
+
+@cache
+def denoiser_layers(model: str, targets: tuple[str, ...]) -> Shapes:
+    """(out, in) of the layers of a sequence's denoiser that its adapters sit on; no weights are loaded."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    config = UNet2DConditionModel.load_config(registry.load("model", model), subfolder="unet")
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config)
+    return {
+        name: (module.out_features, module.in_features)
+        for name, module in unet.named_modules()
+        if isinstance(module, torch.nn.Linear) and f".{name}".endswith(tuple(f".{t}" for t in targets))
+    }

@@ -1,0 +1,353 @@
+"""The checks of one entry, in their order: each has one idea, and gives every fault with its place and its hint.
+
+A check runs once those that it builds on have found nothing, so that nothing is parsed before it is safe to, and one
+fault is not told five times. An entry's code is never run, and no name in it leads to a file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ril_bench import registry
+from ril_bench.errors import UserError
+from ril_bench.leaderboard import adapter_files as adapters
+from ril_bench.leaderboard import safety
+from ril_bench.leaderboard.differences import differences, told
+from ril_bench.leaderboard.entry import Entry
+from ril_bench.leaderboard.layout import DIGESTS, REQUIRED, SHEET, address, limit
+from ril_bench.running.steps import off_calibration
+from ril_bench.scoring.matrix import matrix
+from ril_bench.scoring.score import from_scores, resources
+from ril_bench.storage.run_folder import sha256_file
+
+Faults = Iterator[UserError]
+ANEW = "make the entry from the run's own folder: ril-bench submit RUN"
+RERUN = "run the sequence as it ships, and submit that: ril-bench run SEQUENCE --method ..."
+
+
+@dataclass(frozen=True)
+class Check:
+    """`after`: the checks without whose word this one is not run."""
+
+    name: str
+    faults: Callable[[Entry], Faults]
+    after: tuple[str, ...] = ()
+
+
+# -- safe to open: nothing is parsed yet ---------------------------------------------------------------------
+
+
+def files(entry: Entry) -> Faults:
+    """Plain files of known names and bounded sizes, and all that there must be."""
+    seen = set()
+    for path, size, fault in safety.walk(entry.folder):
+        name = path.relative_to(entry.folder).as_posix()
+        seen.add(name)
+        most = limit(name)
+        if fault:
+            yield fault
+        elif most is None:
+            hint = f"an entry holds {', '.join(REQUIRED)} and step-N/adapter.safetensors"
+            yield UserError(f"an unknown file: {name}", where=str(path), hint=hint)
+        elif size > most:
+            yield UserError(f"{name} has {size:,} bytes", where=str(path), hint=f"at most {most:,}")
+    for name in REQUIRED:
+        if name not in seen:
+            yield UserError(f"no {name}", where=str(entry.folder), hint=ANEW)
+
+
+def opens(entry: Entry) -> Faults:
+    """Headers promise what may be opened: an image's size, a table's rows and bytes."""
+    yield from safety.image(entry.file(SHEET))
+    for path in sorted(entry.folder.glob("*.parquet")):
+        yield from safety.table(path)
+
+
+def parses(entry: Entry) -> Faults:
+    """Every JSON file is plain, and every table unpacks."""
+    for read in ("raw", "metrics", "digests", "scores", "within"):
+        try:
+            getattr(entry, read)
+        except UserError as error:
+            yield error
+
+
+def digests(entry: Entry) -> Faults:
+    """digests.json names exactly the files that are there, each with its SHA-256."""
+    where = entry.file(DIGESTS)
+    there = {p.relative_to(entry.folder).as_posix() for p, _, _ in safety.walk(entry.folder)} - {DIGESTS}
+    for name in sorted(there ^ set(entry.digests)):
+        known = "has no digest" if name in there else "has a digest and is not in this folder"
+        yield UserError(f"{name!r:.100} {known}", where=str(where), hint=ANEW)
+    for name in sorted(there & set(entry.digests)):
+        found = sha256_file(entry.file(name))
+        if entry.digests[name] != found:
+            yield UserError(
+                f"{name} has another digest: {found[:12]}..., not {str(entry.digests[name])[:12]}...",
+                where=str(entry.file(name)),
+                hint=f"the file was changed after it was submitted; {ANEW}",
+            )
+
+
+# -- what run.json says --------------------------------------------------------------------------------------
+
+
+def record(entry: Entry) -> Faults:
+    """run.json has its form."""
+    _ = entry.run
+    yield from ()
+
+
+def images(entry: Entry) -> Faults:
+    """What metrics.json says of images has its form, one row a step; its values are claimed."""
+    tasks, found = len(entry.sequence.order), entry.images
+    blocks = {"fidelity": found.fidelity.steps, "structure": found.structure.steps}
+    for name, rows in (blocks | ({"diversity": found.diversity.steps} if found.diversity else {})).items():
+        first = 1 if name == "structure" else 0
+        steps = [row.get("step") for row in rows]
+        if steps and steps != list(range(first, tasks + 1)):
+            yield UserError(
+                f"{name} has rows for the steps {steps}"[:200],
+                where=str(entry.file("metrics.json")),
+                hint=f"a row for each of the steps {first} to {tasks}",
+            )
+
+
+def complete(entry: Entry) -> Faults:
+    """The run is complete, and all of its steps are there."""
+    run, where = entry.run, str(entry.file("run.json"))
+    if run.status != "complete":
+        yield UserError(f"the run is {run.status!r}, not complete", where=where, hint="let it end")
+    steps, tasks = [step.step for step in run.steps], len(entry.sequence.order)
+    if steps != list(range(tasks + 1)):
+        yield UserError(
+            f"its steps are {steps}"[:120], where=where, hint=f"submit a run with steps 0 to {tasks}"
+        )
+
+
+def official(entry: Entry) -> Faults:
+    """Nothing of the sequence was changed."""
+    if not (entry.run.official and entry.run.comparable):
+        yield UserError("unofficial settings", where=str(entry.file("run.json")), hint=RERUN)
+
+
+def sequence(entry: Entry) -> Faults:
+    """The sequence is the official one of that name: its version, its digest, its text."""
+    run, mine = entry.run, entry.sequence
+    where = str(entry.file("run.json"))
+    if run.sequence.version != mine.version:
+        yield UserError(
+            f"it was made with version {run.sequence.version} of {mine.name}; the official one is version "
+            f"{mine.version}",
+            where=where,
+            hint="run it again: results of different versions do not compare",
+        )
+    elif run.sequence_sha256 != mine.sha256:
+        yield UserError(
+            f"the sequence has the digest {run.sequence_sha256[:12]}...; that of the official {mine.name}, in this "
+            f"order and on this tuner, is {mine.sha256[:12]}...",
+            where=where,
+            hint=RERUN,
+        )
+    elif entry.raw["sequence"] != mine.model_dump(mode="json") or run.tuner.options != mine.tuner.options:
+        yield UserError("the sequence written out is not the one of its digest", where=where, hint=ANEW)
+
+
+def calibrated(entry: Entry) -> Faults:
+    """The figures stand on the official calibration."""
+    official = entry.calibration.file
+    kept = entry.run.calibration
+    if kept is None or (official and kept.sha256 != sha256_file(official)):
+        yield UserError(
+            "the run was scored without the sequence's official calibration",
+            where=str(entry.file("run.json")),
+            hint="run it again with this version of ril-bench",
+        )
+
+
+def addressed(entry: Entry) -> Faults:
+    """Method, revision, sequence, order, tuner and seed are those of the folder."""
+    said, lies = address(entry.raw), entry.address
+    pairs = [(name, getattr(said.group, name), getattr(lies.group, name)) for name in vars(lies.group)]
+    for name, own, folder in [*pairs, ("seed", said.seed, lies.seed)]:
+        if own != folder:
+            yield UserError(
+                f"the {name} in run.json is {own!r:.100}, that of the folder {folder!r}",
+                where=str(entry.folder),
+                hint=ANEW,
+            )
+
+
+def oracle(entry: Entry) -> Faults:
+    """A method that has the name of one that ships is an oracle exactly if that is."""
+    name = entry.run.method.name
+    if name in registry.names("method") and registry.load("method", name).oracle != entry.run.method.oracle:
+        yield UserError(
+            f"{name} is {'no ' if entry.run.method.oracle else 'an '}oracle",
+            where=str(entry.file("run.json")),
+            hint=f"{ANEW}, or give your method a name of its own",
+        )
+
+
+# -- the scores ----------------------------------------------------------------------------------------------
+
+
+def finite(entry: Entry) -> Faults:
+    """Every score is a finite number."""
+    bad = entry.scores[~np.isfinite(entry.scores["score"])]
+    if len(bad):
+        first = bad.iloc[0]
+        yield UserError(
+            f"{len(bad)} scores are not finite",
+            where=f"{entry.file('scores.parquet')}: step {first['step']}, {first['reward']}, "
+            f"prompt {first['prompt_id']}, sample {first['sample']}",
+            hint="a run whose rewards are not finite has failed; it is no entry",
+        )
+
+
+def rows(entry: Entry) -> Faults:
+    """Exactly the evaluation's rows, once each: steps x rewards x prompts x samples."""
+    where, key = str(entry.file("scores.parquet")), ["step", "reward", "prompt_id", "sample"]
+    spec = entry.sequence.evaluation
+    asked = product(
+        range(len(entry.sequence.order) + 1),
+        entry.sequence.rewards,
+        (f"{i:03d}" for i in range(spec.prompts)),
+        range(spec.images_per_prompt),
+    )
+    found, wanted = pd.MultiIndex.from_frame(entry.scores[key]), pd.MultiIndex.from_tuples(asked, names=key)
+    for what, wrong in (
+        ("twice", found[found.duplicated()]),
+        ("missing", wanted.difference(found)),
+        ("not the evaluation's", found.difference(wanted)),
+    ):
+        if len(wrong):
+            first = ", ".join(f"{name} {value}" for name, value in zip(key, wrong[0], strict=True))
+            yield UserError(f"{len(wrong)} rows are {what}, first: {first}"[:300], where=where, hint=ANEW)
+    trained = entry.scores["trained"] == entry.scores["reward"].isin(entry.sequence.order)
+    if not trained.all():
+        yield UserError("`trained` marks other rewards than the sequence's tasks", where=where, hint=ANEW)
+
+
+def row_zero(entry: Entry) -> Faults:
+    """Row 0 is the calibration's, within its tolerance."""
+    hardware = entry.run.hardware
+    row = matrix(entry.scores).to_dict("index")[0]
+    if far := off_calibration(row, entry.calibration, None if hardware.gpu else hardware.cpu):
+        yield UserError(
+            far,
+            where=str(entry.file("scores.parquet")),
+            hint="the model, its weights or the libraries are not the benchmark's",
+        )
+
+
+# -- the figures ---------------------------------------------------------------------------------------------
+
+
+def matrix_csv(entry: Entry) -> Faults:
+    """matrix.csv holds the means of the scores."""
+    where = str(entry.file("matrix.csv"))
+    try:
+        head, *body = csv.reader(io.StringIO(entry.file("matrix.csv").read_text("utf-8")))
+        claimed = {f"step {int(i)}": dict(zip(head[1:], map(float, row), strict=True)) for i, *row in body}
+    except (ValueError, csv.Error) as error:
+        yield UserError(f"no table of numbers: {error}"[:200], where=where, hint=ANEW)
+        return
+    if len(claimed) < len(body):
+        yield UserError("a step has two rows", where=where, hint=ANEW)
+    anew = {f"step {i}": row for i, row in matrix(entry.scores).to_dict("index").items()}
+    if head != ["step", *entry.sequence.rewards]:
+        yield UserError(f"its columns are {', '.join(head)}"[:200], where=where, hint=ANEW)
+    if wrong := list(differences(claimed, anew)):
+        yield UserError(f"not the scores' means: {told(wrong)}", where=where, hint=ANEW)
+
+
+def metrics_json(entry: Entry) -> Faults:
+    """What of metrics.json the scores and the steps decide, FORGET's floor included, comes out again."""
+    notes: list[str] = []
+    file = entry.calibration.file
+    anew: dict[str, Any] = {
+        "schema_version": 1,
+        **from_scores(entry.scores, entry.sequence, entry.calibration, entry.within, notes),
+        "resources": resources([step.model_dump() for step in entry.run.steps]),
+        "calibration": {"file": file.name, "sha256": sha256_file(file)} if file else None,
+    }
+    claimed = {key: entry.metrics.get(key) for key in anew}
+    if wrong := list(differences(claimed, anew)):
+        yield UserError(
+            f"not what the scores give: {told(wrong)}", where=str(entry.file("metrics.json")), hint=ANEW
+        )
+
+
+def sheet(entry: Entry) -> Faults:
+    """The contact sheet can be decoded."""
+    try:
+        with Image.open(entry.file(SHEET), formats=["PNG"]) as image:
+            image.load()
+            if image.mode != "RGB":
+                raise ValueError(f"its colours are {image.mode}, not RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL says all of these
+        yield UserError(f"a broken image: {error}"[:200], where=str(entry.file(SHEET)), hint=ANEW)
+
+
+def faults(entry: Entry) -> Iterator[tuple[str, UserError]]:
+    """(check, fault) of everything that is wrong with an entry, in the order of CHECKS."""
+    silent: set[str] = set()  # checks that found something, or could not be made
+    for check in CHECKS:
+        if silent.intersection(check.after):
+            silent.add(check.name)
+            continue
+        for fault in _raised(check, entry):
+            silent.add(check.name)
+            yield check.name, fault
+
+
+def _raised(check: Check, entry: Entry) -> Faults:
+    try:
+        yield from check.faults(entry)
+    except UserError as error:
+        yield error
+    except (
+        Exception
+    ) as error:  # what no check foresaw refuses the entry, and never ends the list of the others
+        yield UserError(
+            f"this check could not be made: {type(error).__name__}: {error}"[:300],
+            where=str(entry.folder),
+            hint="hand in the files as the run wrote them; if they are, this is a bug of ril-bench: report it",
+        )
+
+
+SAFE = ("files", "opens", "parses")
+RUN = (*SAFE, "record", "addressed", "sequence")
+SCORES = (*RUN, "finite", "rows")
+CHECKS = (
+    Check("files", files),
+    Check("opens", opens, ("files",)),
+    Check("adapter", adapters.opening, ("files",)),
+    Check("parses", parses, ("files", "opens")),
+    Check("digests", digests, SAFE),
+    Check("record", record, SAFE),
+    Check("addressed", addressed, (*SAFE, "record")),
+    Check("official", official, (*SAFE, "record")),
+    Check("sequence", sequence, (*SAFE, "record", "addressed", "official")),
+    Check("oracle", oracle, (*SAFE, "record", "addressed")),
+    Check("adapter's layers", adapters.fitting, (*RUN, "adapter")),
+    Check("images", images, RUN),
+    Check("complete", complete, RUN),
+    Check("calibrated", calibrated, RUN),
+    Check("finite", finite, SAFE),
+    Check("rows", rows, RUN),
+    Check("row 0", row_zero, SCORES),
+    Check("matrix", matrix_csv, SCORES),
+    Check("figures", metrics_json, (*SCORES, "complete", "calibrated")),
+    Check("sheet", sheet, SAFE),
+)

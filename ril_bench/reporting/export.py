@@ -1,0 +1,144 @@
+"""The model of a step as others take it: one diffusers LoRA, and a model card as the Hugging Face hub reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from ril_bench import registry
+from ril_bench.errors import UserError
+from ril_bench.storage.read import Run, read_run
+from ril_bench.storage.run_folder import write_files
+
+WEIGHTS = "pytorch_lora_weights.safetensors"  # where diffusers looks for a LoRA in a folder
+OWN_LICENCE = "apache-2.0"  # of the models that ship
+
+CARD = """---
+{front}
+---
+
+# {title}
+
+A LoRA for `{model}`: the model after step {step} of {steps} of reward incremental learning
+([arXiv 2411.17310](https://arxiv.org/abs/2411.17310)), made with RIL-Bench {version}.
+
+| | |
+|---|---|
+| sequence | {sequence} version {sequence_version}, order {order}: {rewards} |
+| method | {method} |
+| tuner | {tuner} |
+| seed | {seed} |
+
+Mean rewards over the evaluation's prompts, before any tuning and at this step:
+
+{table}
+
+## Use it
+
+```python
+from diffusers import StableDiffusionPipeline
+
+pipe = StableDiffusionPipeline.from_pretrained("{model}")
+pipe.load_lora_weights("path/to/this/folder")
+```
+
+The rewards were measured with {sampler_steps} DDIM steps, eta {eta} and guidance {guidance}. {note}
+"""
+
+
+def export(run: str | Path, out: str | Path, *, step: int | None = None, licence: str | None = None) -> Path:
+    """Writes a step's LoRA and its card into the folder `out`, and returns that.
+
+    Args:
+        run: a run's folder, or an entry's.
+        step: from 1; the last unless told. Step 0 is the base model itself.
+        licence: of the weights, by the hub's identifier; for a model that ships, Apache 2.0.
+
+    Raises UserError where the folder is there already, or the step has no adapter.
+    """
+    read, out = read_run(Path(run)), Path(out)
+    step = len(read.rewards) if step is None else step
+    adapter = read.folder / f"step-{step}" / "adapter.safetensors"
+    if not adapter.is_file():
+        have = sorted(path.parent.name for path in read.folder.glob("step-*/adapter.safetensors"))
+        raise UserError(
+            f"step {step} has no adapter",
+            where=str(adapter.parent),
+            hint=f"there is one of {', '.join(have)}"
+            if have
+            else "name the folder of a run with a trained step",
+        )
+    if out.exists():
+        raise UserError("there is such a folder already", where=str(out), hint="name a new one with --out")
+    card = model_card(read, step, licence)
+    write_files({out / WEIGHTS: adapter.read_bytes(), out / "README.md": card.encode()})
+    return out
+
+
+def model_card(run: Run, step: int, licence: str | None = None) -> str:
+    """README.md: the front matter that the hub reads, then what the weights are and how they are used."""
+    spec, rewards = run.info["sequence"], run.rewards
+    model, trained = spec["model"], rewards[:step]
+    ships = model in registry.names("model")
+    title = f"{run.name} on {run.sequence}, step {step}"
+    data = ModelCardData(
+        base_model=model,
+        library_name="diffusers",
+        license=licence or (OWN_LICENCE if ships else None),
+        pipeline_tag="text-to-image",
+        tags=["text-to-image", "lora", "diffusers", "ril-bench", *(f"reward:{name}" for name in trained)],
+        model_name=title,
+        eval_results=_results(run, step),
+    )
+    return CARD.format(
+        front=data.to_yaml().strip(),
+        title=title,
+        model=model,
+        step=step,
+        steps=len(rewards),
+        version=(run.info.get("versions") or {}).get("ril-bench", "of unknown version"),
+        sequence=run.sequence,
+        sequence_version=spec["version"],
+        order=run.order,
+        rewards=", then ".join(rewards),
+        method=run.name,
+        tuner=run.tuner,
+        seed=run.seed,
+        table=_table(run, step),
+        sampler_steps=spec["sampler"]["steps"],
+        eta=spec["sampler"]["eta"],
+        guidance=spec["sampler"]["guidance"],
+        note=f"`{model}` ships with the package `ril-bench`." if ships else "",
+    )
+
+
+def _row(run: Run, step: int) -> dict[str, float | None]:
+    return dict(zip(run.columns, run.matrix[run.steps.index(step)], strict=True))
+
+
+def _results(run: Run, step: int) -> list[EvalResult]:
+    """The step's row of the reward matrix, as the hub's model index has it."""
+    kwargs: dict[str, Any] = {
+        "task_type": "text-to-image",
+        "dataset_type": "ril-bench",
+        "dataset_name": f"RIL-Bench {run.sequence}",
+    }
+    return [
+        EvalResult(metric_type=name, metric_name=f"{name}, mean", metric_value=value, **kwargs)
+        for name, value in _row(run, step).items()
+        if value is not None
+    ]
+
+
+def _table(run: Run, step: int) -> str:
+    before, after = _row(run, 0), _row(run, step)
+    units = run.metrics.get("units") or {}
+    lines = ["| reward | unit | pretrained | this step |", "|---|---|---:|---:|"]
+    for name in run.columns:
+        role = (
+            "" if name in run.rewards[:step] else " (not trained yet)" if name in run.rewards else " (probe)"
+        )
+        lines.append(f"| {name}{role} | {units.get(name, '')} | {before[name]:.4g} | {after[name]:.4g} |")
+    return "\n".join(lines)

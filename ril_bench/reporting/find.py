@@ -1,0 +1,45 @@
+"""Run folders, found below the folders that a user names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ril_bench.errors import UserError
+
+# A run's inside holds no run, and calibration's single-task runs are none of the sequence.
+_SKIPPED = ("step-", "checkpoint", "calibration", ".")
+
+
+def find_runs(places: Iterable[str | Path]) -> list[Path]:
+    """The run folders (those that hold run.json) at or anywhere below each place, sorted within it.
+
+    A folder that is found twice counts once. Raises UserError where a place holds no run.
+    """
+    found: dict[Path, Path] = {}
+    for place in map(Path, places):
+        below = list(_below(place))
+        if not below:
+            raise UserError(
+                "there is no run here: no folder at or below it has a run.json",
+                where=str(place),
+                hint="name the folder of a run, or one that holds runs",
+            )
+        for folder in below:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
+
+
+def _below(place: Path) -> Iterable[Path]:
+    for folder, folders, files in os.walk(place):
+        if "run.json" in files:
+            folders.clear()
+            yield Path(folder)
+        folders[:] = sorted((f for f in folders if not f.startswith(_SKIPPED)), key=_natural)
+
+
+def _natural(name: str) -> tuple[str, int, str]:
+    """seed-2 before seed-10."""
+    head = name.rstrip("0123456789")
+    return head, int(name[len(head) :] or -1), name

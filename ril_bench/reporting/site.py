@@ -1,0 +1,136 @@
+"""A static site from many runs: a first page, a page a run, methods side by side, tables and figures."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from ril_bench.reporting import index, paper, summary
+from ril_bench.reporting.film import Images
+from ril_bench.reporting.render import render, script, style
+from ril_bench.reporting.run_page import run_page
+from ril_bench.reporting.side_by_side import side_by_side
+from ril_bench.reporting.tables import write_table
+from ril_bench.reporting.text import slugs
+from ril_bench.storage.read import Run
+from ril_bench.storage.run_folder import write_files
+
+
+@dataclass(frozen=True)
+class Side:
+    """Every method of a sequence, order and tuner at one seed, and the page that sets them side by side."""
+
+    place: str
+    runs: list[Run]
+    link: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        return [run.name for run in self.runs]
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """What the filters read."""
+        run = self.runs[0]
+        return {"sequence": run.sequence, "tuner": run.tuner, "orders": json.dumps([run.order])}
+
+
+def write_site(runs: Sequence[Run], out: Path, left_out: Sequence[str] = ()) -> Path:
+    """Write the site of `runs` into the folder `out`; returns its first page, which opens without a network.
+
+    index.html, pages/ (a page a run, and one a sequence, order and tuner that sets its methods side by side),
+    table.csv, table.md, table.tex, runs.csv, and figures/ as PDF and SVG. `left_out` is told on the first page.
+
+    Raises UserError where the table has holes, or a file of a run cannot be read; then nothing is written.
+    """
+    table, frame = summary.table(runs), summary.runs_table(runs)
+    names = slugs("-".join((r.sequence, r.order, r.name, r.tuner, f"seed-{r.seed}")) for r in runs)
+    links = {run.folder: f"{name}.html" for run, name in zip(runs, names, strict=True)}
+    sides = list(_sides(runs))
+    images = Images(thumbnails=True)
+    files = {
+        "index.html": _index(
+            table, frame, runs, [f"pages/{links[run.folder]}" for run in runs], sides, left_out
+        ),
+    }
+    kinds = {"table.csv": "csv", "table.md": "md", "table.tex": "latex"}
+    tables = {name: write_table(table, kind) for name, kind in kinds.items()}
+    tables["runs.csv"] = frame.to_csv(index=False, lineterminator="\n")
+    files |= {name: words.encode() for name, words in tables.items()}
+    for side in sides:
+        files[side.link] = side_by_side(
+            side.runs, [links[r.folder] for r in side.runs], images, "../index.html"
+        )
+    for run in runs:
+        files[f"pages/{links[run.folder]}"] = run_page(run, images, "../index.html")
+    files["pages/style.css"] = style("style.css").encode()
+    files |= {f"figures/{name}": data for name, data in paper.figures(table, runs)}
+    write_files({out / name: data for name, data in files.items()})
+    return out / "index.html"
+
+
+def _sides(runs: Sequence[Run]) -> Iterator[Side]:
+    """For each sequence, order and tuner: every method at the first seed that all have."""
+    groups: dict[tuple[str, str, str], dict[str, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
+    for run in runs:
+        groups[run.sequence, run.order, run.tuner][run.name][run.seed or 0] = run
+    found = []
+    for place, methods in groups.items():
+        if len(methods) > 1:
+            seed = min(set.intersection(*(set(seeds) for seeds in methods.values())))
+            ordered = sorted(methods, key=index.baseline_first)
+            found.append(
+                Side(" · ".join((*place, f"seed {seed}")), [methods[name][seed] for name in ordered])
+            )
+    for side, name in zip(found, slugs(side.place for side in found), strict=True):
+        yield replace(side, link=f"pages/side-by-side-{name}.html")
+
+
+def _index(
+    table: pd.DataFrame,
+    frame: pd.DataFrame,
+    runs: Sequence[Run],
+    links: list[str],
+    sides: list[Side],
+    left_out: Sequence[str],
+) -> bytes:
+    shown = index.columns(table, [name for _, names in index.COLUMNS for name in names])
+    rows = index.method_rows(table, frame, shown)
+    compared = index.columns(table, index.COMPARED)
+    listed, ranked = index.columns(table, index.LISTED), index.columns(table, index.RANKED)
+    source, digest = script()
+    return render(
+        "index.html",
+        home=None,
+        script=source,
+        digest=digest,
+        runs=runs,
+        tasks={run.sequence: run.rewards for run in runs if run.order == "given"},
+        filters={name: sorted(set(frame[name])) for name in ("sequence", "tuner", "method", "order")},
+        answers=list(index.answers(table)),
+        places=index.places(frame),
+        shown=shown,
+        head=index.head(shown),
+        meanings=index.MEANINGS,
+        better=index.BETTER,
+        rows=[row for row in rows if not row.oracle],
+        oracles=[row for row in rows if row.oracle],
+        scales=sorted(set(filter(None, frame["scale"]))),
+        compared=compared,
+        against=index.against_rows(table, compared),
+        holm=bool(table["p_holm"].notna().any()),
+        planes=list(index.plane_figures(table)),
+        sides=sides,
+        ranked=ranked,
+        rank_rows=index.rank_rows(table, ranked),
+        origins=index.origins(runs),
+        entered=index.entry_rows(runs),
+        left_out=left_out,
+        listed=listed,
+        run_rows=index.run_rows(frame, table, links, listed),
+    )

@@ -1,0 +1,138 @@
+"""The table of `summary` in other formats: CSV with numbers, Markdown and LaTeX with a cell a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pandas as pd
+
+from ril_bench.errors import UserError, nearest
+from ril_bench.reporting import text
+from ril_bench.reporting.summary import BASELINE
+
+Grid = tuple[str, list[list[str]]]  # a title, and rows of cells
+FORMATS = ("csv", "md", "latex")
+_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|&~"} | {"\n": " ", "\r": " "})
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "{}$&#_%"}
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+    | {"[": "{[}", "]": "{]}"}  # bare, a bracket after a row's end would be an argument of it
+    | {"†": r"\textdagger{}", "\n": " ", "\r": " "}
+)
+
+
+def write_table(table: pd.DataFrame, kind: str, *, paired: bool = False) -> str:
+    """The table as "csv" (a row for each method and figure), "md" or "latex" (one table for each sequence
+    and tuner, with booktabs), ending in a newline. `paired`: a cell of the latter two is the difference to naive.
+    """
+    if kind == "csv":
+        return _csv(table)
+    write, escaped = {"md": (_markdown, _MARKDOWN), "latex": (_latex, _LATEX)}[kind]
+    return write(list(_grids(table, lambda name: _plain(name).translate(escaped), paired)))
+
+
+def chosen(table: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
+    """The rows of some figures, in the order of `figures`. Raises UserError for one that the table lacks."""
+    known = list(dict.fromkeys(table["figure"]))
+    for name in figures:
+        if name not in known:
+            raise UserError(f"no figure is called {name!r}", where="--figure", hint=nearest(name, known))
+    return pd.concat([table[table["figure"] == name] for name in figures])
+
+
+def _csv(table: pd.DataFrame) -> str:
+    listed = {
+        name: table[name].map(lambda values: " ".join(f"{value:.6g}" for value in values))
+        for name in ("points", "difference_points")
+    }
+    return str(table.assign(**listed).to_csv(index=False, lineterminator="\n"))
+
+
+def _markdown(grids: Iterable[Grid]) -> str:
+    lines = []
+    for title, (head, *body) in grids:
+        lines += [f"### {title}", "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+        lines += [f"| {' | '.join(row)} |" for row in body]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _latex(grids: Iterable[Grid]) -> str:
+    lines = ["% Needs \\usepackage{booktabs}."]
+    for title, grid in grids:
+        head, *body = (" & ".join(row).replace(text.MINUS, "$-$").replace(text.MISSING, "--") for row in grid)
+        lines += [f"% {title}", f"\\begin{{tabular}}{{l{'r' * (len(grid[0]) - 1)}}}", r"\toprule"]
+        lines += [
+            rf"{head} \\",
+            r"\midrule",
+            *(rf"{row} \\" for row in body),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: str) -> str:
+    """One line of printable characters."""
+    return "".join(c for c in " ".join(value.split()) if c.isprintable())
+
+
+def _grids(table: pd.DataFrame, escape: Callable[[str], str], paired: bool) -> Iterator[Grid]:
+    """(title, rows of cells) for each sequence and tuner; whichever is more, methods or figures, goes down.
+
+    Names come from files and are escaped; figures are our own words.
+    """
+    for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
+        methods = [name for name in dict.fromkeys(members["method"]) if not (paired and name == BASELINE)]
+        figures = list(dict.fromkeys(members["figure"]))
+        rows = members.set_index(["method", "figure"])
+        oracles = set(members.loc[members["oracle"], "method"])
+        cell = _difference if paired else said
+        grid = [["", *(escape(f"{name} †" if name in oracles else name) for name in methods)]]
+        grid += [[escape(name), *(cell(rows.loc[(method, name)]) for method in methods)] for name in figures]
+        if len(methods) > len(figures):
+            grid = [list(column) for column in zip(*grid, strict=True)]
+        scale, units = members["scale"].iloc[0], members["units"].iloc[0]
+        note = ", † sees what RIL forbids" if oracles else ""
+        note += f"; differences to {BASELINE}, paired" if paired else ""
+        yield escape(f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''}{note})"), grid
+
+
+def compared(rows: pd.DataFrame) -> Iterator[Grid]:
+    """(title, rows of cells) of `summary.compare` for each sequence and tuner."""
+    for (sequence, tuner), members in rows.groupby(["sequence", "tuner"], sort=False):
+        scale, units = members["scale"].iloc[0], members["units"].iloc[0]
+        grid = [["", "A", "B", "B − A", "P(B better)"]]
+        for _, row in members.iterrows():
+            sides = [
+                _interval(row[f"{s}_mean"], row[f"{s}_low"], row[f"{s}_high"], row[f"{s}_points"])
+                for s in "ab"
+            ]
+            grid.append([row["figure"], *sides, _difference(row), text.fixed(row["improvement"])])
+        yield f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''})", grid
+
+
+def said(row: pd.Series) -> str:
+    """A cell: "mean [low, high]", or every point where nothing is claimed; its floor and caution behind it."""
+    words = _interval(row["mean"], row["low"], row["high"], row["points"])
+    notes = [f"floor {text.short(row['floor'])}"] if not math.isnan(row["floor"]) else []
+    notes += ["biased"] if row["biased"] else []
+    return f"{words} ({', '.join(notes)})" if notes else words
+
+
+def _difference(row: pd.Series) -> str:
+    """A method's paired difference to naive; a dash where there is none."""
+    if math.isnan(row["difference"]):
+        return text.MISSING
+    return _interval(*(row[f"difference{part}"] for part in ("", "_low", "_high", "_points")))
+
+
+def _interval(mean: float, low: float, high: float, points: Sequence[float] = ()) -> str:
+    """Every point, or the mean and its interval; once where it is the same in every unit."""
+    if len(set(points)) > 1:
+        return ", ".join(text.short(value) for value in points)
+    if math.isnan(low) or high - low <= 1e-9 * abs(mean):
+        return text.short(mean)
+    return f"{text.short(mean)} [{text.short(low)}, {text.short(high)}]"

@@ -1,0 +1,93 @@
+"""Bare cost: what a run's counted calls would take, each measured alone. The physical limit of a tuner.
+
+Calls without gradient, or with one to the latents alone, are measured on the denoiser without adapters, the others on
+the denoiser with them (forward and backward), then decoding and rewards, each at the batch size it was called with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.rewards.base import Reward
+
+Call = tuple[str, bool, int]  # kind, with gradient, batch
+ROUNDS = 10
+
+
+def bare_seconds(calls: Mapping[Call, int], units: Mapping[Call, float]) -> float:
+    """Sum over calls of their number times the seconds of one."""
+    return sum(number * units[call] for call, number in calls.items())
+
+
+def unit_seconds(
+    calls: Sequence[Call],
+    model: DiffusionModel,
+    rewards: Mapping[str, Reward],
+    prompts: Sequence[str],
+    *,
+    rounds: int = ROUNDS,
+) -> dict[Call, float]:
+    """Seconds of one call of each kind: the mean over rounds after a warm-up. Leaves the model's counter alone.
+
+    A mean, as the seconds it is held against are a sum: bursts of a shared machine are in both. Every round takes each
+    kind once, so that a burst does not meet one kind alone.
+    """
+    counter, model.counter = model.counter, Counter()
+    seconds: dict[Call, list[float]] = {call: [] for call in calls}
+    try:
+        made = {call: one_call(*call, model, rewards, prompts) for call in calls}
+        for _ in range(1 + rounds):
+            for (kind, graded, batch), call in made.items():
+                plain = kind == "denoiser to latents" or (kind == "denoiser" and not graded)
+                with torch.set_grad_enabled(graded), model.folded({}) if plain else nullcontext():
+                    seconds[kind, graded, batch].append(_seconds(call, model.device))
+    finally:
+        model.counter = counter
+        for parameter in model.parameters():
+            parameter.grad = None
+    return {call: fmean(taken[1:]) for call, taken in seconds.items()}
+
+
+def _seconds(call: Callable[[], Tensor], device: torch.device) -> float:
+    """What one call takes, its backward included."""
+    began = time.perf_counter()
+    out = call()
+    if out.requires_grad:
+        out.sum().backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def one_call(
+    kind: str,
+    graded: bool,
+    batch: int,
+    model: DiffusionModel,
+    rewards: Mapping[str, Reward],
+    prompts: Sequence[str],
+) -> Callable[[], Tensor]:
+    """One such call, on random latents or on the images they decode to."""
+    rng = torch.Generator().manual_seed(0)
+    latents = torch.randn(batch, *model.latent_shape, generator=rng).to(model.device)
+    told = [prompts[i % len(prompts)] for i in range(batch)]
+    if kind.startswith("denoiser"):
+        chained = kind != "denoiser"
+        return lambda: model.denoise(latents.requires_grad_(chained), 500, told)
+    if kind == "decode":
+        return lambda: model.decode(latents.requires_grad_(graded))
+    with torch.no_grad():
+        images = model.decode(latents)
+    if kind == "encode":
+        return lambda: model.encode(images)
+    role, _, name = kind.partition(":")
+    score = rewards[name].reference if role == "reference" else rewards[name]
+    return lambda: score(images.requires_grad_(graded), told)

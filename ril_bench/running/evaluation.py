@@ -1,0 +1,188 @@
+"""Fixed prompts and latents -> images -> scores, the same at every step of every run of a sequence."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.diffusion.sampler import DDIM, sample
+from ril_bench.draws import Draws
+from ril_bench.errors import NumericalError
+from ril_bench.machine.parallel import team
+from ril_bench.rewards.base import Reward
+from ril_bench.sequences.spec import Sequence as SequenceSpec
+from ril_bench.storage.names import IMAGES
+from ril_bench.storage.run_folder import sha256_file
+
+BATCH = 32  # images at a time, at most
+ROOM = 8 * 64 * 64  # elements of a latent's channel, of all images that are made at a time
+
+
+class Evaluator:
+    """Evaluates a model's steps.
+
+    Args:
+        rewards: by name; tasks first, then probes.
+        prompts: the evaluation's, already cut to their number.
+    """
+
+    def __init__(
+        self, model: DiffusionModel, rewards: Mapping[str, Reward], sequence: SequenceSpec, prompts: list[str]
+    ):
+        self.model = model
+        self.rewards = rewards
+        self.trained = set(sequence.order)
+        self.spec = sequence.evaluation
+        self.guidance = sequence.sampler.guidance
+        self.ddim = DDIM.of(model, sequence.sampler.steps, sequence.sampler.eta)
+        self.prompt_ids = [f"{index:03d}" for index in range(len(prompts))]
+        cells = [
+            (prompt_id, prompt, number)
+            for prompt_id, prompt in zip(self.prompt_ids, prompts, strict=True)
+            for number in range(self.spec.images_per_prompt)
+        ]
+        self.prompts = [prompt for _, prompt, _ in cells]
+        self.samples = [(prompt_id, number) for prompt_id, _, number in cells]
+
+    def part(self, positions: Sequence[int]) -> Evaluator:
+        """An evaluator of some of the images alone, by their positions: from the same draws, as always."""
+        chosen = copy.copy(self)
+        chosen.prompts = [self.prompts[i] for i in positions]
+        chosen.samples = [self.samples[i] for i in positions]
+        return chosen
+
+    @torch.no_grad()
+    def images(self, lora: Mapping[str, Tensor], purpose: str = IMAGES) -> Tensor:
+        """8-bit images (N, 3, H, W) of the pretrained model with a step's LoRA, N = prompts x samples.
+
+        `lora` is what a step's adapter.safetensors holds, empty for step 0; `purpose` chooses the latents.
+        Raises NumericalError for images that are not finite.
+        """
+        together, n = team(), images_at_once(self.model)
+        starts = range(0, len(self.samples), n)
+        mine = together.mine(range(len(starts)))  # whole batches, so that every sum is the same
+        with together.counted(self.model.counter):
+            made = together.gathered(lambda: list(self._made([starts[i] for i in mine], n, lora, purpose)))
+        return torch.cat([made[i % together.size][i // together.size] for i in range(len(starts))])
+
+    def _made(
+        self, starts: Iterable[int], n: int, lora: Mapping[str, Tensor], purpose: str
+    ) -> Iterator[Tensor]:
+        """The batches that begin at some samples."""
+        draws = Draws((self.spec.seed, purpose), self.samples)
+        with self.model.folded_lora(lora):
+            for start in starts:
+                part = slice(start, start + n)
+                latents = sample(
+                    self.model, self.ddim, self.prompts[part], draws[part], guidance=self.guidance
+                )
+                images = self.model.decode(latents)
+                if not bool(images.isfinite().all()):  # as 8-bit images they would only be black
+                    raise NumericalError(
+                        "the model's images are not finite: its weights, or what they add up to, are not",
+                        where=f"prompt {self.samples[start][0]} and after",
+                        hint="lower the learning rate",
+                    )
+                yield (images * 255).round().byte().cpu()
+
+    def scores(self, images: Tensor, step: int) -> pd.DataFrame:
+        """One row a reward, prompt and sample: step, reward, prompt_id, sample, score, trained.
+
+        Raises NumericalError for a score that is not finite.
+        """
+        tables = []
+        for name, reward in self.rewards.items():
+            scores = torch.cat(
+                [
+                    self._reference(name, reward, images[i : i + BATCH], self.prompts[i : i + BATCH])
+                    for i in range(0, len(images), BATCH)
+                ]
+            )
+            if not bool(scores.isfinite().all()):
+                bad = self.samples[int((~scores.isfinite()).nonzero()[0])]
+                raise NumericalError(
+                    f"the reward {name} of an image is not finite",
+                    where=f"step {step}, prompt {bad[0]}, sample {bad[1]}",
+                    hint="fix the reward; what was computed before this step is kept",
+                )
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "step": step,
+                        "reward": name,
+                        "prompt_id": [prompt_id for prompt_id, _ in self.samples],
+                        "sample": [number for _, number in self.samples],
+                        "score": scores.double().numpy(),
+                        "trained": name in self.trained,
+                    }
+                )
+            )
+        return pd.concat(tables, ignore_index=True)
+
+    def _reference(self, name: str, reward: Reward, images: Tensor, prompts: list[str]) -> Tensor:
+        self.model.counter[f"reference:{name}", False, len(images)] += 1
+        return reward.reference(images.to(self.model.device).float() / 255, prompts).cpu()
+
+    def files(self, images: Tensor, folder: str = IMAGES) -> dict[str, bytes]:
+        """{images/PROMPT-SAMPLE.png: bytes}."""
+        return {
+            f"{folder}/{prompt_id}-{number}.png": png(image)
+            for (prompt_id, number), image in zip(self.samples, images, strict=True)
+        }
+
+
+def images_at_once(model: DiffusionModel) -> int:
+    """How many images are made together: what the model's size leaves room for, and nothing else.
+
+    Sums differ in the last bit with the batch, so neither the machine nor its memory may decide: 8 images of 64 x 64
+    latents (512 pixels), 2 of SDXL's.
+    """
+    _, height, width = model.latent_shape
+    return max(1, min(BATCH, ROOM // (height * width)))
+
+
+def png(image: Tensor) -> bytes:
+    """An 8-bit image (3, H, W) as the bytes of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+def code_digest(*parts: str) -> str:
+    """SHA-256 of files and folders of the package's code: a changed sampler is another step 0."""
+    package = Path(__file__).parents[1]
+    files = [file for part in parts for file in [package / part, *(package / part).rglob("*.py")]]
+    digest = hashlib.sha256()
+    for file in sorted({file for file in files if file.is_file()}):
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def step_zero_key(
+    evaluator: Evaluator, sequence: SequenceSpec, weights: Mapping[str, str], **machine: Any
+) -> dict[str, Any]:
+    """Everything that step 0 depends on."""
+    return {
+        "sampler": sequence.sampler.model_dump(),
+        "evaluation": sequence.evaluation.model_dump(exclude={"every"}),
+        "prompts": evaluator.prompts,
+        "model": sequence.model,  # a hub id has no files here to be digested
+        "rewards": [  # in order, and with their code, as they may be a user's own
+            [name, sha256_file(inspect.getfile(type(one)))] for name, one in evaluator.rewards.items()
+        ],
+        "trained": sorted(evaluator.trained),
+        "weights": dict(weights),
+        "code": code_digest("draws.py", "running/evaluation.py", "diffusion", "rewards", "worlds"),
+        **machine,
+    }

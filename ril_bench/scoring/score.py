@@ -1,0 +1,170 @@
+"""metrics.json from what a run folder stores: the figures of metrics.md, without the model that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ril_bench.errors import UserError
+from ril_bench.metrics import continual as c
+from ril_bench.metrics.anytime import anytime
+from ril_bench.metrics.arrays import Array
+from ril_bench.rewards.base import Reward
+from ril_bench.scoring.appearance import appearance
+from ril_bench.sequences.spec import Calibration
+from ril_bench.sequences.spec import Sequence as SequenceSpec
+from ril_bench.storage.run_folder import RunFolder
+
+SCHEMA_VERSION = 1
+ANYTIME = "anytime.parquet"
+Scales = Mapping[str, Callable[[Array], Array] | None]  # a block's name: its score array from the raw one
+
+
+def score_run(path: Path) -> dict[str, Any]:
+    """The figures of a run folder, from its scores and images; writes metrics.json and returns it.
+
+    Works on an unfinished run too, on the steps that are complete: the continual block then needs more rows,
+    and is null.
+    """
+    folder = RunFolder(path)
+    run = folder.read_run()
+    sequence = SequenceSpec.model_validate(run["sequence"])
+    if not (path / "scores.parquet").exists():
+        raise UserError("this run has no scores yet", where=str(path), hint="run it: ril-bench run ...")
+    scores = pd.read_parquet(path / "scores.parquet")
+    within = pd.read_parquet(path / ANYTIME) if (path / ANYTIME).exists() else None
+    steps = sorted(scores["step"].unique().tolist())
+    kept = run["calibration"]
+    calibration = kept and Calibration.model_validate(kept["content"])
+    notes: list[str] = []
+    metrics = {
+        "schema_version": SCHEMA_VERSION,
+        **from_scores(scores, sequence, calibration, within, notes),
+        **appearance(path, steps, sequence.home, notes),
+        "resources": resources(run["steps"]),
+        "calibration": {key: kept[key] for key in ("file", "sha256")}
+        if scale(calibration, sequence.order)
+        else None,
+        "notes": notes,
+    }
+    folder.write_json("metrics.json", metrics)
+    return metrics
+
+
+def from_scores(
+    scores: pd.DataFrame,
+    sequence: SequenceSpec,
+    calibration: Calibration | None,
+    within: pd.DataFrame | None,
+    notes: list[str],
+) -> dict[str, Any]:
+    """What of metrics.json the scores alone decide; `notes` is told what cannot be had.
+
+    Args:
+        within: scores between updates (anytime.parquet), where the sequence asks for them.
+    """
+    names = sequence.order
+    classes = {name: sequence.reward(name) for name in sequence.rewards}
+    tasks = {name: classes[name] for name in names}
+    cells = score_array(scores, names)
+    normal = scale(calibration, names)
+    plain = c.Scale.from_row_0(names, [cls.direction for cls in tasks.values()], cells[0])
+    scales: Scales = {"z": plain.z, "normalised": normal.normalise if normal else None}
+    if normal is None:
+        notes.append(
+            "no calibration for these settings: figures in deviations over prompts (z), not normalised"
+        )
+    return {
+        "rewards": names,
+        "probes": sequence.probes,
+        "units": {name: cls.unit for name, cls in classes.items()},
+        "directions": {name: cls.direction for name, cls in classes.items()},
+        **_continual(cells, tasks, scales, notes),
+        "anytime": _anytime(within, scores, sequence, scales),
+    }
+
+
+def scale(calibration: Calibration | None, names: Sequence[str]) -> c.Scale | None:
+    """The scale of N for these tasks; None where there is no calibration, or none of one of them.
+
+    Raises UserError if a task cannot be learned, by its calibration.
+    """
+    entries = {} if calibration is None else calibration.rewards
+    if any(name not in entries or entries[name].u is None for name in names):
+        return None
+    return c.Scale.from_calibration({name: entries[name].model_dump() for name in names}, names)
+
+
+def score_array(scores: pd.DataFrame, names: Sequence[str]) -> Array:
+    """(rows, T, P): the score of each step, reward and prompt, its samples averaged."""
+    means = scores.groupby(["step", "reward", "prompt_id"])["score"].mean()
+    table = means.unstack("prompt_id").sort_index()
+    steps = table.index.get_level_values("step").unique()
+    return np.stack([table.loc[[(step, name) for name in names]].to_numpy() for step in steps])
+
+
+def _continual(
+    cells: Array,
+    tasks: Mapping[str, type[Reward]],
+    scales: Scales,
+    notes: list[str],
+) -> dict[str, Any]:
+    names, directions = list(tasks), [cls.direction for cls in tasks.values()]
+    if len(cells) != len(names) + 1:
+        notes.append(f"{len(cells)} of {len(names) + 1} steps are there: the continual figures need them all")
+        none = dict.fromkeys(("raw", "z", "normalised"))
+        return {"continual": none, "retain": dict.fromkeys(names), "retain_excluded": []}
+    raw = _block(np.asarray(directions)[:, None] * cells)
+    if len({cls.unit for cls in tasks.values()}) > 1:
+        # A mean over rewards of different units means nothing; the matrices stay, column by column.
+        raw = {k: v if isinstance(v, list) else None for k, v in raw.items()}
+    kept = c.retain(cells, directions)
+    return {
+        "continual": {"raw": raw} | {name: _block(to(cells)) if to else None for name, to in scales.items()},
+        "retain": dict(zip(names, kept.values.tolist(), strict=True)),
+        "retain_excluded": [name for name, out in zip(names, kept.excluded, strict=True) if out],
+    }
+
+
+def _anytime(
+    within: pd.DataFrame | None, scores: pd.DataFrame, sequence: SequenceSpec, scales: Scales
+) -> dict[str, Any] | None:
+    """AAA, MINPERF and WC-ACC over the evaluations inside tasks and at their ends.
+
+    None where there are none inside, or the run is not complete.
+    """
+    T = len(sequence.order)
+    if within is None or scores["step"].max() < T:
+        return None
+    ends = scores[scores["step"] > 0].assign(update=np.inf)
+    table = pd.concat([within, ends])
+    moments = table[["step", "update"]].drop_duplicates().sort_values(["step", "update"])
+    number = table.groupby(["step", "update"]).ngroup()  # in the same order
+    cells = score_array(table.assign(step=number), sequence.order)
+    return {
+        "every": sequence.evaluation.every,
+        **{name: anytime(to(cells), moments["step"].tolist()) if to else None for name, to in scales.items()},
+    }
+
+
+def _block(cells: Array) -> dict[str, Any]:
+    return c.continual(cells.mean(axis=2), cells)
+
+
+def resources(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Totals of run.json's steps; peaks and sizes are the last step's."""
+    summed = (
+        "train_seconds",
+        "evaluation_seconds",
+        "denoiser_forwards",
+        "denoiser_backwards",
+        "reward_calls",
+    )
+    last = ("peak_memory_bytes", "trainable_bytes", "stored_bytes", "carried_bytes")
+    return {key: sum(step[key] for step in steps) for key in summed} | {
+        key: steps[-1][key] if steps else None for key in last
+    }

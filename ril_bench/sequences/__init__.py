@@ -1,0 +1,1 @@
+"""What a sequence says: its spec, presets, and the folder of its model."""

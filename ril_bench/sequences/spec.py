@@ -1,0 +1,355 @@
+"""What a person writes, typed: sequences (tasks/NAME.yaml), and calibrations (tasks/NAME.calibration.json).
+
+A sequence states everything that its results depend on: nothing that changes them has a default. All faults
+are reported at once, each with its file, line and key. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from ril_bench import registry
+from ril_bench.config.validation import Part, validated
+from ril_bench.config.yaml_source import Key, Source, read_source, set_value
+from ril_bench.data.prompts import locate_prompts
+from ril_bench.errors import UserError, nearest
+from ril_bench.storage.run_folder import sha256_json
+from ril_bench.worlds.table import WORLDS, World, world_of
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # it names folders and files
+
+
+class Prompts(Part):
+    """Prompt sets to train on and to evaluate with; see ril_bench.data.prompts for what a reference may be."""
+
+    train: str
+    eval: str
+
+
+class TrainPrompts(Part):
+    """A task's own prompts; those of the evaluation are the sequence's."""
+
+    train: str
+
+
+class Sampler(Part):
+    """The DDIM sampler, the same in training and evaluation; guidance 1 is none, eta 1 is ancestral."""
+
+    steps: Count
+    guidance: Annotated[float, Field(ge=1)]
+    eta: Annotated[float, Field(ge=0, le=1)]
+
+
+class AdapterOptions(Part):
+    """The LoRA that a method trains: its scale is alpha / rank; targets are the ends of the names of linear
+    layers.
+    """
+
+    rank: Count
+    alpha: Positive
+    targets: Annotated[list[str], Field(min_length=1)]
+
+
+class TunerSpec(BaseModel):
+    """A tuner and its options, which the tuner itself checks."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Optimizer(Part):
+    """AdamW's; a new optimizer for each task."""
+
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Positive
+
+
+class Budget(Part):
+    """What a task may spend: updates of `batch` samples; micro_batch bounds how many are held at once (null:
+    all). With a bound on the calls that run.json counts, the task ends after the update that reaches one: what
+    makes tuners comparable whose updates cost differently.
+    """
+
+    updates: Count
+    batch: Count
+    micro_batch: Count | None = None
+    # left out where they are not set: a sequence that does not use them keeps its digest
+    denoiser_forwards: Count | None = Field(default=None, exclude_if=lambda bound: bound is None)
+    denoiser_backwards: Count | None = Field(default=None, exclude_if=lambda bound: bound is None)
+    reward_calls: Count | None = Field(default=None, exclude_if=lambda bound: bound is None)
+
+    @property
+    def bounds(self) -> dict[str, int]:
+        """The calls that are bounded, by run.json's names."""
+        return self.model_dump(include={"denoiser_forwards", "denoiser_backwards", "reward_calls"})
+
+
+class TaskSpec(Part):
+    """A task with everything resolved: what it does not override is the sequence's."""
+
+    reward: str
+    prompts: TrainPrompts
+    tuner: TunerSpec
+    optimizer: Optimizer
+    budget: Budget
+
+    @property
+    def name(self) -> str:
+        """The reward's: for a path, its last part."""
+        return registry.short_name(self.reward)
+
+
+class EvaluationSpec(Part):
+    """The first `prompts` prompts of the set, each with `images_per_prompt` fixed latents drawn from
+    `seed`; with `every`, also after each so many updates of a task, for the anytime figures.
+    """
+
+    prompts: Count
+    images_per_prompt: Count
+    seed: Annotated[int, Field(ge=0)]
+    probes: list[str] = Field(default=[])
+    # left out where it is not set: a sequence that does not use it keeps its digest
+    every: Count | None = Field(default=None, exclude_if=lambda every: every is None)
+
+
+_INHERITED = ("prompts", "tuner", "optimizer", "budget")
+
+
+class Sequence(Part):
+    """Reward tasks in order, on one model, with one budget and one evaluation. Tasks hold what they
+    inherit.
+    """
+
+    name: Name
+    version: Count
+    model: str
+    # left out where it is not set: a sequence that does not use it keeps its digest
+    world: str | None = Field(default=None, exclude_if=lambda world: world is None)
+    calibration: Name | None = None
+    prompts: Prompts
+    sampler: Sampler
+    adapter: AdapterOptions
+    tuner: TunerSpec
+    optimizer: Optimizer
+    budget: Budget
+    tasks: Annotated[list[TaskSpec], Field(min_length=1)]
+    evaluation: EvaluationSpec
+
+    # Beside which file to look for a calibration; it is no part of what the sequence says.
+    _file: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not isinstance(data.get("tasks"), list):
+            return data
+        return {**data, "tasks": [_resolved(task, data) for task in data["tasks"]]}
+
+    @property
+    def home(self) -> World:
+        """The world that the model draws in: what the names of rewards mean, and what images are measured with."""
+        return WORLDS[self.world] if self.world else world_of(self.model)
+
+    def reward(self, name: str) -> Any:
+        """The class of the reward of that name. Raises UserError where it cannot be loaded."""
+        return registry.load("reward", self.rewards[name], self.home)
+
+    @property
+    def order(self) -> list[str]:
+        """The names of the tasks' rewards, in order."""
+        return [task.name for task in self.tasks]
+
+    @property
+    def probes(self) -> list[str]:
+        """The names of the rewards that are only watched."""
+        return [registry.short_name(reference) for reference in self.evaluation.probes]
+
+    @property
+    def rewards(self) -> dict[str, str]:
+        """Every reward by name, and what the sequence calls it (a name or a path); tasks first, then probes."""
+        references = [*(task.reward for task in self.tasks), *self.evaluation.probes]
+        return {registry.short_name(reference): reference for reference in references}
+
+    def task(self, i: int) -> TaskSpec:
+        """Task i, from 1: it leads from step i - 1 to step i. IndexError if there is none."""
+        if not 1 <= i <= len(self.tasks):
+            raise IndexError(f"task {i} of {len(self.tasks)}")
+        return self.tasks[i - 1]
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the resolved sequence: layout, comments and spelled-out defaults do not change
+        it.
+        """
+        return sha256_json(self.model_dump(mode="json"))
+
+
+def _resolved(task: Any, sequence: Mapping[str, Any]) -> Any:
+    """A task's mapping over the sequence's; the options of a tuner go with its name."""
+    if not isinstance(task, Mapping):
+        return task
+    whole = dict(task)
+    for part in _INHERITED:
+        base, own = sequence.get(part), task.get(part, {})
+        if not isinstance(base, Mapping) or not isinstance(own, Mapping):
+            continue
+        if part == "prompts":
+            base = {key: value for key, value in base.items() if key == "train"}
+        if part == "tuner" and own.get("name", base.get("name")) != base.get("name"):
+            base = {}
+        whole[part] = {**base, **own}
+    return whole
+
+
+def load_sequence(name_or_path: str, overrides: list[str] | tuple[str, ...] = ()) -> Sequence:
+    """Reads, overrides ("budget.updates=10"; tasks count from 1: "tasks.1.reward=symmetry") and checks a
+    sequence.
+
+    Raises:
+        UserError: there is no such sequence; or all its faults, one a line: file:line: key: what.
+    """
+    file = registry.locate("sequence", name_or_path)
+    assert isinstance(file, Path), "sequences are files"
+    source = read_source(file)
+    for override in overrides:
+        set_value(source, override)
+    _check_names(source)
+    sequence = validated(Sequence, source, _INHERITED)
+    sequence._file = file
+    return sequence
+
+
+# --- calibrations -------------------------------------------------------------------------------------------
+
+
+class RewardCalibration(Part):
+    """A reward's scale on a sequence, in its own unit, unsigned: what row 0 and a single-task tuning reach.
+
+    b: mean at step 0; sigma: its SD over prompts; u: mean of `seeds`, each a single-task run's; se: u's
+    standard error. Probes are never tuned: they have no u.
+    """
+
+    direction: Literal[-1, 1]
+    unit: str
+    b: float
+    u: float | None = None
+    sigma: Annotated[float, Field(ge=0)]
+    se: Annotated[float, Field(ge=0)] | None = None
+    seeds: list[float] = Field(default=[])
+
+
+class Calibration(Part):
+    """What the figures of a sequence are normalised by; made once, never from submissions."""
+
+    sequence: Name
+    version: Count
+    made_with: dict[str, Any]
+    rewards: dict[str, RewardCalibration]
+
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from."""
+        return self._file
+
+
+def calibration_file(sequence: Sequence) -> Path:
+    """Where the calibration of a sequence is, or would be: beside its file, else among those that ship."""
+    folder = sequence._file.parent if sequence._file else registry.shipped("tasks")
+    return folder / f"{sequence.calibration or sequence.name}.calibration.json"
+
+
+def load_calibration(sequence: Sequence) -> Calibration | None:
+    """The calibration of a sequence, or None if it has none. Whether it covers every reward is for the caller
+    to see.
+
+    Raises:
+        UserError: the file is faulty, was made for another version, or is named by the sequence and missing.
+    """
+    file = calibration_file(sequence)
+    if not file.exists():
+        if sequence.calibration is None:
+            return None
+        raise UserError(
+            f"{sequence.name} shares the calibration of {sequence.calibration}, which is missing",
+            where=str(file),
+            hint=f"ril-bench calibrate {sequence.calibration}",
+        )
+    calibration = validated(Calibration, read_source(file))
+    if calibration.version != sequence.version:
+        raise UserError(
+            f"the calibration is for version {calibration.version}; {sequence.name} is at {sequence.version}",
+            where=str(file),
+            hint=f"ril-bench calibrate {sequence.calibration or sequence.name}",
+        )
+    calibration._file = file
+    return calibration
+
+
+# --- names --------------------------------------------------------------------------------------------------
+
+
+def _check_names(source: Source) -> None:
+    """Adds a fault for each name that leads nowhere and each reward named twice, in data of any shape."""
+    data = source.data
+    _check_name(source, ("model",), partial(registry.locate, "model"))
+    _check_name(source, ("world",), _locate_world)
+    _check_name(source, ("prompts", "train"), locate_prompts)
+    _check_name(source, ("prompts", "eval"), locate_prompts)
+    _check_name(source, ("tuner", "name"), partial(registry.locate, "tuner"))
+    tasks = data.get("tasks") if isinstance(data, dict) else None
+    rewards: list[Key] = []
+    for i in range(len(tasks) if isinstance(tasks, list) else 0):
+        rewards.append(("tasks", i, "reward"))
+        _check_name(source, ("tasks", i, "prompts", "train"), locate_prompts)
+        _check_name(source, ("tasks", i, "tuner", "name"), partial(registry.locate, "tuner"))
+    probes = _at(data, ("evaluation", "probes"))
+    rewards += [("evaluation", "probes", i) for i in range(len(probes) if isinstance(probes, list) else 0)]
+    world = WORLDS.get(str(_at(data, ("world",)))) or world_of(_at(data, ("model",)))
+    first: dict[str, Key] = {}
+    for key in rewards:
+        _check_name(source, key, partial(registry.locate, "reward", world=world))
+        reference = _at(data, key)
+        name = registry.short_name(reference) if isinstance(reference, str) else None
+        if name is not None and first.setdefault(name, key) != key:
+            source.add_fault(key, f"{name!r} is already the reward at {source.place(first[name])}")
+
+
+def _locate_world(name: str) -> None:
+    if name not in WORLDS:
+        raise UserError(f"no world is called {name!r}", hint=nearest(name, WORLDS))
+
+
+def _check_name(source: Source, key: Key, locate: Callable[[str], object]) -> None:
+    name = _at(source.data, key)
+    if not isinstance(name, str):
+        return
+    try:
+        locate(name)
+    except UserError as error:
+        source.add_fault(key, "; ".join(filter(None, (error.what, error.hint))))
+
+
+def _at(data: Any, key: Key) -> Any:
+    """The value at a key, or None where there is none."""
+    for part in key:
+        inside = part in (
+            data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()
+        )
+        if not inside:
+            return None
+        data = data[part]
+    return data

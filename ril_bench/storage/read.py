@@ -1,0 +1,270 @@
+"""A run folder, read for a report: plain values, with None wherever something is missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pyarrow import parquet
+from pyarrow.compute import VarianceOptions
+
+from ril_bench.errors import UserError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EntryNote:
+    """What a leaderboard knows of an entry beside its files.
+
+    card: method.yaml; revision: of the method, shown where there are several; remade: what the maintainers have made
+    again of it, None where nothing was.
+    """
+
+    card: dict[str, Any]
+    revision: str
+    several: bool
+    remade: dict[str, Any] | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all images of the last step were made again, and with them the figures of images."""
+        return bool(self.remade and self.remade.get("remade"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run folder, read when they are asked for; only run.json has to exist.
+
+    Each file is read once. UserError where one cannot be understood. `entry`: set where the run is a leaderboard's.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+    entry: EntryNote | None = None
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json."""
+        return dict(_json(self.folder / "metrics.json", dict))
+
+    @cached_property
+    def prompts(self) -> dict[str, str]:
+        """The evaluation prompts by their ids."""
+        return {str(p["prompt_id"]): str(p["prompt"]) for p in _json(self.folder / "prompts.json", list)}
+
+    @cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """A line an update."""
+        return _log(self.folder / "log.jsonl")
+
+    @cached_property
+    def _matrix(self) -> tuple[list[str], list[int], list[list[float | None]]]:
+        return _matrix(self.folder / "matrix.csv")
+
+    @property
+    def columns(self) -> list[str]:
+        """The matrix's columns: rewards, then probes."""
+        return self._matrix[0]
+
+    @property
+    def steps(self) -> list[int]:
+        """The matrix's rows."""
+        return self._matrix[1]
+
+    @property
+    def matrix(self) -> list[list[float | None]]:
+        """`matrix[i][j]` is the mean reward `columns[j]` at step `steps[i]`."""
+        return self._matrix[2]
+
+    @cached_property
+    def error(self) -> dict[tuple[int, str], float]:
+        """The standard error over prompts of (step, reward)."""
+        return _standard_errors(self.folder / "scores.parquet")
+
+    @property
+    def sheet(self) -> Path | None:
+        """The contact sheet, which an entry has in the place of images."""
+        path = self.folder / "contact.png"
+        return path if self.entry and path.is_file() else None
+
+    @cached_property
+    def images(self) -> dict[int, dict[tuple[str, int], Path]]:
+        """`images[step][prompt_id, sample]` is the path of an image."""
+        return dict(_images(self.folder))
+
+    @property
+    def name(self) -> str:
+        """The method's name, with the label of its changed options if there is one, and what tells revisions apart."""
+        method, label = dig(self.info, "method", "name"), dig(self.info, "method", "label")
+        revision = f" {self.entry.revision}" if self.entry and self.entry.several else ""
+        return plain(f"{method or 'unnamed method'}{f'@{label}' if label else ''}{revision}")
+
+    @property
+    def sequence(self) -> str:
+        return plain(dig(self.info, "sequence", "name") or "unnamed sequence")
+
+    @property
+    def tuner(self) -> str:
+        return plain(dig(self.info, "tuner", "name") or "unnamed tuner")
+
+    @property
+    def order(self) -> str:
+        return plain(self.info.get("order") or "given")
+
+    @property
+    def seed(self) -> int | None:
+        value = number(self.info.get("seed"))
+        return None if value is None else int(value)
+
+    @property
+    def rewards(self) -> list[str]:
+        """The trained rewards in task order; task i is `rewards[i - 1]`."""
+        tasks = dig(self.info, "sequence", "tasks") or []
+        return [plain(name) for name in self.metrics.get("rewards") or [task.get("reward") for task in tasks]]
+
+    def continual(self, scale: str | None, key: str) -> Any:
+        return dig(self.metrics, "continual", scale, key)
+
+    def per_step(self, group: str, key: str) -> list[tuple[int, float | None]]:
+        """(step, value) of one figure of metrics.json's `fidelity` or `structure`, in the order of steps."""
+        rows = dig(self.metrics, group, "steps") or []
+        return sorted((int(row["step"]), number(row.get(key))) for row in rows)
+
+    def step_name(self, step: int) -> str:
+        if step == 0:
+            return "pretrained"
+        return f"after {self.rewards[step - 1]}" if step <= len(self.rewards) else f"step {step}"
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder. UserError where run.json is missing or a file cannot be understood."""
+    folder = Path(folder)
+    if not (folder / "run.json").is_file():
+        raise UserError(
+            "not a run folder: it has no run.json", where=str(folder), hint="give the folder of a run"
+        )
+    info = _json(folder / "run.json", dict)
+    if info.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"run.json has schema_version {info.get('schema_version')!r}, not {SCHEMA_VERSION}",
+            where=str(folder / "run.json"),
+            hint="use the version of RIL-Bench that wrote the run (run.json: versions)",
+        )
+    return Run(folder, info)
+
+
+def common_scale(runs: Sequence[Run]) -> str | None:
+    """The scale to average rewards and compare runs on: normalised if every run has it, else z, else none.
+
+    Raw rewards have different units and are never averaged.
+    """
+    scales = ("normalised", "z")
+    return next((name for name in scales if all(dig(run.metrics, "continual", name) for run in runs)), None)
+
+
+def dig(tree: Any, *keys: Any) -> Any:
+    """tree[key][key]..., or None as soon as one of them is missing."""
+    for key in keys:
+        if not isinstance(tree, dict):
+            return None
+        tree = tree.get(key)
+    return tree
+
+
+def plain(value: object) -> str:
+    """A name as text: JSON can hold half a surrogate pair, which no table and no file can."""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None: a bool, a text, NaN and infinity are not figures to show."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _json(path: Path, kind: type) -> Any:
+    if not path.is_file():
+        return kind()
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(value, kind):
+        raise _unreadable(path, f"expected a JSON {kind.__name__}")
+    return value
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    # What follows the last newline is a line that a killed run did not finish; its resume writes it again.
+    try:
+        return [json.loads(line) for line in lines[:-1] if line]
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def _matrix(path: Path) -> tuple[list[str], list[int], list[list[float | None]]]:
+    # csv rather than pandas: a sequence may train a reward twice, and pandas would rename the second column.
+    if not path.is_file():
+        return [], [], []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = [row for row in csv.reader(file) if row]
+        steps = [int(row[0]) for row in rows]
+        matrix = [[number(float(cell)) if cell else None for cell in row[1:]] for row in rows]
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+    if any(len(row) != len(header) - 1 for row in matrix):
+        raise _unreadable(path, "rows of different lengths")
+    return header[1:], steps, matrix
+
+
+def _standard_errors(path: Path) -> dict[tuple[int, str], float]:
+    if not path.is_file():
+        return {}
+    # Arrow rather than pandas: half of a page's time would go into a group-by of a few hundred rows.
+    try:
+        scores = parquet.read_table(path, columns=["step", "reward", "prompt_id", "score"])
+        prompts = scores.group_by(["step", "reward", "prompt_id"]).aggregate([("score", "mean")])
+        spread = prompts.group_by(["step", "reward"]).aggregate(
+            [("score_mean", "stddev", VarianceOptions(ddof=1)), ("score_mean", "count")]
+        )
+    except (OSError, ValueError, KeyError) as error:  # Arrow's own errors are ValueErrors and KeyErrors
+        raise _unreadable(path, error) from error
+    columns = ("step", "reward", "score_mean_stddev", "score_mean_count")
+    rows = zip(*(spread.column(name).to_pylist() for name in columns), strict=True)
+    return {
+        (int(step), str(reward)): deviation / math.sqrt(n)
+        for step, reward, deviation, n in rows
+        if number(deviation) is not None
+    }
+
+
+def _images(folder: Path) -> Iterator[tuple[int, dict[tuple[str, int], Path]]]:
+    """Images are found by listing: a prompt id of a file from elsewhere never becomes part of a path."""
+    for images in sorted(folder.glob("step-*/images")):
+        step = images.parent.name.removeprefix("step-")
+        if not step.isdecimal():
+            continue
+        found = {}
+        for path in sorted(images.glob("*.png")):
+            prompt_id, _, sample = path.stem.rpartition("-")
+            if prompt_id and sample.isdecimal():
+                found[prompt_id, int(sample)] = path
+        yield int(step), found
+
+
+def _unreadable(path: Path, why: object) -> UserError:
+    return UserError(
+        f"{path.name} cannot be read: {why}",
+        where=str(path),
+        hint="run `ril-bench score` on the folder; if that fails, delete it and run the cell again",
+    )

@@ -1,0 +1,68 @@
+"""What a grid will cost, before it starts: denoiser evaluations, and time by runs that were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ril_bench.running.plan import RunPlan
+from ril_bench.running.shared_steps import common_steps
+from ril_bench.storage.run_folder import RunFolder
+from ril_bench.studies.grid.workers import Cell
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the cells that are left will take.
+
+    evaluations: of the denoiser, by the tuners' rollouts and the images; what methods add is not foreseen.
+    seconds: of one process, by the runs in `measured`; None if there are none yet.
+    """
+
+    evaluations: int
+    seconds: float | None
+    measured: int
+
+
+def forecast(cells: Sequence[Cell], out: Path) -> Forecast:
+    """The cost of cells, steps that they share counted once."""
+    evaluations, seconds, measured = 0, 0.0, 0
+    done: list[RunPlan] = []
+    for cell in cells:
+        first = max((common_steps(cell.plan, other) for other in done), default=0) + 1
+        own = evaluations_of(cell.plan, first)
+        done.append(cell.plan)
+        evaluations += own
+        pace = seconds_per_evaluation(cell.plan, out)
+        if pace:
+            seconds, measured = seconds + own * pace[0], max(measured, pace[1])
+        else:
+            seconds = float("nan")
+    return Forecast(evaluations, None if seconds != seconds or not cells else seconds, measured)
+
+
+def evaluations_of(plan: RunPlan, first: int) -> int:
+    """Denoiser evaluations of the steps from `first` on; a guided one counts two."""
+    sequence = plan.sequence
+    images = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
+    each = sequence.sampler.steps * (1 if sequence.sampler.guidance == 1 else 2)
+    evaluations = 0
+    for i in range(first, len(sequence.tasks) + 1):
+        budget, every = sequence.task(i).budget, sequence.evaluation.every
+        within = (budget.updates - 1) // every if every else 0
+        trained = budget.updates * budget.batch * each
+        evaluations += min(trained, budget.denoiser_forwards or trained) + (1 + within) * images * each
+    return evaluations
+
+
+def seconds_per_evaluation(plan: RunPlan, out: Path) -> tuple[float, int] | None:
+    """What one took in the complete runs of the same sequence, model and tuner, and how many runs those are."""
+    seconds, evaluations, found = 0.0, 0, 0
+    for file in out.glob(f"{plan.sequence.name}/*/*/{plan.tuner}/seed-*/run.json"):
+        run = RunFolder(file.parent).read_run()
+        if run["status"] == "complete" and run["sequence"]["model"] == plan.sequence.model:
+            found += 1
+            seconds += sum(step["train_seconds"] + step["evaluation_seconds"] for step in run["steps"])
+            evaluations += sum(step["denoiser_forwards"] for step in run["steps"])
+    return (seconds / evaluations, found) if evaluations else None

@@ -1,0 +1,291 @@
+"""The verbs, and that whatever is wrong with a request ends in a message, exit code 2, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ril_bench
+from ril_bench import cli, registry
+from tests.tiny import write_sequence
+
+
+@pytest.fixture
+def verb(capsys, monkeypatch):
+    """Calls the entry point in this process: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ril-bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        said = capsys.readouterr()
+        assert "Traceback" not in said.out + said.err
+        return left.value.code, said.out, said.err
+
+    return call
+
+
+def refused(verb, *arguments):
+    """The message of a request that is refused."""
+    code, out, message = verb(*arguments)
+    assert (code, out) == (2, "")
+    return message
+
+
+# -- what is wrong with a request ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tasks": [{"reward": "brightnes"}]}, ["tasks.1.reward", "brightnes", "did you mean 'brightness'?"]),
+        ({"modle": "x"}, ["modle", "unknown key", "did you mean 'model'?"]),
+        ({"version": "one"}, ["version", "integer", "'one'"]),
+        ({"version": True}, ["version", "integer", "True"]),
+        (
+            {"sampler": {"steps": 3, "guidance": 0.5, "eta": 1.0}},
+            ["sampler.guidance", "greater than or equal to 1"],
+        ),
+        ({"sampler": {"steps": 3, "eta": 1.0}}, ["sampler.guidance", "missing"]),
+        ({"tuner": {"name": "drafft"}}, ["tuner.name", "did you mean 'draft'?"]),
+        ({"model": "shapes-46"}, ["model", "did you mean 'shapes-64'?"]),
+        ({"prompts": {"train": "shapes/trian", "eval": "shapes/eval"}}, ["prompts.train", "'shapes/train'"]),
+        (
+            {"prompts": {"train": "none.txt", "eval": "shapes/eval"}},
+            ["prompts.train", "no prompts at none.txt"],
+        ),
+        (
+            {"tasks": [{"reward": "brightness"}, {"reward": "brightness"}]},
+            ["tasks.2.reward", "already the reward at"],
+        ),
+    ],
+)
+def test_a_faulty_sequence(verb, tiny_data, tmp_path, change, said):
+    sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, **change)
+    for arguments in (("check", sequence), ("run", sequence, "--method", "naive", "--out", tmp_path / "out")):
+        message = refused(verb, *arguments)
+        assert f"{sequence}:" in message
+        for words in said:
+            assert words in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_faults_at_once_each_with_its_line(verb, tiny_data, tmp_path):
+    tasks = [{"reward": "brightnes"}, {"reward": "symmetri"}]
+    sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, tasks=tasks, version=0, modle="x")
+    message = refused(verb, "check", sequence)
+    assert "4 faults" in message
+    lines = Path(sequence).read_text().splitlines()
+    for word in ("brightnes", "symmetri", "version", "modle"):
+        number = next(i for i, line in enumerate(lines, 1) if word in line)
+        assert f"{sequence}:{number}:" in message
+
+
+def test_yaml_that_is_none(verb, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\ntasks: [a, b\nversion: 1\n")
+    message = refused(verb, "run", file, "--method", "naive")
+    assert "not valid YAML" in message
+    assert f"{file}:3:" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "shapes-rli", "--method", "naive"), "did you mean 'shapes-ril"),
+        (("run", "./none.yaml", "--method", "naive"), "no sequence at ./none.yaml"),
+        (("run", "shapes-ril", "--method", "niave"), "did you mean 'naive'?"),
+        (("run", "shapes-ril", "--method", "./none.py"), "no method at ./none.py"),
+        (("run", "shapes-ril", "--method", "naive", "--tuner", "darft"), "did you mean 'draft'?"),
+        (("run", "shapes-ril", "--method", "naive", "--set", "budget.update=3"), "did you mean 'updates'?"),
+        (("run", "shapes-ril", "--method", "naive", "--set", "budget.updates"), "write it as key=value"),
+        (("run", "shapes-ril", "--method", "naive", "--set", "method.x"), "sets nothing"),
+        (("run", "shapes-ril", "--method", "naive", "--device", "cdua"), "the device 'cdua' cannot be used"),
+        (("run", "shapes-ril", "--method", "naive", "--seed", "-1"), "--seed"),
+        (("run", "shapes-ril", "--method", "naive", "--seed", "x"), "--seed"),
+        (("run", "shapes-ril", "--method", "naive", "--mehtod", "x"), "--mehtod"),
+        (("run", "shapes-ril"), "--method"),
+        (("run",), "Missing argument"),
+        (("rnu",), "No such command 'rnu'"),
+        (("list", "metods"), "did you mean 'method' or 'model'?"),
+        (("check", "shapes-smoek"), "did you mean 'shapes-smoke'"),
+        (("calibrate", "shapes-ril", "--seeds", "2"), "2 seeds are too few"),
+    ],
+)
+def test_a_request_that_cannot_be_met(verb, arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(verb, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written(verb, tiny_sequence, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = refused(verb, "run", tiny_sequence, "--method", "naive", "--out", tmp_path / "file" / "out")
+    assert "cannot write" in message
+    assert "--out" in message
+
+
+@pytest.mark.parametrize("words", [("score",), ("report",)])
+def test_a_folder_that_holds_no_run(verb, tmp_path, words):
+    message = refused(verb, *words, tmp_path)
+    assert str(tmp_path) in message
+
+
+def test_a_method_with_a_wrong_option(verb, tiny_sequence, tmp_path):
+    message = refused(
+        verb, "run", tiny_sequence, "--method", "rid", "--set", "method.strenght=1", "--out", tmp_path / "out"
+    )
+    assert "'strenght'; did you mean 'strength'?" in message
+
+
+def test_a_method_file_with_a_typo_in_a_hook(verb, tiny_sequence, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from ril_bench import Method\nclass Mine(Method):\n    def start_tasks(self): ...\n")
+    message = refused(verb, "run", tiny_sequence, "--method", file, "--out", tmp_path / "out")
+    assert "start_tasks is no hook" in message
+    assert str(file) in message
+
+
+def test_what_is_not_the_users_fault_has_another_code(verb, tiny_sequence, tmp_path, monkeypatch):
+    def failing(*_, **__):
+        raise ril_bench.NumericalError("the loss is not finite", where="task 1, update 3", hint="lower it")
+
+    monkeypatch.setattr(ril_bench, "run", failing, raising=False)
+    code, _, message = verb("run", tiny_sequence, "--method", "naive")
+    assert code == 1
+    assert message.startswith("error: the loss is not finite\n  where: task 1, update 3\n  hint: lower it")
+
+
+def test_ctrl_c_says_how_to_go_on(verb, tiny_sequence, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ril_bench, "run", interrupted, raising=False)
+    code, _, message = verb("run", tiny_sequence, "--method", "naive")
+    assert code == 130
+    assert "the same command goes on" in message
+
+
+# -- the verbs -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+def test_run_prints_the_matrix_and_json_where_asked(verb, tiny_sequence, out):
+    code, said, _ = verb("run", tiny_sequence, "-m", "naive", "--out", out, "--device", "cpu", "--threads", 1)
+    folder = out / "tiny" / "given" / "naive" / "draft" / "seed-0"
+    assert code == 0
+    for words in (
+        "brightness",
+        "symmetry",
+        "pretrained",
+        "SSIM to step 0",
+        f"page: {folder / 'report.html'}",
+    ):
+        assert words in said
+    code, said, _ = verb("run", tiny_sequence, "-m", "naive", "--out", out, "--threads", 1, "--json")
+    assert code == 0
+    answer = json.loads(said)
+    assert answer["folder"] == str(folder)
+    assert answer["metrics"]["rewards"] == ["brightness", "symmetry"]
+
+    assert verb("score", folder)[0] == 0
+    code, said, _ = verb("score", folder, "--json")
+    assert json.loads(said) == answer["metrics"]
+
+    code, said, _ = verb("report", folder, "--out", out / "site")
+    assert code == 0
+    assert (out / "site" / "index.html").stat().st_size > 10_000
+
+
+def test_check_says_what_a_sequence_is(verb, tiny_sequence):
+    code, said, _ = verb("check", tiny_sequence)
+    assert code == 0
+    assert "tiny version 1: brightness -> symmetry" in said
+    assert "3 evaluation prompts" in said
+    assert "no calibration for brightness, symmetry" in said
+    assert said.rstrip().endswith("ok")
+
+
+def test_check_tries_the_tuner(verb, tiny_data, tmp_path):
+    sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, tuner={"name": "draft", "k": 7})
+    assert "last 7 steps" in refused(verb, "check", sequence)
+    sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, tuner={"name": "draft", "kk": 1})
+    assert "unknown option 'kk'" in refused(verb, "check", sequence)
+    sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, tasks=[{"reward": "jpeg_kb"}])
+    assert "jpeg_kb has none" in refused(verb, "check", sequence)
+
+
+def test_list(verb):
+    code, said, _ = verb("list")
+    assert code == 0
+    for kind in registry.KINDS:
+        assert f"{kind}s" in said
+        for name in registry.names(kind):
+            assert name in said
+    code, said, _ = verb("list", "methods")
+    assert code == 0
+    assert "rid" in said
+    assert "shapes-ril" not in said
+
+
+def test_list_json(verb):
+    code, said, _ = verb("list", "--json")
+    found = json.loads(said)
+    assert code == 0
+    assert {kind: sorted(rows) for kind, rows in found.items()} == {
+        k: registry.names(k) for k in registry.KINDS
+    }
+    assert all(summary for rows in found.values() for summary in rows.values())
+    assert json.loads(verb("list", "reward", "--json")[1]) == {"reward": found["reward"]}
+
+
+def test_version_and_help(verb):
+    assert verb("--version") == (0, f"{ril_bench.__version__}\n", "")
+    code, said, _ = verb("--help")
+    assert code == 0
+    for name in ("demo", "list", "run", "score", "calibrate", "report", "check"):
+        assert name in said
+        assert verb(name, "--help")[0] == 0
+
+
+# -- as a process of its own ---------------------------------------------------------------------------------
+
+
+def process(*arguments, code=""):
+    script = f"import sys; from ril_bench.cli import main; sys.argv[0] = 'ril-bench'; {code or 'main()'}"
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_refusal_from_outside(tmp_path):
+    done = process("run", "shapes-rli", "--method", "naive", "--out", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: no sequence is called 'shapes-rli'")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_list_of_methods_marks_oracles_and_says_each_name_once(verb):
+    said = json.loads(verb("list", "methods", "--json")[1])["method"]
+    assert {name for name, line in said.items() if "†" in line} == {"joint", "replay"}
+    assert not [name for name, line in said.items() if line.startswith(f"{name}:")]
+
+
+def test_a_tag_of_provenance_is_no_markup(verb):
+    assert "[code: lzzcd001/nabla-gfn]" in verb("list", "tuners")[1]
+
+
+def test_listing_needs_no_torch():
+    script = "import atexit; atexit.register(lambda: print('torch' in sys.modules)); main()"
+    done = process("list", "--json", code=script)
+    assert done.returncode == 0
+    assert done.stdout.endswith("False\n")

@@ -1,0 +1,224 @@
+"""Prompt sets from files: every format gives the same prompts, and what cannot serve is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ril_bench.data import prompts as module
+from ril_bench.data.prompts import NAMED, SHIPPED, STYLES, load_prompts, locate_prompts
+from ril_bench.errors import RilError, UserError
+from ril_bench.remote.file import FOLDER
+from ril_bench.remote.published import FILES, used_by
+
+PROMPTS = ["a cat, on a mat", "none", "une étoile “rouge”", "a cat, on a mat"]
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+    import huggingface_hub.constants as hub
+
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+def written(file: Path) -> str:
+    table = pd.DataFrame({"id": range(len(PROMPTS)), "prompt": PROMPTS})
+    match file.suffix:
+        case ".txt":
+            file.write_text("\n\n".join(f"  {prompt} " for prompt in PROMPTS) + "\n")
+        case ".csv":
+            table.to_csv(file, index=False)
+        case ".tsv":
+            file.write_text(
+                "\n".join(["Id\tPrompt", *(f"{i}\t{prompt}" for i, prompt in enumerate(PROMPTS))])
+            )
+        case ".json":
+            file.write_text(json.dumps(PROMPTS))
+        case ".jsonl":
+            table.to_json(file, orient="records", lines=True)
+        case ".parquet":
+            table.to_parquet(file)
+    return str(file)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet"])
+def test_every_format_gives_the_prompts_in_their_order(tmp_path: Path, suffix: str) -> None:
+    assert load_prompts(written(tmp_path / f"set{suffix}")) == PROMPTS
+
+
+@pytest.mark.parametrize("reference", SHIPPED)
+def test_shipped_sets(reference: str) -> None:
+    prompts = load_prompts(reference)
+    assert len(prompts) >= 64
+    assert all(prompt and prompt == prompt.strip() for prompt in prompts)
+
+
+def test_the_evaluation_holds_nothing_that_is_trained_on() -> None:
+    assert not set(load_prompts("shapes/train")) & set(load_prompts("shapes/eval"))
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "set.txt"
+    file.write_text("a\n")
+    assert load_prompts(str(file)) == ["a"]
+    file.write_text("b\n")
+    assert load_prompts(str(file)) == ["b"]
+
+
+@pytest.mark.parametrize("column", ["prompt", "text", "caption", "Prompts", "PROMPT", "anything"])
+def test_the_text_column(tmp_path: Path, column: str) -> None:
+    file = tmp_path / "set.csv"
+    file.write_text(f"number,{column}\n1,a cat\n")
+    assert load_prompts(str(file)) == ["a cat"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("a.txt", "", "empty"),
+        ("a.txt", " \n\n", "empty"),
+        ("a.csv", "left,right\na,b\n", "no column is the prompts: there are left, right"),
+        ("a.csv", "prompt\n1\n", "row 1 is not text"),
+        ("a.csv", "id,prompt\n1,a cat\n2,\n", "row 2 is not text"),
+        ("a.json", "{nope", "cannot read"),
+        ("a.json", '["a", null]', "row 2 is not text"),
+        ("a.parquet", "nope", "cannot read"),
+    ],
+)
+def test_a_file_that_cannot_serve(tmp_path: Path, name: str, text: str, what: str) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    with pytest.raises(UserError, match=what) as caught:
+        load_prompts(str(file))
+    assert caught.value.where == str(file)
+
+
+@pytest.mark.parametrize(
+    ("reference", "what"),
+    [
+        ("none.txt", "no prompts at none.txt"),
+        ("shapes/trian", "no prompt set is called"),
+        ("one word too many", "names no prompt set"),
+        ("nobody/no-such-set:train", "nobody/no-such-set"),
+    ],
+)
+def test_a_set_that_is_not_there(reference: str, what: str) -> None:
+    with pytest.raises(RilError, match=what):
+        load_prompts(reference)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1), min_size=1
+    )
+)
+def test_any_text_survives_parquet(tmp_path_factory: pytest.TempPathFactory, prompts: list[str]) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.parquet"
+    pd.DataFrame({"prompt": prompts}).to_parquet(file)
+    assert load_prompts(str(file)) == prompts
+
+
+# -- published sets ------------------------------------------------------------------------------------------
+
+SHARED = os.environ.get("RIL_BENCH_SHARED_DATA", "")  # a folder of real published files
+real = pytest.mark.skipif(not SHARED, reason="$RIL_BENCH_SHARED_DATA names no folder of real files")
+
+
+def test_a_tsv_is_read_without_quoting(tmp_path: Path) -> None:
+    file = tmp_path / "set.tsv"
+    file.write_text('Prompt\tCategory\n"Fly, he said\tWords\nthe word "START"\tWords\n42\tAbstract\n')
+    assert load_prompts(str(file)) == ['"Fly, he said', 'the word "START"', "42"]
+
+
+def test_a_category_beside_the_prompts_does_no_harm(tmp_path: Path) -> None:
+    file = tmp_path / "set.csv"
+    file.write_text("Prompts,Category\nA red car.,Colors\n")
+    assert load_prompts(str(file)) == ["A red car."]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_named_set_can_be_asked_for(name: str) -> None:
+    assert locate_prompts(name) is None
+    assert bool(used_by(name)) == (NAMED[name] is None)
+
+
+def test_no_file_of_prompts_is_without_a_name() -> None:
+    of_prompts = {user for file in FILES for user in file.used_by if user in NAMED}
+    assert of_prompts == {name for name, on_hub in NAMED.items() if on_hub is None}
+
+
+def test_a_named_set_is_the_files_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    files = [replace(file, sha256=None) for file in used_by("hpdv2")]
+    monkeypatch.setattr(module, "used_by", lambda name: [file for file in files if name in file.used_by])
+    for style, file in zip(STYLES, files, strict=True):
+        path = tmp_path / file.repo / file.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([f"{style} one", f"{style} two"]))
+    assert load_prompts("hpdv2") == [f"{style} {number}" for style in STYLES for number in ("one", "two")]
+    assert load_prompts("hpdv2/photo") == ["photo one", "photo two"]
+
+
+def test_a_set_of_the_hub_is_read_from_a_folder_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    (tmp_path / "drawbench.csv").write_text("Prompts,Category\nA red car.,Colors\n")
+    assert load_prompts("drawbench") == ["A red car."]
+
+
+def test_a_named_set_that_is_not_here_says_how_to_get_it() -> None:
+    with pytest.raises(UserError, match="animals is not on this machine, and downloads are off") as caught:
+        load_prompts("animals")
+    assert "AlignProp" in str(caught.value.where)
+    with pytest.raises(UserError, match="names no prompt set") as caught:
+        load_prompts("animal")
+    assert str(caught.value.hint).startswith("did you mean 'animals' or ")
+
+
+@real
+@pytest.mark.parametrize(("name", "count"), [("animals", 45), ("animals/eval", 6), ("hpdv2/train", 750)])
+def test_real_lists(name: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To their digests, under the names of the table."""
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    local = {"assets/eval_simple_animals.txt": "simple_animals_eval.txt"}
+    (file,) = used_by(name)
+    target = tmp_path / file.file
+    target.parent.mkdir(parents=True)
+    shutil.copyfile(Path(SHARED) / local.get(file.file, target.name), target)
+    assert len(load_prompts(name)) == count
+
+
+@real
+def test_the_real_benchmark_of_hpdv2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    (tmp_path / "benchmark").mkdir()
+    for style in STYLES:
+        shutil.copyfile(Path(SHARED) / f"hpdv2/benchmark_{style}.json", tmp_path / f"benchmark/{style}.json")
+    assert len(load_prompts("hpdv2")) == 3200
+    trained, other = (
+        set(load_prompts(str(Path(SHARED) / name))) for name in ("hps_v2_all.txt", "hps_v2_all_eval.txt")
+    )
+    assert not trained & other
+    assert trained | other == set(load_prompts("hpdv2/photo"))
+    for style in STYLES[:3]:
+        assert not trained & set(load_prompts(f"hpdv2/{style}"))
+
+
+@real
+def test_the_real_drawbench(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, SHARED)
+    prompts = load_prompts("drawbench")
+    assert len(prompts) == 200
+    assert prompts[0] == "A red colored car."

@@ -1,0 +1,90 @@
+"""What the meta device tells, against real calls of the same model, and against what is published of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from peft import LoraConfig
+from torch.utils.flop_counter import FlopCounterMode
+
+from ril_bench.diagnosis.architectures import ARCHITECTURES
+from ril_bench.diagnosis.estimate import counted_saves, decoder, denoiser, parameters, stored_weights
+from ril_bench.machine.compute import Compute
+from ril_bench.sequences.model_folders import PINNED
+from tests.pipelines import autoencoder, stable_diffusion_xl
+from tests.pipelines import denoiser as tiny_denoiser
+
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+#: attention that is fused on a CPU too wants more than a few tokens and channels
+CONFIG = {**tiny_denoiser().config, "block_out_channels": (16, 32), "attention_head_dim": 8}
+CONFIGS = {"sd": CONFIG, "sdxl": dict(stable_diffusion_xl().unet.config)}
+
+
+def told(unet: UNet2DConditionModel) -> dict[str, object]:
+    """Random text, and what else SDXL's denoiser is told."""
+    more = {}
+    if unet.config.addition_embed_type == "text_time":
+        pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
+        more["added_cond_kwargs"] = {"text_embeds": torch.randn(1, pooled), "time_ids": torch.randn(1, 6)}
+    return {"encoder_hidden_states": torch.randn(1, 77, unet.config.cross_attention_dim), **more}
+
+
+@pytest.mark.parametrize("chained", [False, True])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_call_keeps_what_autograd_keeps_on_the_cpu(name: str, chained: bool) -> None:
+    config = CONFIGS[name]
+    unet = UNet2DConditionModel.from_config(config).requires_grad_(False)
+    unet.add_adapter(LoraConfig(r=2, target_modules=TARGETS))
+    x = torch.randn(1, 4, 16, 16, requires_grad=chained)
+    with counted_saves(unet) as kept:
+        unet(x, torch.tensor(1), **told(unet))
+    found = denoiser(config, 2, TARGETS, Compute(), chained=chained)
+    assert found.kept == pytest.approx(sum(kept.values()), rel=0.05)
+    assert found.trained == sum(p.numel() for name, p in unet.named_parameters() if "lora" in name)
+
+
+def test_operations_are_those_of_the_plain_attention_too() -> None:
+    """Taken apart into products, attention has the operations that it has in one kernel."""
+    unet = UNet2DConditionModel.from_config(CONFIG)
+    with (
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+        FlopCounterMode(display=False) as counted,
+    ):
+        unet(torch.randn(1, 4, 16, 16), torch.tensor(1), **told(unet))
+    adapterless = counted.get_total_flops()
+    assert denoiser(CONFIG, 1, ["to_q"], Compute(), chained=False).flops == pytest.approx(
+        adapterless, rel=0.01
+    )
+
+
+def test_a_decoding_keeps_what_autograd_keeps_on_the_cpu() -> None:
+    vae = autoencoder().requires_grad_(False)
+    with counted_saves(vae) as kept:
+        vae.decode(torch.randn(1, 4, 16, 16, requires_grad=True))
+    assert decoder(vae.config, (16, 16), Compute()).kept == pytest.approx(sum(kept.values()), rel=0.05)
+
+
+def test_what_saves_memory_is_seen_to() -> None:
+    plain, half, again = (
+        denoiser(CONFIG, 2, TARGETS, compute, chained=True).kept
+        for compute in (Compute(), Compute(dtype="bfloat16"), Compute(checkpointing=True))
+    )
+    assert half < 0.8 * plain
+    assert again < 0.6 * plain
+
+
+@pytest.mark.parametrize("repo", ARCHITECTURES)
+@pytest.mark.parametrize(("part", "kind"), [("unet", UNet2DConditionModel), ("vae", AutoencoderKL)])
+def test_the_published_architectures_have_the_weights_of_the_published_files(repo, part, kind) -> None:
+    """Stored in float32; the rest of a file is its header."""
+    (file,) = [file for file in PINNED[repo] if file.file.startswith(f"{part}/")]
+    count = parameters(ARCHITECTURES[repo][part], kind)
+    assert 0 < file.size - 4 * count < 300_000
+
+
+def test_the_weights_of_a_file_are_counted_by_its_header(tmp_path) -> None:
+    vae = autoencoder()
+    vae.save_pretrained(tmp_path)
+    found = stored_weights(tmp_path / "diffusion_pytorch_model.safetensors")
+    assert found == sum(p.numel() for p in vae.parameters())

@@ -1,0 +1,81 @@
+"""An exported step, opened by diffusers and by the hub's own reader of model cards, and by nothing of this package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from huggingface_hub import ModelCard
+from PIL import Image
+
+import ril_bench
+from ril_bench.draws import Draws
+from ril_bench.errors import UserError
+from ril_bench.storage.names import IMAGES
+from tests import tiny
+
+LEVELS = 1  # of 255: PEFT adds B A x where the run's evaluation has folded B A into W
+
+
+@pytest.fixture(scope="module")
+def run(tiny_data, tmp_path_factory) -> Path:
+    """Without noise inside the sampler, so that the latents alone decide an image."""
+    folder = tmp_path_factory.mktemp("export")
+    sampler = {"steps": 3, "guidance": 3.0, "eta": 0.0}
+    sequence = tiny.write_sequence(folder / "still.yaml", tiny_data, sampler=sampler)
+    return tiny.runner(sequence, folder / "runs").execute()
+
+
+def test_diffusers_draws_the_runs_own_images(run, tiny_pipeline, tmp_path):
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
+    prompts = [one["prompt"] for one in json.loads((run / "prompts.json").read_text()) for _ in range(2)]
+    samples = [(f"{i // 2:03d}", i % 2) for i in range(len(prompts))]
+    latents = Draws((5, IMAGES), samples).normal("init", shape=(4, 16, 16))
+    options = {"num_inference_steps": 3, "guidance_scale": 3.0, "eta": 0.0, "output_type": "np"}
+    before = pipe(prompts, latents=latents, **options).images
+    for step in (1, 2):
+        pipe.load_lora_weights(ril_bench.export(run, tmp_path / f"step-{step}", step=step))
+        with torch.no_grad():
+            drawn = (255 * pipe(prompts, latents=latents, **options).images).round()
+        pipe.unload_lora_weights()
+        files = [run / f"step-{step}" / "images" / f"{prompt_id}-{k}.png" for prompt_id, k in samples]
+        own = np.stack([np.asarray(Image.open(file), dtype=float) for file in files])
+        assert np.abs(drawn - own).max() <= LEVELS
+        assert np.abs(255 * before - own).max() > 10 * LEVELS, "the LoRA must show"
+
+
+def test_the_hub_reads_its_card(run, tmp_path):
+    folder = ril_bench.export(run, tmp_path / "out", licence="openrail")
+    card = ModelCard.load(folder / "README.md")
+    data = card.data.to_dict()
+    assert data["library_name"] == "diffusers"
+    assert data["license"] == "openrail"
+    assert data["base_model"] == json.loads((run / "run.json").read_text())["sequence"]["model"]
+    assert {"lora", "text-to-image", "reward:brightness", "reward:symmetry"} <= set(data["tags"])
+    values = {one.metric_type: one.metric_value for one in card.data.eval_results}
+    assert values == pytest.approx(ril_bench.Run(run).matrix.loc[2].to_dict())
+    assert "the model after step 2 of 2" in card.text
+    assert "| brightness |" in card.text
+
+
+def test_a_model_that_does_not_ship_has_no_licence_of_ours(run, tmp_path):
+    card = ModelCard.load(ril_bench.export(run, tmp_path / "out", step=1) / "README.md")
+    assert "license" not in card.data.to_dict()
+    assert "reward:symmetry" not in card.data.tags
+    assert "| symmetry (not trained yet) |" in card.text
+
+
+def test_what_cannot_be_exported(run, tmp_path):
+    with pytest.raises(UserError, match="step 3 has no adapter") as error:
+        ril_bench.export(run, tmp_path / "out", step=3)
+    assert error.value.hint == "there is one of step-1, step-2"
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UserError, match="such a folder already"):
+        ril_bench.export(run, tmp_path / "there")
+    with pytest.raises(UserError, match=r"run\.json"):
+        ril_bench.export(tmp_path / "there", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

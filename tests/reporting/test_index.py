@@ -1,0 +1,87 @@
+"""What the first page claims, from tables made by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ril_bench.reporting import index
+
+
+def table(*methods: dict[str, Any], units: int = 5) -> pd.DataFrame:
+    """FORGET of each method: its mean, and the difference to naive with its interval."""
+    rows = []
+    for method in methods:
+        difference, low, high = method.get("difference", (math.nan,) * 3)
+        common = {
+            "sequence": "s",
+            "tuner": "t",
+            "method": method["name"],
+            "oracle": method.get("oracle", False),
+        }
+        common |= {"units": units, "low": 0.1, "high": 0.9, "floor": math.nan, "biased": False, "points": ()}
+        rows.append(
+            common
+            | {"figure": "FORGET", "mean": method["mean"], "p_holm": method.get("p_holm", math.nan)}
+            | {"difference": difference, "difference_low": low, "difference_high": high}
+        )
+        if "cost" in method:
+            rows.append(common | {"figure": "denoiser evaluations", "mean": method["cost"], "p_holm": math.nan}
+                        | dict.fromkeys(("difference", "difference_low", "difference_high"), math.nan))  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def answer(*methods: dict[str, Any]) -> str:
+    (said,) = index.answers(table(*methods))
+    return str(said.words.striptags())
+
+
+NAIVE = {"name": "naive", "mean": 0.5, "cost": 100.0}
+BETTER = {"name": "rid", "mean": 0.2, "cost": 150.0, "difference": (-0.3, -0.4, -0.2)}
+
+
+def test_a_method_that_forgets_less_is_named_with_its_price() -> None:
+    said = "rid has the lowest FORGET, 0.200 [0.100, 0.900], and forgets less than naive: "
+    assert (
+        answer(NAIVE, BETTER) == said + "−0.300 [−0.400, −0.200] paired, at 1.50× the denoiser evaluations."
+    )
+
+
+@pytest.mark.parametrize("change", [{"difference": (-0.3, -0.7, 0.1)}, {"p_holm": 0.2}])
+def test_what_is_not_told_apart_is_not_claimed(change: dict[str, Any]) -> None:
+    said = answer(NAIVE, BETTER | change)
+    assert "but is not told apart from naive" in said
+    assert "forgets less" not in said
+
+
+def test_nothing_beats_naive() -> None:
+    worse = {"name": "far", "mean": 0.9, "difference": (0.4, 0.3, 0.5)}
+    near = {"name": "near", "mean": 0.6, "difference": (0.1, -0.1, 0.3)}
+    said = answer(NAIVE, worse, near)
+    assert said.startswith("naive has the lowest FORGET")
+    assert "nearest is near: +0.100 [−0.100, 0.300] paired" in said
+
+
+def test_an_oracle_is_no_answer() -> None:
+    assert answer(NAIVE, BETTER, {"name": "joint", "mean": 0.0, "oracle": True}).startswith("rid has")
+
+
+def test_without_anything_to_compare() -> None:
+    assert answer(BETTER) == "rid stands alone: FORGET 0.200 [0.100, 0.900]."
+    assert "no naive runs" in answer(BETTER, {"name": "ewc", "mean": 0.3})
+    assert answer(BETTER | {"mean": math.nan}).startswith("No figure of forgetting")
+
+
+def test_kid_leads_only_where_fid_is_biased() -> None:
+    names = ["SSIM to step 0", "KID", "FID"]
+    made = pd.DataFrame({"figure": ["FID", "KID"], "biased": [True, False]})
+    assert index.columns(made, names) == ["KID", "FID"]
+    assert index.columns(made.assign(biased=False), names) == ["FID"]
+
+
+def test_colours_do_not_depend_on_the_order_of_runs() -> None:
+    made = table({"name": "b", "mean": 1.0}, {"name": "naive", "mean": 1.0}, {"name": "a", "mean": 1.0})
+    assert index.series_of(made) == index.series_of(made.iloc[::-1]) == {"naive": 0, "a": 1, "b": 2}

@@ -1,0 +1,135 @@
+"""`ril-bench report` and `compare`, from the command line and from Python."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tests.reporting.synthetic import write_run
+from tests.reporting.test_run_page import read
+
+import ril_bench
+from ril_bench.cli import main
+from ril_bench.reporting import summary, text
+
+Verb = Callable[..., tuple[object, str, str]]
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Verb:
+    def call(*arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ril-bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (ended.value.code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs")
+    for method, keep in {"naive": 0.3, "rid": 0.8}.items():
+        for seed in range(5):
+            write_run(
+                out / method / f"seed-{seed}",
+                method=method,
+                keep=keep,
+                seed=seed,
+                prompts=3,
+                pixels=16,
+                updates=2,
+            )
+    return out
+
+
+def test_report_prints_the_table(verb: Verb, runs: Path) -> None:
+    code, said, _ = verb("report", runs, "--format", "csv")
+    assert code == 0
+    assert set(pd.read_csv(io.StringIO(said))["method"]) == {"naive", "rid"}
+    assert "| FORGET |" in verb("report", runs, "--format", "md")[1]
+    assert r"\toprule" in verb("report", runs, "--format", "latex")[1]
+    assert not list(runs.rglob("report.html"))
+
+
+def test_report_prints_some_figures_and_their_differences_to_naive(verb: Verb, runs: Path) -> None:
+    every = pd.read_csv(io.StringIO(verb("report", runs, "--format", "csv")[1]))
+    asked = ("--figure", "BWT", "--figure", "SSIM to step 0", "--figure", "FINAL")
+    said = verb("report", runs, "--format", "csv", *asked)[1]
+    assert list(dict.fromkeys(pd.read_csv(io.StringIO(said))["figure"])) == ["BWT", "SSIM to step 0", "FINAL"]
+    table = verb("report", runs, "--format", "md", "--paired", *asked)[1]
+    row = next(line for line in table.splitlines() if line.startswith("| BWT |"))
+    difference = every[(every["figure"] == "BWT") & (every["method"] == "rid")]["difference"].item()
+    assert "|  | rid |" in table.splitlines()  # not naive itself
+    assert row.split("|")[2].split()[0] == text.short(difference)
+    code, _, complaint = verb("report", runs, "--format", "md", "--figure", "FINALS")
+    assert code == 2
+    assert "did you mean 'FINAL'?" in complaint
+
+
+def test_below_five_units_every_paired_difference_is_shown(verb: Verb, tmp_path: Path) -> None:
+    for method in ("naive", "rid"):
+        for seed in range(3):
+            place = tmp_path / method / f"seed-{seed}"
+            write_run(place, method=method, seed=seed, prompts=3, pixels=16, updates=2)
+    read = summary.runs_table(summary.load([tmp_path])).set_index(["method", "seed"])["FINAL"]
+    table = verb("report", tmp_path, "--format", "md", "--paired", "--figure", "FINAL")[1]
+    cells = table.splitlines()[-1].split("|")
+    assert cells[-2].strip() == ", ".join(text.short(read["rid"][k] - read["naive"][k]) for k in range(3))
+
+
+def test_report_refuses_an_unknown_format_and_a_hole(verb: Verb, runs: Path) -> None:
+    code, said, complaint = verb("report", runs, "--format", "html")
+    assert (code, said) == (2, "")
+    assert "csv, md, latex" in complaint
+    code, said, complaint = verb("report", runs / "naive", runs / "rid" / "seed-1", "--format", "md")
+    assert (code, said) == (2, "")
+    assert complaint.count("ril-bench run shapes-ril --method rid --seed") == 4
+
+
+def test_report_makes_a_site(verb: Verb, runs: Path, tmp_path: Path) -> None:
+    code, said, _ = verb("report", runs, "--out", tmp_path / "site")
+    assert code == 0
+    assert f"page: {tmp_path / 'site' / 'index.html'}" in said
+    assert (
+        ril_bench.report([runs / "naive", runs / "rid"], tmp_path / "again")
+        == tmp_path / "again" / "index.html"
+    )
+    first, second = (read(tmp_path / name / "index.html").text for name in ("site", "again"))
+    assert first == second
+
+
+def test_report_alone_writes_each_page_anew(verb: Verb, tmp_path: Path) -> None:
+    write_run(tmp_path / "a" / "b", prompts=2, pixels=16, updates=1)
+    write_run(tmp_path / "c", prompts=2, pixels=16, updates=1, status="failed")
+    code, said, _ = verb("report", tmp_path)
+    assert code == 0
+    assert said.count("page: ") == 2
+    assert (tmp_path / "c" / "report.html").is_file()
+
+
+def test_compare_two_methods_and_two_runs(verb: Verb, runs: Path, tmp_path: Path) -> None:
+    code, said, _ = verb("compare", runs / "naive", runs / "rid", "--out", tmp_path / "side.html")
+    assert code == 0
+    assert "shapes-ril / draft (normalised, 5 units)" in said
+    assert "FORGET" in said
+    assert len(read(tmp_path / "side.html").all("table")) > 3
+    rows = json.loads(verb("compare", runs / "naive", runs / "rid", "--json")[1])
+    forget = next(row for row in rows if row["figure"] == "FORGET")
+    assert forget["difference"] == pytest.approx(forget["b_mean"] - forget["a_mean"])
+    assert forget["difference"] < 0
+    assert forget["improvement"] == 1.0
+    one = ril_bench.compare(runs / "naive" / "seed-0", runs / "rid" / "seed-0").set_index("figure")
+    assert one.loc["FORGET", "a_points"] == (one.loc["FORGET", "a_mean"],)
+    assert pd.isna(one.loc["FORGET", "difference_low"])
+
+
+def test_compare_refuses_different_seeds(verb: Verb, runs: Path) -> None:
+    code, _, complaint = verb("compare", runs / "naive" / "seed-0", runs / "rid" / "seed-1")
+    assert code == 2
+    assert "given / 0, only in A; given / 1, only in B" in complaint

@@ -1,0 +1,181 @@
+"""Keyed draws, the order of what comes out, and what is refused."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load
+
+from ril_bench.errors import NumericalError
+from ril_bench.rewards.base import Reward
+from ril_bench.rewards.pixels import Brightness, Symmetry
+from ril_bench.running import evaluation
+from ril_bench.running.evaluation import Evaluator, png, step_zero_key
+from ril_bench.scoring.matrix import matrix
+from ril_bench.sequences.spec import load_sequence
+from ril_bench.storage.names import FID_REFERENCE
+from tests.tiny import PROMPTS
+
+
+@pytest.fixture
+def sequence(tiny_sequence):
+    return load_sequence(tiny_sequence)
+
+
+@pytest.fixture
+def evaluator(tiny_model, sequence):
+    return Evaluator(tiny_model, {"brightness": Brightness(), "symmetry": Symmetry()}, sequence, PROMPTS[:3])
+
+
+@pytest.fixture
+def lora(tiny_model):
+    """What adds something to every layer, as a step's file holds it."""
+    generator = torch.Generator().manual_seed(0)
+    tiny_model.add_adapter("some", seed_key=("test",))
+    with torch.no_grad():
+        for parameter in tiny_model.adapter_parameters("some").values():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    tiny_model.activate({"some": 0.5})
+    return load(tiny_model.write_lora())
+
+
+def test_ids_and_samples(evaluator):
+    assert evaluator.prompt_ids == ["000", "001", "002"]
+    assert evaluator.samples == [(prompt, number) for prompt in evaluator.prompt_ids for number in (0, 1)]
+    assert evaluator.prompts == [prompt for prompt in PROMPTS[:3] for _ in (0, 1)]
+
+
+def test_the_same_images_whatever_the_batch(evaluator, lora, monkeypatch):
+    whole = evaluator.images(lora)
+    assert (whole.shape, whole.dtype) == ((6, 3, 64, 64), torch.uint8)
+    for batch in (4, 1):
+        monkeypatch.setattr(evaluation, "BATCH", batch)
+        parts = evaluator.images(lora)
+        assert (parts.int() - whole.int()).abs().max() <= 1
+        one, other = (evaluator.scores(images, 1) for images in (whole, parts))
+        assert one.drop(columns="score").equals(other.drop(columns="score"))
+        np.testing.assert_allclose(one["score"], other["score"], atol=0.1)
+
+
+def test_a_image_depends_on_its_own_prompt_and_sample_alone(evaluator, tiny_model, sequence):
+    fewer = Evaluator(tiny_model, {"brightness": Brightness()}, sequence, PROMPTS[:1])
+    assert (fewer.images({}).int() - evaluator.images({})[:2].int()).abs().max() <= 1
+
+
+def test_latents_are_told_apart_by_sample_purpose_and_seed(evaluator, tiny_model, sequence):
+    images = evaluator.images({})
+    assert torch.equal(images, evaluator.images({}))
+    assert not torch.equal(images[0], images[1])
+    assert not torch.equal(images, evaluator.images({}, FID_REFERENCE))
+    other = sequence.evaluation.model_copy(update={"seed": 6})
+    seeded = Evaluator(tiny_model, {}, sequence.model_copy(update={"evaluation": other}), PROMPTS[:3])
+    assert not torch.equal(images, seeded.images({}))
+
+
+def test_a_steps_file_is_what_is_evaluated_whatever_adapters_are_active(evaluator, tiny_model, lora):
+    with_file, without = evaluator.images(lora), evaluator.images({})
+    assert not torch.equal(with_file, without)
+    tiny_model.activate({})
+    assert torch.equal(evaluator.images(lora), with_file)
+    assert torch.equal(evaluator.images({}), without)
+
+
+def test_weights_that_are_not_finite_give_no_black_images(evaluator, lora):
+    broken = {key: value * 1e30 for key, value in lora.items()}
+    with pytest.raises(NumericalError, match="not finite") as caught:
+        evaluator.images(broken)
+    assert "prompt 000" in caught.value.where
+
+
+def test_scores_are_those_of_the_rewards(evaluator):
+    images = torch.randint(0, 256, (6, 3, 64, 64), generator=torch.Generator().manual_seed(0)).byte()
+    scores = evaluator.scores(images, 2)
+    assert list(scores) == ["step", "reward", "prompt_id", "sample", "score", "trained"]
+    assert scores["reward"].tolist() == ["brightness"] * 6 + ["symmetry"] * 6
+    assert list(zip(scores["prompt_id"][:6], scores["sample"][:6], strict=True)) == evaluator.samples
+    assert (scores["step"] == 2).all()
+    assert scores["trained"].all()
+    np.testing.assert_allclose(scores["score"][:6], images.double().mean((1, 2, 3)), rtol=1e-5)
+
+
+def test_a_probe_is_not_trained(tiny_model, sequence):
+    both = Evaluator(tiny_model, {"brightness": Brightness(), "other": Symmetry()}, sequence, PROMPTS[:3])
+    scores = both.scores(torch.zeros(6, 3, 64, 64).byte(), 0)
+    assert scores.groupby("reward")["trained"].all().to_dict() == {"brightness": True, "other": False}
+
+
+class NotANumber(Reward):
+    name = "broken"
+    unit = "-"
+
+    def score(self, images, prompts):
+        scores = images.mean((1, 2, 3))
+        scores[3] = torch.nan
+        return scores
+
+
+def test_a_score_that_is_not_finite_is_refused_with_its_place(tiny_model, sequence):
+    rewards = {"brightness": Brightness(), "broken": NotANumber()}
+    with pytest.raises(NumericalError, match="the reward broken") as caught:
+        Evaluator(tiny_model, rewards, sequence, PROMPTS[:3]).scores(torch.zeros(6, 3, 64, 64).byte(), 2)
+    assert caught.value.where == "step 2, prompt 001, sample 1"
+
+
+def test_files_are_png_that_give_the_images_back(evaluator):
+    images = torch.randint(0, 256, (6, 3, 64, 64), generator=torch.Generator().manual_seed(1)).byte()
+    files = evaluator.files(images)
+    assert list(files) == [f"images/{prompt}-{number}.png" for prompt, number in evaluator.samples]
+    for image, data in zip(images, files.values(), strict=True):
+        assert torch.equal(torch.from_numpy(np.array(Image.open(io.BytesIO(data)))).permute(2, 0, 1), image)
+    assert png(images[0]) == files["images/000-0.png"]
+
+
+def test_the_matrix_has_the_means_with_rows_by_step_and_columns_as_they_come():
+    rows = [(1, "b", "000", 4.0), (1, "b", "001", 6.0), (1, "a", "000", 1.0), (1, "a", "001", 3.0)]
+    rows += [(0, "b", "000", 0.0), (0, "b", "001", 1.0), (0, "a", "000", -1.0), (0, "a", "001", -2.0)]
+    found = matrix(pd.DataFrame(rows, columns=["step", "reward", "prompt_id", "score"]))
+    expected = pd.DataFrame({"b": [0.5, 5.0], "a": [-1.5, 2.0]}, index=pd.Index([0, 1], name="step"))
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_step_zero_has_a_key_of_everything_it_depends_on(evaluator, sequence, tiny_model, tmp_path):
+    def key(evaluator=evaluator, sequence=sequence, weights=None, threads=1):
+        return step_zero_key(evaluator, sequence, weights or {"unet": "1"}, threads=threads)
+
+    def changed(part, **values):
+        return sequence.model_copy(update={part: getattr(sequence, part).model_copy(update=values)})
+
+    class Brighter(Brightness):
+        pass
+
+    keys = [
+        key(),
+        key(weights={"unet": "2"}),
+        key(threads=2),
+        key(sequence=sequence.model_copy(update={"model": "somebody/else"})),
+        key(sequence=changed("sampler", steps=4)),
+        key(sequence=changed("sampler", guidance=2.0)),
+        key(sequence=changed("evaluation", seed=6)),
+        key(evaluator=Evaluator(tiny_model, evaluator.rewards, sequence, PROMPTS[1:])),
+        key(
+            evaluator=Evaluator(tiny_model, dict(reversed(evaluator.rewards.items())), sequence, PROMPTS[:3])
+        ),
+        key(evaluator=Evaluator(tiny_model, {"brightness": Brightness()}, sequence, PROMPTS[:3])),
+        key(
+            evaluator=Evaluator(
+                tiny_model, {**evaluator.rewards, "brightness": Brighter()}, sequence, PROMPTS[:3]
+            )
+        ),
+    ]
+    assert key() == keys[0]
+    assert all(one != other for i, one in enumerate(keys) for other in keys[:i])
+    for trained_with in (
+        {"lr": 1.0},
+        {"weight_decay": 0.5},
+    ):  # what training alone depends on is no part of it
+        assert key(sequence=changed("optimizer", **trained_with)) == keys[0]

@@ -1,0 +1,372 @@
+"""Figures of a run folder made by hand, small enough to work out on paper."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ril_bench import registry
+from ril_bench.errors import UserError
+from ril_bench.metrics.diversity import mean_pairwise_distance, vendi_score
+from ril_bench.metrics.edges import edge_agreement
+from ril_bench.metrics.frechet import frechet_distance
+from ril_bench.metrics.kernel import kernel_distance
+from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, ssim
+from ril_bench.running.evaluation import png
+from ril_bench.scoring.appearance import read_images
+from ril_bench.scoring.score import scale, score_array, score_run
+from ril_bench.sequences.spec import Sequence, load_calibration, load_sequence
+from ril_bench.storage.run_folder import RunFolder
+from ril_bench.worlds import features
+from ril_bench.worlds.shapes import extractors as shapes_features
+from tests.tiny import runner
+
+# step -> reward -> a score for each of the two prompts
+SCORES = {
+    0: {"brightness": (100, 104), "symmetry": (-11, -9)},
+    1: {"brightness": (106, 110), "symmetry": (-13, -11)},
+    2: {"brightness": (103, 107), "symmetry": (-7, -5)},
+}
+RESOURCES = ("train_seconds", "evaluation_seconds", "denoiser_forwards", "denoiser_backwards", "reward_calls")
+SIZES = ("peak_memory_bytes", "trainable_bytes", "stored_bytes", "carried_bytes")
+SIGMA = np.sqrt(8.0)  # of (100, 104), over n - 1
+SIGMA_2 = np.sqrt(2.0)
+
+
+@pytest.fixture
+def hand_made(tmp_path, tiny_data) -> Path:
+    """Two tasks, two prompts, one sample; every image is flat and a little brighter at each step."""
+    data = {**tiny_data, "evaluation": {"prompts": 2, "images_per_prompt": 1, "seed": 0, "probes": []}}
+    folder = RunFolder(tmp_path / "run")
+    rows = [
+        {
+            "step": step,
+            "reward": name,
+            "prompt_id": f"{p:03d}",
+            "sample": 0,
+            "score": float(score),
+            "trained": True,
+        }
+        for step, rewards in SCORES.items()
+        for name, scores in rewards.items()
+        for p, score in enumerate(scores)
+    ]
+    folder.write_parquet("scores.parquet", pd.DataFrame(rows))
+    grey = torch.Generator().manual_seed(0)
+    for step in SCORES:
+        for prompt in range(2):
+            image = torch.randint(0, 40, (3, 64, 64), generator=grey) + 60 * step * prompt
+            folder.write_bytes(f"step-{step}/images/{prompt:03d}-0.png", png(image.byte()))
+    folder.write_json("prompts.json", [{"prompt_id": f"{p:03d}", "prompt": f"prompt {p}"} for p in range(2)])
+    step_entry = dict.fromkeys(RESOURCES, 2) | dict.fromkeys(SIZES, 7)
+    folder.update_run(
+        status="complete",
+        sequence=Sequence.model_validate(data).model_dump(mode="json"),
+        steps=[{"step": i, **step_entry} for i in SCORES],
+        calibration=None,
+    )
+    return folder.path
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_the_figures_in_the_rewards_own_unit(hand_made):
+    score_run(hand_made)
+    raw = read(hand_made)["continual"]["raw"]
+    assert raw["N"] == [[102, -10], [108, -12], [105, -6]]
+    assert raw["FINAL"] == pytest.approx((105 - 6) / 2)
+    assert raw["WORST"] == -6
+    assert raw["BWT"] == pytest.approx(105 - 108)
+    assert raw["FWT"] == pytest.approx(-12 + 10)  # symmetry just before it was trained
+    assert raw["FORGET"] == pytest.approx(108 - 105)
+
+
+def test_the_figures_in_deviations_over_prompts(hand_made):
+    z = score_run(hand_made)["continual"]["z"]
+    expected = [[0, 0], [6 / SIGMA, -2 / SIGMA_2], [3 / SIGMA, 4 / SIGMA_2]]
+    np.testing.assert_allclose(z["N"], expected)
+    assert z["FINAL"] == pytest.approx((3 / SIGMA + 4 / SIGMA_2) / 2)
+    assert z["LEARN"] == pytest.approx((6 / SIGMA + 6 / SIGMA_2) / 2)  # from the row before
+
+
+def test_retention_is_the_share_of_prompts_that_did_not_lose(hand_made):
+    metrics = score_run(hand_made)
+    assert set(metrics["retain"]) == {"brightness", "symmetry"}
+    assert metrics["rewards"] == ["brightness", "symmetry"]
+    assert metrics["units"] == dict.fromkeys(metrics["rewards"], "grey levels")
+    assert metrics["directions"] == dict.fromkeys(metrics["rewards"], 1)
+
+
+def test_with_a_calibration_they_are_shares_of_what_single_task_tuning_gains(hand_made):
+    rewards = {
+        "brightness": {"b": 101.0, "u": 113.0, "sigma": 3.0},
+        "symmetry": {"b": -10.0, "u": -2.0, "sigma": 1.0},
+    }
+    for entry in rewards.values():
+        entry |= {"direction": 1, "unit": "grey levels", "se": 0.1, "seeds": [entry["u"]] * 3}
+    content = {"sequence": "tiny", "version": 1, "made_with": {}, "rewards": rewards}
+    calibration = {"file": "tiny.calibration.json", "sha256": "0" * 64, "content": content}
+    RunFolder(hand_made).update_run(calibration=calibration)
+    metrics = score_run(hand_made)
+    expected = [[1 / 12, 0], [7 / 12, -2 / 8], [4 / 12, 4 / 8]]
+    np.testing.assert_allclose(metrics["continual"]["normalised"]["N"], expected)
+    assert read(hand_made)["calibration"] == {"file": "tiny.calibration.json", "sha256": "0" * 64}
+    assert not any("no calibration" in note for note in metrics["notes"])
+    del rewards["symmetry"]  # one that does not cover every task is none
+    RunFolder(hand_made).update_run(calibration=calibration)
+    assert score_run(hand_made)["continual"]["normalised"] is None
+
+
+def test_rewards_of_different_units_are_not_averaged(hand_made):
+    folder = RunFolder(hand_made)
+    run = folder.read_run()
+    run["sequence"]["tasks"][1]["reward"] = "jpeg_kb"
+    folder.update_run(sequence=run["sequence"])
+    scores = pd.read_parquet(hand_made / "scores.parquet").replace({"reward": {"symmetry": "jpeg_kb"}})
+    folder.write_parquet("scores.parquet", scores)
+    metrics = score_run(hand_made)
+    raw = metrics["continual"]["raw"]
+    np.testing.assert_allclose(raw["N"], [[102, 10], [108, 12], [105, 6]])  # signed: fewer kB are better
+    assert raw["FINAL"] is None
+    assert raw["BWT"] is None
+    assert metrics["directions"]["jpeg_kb"] == -1
+    assert metrics["continual"]["z"]["FINAL"] is not None
+
+
+def test_images_are_compared_with_step_0_and_with_the_step_before(hand_made):
+    structure = score_run(hand_made)["structure"]
+    assert [entry["step"] for entry in structure["steps"]] == [1, 2]
+    for entry in structure["steps"]:
+        assert -1 <= entry["ssim_to_0"] < 1
+    assert structure["steps"][0]["ssim_to_0"] == structure["steps"][0]["ssim_to_previous"]
+    assert [entry["prompt_id"] for entry in structure["worst"]] == ["001", "000"]
+    assert structure["worst"][0]["prompt"] == "prompt 1"
+    assert structure["worst"][0]["step"] == 2
+
+
+def test_the_same_images_are_the_same(hand_made):
+    for step in (1, 2):
+        shutil.rmtree(hand_made / f"step-{step}" / "images")
+        shutil.copytree(hand_made / "step-0" / "images", hand_made / f"step-{step}" / "images")
+    for entry in score_run(hand_made)["structure"]["steps"]:
+        assert entry["ssim_to_0"] == pytest.approx(1.0)
+
+
+@pytest.fixture
+def second_seed(hand_made, monkeypatch) -> Path:
+    """`hand_made` on a model with features, with step 0's images from a second latent seed."""
+    monkeypatch.setattr(features, "load", lambda world, notes: shapes_features.load(notes))
+    rng = torch.Generator().manual_seed(1)
+    for prompt in range(2):
+        image = torch.randint(0, 256, (3, 64, 64), generator=rng).byte()
+        RunFolder(hand_made).write_bytes(f"step-0/fid-reference/{prompt:03d}-0.png", png(image))
+    return hand_made
+
+
+def stack(folder: Path) -> torch.Tensor:
+    return torch.stack(list(read_images(folder).values()))
+
+
+def test_fidelity_against_the_images_of_another_seed(second_seed):
+    fidelity = score_run(second_seed)["fidelity"]
+    extract = shapes_features.ShapesExtractor()
+    reference = extract(stack(second_seed / "step-0/fid-reference"))
+    steps = [extract(stack(second_seed / f"step-{i}/images")) for i in range(3)]
+    expected = [frechet_distance(step, reference) for step in steps]
+    assert [entry["fid"] for entry in fidelity["steps"]] == pytest.approx(expected)
+    assert fidelity["floor"] == fidelity["steps"][0]["fid"]
+    assert fidelity["biased"]  # two images for 64 features
+    assert fidelity["convention"]["n"] == 2
+    # one image a prompt: the pairs of either prompt's images are left out
+    expected = [kernel_distance(step, reference, ("ab", "ab")).value for step in steps]
+    assert [entry["kid"] for entry in fidelity["steps"]] == pytest.approx(expected)
+    assert fidelity["kid_floor"] == fidelity["steps"][0]["kid"]
+    assert read(second_seed)["fidelity"]["steps"][0]["kid_sd"] is None  # two prompts leave no jackknife
+
+
+def test_structure_by_every_measure_with_its_floor(second_seed):
+    structure = score_run(second_seed)["structure"]
+    extract, maps = shapes_features.ShapesExtractor(), shapes_features.ShapesMaps()
+
+    def expected(a, b):
+        x, y = (stack(second_seed / folder) for folder in (a, b))
+        return {
+            "ssim": ssim(x / 255, y / 255).mean(),
+            "ms_ssim": ms_ssim(x / 255, y / 255).mean(),
+            "lpips": perceptual_distance(maps(x), maps(y)).mean(),
+            "edges": edge_agreement(x / 255, y / 255).mean(),
+            "cosine": feature_cosine(extract(x), extract(y)).mean(),
+        }
+
+    for entry in structure["steps"]:
+        i = entry["step"]
+        for name, value in expected(f"step-{i}/images", "step-0/images").items():
+            assert entry[f"{name}_to_0"] == pytest.approx(value, rel=1e-5)
+        for name, value in expected(f"step-{i}/images", f"step-{i - 1}/images").items():
+            assert entry[f"{name}_to_previous"] == pytest.approx(value, rel=1e-5)
+    assert structure["floor"] == pytest.approx(expected("step-0/images", "step-0/fid-reference"), rel=1e-5)
+    assert structure["convention"]["ms_ssim"].startswith("Wang 2003: 3 of 5 scales")
+
+
+def test_diversity_over_the_samples_of_a_prompt(second_seed):
+    assert score_run(second_seed)["diversity"] is None
+    assert any("one sample of some prompt" in note for note in read(second_seed)["notes"])
+    rng = torch.Generator().manual_seed(2)
+    for folder in ("step-0/images", "step-1/images", "step-2/images", "step-0/fid-reference"):
+        for prompt in range(2):
+            image = torch.randint(0, 256, (3, 64, 64), generator=rng).byte()
+            RunFolder(second_seed).write_bytes(f"{folder}/{prompt:03d}-1.png", png(image))
+    diversity = score_run(second_seed)["diversity"]
+    extract = shapes_features.ShapesExtractor()
+
+    def expected(folder):
+        seen = extract(stack(second_seed / folder))  # 000-0, 000-1, 001-0, 001-1
+        return {
+            "vendi": (vendi_score(seen[:2]) + vendi_score(seen[2:])) / 2,
+            "pairwise": (mean_pairwise_distance(seen[:2]) + mean_pairwise_distance(seen[2:])) / 2,
+        }
+
+    for entry in diversity["steps"]:
+        assert entry == pytest.approx({"step": entry["step"]} | expected(f"step-{entry['step']}/images"))
+    assert [entry["step"] for entry in diversity["steps"]] == [0, 1, 2]
+    assert diversity["second_seed"] == pytest.approx(expected("step-0/fid-reference"))
+    assert diversity["convention"]["samples_per_prompt"] == 2
+
+
+def test_without_an_extractor_there_is_no_fid_and_a_note_says_so(hand_made):
+    score_run(hand_made)
+    metrics = read(hand_made)
+    assert metrics["fidelity"] == {
+        "convention": None,
+        "floor": None,
+        "kid_floor": None,
+        "biased": False,
+        "steps": [],
+        "content": None,
+    }
+    assert metrics["structure"]["steps"][0]["cosine_to_0"] is None
+    assert metrics["structure"]["steps"][0]["lpips_to_0"] is None
+    assert metrics["structure"]["steps"][0]["edges_to_0"] is not None
+    assert metrics["structure"]["floor"] == dict.fromkeys(("ssim", "ms_ssim", "lpips", "edges", "cosine"))
+    assert metrics["diversity"] is None
+    for figures in ("FID or KID", "feature cosine, diversity", "LPIPS"):
+        (note,) = (note for note in metrics["notes"] if note.startswith(f"no {figures}"))
+        assert "is not on this machine, and downloads are off" in note
+        assert "$RIL_BENCH_WEIGHTS" in note
+    assert any("second latent seed" in note for note in metrics["notes"])
+
+
+# Inside the tasks, for each prompt: brightness rises twice in task 1, and dips in task 2.
+INSIDE = [
+    (1, 1, {"brightness": (102, 106), "symmetry": (-11, -9)}),
+    (1, 2, {"brightness": (104, 108), "symmetry": (-12, -10)}),
+    (2, 1, {"brightness": (98, 102), "symmetry": (-10, -8)}),
+    (2, 2, {"brightness": (101, 105), "symmetry": (-8, -6)}),
+]
+
+
+def write_inside(folder: Path) -> None:
+    rows = [
+        (step, update, name, f"{p:03d}", 0, float(score), True)
+        for step, update, rewards in reversed(INSIDE)  # in no order
+        for name, scores in rewards.items()
+        for p, score in enumerate(scores)
+    ]
+    columns = ["step", "update", "reward", "prompt_id", "sample", "score", "trained"]
+    RunFolder(folder).write_parquet("anytime.parquet", pd.DataFrame(rows, columns=columns))
+
+
+class TestAnytime:
+    def test_without_evaluations_inside_tasks_there_is_none(self, hand_made):
+        score_run(hand_made)
+        assert read(hand_made)["anytime"] is None
+
+    def test_over_the_evaluations_inside_tasks_and_at_their_ends(self, hand_made):
+        write_inside(hand_made)
+        sequence = RunFolder(hand_made).read_run()["sequence"]
+        sequence["evaluation"]["every"] = 1
+        RunFolder(hand_made).update_run(sequence=sequence)
+        found = score_run(hand_made)["anytime"]
+        assert found["every"] == 1
+        assert found["normalised"] is None
+        # means over prompts less step 0's, (102, -10); brightness: 2, 4, then its end 6; 2: -2, 1, then 3
+        brightness = np.array([2, 4, 6, -2, 1, 3]) / SIGMA
+        symmetry = np.array([0, -1, -2, 1, 3, 4]) / SIGMA_2
+        both = (brightness + symmetry) / 2
+        assert found["z"]["AAA"] == pytest.approx(np.mean([*brightness[:3], *both[3:]]))
+        assert found["z"]["MINPERF"] == pytest.approx(-2 / SIGMA)
+        assert found["z"]["WC-ACC"] == pytest.approx((4 / SIGMA_2 - 2 / SIGMA) / 2)
+        assert found["z"]["MINPERF_floor"] == pytest.approx(0)  # prompts differ by one constant everywhere
+
+    def test_an_unfinished_run_has_none(self, hand_made):
+        write_inside(hand_made)
+        scores = pd.read_parquet(hand_made / "scores.parquet")
+        RunFolder(hand_made).write_parquet("scores.parquet", scores[scores["step"] < 2])
+        assert score_run(hand_made)["anytime"] is None
+
+
+def test_totals_and_sizes(hand_made):
+    resources = score_run(hand_made)["resources"]
+    assert {key: resources[key] for key in RESOURCES} == dict.fromkeys(RESOURCES, 6)
+    assert {key: resources[key] for key in SIZES} == dict.fromkeys(SIZES, 7)
+
+
+def test_an_unfinished_run_has_no_continual_figures_yet(hand_made):
+    scores = pd.read_parquet(hand_made / "scores.parquet")
+    RunFolder(hand_made).write_parquet("scores.parquet", scores[scores["step"] < 2])
+    metrics = score_run(hand_made)
+    assert metrics["continual"] == {"raw": None, "z": None, "normalised": None}
+    assert metrics["retain"] == {"brightness": None, "symmetry": None}
+    assert any("2 of 3 steps" in note for note in metrics["notes"])
+    assert [entry["step"] for entry in metrics["structure"]["steps"]] == [1]
+
+
+def test_scoring_again_gives_the_same_file(tiny_sequence, tmp_path):
+    folder = runner(tiny_sequence, tmp_path).execute()
+    before = (folder / "metrics.json").read_bytes()
+    score_run(folder)
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_what_is_missing_is_told(hand_made, tmp_path):
+    (hand_made / "step-1" / "images" / "000-0.png").unlink()
+    with pytest.raises(UserError, match="different images"):
+        score_run(hand_made)
+    (hand_made / "scores.parquet").unlink()
+    with pytest.raises(UserError, match="no scores yet"):
+        score_run(hand_made)
+    with pytest.raises(UserError, match=r"no run\.json here"):
+        score_run(tmp_path)
+
+
+def test_the_samples_of_a_prompt_are_averaged():
+    rows = [
+        (step, reward, prompt, sample, 100 * step + 10 * (reward == "b") + prompt + sample)
+        for step in (0, 1)
+        for reward in ("b", "a")
+        for prompt in (0, 1, 2)
+        for sample in (0, 2)
+    ]
+    scores = pd.DataFrame(rows, columns=["step", "reward", "prompt_id", "sample", "score"])
+    found = score_array(scores, ["a", "b"])
+    expected = [[[100 * s + 10 * r + p + 1 for p in range(3)] for r in (0, 1)] for s in (0, 1)]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("sequence") if name.startswith("shapes-")])
+def test_what_ships_for_the_laptop_is_calibrated_and_can_be_learned(name):
+    if name == "shapes-smoke":
+        pytest.skip("its figures mean nothing")
+    sequence = load_sequence(name)
+    calibration = load_calibration(sequence)
+    assert calibration is not None
+    assert set(sequence.rewards) <= set(calibration.rewards)
+    assert scale(calibration, sequence.order) is not None

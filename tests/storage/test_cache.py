@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import multiprocessing
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ril_bench.storage.cache import cache_folder, cached, read, write
+
+FILES = {"images/000-0.png": b"image", "scores.parquet": b"scores"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def never():
+    raise AssertionError("made again")
+
+
+def test_what_is_made_is_kept_for_its_key_alone(folder):
+    assert cached("step-0", {"seed": 1}, lambda: FILES) == FILES
+    assert cached("step-0", {"seed": 1}, never) == FILES
+    assert cached("step-0", {"seed": 2}, lambda: {"other": b""}) == {"other": b""}
+    assert cached("step-1", {"seed": 1}, lambda: {"other": b""}) == {"other": b""}
+    hidden = [path.name for path in folder.rglob(".*")]
+    assert all(name.endswith(".lock") for name in hidden)  # nothing half-written stays
+
+
+def test_the_order_of_a_key_does_not_matter(folder):
+    cached("x", {"a": 1, "b": [2.0]}, lambda: FILES)
+    assert cached("x", {"b": [2.0], "a": 1}, never) == FILES
+
+
+def test_a_failure_to_make_is_not_kept(folder):
+    with pytest.raises(ZeroDivisionError):
+        cached("x", {}, lambda: 1 / 0)
+    assert cached("x", {}, lambda: FILES) == FILES
+
+
+def test_where_it_lies(monkeypatch, tmp_path):
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("RIL_BENCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "ril-bench"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "ril-bench"
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "file" / "cache"))
+    assert cached("x", {}, lambda: FILES) == FILES
+    assert cached("x", {}, lambda: FILES) == FILES
+
+
+def test_two_that_ask_at_once_make_it_once(folder):
+    made = []
+
+    def slowly():
+        time.sleep(0.2)
+        made.append(1)
+        return FILES
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: cached("x", {}, slowly), range(2)))
+    assert found == [FILES, FILES]
+    assert made == [1]
+
+
+def test_what_was_kept_first_stays(folder):
+    write("x", {}, {"name": b"first"})
+    write("x", {}, {"name": b"second"})
+    assert read("x", {}) == {"name": b"first"}
+    assert read("x", {"other": 1}) is None
+
+
+def test_many_processes_at_once(folder):
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        assert pool.starmap(cached, [("x", {}, dict)] * 6) == [{}] * 6

@@ -1,0 +1,347 @@
+"""Grids: what they are made of, what they cost, and that no way of working one off changes a byte of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ril_bench.errors import UserError
+from ril_bench.running.progress import Reporter
+from ril_bench.storage.run_folder import RunFolder
+from ril_bench.studies.grid import forecast as cost
+from ril_bench.studies.grid.axes import axes, plans
+from ril_bench.studies.grid.cells import cells, shard
+from ril_bench.studies.grid.forecast import forecast
+from ril_bench.studies.grid.grid import grid
+from ril_bench.studies.grid.workers import Cell
+from tests.tiny import results, runner
+
+QUIET = Reporter(quiet=True)
+
+BROKEN = '''
+import os, signal
+from ril_bench import Method
+
+class Broken(Method):
+    """Fails in a way of its own."""
+
+    def start_task(self, task, model):
+        model.add_adapter(f"{task.index}", seed_key=task.key)
+        model.activate({f"{task.index}": 1.0}, train=[f"{task.index}"])
+        if task.index == 2:
+            FAIL
+'''
+FAILURES = {
+    "memory": "raise MemoryError",
+    "infrastructure": "raise OSError('the disk is gone')",
+    "user": "model.activate({'nobody': 1.0}) if False else self._refuse()\n\n    def _refuse(self):\n"
+    "        from ril_bench import UserError\n        raise UserError('this cannot be')",
+    "numerical": "self._weights = model.parameters()\n\n    def weight_loss(self):\n"
+    "        return float('nan') * self._weights[0].sum() if hasattr(self, '_weights') else None",
+    "died": "os.kill(os.getpid(), signal.SIGKILL)",
+}
+
+
+@pytest.fixture
+def fresh_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
+
+
+def small(sequence: str, **given):
+    """A 2 x 2 x 2 grid."""
+    whole = {"methods": ["naive", "rid"], "orders": ["given", "reversed"], "seeds": [0, 1], **given}
+    return axes(None, {"sequences": [sequence], **whole})
+
+
+def everything(out: Path) -> dict[str, bytes]:
+    """The bytes of every run below a folder."""
+    folders = [file.parent for file in out.rglob("run.json")]
+    return {
+        f"{folder.relative_to(out)}/{name}": data
+        for folder in folders
+        for name, data in results(folder).items()
+    }
+
+
+# -- what a grid is ------------------------------------------------------------------------------------------
+
+
+def test_a_tuner_may_have_options(tiny_sequence):
+    tuners = ["refl", {"name": "drtune", "k": 2, "m": 0}, {"name": "draft", "k": "full"}, None]
+    made = plans(axes(None, {"sequences": [tiny_sequence], "methods": ["naive"], "tuners": tuners}))
+    resolved = [(plan.tuner, plan.sequence.task(2).tuner.options) for plan in made]
+    assert resolved == [
+        ("refl", {}),
+        ("drtune", {"k": 2, "m": 0}),
+        ("draft", {"k": "full"}),
+        ("draft", {"k": 1}),
+    ]
+    assert len({plan.folder(Path()) for plan in made}) == 4
+
+
+@pytest.mark.parametrize(
+    ("sequence", "expected"),
+    [
+        ("shapes-ril", ["given", "2-3-1", "3-1-2"]),
+        ("shapes-conflict", ["given", "reversed"]),
+        ("shapes-long", ["given", *("-".join("123456"[k:] + "123456"[:k]) for k in range(1, 6))]),
+    ],
+)
+def test_latin_orders_put_every_task_once_at_every_place(sequence, expected):
+    made = plans(small(sequence, methods=["naive"], seeds=[0], orders=["given", "latin"]))
+    assert [plan.order for plan in made] == expected
+    places = list(zip(*(plan.sequence.order for plan in made), strict=True))
+    assert all(sorted(place) == sorted(made[0].sequence.order) for place in places)
+
+
+def test_a_file_and_what_is_given_on_top_of_it(tmp_path, tiny_sequence):
+    file = tmp_path / "grid.yaml"
+    file.write_text(
+        f"""
+        sequences: [{tiny_sequence}]
+        seeds: [0, 1, 2]
+        set: {{budget.updates: 3}}
+        methods:
+          - naive
+          - {{name: rid, label: weak, set: {{strength: 1e-3}}}}
+        """
+    )
+    made = plans(axes(file, {"seeds": [7]}, ["budget.batch=4"]))
+    assert [plan.folder(Path()).as_posix() for plan in made] == [
+        "tiny/given/naive@budget.updates=3,budget.batch=4/draft/seed-7",
+        "tiny/given/rid@weak/draft/seed-7",
+    ]
+    assert made[1].method_options == {"strength": 1e-3}
+    assert {(plan.sequence.task(2).budget.updates, plan.sequence.task(2).budget.batch) for plan in made} == {
+        (3, 4)
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sequences: [tiny]\n", ["methods", "missing"]),
+        ("methods: [naive]\nsequences: [shapes-smoke]\nseed: [0]\n", ["seed", "did you mean 'seeds'?"]),
+        (
+            "methods: [naive]\nsequences: [shapes-smoke]\nseeds: [-1]\n",
+            ["seeds.1", "greater than or equal"],
+        ),
+        ("methods: []\nsequences: [shapes-smoke]\n", ["methods", "at least 1"]),
+        ("- naive\n", ["keys and values"]),
+        ("methods: [naive\n", ["not valid YAML"]),
+    ],
+)
+def test_a_faulty_file(tmp_path, text, said):
+    file = tmp_path / "grid.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as error:
+        axes(file, {})
+    for words in said:
+        assert words in str(error.value)
+
+
+def test_all_combinations_that_cannot_be_run_are_named(tiny_sequence):
+    with pytest.raises(UserError) as error:
+        plans(small(tiny_sequence, methods=["naive", "ridd"], orders=["given", "1-1", "revresed"]))
+    for words in ("'ridd'", "did you mean 'rid'?", "'1-1' is no order", "'revresed' is no order"):
+        assert words in str(error.value)
+
+
+def test_two_runs_in_one_folder_are_refused(tiny_sequence):
+    with pytest.raises(UserError, match="seed-0"):
+        plans(small(tiny_sequence, seeds=[0, 0]))
+
+
+def test_a_method_that_cannot_be_built_is_refused_before_anything_starts(tiny_sequence, tmp_path):
+    wrong = [{"name": "rid", "set": {"strenght": 1.0}}]
+    with pytest.raises(UserError, match="strength"):
+        grid(small(tiny_sequence, methods=["naive", *wrong]), tmp_path / "out", reporter=QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+# -- its cells -----------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 6), st.lists(st.sampled_from("abcdefgh"), max_size=30))
+def test_shards_are_a_partition_that_splits_no_group(n, groups):
+    every = [Cell(plan=None, shared=(k,), group=group) for k, group in enumerate(groups)]  # type: ignore[arg-type]
+    parts = [shard(every, f"{i}/{n}") for i in range(1, n + 1)]
+    assert sorted((cell for part in parts for cell in part), key=lambda cell: cell.shared) == every
+    owners = [{cell.group for cell in part} for part in parts]
+    assert all(not (a & b) for k, a in enumerate(owners) for b in owners[:k])
+    assert max(map(len, owners)) - min(map(len, owners)) <= 1
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3"])
+def test_no_shard(part):
+    with pytest.raises(UserError, match="is no shard"):
+        shard([], part)
+
+
+def test_only_runs_of_one_method_tuner_and_seed_share_steps():
+    spec = axes(None, {"sequences": ["shapes-ril"], "methods": ["naive", "rid"], "seeds": [0, 1],
+                       "orders": ["given", "1-3-2", "reversed"]})  # fmt: skip
+    made = {(c.plan.method, c.plan.seed, c.plan.order): c for c in cells(plans(spec))}
+    for (_, _, order), cell in made.items():
+        assert cell.shared == (() if order == "reversed" else (1,))
+    assert len({cell.group for cell in made.values()}) == 2 * 2 * 2  # methods x seeds x first tasks
+
+
+# -- its cost ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings", [["evaluation.every=1"], ["budget.updates=99", "budget.denoiser_forwards=36"]]
+)
+def test_the_forecast_is_what_a_run_then_counts(tiny_sequence, tmp_path, fresh_cache, monkeypatch, settings):
+    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
+    made = runner(tiny_sequence, tmp_path, settings=settings)
+    counted = made.execute()
+    spent = RunFolder(counted).read_run()["steps"]
+    assert forecast(cells([made.plan]), tmp_path).evaluations == sum(
+        s["denoiser_forwards"] for s in spent[1:]
+    )
+
+
+def test_shared_steps_are_counted_once():
+    spec = axes(None, {"sequences": ["shapes-ril"], "methods": ["naive"], "orders": ["given", "1-3-2"]})
+    one, two = (forecast(cells(plans(spec))[:n], Path("none")).evaluations for n in (1, 2))
+    assert two == one * 5 // 3
+
+
+def test_time_is_forecast_from_runs_that_were_measured(tiny_sequence, tmp_path, monkeypatch):
+    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
+    work = cells(plans(small(tiny_sequence)))
+    assert forecast(work, tmp_path).seconds is None
+    steps = RunFolder(runner(tiny_sequence, tmp_path).execute()).read_run()["steps"]
+    pace = sum(s["train_seconds"] + s["evaluation_seconds"] for s in steps) / sum(
+        s["denoiser_forwards"] for s in steps
+    )
+    expected = forecast(work, tmp_path)
+    assert expected.measured == 1
+    assert expected.seconds == pytest.approx(pace * expected.evaluations)
+
+
+def test_a_forecast_without_measured_runs_has_no_time():
+    assert cost.Forecast(1, None, 0).seconds is None
+
+
+# -- worked off ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one_after_the_other(tiny_sequence, tmp_path_factory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RIL_BENCH_CACHE", str(out / "cache"))
+        outcomes = grid(small(tiny_sequence), out / "runs", jobs=1, reporter=QUIET)
+    assert [outcome.failure for outcome in outcomes] == [None] * 8
+    return everything(out / "runs")
+
+
+def test_two_at_once_and_in_two_shards_give_the_same_bytes(
+    tiny_sequence, tmp_path, fresh_cache, one_after_the_other
+):
+    grid(small(tiny_sequence), tmp_path / "two", jobs=2, reporter=QUIET)
+    assert everything(tmp_path / "two") == one_after_the_other
+    for part in ("1/2", "2/2"):
+        assert len(grid(small(tiny_sequence), tmp_path / "shards", jobs=1, shard=part, reporter=QUIET)) == 4
+    assert everything(tmp_path / "shards") == one_after_the_other
+
+
+def test_killed_in_the_middle_and_gone_on_with(tiny_sequence, tmp_path, fresh_cache, one_after_the_other):
+    axes_given = shlex.split("-m naive -m rid --order given --order reversed --seed 0 --seed 1 --jobs 2")
+    command = [sys.executable, "-m", "ril_bench", "grid", "--sequence", tiny_sequence, *axes_given]
+    command += ["--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while sum('"complete"' in file.read_text() for file in (tmp_path / "out").rglob("run.json")) < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    workers = _children(process.pid)
+    process.kill()
+    process.wait()
+    assert len(workers) >= 2
+    deadline = time.monotonic() + 10
+    while any(_alive(pid) for pid in workers):  # they end with their parent
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    done = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("run.json") if _complete(file)}
+    assert len(done) < 8
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert everything(tmp_path / "out") == one_after_the_other
+    assert {file: file.stat().st_mtime_ns for file in done} == done  # never done again
+
+
+def test_a_failure_is_recorded_with_its_class_and_stops_nobody(tiny_sequence, tmp_path, fresh_cache):
+    files = {}
+    for kind, fail in FAILURES.items():
+        files[kind] = tmp_path / f"{kind}.py"
+        files[kind].write_text(BROKEN.replace("FAIL", fail))
+    methods = [*map(str, files.values()), "naive"]
+    spec = small(tiny_sequence, methods=methods, orders=["given"], seeds=[0])
+    outcomes = {o.folder.parts[-3]: o for o in grid(spec, tmp_path / "out", jobs=2, reporter=QUIET)}
+    assert outcomes.pop("naive").failure is None
+    for kind, outcome in outcomes.items():
+        expected = "infrastructure" if kind == "died" else kind
+        run = RunFolder(outcome.folder).read_run()
+        assert outcome.failure is not None
+        assert (outcome.failure.kind, run["status"], run["failure"]["class"]) == (
+            expected,
+            "failed",
+            expected,
+        )
+        assert [entry["step"] for entry in run["steps"]] == [0, 1]  # what was computed stays
+    assert "not enough memory" in outcomes["died"].failure.message
+    assert "this cannot be" in outcomes["user"].failure.message
+    assert "OSError" in RunFolder(outcomes["infrastructure"].folder).read_run()["failure"]["traceback"]
+
+
+def test_the_verb_answers_with_json_and_an_exit_code(tiny_sequence, tmp_path):
+    (tmp_path / "bad.py").write_text(BROKEN.replace("FAIL", FAILURES["memory"]))
+    command = [sys.executable, "-m", "ril_bench", "grid", "--sequence", tiny_sequence, "-m", "naive", "-m",
+               str(tmp_path / "bad.py"), "--out", str(tmp_path / "out"), "--json"]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert [cell["failure"] and cell["failure"]["kind"] for cell in json.loads(ended.stdout)] == [
+        None,
+        "memory",
+    ]
+
+
+def test_a_dry_run_makes_nothing(tiny_sequence, tmp_path):
+    assert grid(small(tiny_sequence), tmp_path / "out", dry_run=True, reporter=QUIET) == []
+    assert not (tmp_path / "out").exists()
+
+
+def _complete(file: Path) -> bool:
+    return json.loads(file.read_text())["status"] == "complete"
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIG_DFL)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+
+
+def test_every_combination_is_a_run(tiny_sequence):
+    made = plans(small(tiny_sequence))
+    expected = set(product(["naive", "rid"], ["given", "reversed"], [0, 1]))
+    assert {(plan.method, plan.order, plan.seed) for plan in made} == expected

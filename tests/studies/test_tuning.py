@@ -1,0 +1,240 @@
+"""Fair tuning: what it asks, what it chooses, what it never sees, and what it files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ril_bench
+from ril_bench.errors import NumericalError, UserError
+from ril_bench.registry import load, shipped
+from ril_bench.running.plan import RunPlan
+from ril_bench.running.progress import Reporter
+from ril_bench.storage.run_folder import RunFolder
+from ril_bench.studies import tuning
+from tests.tiny import PROMPTS, write_sequence
+
+QUIET = Reporter(quiet=True)
+OTHERS = ["a green ring", "a small yellow star", "a large red square"]
+
+METHOD = '''
+from ril_bench import Method
+
+class Held(Method):
+    """Does not matter: its runs are made up."""
+
+    class Options(Method.Options):
+        strength: float = 1.0
+        other: str = "a"
+'''
+
+
+@pytest.fixture
+def judged_on(tmp_path):
+    file = tmp_path / "others.txt"
+    file.write_text("\n".join(OTHERS))
+    return str(file)
+
+
+@pytest.fixture
+def sequence(tmp_path, tiny_data):
+    """Three tasks, so that there is a future to look away from."""
+    tasks = [{"reward": "brightness"}, {"reward": "symmetry"}, {"reward": "compressibility"}]
+    return write_sequence(tmp_path / "three.yaml", tiny_data, tasks=tasks)
+
+
+@pytest.fixture
+def method(tmp_path):
+    file = tmp_path / "held.py"
+    file.write_text(METHOD)
+    return str(file)
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """Runs that are made up: what is learned is a function of the strength; every plan is kept."""
+    asked: list[RunPlan] = []
+
+    def learns(rule, naive=(1.0, 2.0), base=(0.0, 0.0)):
+        def make_all(plans, out, **_):
+            for plan in plans:
+                asked.append(plan)
+                strength = plan.method_options.get("strength")
+                first, second = naive if strength is None else rule(strength)
+                R = [[*base], [first, base[1]], [0.0, second]]
+                folder = plan.folder(out)
+                folder.mkdir(parents=True, exist_ok=True)
+                rows = "\n".join(f"{i},{a},{b}" for i, (a, b) in enumerate(R))
+                (folder / "matrix.csv").write_text(f"step,{','.join(plan.sequence.order)}\n{rows}\n")
+
+        monkeypatch.setattr(tuning, "make_all", make_all)
+        return asked
+
+    return learns
+
+
+def tuned(method, sequence, prompts, tmp_path, **options):
+    return ril_bench.tune(method, sequence, prompts=prompts, out=tmp_path / "out", reporter=QUIET, **options)
+
+
+def test_the_floor_is_what_naive_learned_less_a_part_of_its_gain():
+    R = np.array([[-5.0, 10.0], [-3.0, 12.0], [-4.0, 8.0]])  # the second is better when lower
+    directions = np.array([1, -1])
+    # gains 2 and 4; three quarters of them have to be kept
+    assert tuning.floors(R, directions, 0.75) == pytest.approx([-3.0 - 0.5, -8.0 - 1.0])
+
+
+@given(st.floats(0, 1), st.lists(st.floats(-100, 100), min_size=6, max_size=6))
+def test_naive_itself_always_keeps(keep, values):
+    R = np.array(values).reshape(3, 2)
+    directions = np.array([1, 1])
+    if (tuning.gains(R, directions) >= 0).all():
+        assert tuning.keeps(R, tuning.floors(R, directions, keep), directions)
+
+
+def test_the_strongest_that_keeps_is_chosen(world, method, sequence, judged_on, tmp_path):
+    asked = world(lambda s: (1.0, 2.0) if s <= 30 else (1.0, 1.5))
+    study = tuned(method, sequence, judged_on, tmp_path, keep=0.8)
+    assert study.chosen == max(s for s in tuning.STRENGTHS if s <= 30)
+    assert not study.at_the_end
+    assert len(study.trials) <= 4  # of fifteen
+    assert all(trial.keeps == (trial.value <= 30) for trial in study.trials)
+    assert {plan.seed for plan in asked} == {2001, 2002}
+
+
+def test_both_tasks_have_to_be_learned(world, method, sequence, judged_on, tmp_path):
+    world(lambda s: (1.0 if s <= 1 else 0.1, 2.0))  # as RID, which is at work in the first task already
+    assert tuned(method, sequence, judged_on, tmp_path).chosen == 1.0
+
+
+def test_the_strongest_candidate_may_not_be_the_strongest_there_is(
+    world, method, sequence, judged_on, tmp_path
+):
+    world(lambda s: (1.0, 2.0))
+    study = tuned(method, sequence, judged_on, tmp_path)
+    assert (study.chosen, study.at_the_end) == (10_000.0, True)
+
+
+def test_a_method_that_never_learns_what_naive_does_is_held_to_its_own_weakest(
+    world, method, sequence, judged_on, tmp_path
+):
+    world(lambda s: (1.0, 0.5) if s <= 30 else (1.0, 0.3))
+    study = tuned(method, sequence, judged_on, tmp_path)
+    assert study.reference == "strength 0.001"
+    assert study.floors == pytest.approx((0.8, 0.4))
+    assert study.chosen == max(s for s in tuning.STRENGTHS if s <= 30)
+
+
+def test_no_value_may_keep(world, method, sequence, judged_on, tmp_path):
+    def broken(s):
+        raise NumericalError("the loss is not finite")
+
+    world(broken)
+    study = tuned(method, sequence, judged_on, tmp_path)
+    assert (study.chosen, study.at_the_end, study.reference) == (None, False, "naive")
+
+
+def test_a_strength_that_breaks_the_training_keeps_nothing(world, method, sequence, judged_on, tmp_path):
+    def rule(s):
+        if s > 1:
+            raise NumericalError("the loss is not finite")
+        return (1.0, 2.0)
+
+    world(rule)
+    study = tuned(method, sequence, judged_on, tmp_path)
+    assert study.chosen == 1.0
+    assert [trial.R is None for trial in study.trials] == [trial.value > 1 for trial in study.trials]
+
+
+def test_it_never_sees_the_future_nor_what_is_reported(world, method, sequence, judged_on, tmp_path):
+    asked = world(lambda s: (1.0, 2.0))
+    tuned(method, sequence, judged_on, tmp_path)
+    whole = ril_bench.load_sequence(sequence)
+    for plan in asked:
+        assert plan.sequence.order == ["brightness", "symmetry"]
+        assert plan.sequence.prompts.eval == judged_on
+        assert plan.sequence.evaluation.seed != whole.evaluation.seed
+        assert plan.seed >= tuning.FIRST_SEED
+        assert not plan.official
+
+
+def test_prompts_that_are_reported_are_refused(method, sequence, tmp_path):
+    with pytest.raises(UserError) as caught:
+        tuned(method, sequence, None, tmp_path)  # the tiny sequence trains on what it evaluates
+    assert "reported by the evaluation" in str(caught.value)
+    assert caught.value.where == "--prompts"
+    assert repr(min(PROMPTS[:3])) in str(caught.value)
+
+
+def test_what_cannot_be_tuned_is_refused(world, method, sequence, judged_on, tiny_data, tmp_path):
+    with pytest.raises(UserError, match="naive has no option 'strength'"):
+        tuned("naive", sequence, judged_on, tmp_path)
+    with pytest.raises(UserError, match="no option 'weight'") as caught:
+        tuned(method, sequence, judged_on, tmp_path, option="weight")
+    assert "strength, other" in str(caught.value.hint)
+    one = write_sequence(tmp_path / "one.yaml", tiny_data, tasks=[{"reward": "brightness"}])
+    with pytest.raises(UserError, match="one task alone"):
+        tuned(method, one, judged_on, tmp_path)
+    world(lambda s: (1.0, 2.0), naive=(1.0, -0.1))
+    with pytest.raises(UserError, match="does not raise symmetry"):
+        tuned(method, sequence, judged_on, tmp_path)
+
+
+def test_the_trials_lie_beside_the_method(world, method, sequence, judged_on, tmp_path):
+    world(lambda s: (1.0, 2.0 if s <= 1 else 0.0))
+    study = tuned(method, sequence, judged_on, tmp_path)
+    tuned(method, sequence, judged_on, tmp_path, settings=["method.other=b"])
+    assert study.file == tmp_path / "held.tuning.json"
+    filed = json.loads(study.file.read_text())
+    assert list(filed) == ["tiny / draft / strength", "tiny / draft / other=b / strength"]
+    entry = filed["tiny / draft / strength"]
+    assert entry["chosen"] == 1.0
+    assert entry["naive"] == [[0, 0], [1, 0], [0, 2]]
+    assert [trial["value"] for trial in entry["trials"]] == [trial.value for trial in study.trials]
+    assert entry["made_with"]["seeds"] == [2001, 2002]
+    assert filed["tiny / draft / other=b / strength"]["made_with"]["options"] == {"other": "b"}
+
+
+def test_the_whole_way(sequence, judged_on, tmp_path, in_this_process):
+    """Real runs: an l2 that cannot move after its first task, and one that is not held at all."""
+    copy = tmp_path / "l2.py"
+    copy.write_bytes((shipped("baselines") / "l2.py").read_bytes())
+    study = tuned(str(copy), sequence, judged_on, tmp_path, values=[0.0, 1e9], seeds=1, jobs=1)
+    free = next(trial for trial in study.trials if trial.value == 0.0)
+    assert free.keeps  # a strength of 0 is naive
+    assert study.naive == free.R
+    done = [RunFolder(file.parent) for file in (tmp_path / "out").rglob("run.json")]
+    assert len(done) == 1 + len(study.trials)
+    before = {run.path: (run.path / "scores.parquet").stat().st_mtime_ns for run in done}
+    again = tuned(str(copy), sequence, judged_on, tmp_path, values=[0.0, 1e9], seeds=1, jobs=1)
+    assert again == study
+    assert before == {run.path: (run.path / "scores.parquet").stat().st_mtime_ns for run in done}
+
+
+def shipped_studies():
+    return [
+        (file.name.removesuffix(".tuning.json"), name, study)
+        for file in sorted(Path(shipped("baselines")).glob("*.tuning.json"))
+        for name, study in json.loads(file.read_text()).items()
+    ]
+
+
+@pytest.mark.parametrize(("method", "name", "study"), shipped_studies())
+def test_a_shipped_choice_follows_from_its_trials(method, name, study):
+    directions, trials = np.array(study["directions"]), {t["value"]: t for t in study["trials"]}
+    reference = study["naive"]
+    if study["reference"] != "naive":
+        reference = trials[float(study["reference"].rpartition(" ")[2])]["R"]
+    floors = tuning.floors(np.array(reference), directions, study["keep"])
+    for trial in trials.values():
+        assert trial["keeps"] == (
+            trial["R"] is not None and (directions * tuning.learned(np.array(trial["R"])) >= floors).all()
+        )
+    assert study["chosen"] in [trial["value"] for trial in study["trials"] if trial["keeps"]]
+    option = name.rpartition(" / ")[2]
+    assert load("method", method).Options.model_fields[option].default == study["chosen"]
