@@ -10,7 +10,7 @@ import pandas as pd
 
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import compute_of
-from ril_bench.reporting import summary, write_side_by_side
+from ril_bench.reporting import comparison, summary, write_side_by_side
 from ril_bench.running.plan import GIVEN, plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.storage import read as files
@@ -150,7 +150,7 @@ def compare(a: Run | str | Path, b: Run | str | Path, out: str | Path | None = N
     Raises UserError where a unit has no partner, or one side holds several methods.
     """
     sides = [summary.load(_places([side])) for side in (a, b)]
-    rows = summary.compare(*sides)
+    rows = comparison.compare(*sides)
     if out is not None:
         first = sides[0][0]
         cell = (first.sequence, first.order, first.tuner, first.seed)

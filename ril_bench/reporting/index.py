@@ -12,6 +12,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from ril_bench.reporting import plots, summary, text
+from ril_bench.reporting.columns import COLUMNS as METRICS
+from ril_bench.reporting.glossary import BY_NAME
 from ril_bench.reporting.pareto import planes
 from ril_bench.reporting.svg import spread
 from ril_bench.storage.read import Run
@@ -28,21 +30,8 @@ SIGNIFICANT = 0.05  # of p values adjusted over methods
 RANKED = ("FORGET", "BWT", "LEARN", "FINAL", "WORST", "SSIM to step 0", "KID", "FID")
 COMPARED = ("FORGET", "LEARN", "FINAL", "SSIM to step 0", "KID", "FID")
 LISTED = ("FORGET", "BWT", "LEARN", "FINAL", "SSIM to step 0", "FID", "seconds")
-BETTER = {figure.name: figure.better for figure in summary.FIGURES}
-MEANINGS = {
-    "FORGET": "How far rewards fell from the best they reached since learned; the floor is what noise alone reads.",
-    "BWT": "What later tasks did to rewards already learned: below 0 they were forgotten.",
-    "LEARN": "How far each task raised its own reward while it was trained.",
-    "FINAL": "Where the last model stands, averaged over the rewards: 0 is the pretrained model.",
-    "WORST": "Where the last model stands on its worst reward.",
-    "SSIM to step 0": "Structure left of the pretrained model's images; the floor is two unrelated images.",
-    "KID": "Distance of the images as a whole from the pretrained model's, without bias in their number.",
-    "FID": "Distance of the images as a whole from the pretrained model's; the floor is the model's own.",
-    "Vendi": "How many different images a prompt has, in effect.",
-    "carried MB": "What the method keeps from task to task.",
-    "denoiser evaluations": "Forward passes of the denoiser after step 0, evaluation included.",
-    "seconds": "Training and evaluation after step 0, on the machine that ran it.",
-}
+BETTER = {column.name: column.better for column in METRICS}
+MEANINGS = {name: metric.meaning for name, metric in BY_NAME.items()}
 
 
 @dataclass(frozen=True)
@@ -227,7 +216,7 @@ def origins(runs: Sequence[Run]) -> dict[str, str]:
         return {}
     images = REMADE if all(entry.whole for entry in entries) else CLAIMED
     words = {"scores": RECOMPUTED, "images": images, "run": CLAIMED}
-    return {figure.name: words[figure.origin] for figure in summary.FIGURES}
+    return {column.name: words[column.origin] for column in METRICS}
 
 
 def entry_rows(runs: Sequence[Run]) -> list[Entered]:

@@ -33,6 +33,17 @@ def short(value: float | None) -> str:
     return fixed(value, decimals([value]))
 
 
+def signed(value: float | None, places: int | None = None) -> str:
+    """A number with its sign, also where it is positive."""
+    shown = short(value) if places is None else fixed(value, places)
+    return f"+{shown}" if (number(value) or 0.0) > 0 and shown.strip("0.") else shown
+
+
+def p_value(value: float) -> str:
+    """A p value with its comparison: "= 0.012" or "< 0.001"."""
+    return "< 0.001" if value < 0.001 else f"= {fixed(value, 3)}"
+
+
 def count(value: float | None) -> str:
     """A whole number in groups of three, set apart by narrow spaces."""
     return (

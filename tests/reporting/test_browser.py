@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.reporting.synthetic import write_runs
 
 from ril_bench.reporting import summary
 from ril_bench.reporting.site import write_site
 from ril_bench.storage.read import EntryNote, Run
+from tests.reporting.synthetic import write_runs
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
 axe = pytest.importorskip(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.reporting.synthetic import write_run
 
 from ril_bench.errors import UserError
 from ril_bench.reporting import write_page, write_side_by_side
+from tests.reporting.synthetic import write_run
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

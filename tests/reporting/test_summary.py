@@ -14,13 +14,13 @@ import pytest
 import typer
 import yaml
 from scipy import stats
-from tests.reporting.synthetic import write_run
 
 from ril_bench.cli import app
 from ril_bench.errors import UserError
-from ril_bench.reporting import summary
+from ril_bench.reporting import comparison, summary
 from ril_bench.reporting.find import find_runs
 from ril_bench.reporting.tables import write_table
+from tests.reporting.synthetic import write_run
 
 
 def runs(out: Path, count: int, method: str = "naive", first: int = 0, **options: object) -> list[Path]:
@@ -254,7 +254,7 @@ def test_whichever_is_more_goes_down(tmp_path: Path, methods: int, down: str) ->
 
 def test_compare_pairs_by_sequence_order_tuner_and_seed(tmp_path: Path) -> None:
     naive, rid = runs(tmp_path, 5), runs(tmp_path, 5, "rid", keep=0.8)
-    rows = summary.compare(summary.load(naive[::-1]), summary.load(rid)).set_index("figure")
+    rows = comparison.compare(summary.load(naive[::-1]), summary.load(rid)).set_index("figure")
     test = stats.ttest_rel([figure(f) for f in rid], [figure(f) for f in naive])
     interval = test.confidence_interval()
     assert rows.loc["BWT", ["difference_low", "difference_high"]].tolist() == pytest.approx(list(interval))
@@ -265,6 +265,6 @@ def test_compare_pairs_by_sequence_order_tuner_and_seed(tmp_path: Path) -> None:
 def test_compare_refuses_what_has_no_partner(tmp_path: Path) -> None:
     naive, rid = runs(tmp_path, 3), runs(tmp_path, 2, "rid")
     with pytest.raises(UserError, match=r"given / 2, only in A"):
-        summary.compare(summary.load(naive), summary.load(rid))
+        comparison.compare(summary.load(naive), summary.load(rid))
     with pytest.raises(UserError, match="several methods: naive, rid"):
-        summary.compare(summary.load(naive), summary.load([rid[0], naive[0]]))
+        comparison.compare(summary.load(naive), summary.load([rid[0], naive[0]]))

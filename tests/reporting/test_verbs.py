@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.reporting.synthetic import write_run
-from tests.reporting.test_run_page import read
 
 import ril_bench
 from ril_bench.cli import main
 from ril_bench.reporting import summary, text
+from tests.reporting.synthetic import write_run
+from tests.reporting.test_run_page import read
 
 Verb = Callable[..., tuple[object, str, str]]
 

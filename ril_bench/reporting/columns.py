@@ -1,0 +1,96 @@
+"""The columns of a table of runs: how each metric is read from the files of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from ril_bench.reporting import glossary
+from ril_bench.storage.read import Run, dig, number
+
+Reader = Callable[[Run, str | None], Any]  # takes a run and the scale that its rewards are on
+Origin = Literal["scores", "images", "run"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of the table, and how a run gives its value and its floor.
+
+    origin: what is needed to compute the value again: the scores, the images, or the run itself (time, counters).
+    """
+
+    name: str
+    read: Reader
+    floor: Reader | None = None
+    origin: Origin = "scores"
+
+    @property
+    def better(self) -> int:
+        """+1 where higher is better, -1 where lower is."""
+        return glossary.better(self.name)
+
+
+def _continual(name: str, run: Run, scale: str | None) -> Any:
+    return run.continual(scale, name)
+
+
+def _anytime(name: str, run: Run, scale: str | None) -> Any:
+    return dig(run.metrics, "anytime", scale, name)
+
+
+def _last(group: str, key: str, run: Run, scale: str | None) -> Any:
+    points = run.per_step(group, key)
+    return points[-1][1] if points else None
+
+
+def _at(*keys: str) -> Reader:
+    return lambda run, scale: dig(run.metrics, *keys)
+
+
+def _megabytes(run: Run, scale: str | None) -> Any:
+    carried = number(dig(run.metrics, "resources", "carried_bytes"))
+    return None if carried is None else carried / 1e6
+
+
+def _after_step_0(*keys: str) -> Reader:
+    """A sum over the steps after step 0: all runs share the evaluation of the pretrained model."""
+
+    def read(run: Run, scale: str | None) -> Any:
+        steps = [row for row in run.info.get("steps") or [] if row.get("step")]
+        addends = [number(row.get(key)) for row in steps for key in keys]
+        return None if None in addends or not addends else sum(filter(None, addends))
+
+    return read
+
+
+def _structure(name: str, key: str) -> Column:
+    floor = _at("structure", "floor", key)
+    return Column(f"{name} to step 0", partial(_last, "structure", f"{key}_to_0"), floor, "images")
+
+
+COLUMNS = (
+    Column("FORGET", partial(_continual, "FORGET"), partial(_continual, "FORGET_floor")),
+    *(
+        Column(name, partial(_continual, name))
+        for name in ("BWT", "LEARN", "FINAL", "WORST", "AVG-INC", "FWT")
+    ),
+    *(Column(name, partial(_anytime, name)) for name in ("AAA", "MINPERF", "WC-ACC")),
+    _structure("SSIM", "ssim"),
+    _structure("MS-SSIM", "ms_ssim"),
+    _structure("LPIPS", "lpips"),
+    _structure("edges", "edges"),
+    _structure("cosine", "cosine"),
+    Column("KID", partial(_last, "fidelity", "kid"), _at("fidelity", "kid_floor"), "images"),
+    Column("FID", partial(_last, "fidelity", "fid"), _at("fidelity", "floor"), "images"),
+    Column("Vendi", partial(_last, "diversity", "vendi"), None, "images"),
+    Column("carried MB", _megabytes, None, "run"),
+    Column("denoiser evaluations", _after_step_0("denoiser_forwards"), None, "run"),
+    Column("seconds", _after_step_0("train_seconds", "evaluation_seconds"), None, "run"),
+)
+
+
+def gain_column(name: str) -> Column:
+    """The column of one reward's own gain, "gain brightness"; its value is put into the row by `runs_table`."""
+    return Column(name, lambda run, scale: None)

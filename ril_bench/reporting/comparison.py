@@ -1,0 +1,117 @@
+"""Two methods on the units that they share: means, paired differences, and a verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ril_bench.errors import UserError
+from ril_bench.metrics.statistics import CLAIM_UNITS
+from ril_bench.reporting import text
+from ril_bench.reporting.columns import COLUMNS, gain_column
+from ril_bench.reporting.holes import refuse_holes
+from ril_bench.reporting.summary import GROUP, by_unit, interval, paired, runs_table
+from ril_bench.storage.read import Run
+
+# What `compare` prints unless more is asked for, the metric that matters first.
+MAIN = ("FORGET", "BWT", "LEARN", "FINAL", "SSIM to step 0", "FID")
+GAIN = "gain "
+
+
+def compare(a: Sequence[Run], b: Sequence[Run]) -> pd.DataFrame:
+    """A row for each sequence, tuner and metric (column `figure`): both sides, and b - a over shared units.
+
+    Each side holds the runs of one method, of one or more sequences, tuners, orders and seeds. The columns are those
+    of `summary.table`, with `a_mean`, `a_low`, ... for the first side and `b_mean`, ... for the second. Raises
+    UserError where a side holds several methods, or a unit has no partner.
+    """
+    for side in (a, b):
+        refuse_holes(side)
+        names = sorted({run.name for run in side})
+        if len(names) > 1:
+            raise UserError(
+                f"one side holds several methods: {', '.join(names)}", hint="name one method's folder"
+            )
+    frame = runs_table([*a, *b])
+    first, second = frame.iloc[: len(a)], frame.iloc[len(a) :]
+    columns = (*COLUMNS, *(gain_column(name) for name in frame.columns if name.startswith(GAIN)))
+    rows: list[dict[str, Any]] = []
+    for group, members in first.groupby(GROUP, sort=False):
+        others = second[(second[GROUP] == list(group)).all(axis=1)]
+        for column in columns:
+            x, y = by_unit(members, column.name), by_unit(others, column.name)
+            _refuse_unpaired(group, x, y)
+            if not x or np.isnan([*x.values(), *y.values()]).all():
+                continue
+            rows.append(
+                dict(zip(GROUP, group, strict=True))
+                | {"figure": column.name, "better": column.better, "scale": members["scale"].iloc[0]}
+                | {"units": len(x)}
+                | {f"a_{key}": value for key, value in interval(list(x.values())).items()}
+                | {f"b_{key}": value for key, value in interval(list(y.values())).items()}
+                | paired(y, x, column.better)
+            )
+    _refuse_unpaired(("", ""), *({tuple(row): 0.0 for row in side[GROUP].values} for side in (first, second)))
+    return pd.DataFrame(rows)
+
+
+def main_metrics(rows: pd.DataFrame) -> list[str]:
+    """The metrics that `compare` prints by default: those of MAIN, then the gain of each reward."""
+    found = list(dict.fromkeys(rows["figure"]))
+    return [name for name in MAIN if name in found] + [name for name in found if name.startswith(GAIN)]
+
+
+def verdicts(rows: pd.DataFrame, a: str, b: str) -> Iterator[str]:
+    """One plain sentence for each sequence and tuner: does b forget less than a, and can the runs show it?
+
+    Where FORGET is not defined (one task), FINAL takes its place. a, b: the names of the two methods.
+    """
+    if a == b:
+        a, b = f"A ({a})", f"B ({b})"
+    groups = list(rows.groupby(GROUP, sort=False))
+    for (sequence, tuner), members in groups:
+        by_metric = members.dropna(subset="difference").set_index("figure")
+        name = next((name for name in ("FORGET", "FINAL") if name in by_metric.index), None)
+        place = f"{sequence} / {tuner}: " if len(groups) > 1 else ""
+        yield place + (
+            _verdict(name, by_metric.loc[name], a, b) if name else "no metric of forgetting to compare."
+        )
+
+
+def _verdict(name: str, row: pd.Series, a: str, b: str) -> str:
+    gain, units = row["better"] * row["difference"], int(row["units"])
+    pairs = f"{units} pair{'s' if units > 1 else ''}"
+    what = {
+        "FORGET": ("forgets less than", "forgets more than", "forgets as much as"),
+        "FINAL": ("ends higher than", "ends lower than", "ends where"),
+    }[name]
+    verb = what[0] if gain > 0 else what[1] if gain < 0 else what[2]
+    sentence = (
+        f"{b} {verb} {a}{' ends' if verb == 'ends where' else ''}: {name} {text.signed(row['difference'])}"
+    )
+    if units < CLAIM_UNITS:
+        return f"{sentence}; {pairs} show no difference reliably, {CLAIM_UNITS} are needed."
+    low, high = row["difference_low"], row["difference_high"]
+    sentence += f" [{text.short(low)}, {text.short(high)}]"
+    if low <= 0 <= high:
+        return f"{sentence}; not distinguishable at {pairs}."
+    return f"{sentence}; distinguishable at {pairs} (p {text.p_value(row['p'])})."
+
+
+def _refuse_unpaired(place: Iterable[object], a: Mapping[Any, Any], b: Mapping[Any, Any]) -> None:
+    sides = (("A", a, b), ("B", b, a))
+    alone = [
+        f"{' / '.join(map(str, unit))}, only in {side}"
+        for side, here, there in sides
+        for unit in here
+        if unit not in there
+    ]
+    if alone:
+        raise UserError(
+            "some units have no partner: " + "; ".join(alone),
+            where=" / ".join(map(str, filter(None, place))) or None,
+            hint="give both sides the same sequences, tuners, orders and seeds",
+        )
