@@ -2,5 +2,5 @@
 
 from ril_bench.cli import main
 
-if __name__ == "__main__":  # the processes of a grid import their parent's main module
+if __name__ == "__main__":  # worker processes of a grid import their parent's main module
     main()

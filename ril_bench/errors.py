@@ -1,8 +1,7 @@
-"""Errors that say what is wrong, where, and how to fix it.
+"""Errors that state what is wrong, where, and how to fix it.
 
-Every error that RIL-Bench raises on purpose says what happened, where, and how to fix it. `kind` lets a
-caller that runs many cells (the grid) tell a mistake of the user from a diverged training, a lack of memory
-or a broken machine without reading the text.
+`kind` lets a program that runs many cells (a grid) tell a mistake of the user from a training that diverged, a lack
+of memory or a broken machine without parsing the text.
 """
 
 from __future__ import annotations
@@ -35,38 +34,39 @@ class RilError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process borders in a grid; the default would forget where and hint.
+        # Exceptions cross process borders in a grid; the default would lose where and hint.
         return _rebuild, (type(self), self.what, self.where, self.hint)
 
 
 class UserError(RilError):
-    """The request cannot be met as written: a wrong file, key, name or option."""
+    """The request is wrong: a file, key, name or option that the user can change."""
 
     exit_code = 2
     kind = "user"
 
 
 class NumericalError(RilError):
-    """A loss, gradient, reward or weight is not finite: the run fails, it is never averaged away."""
+    """A loss, gradient, reward or weight is not finite. The run fails; the value is never averaged away."""
 
     kind = "numerical"
 
 
 class OutOfMemoryError(RilError):
-    """The device's memory does not hold one micro-batch."""
+    """The device cannot hold one micro-batch."""
 
     kind = "memory"
 
 
 class InfrastructureError(RilError):
-    """The machine failed: a disk that is full or gone, a download that does not answer."""
+    """The machine failed: the disk is full or gone, or a download does not answer."""
 
 
 def failure_class(error: BaseException) -> Kind:
-    """The class that a run's failure is recorded with."""
+    """The class under which run.json records the failure of a run."""
     if isinstance(error, RilError):
         return error.kind
-    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
+    # torch's own error is recognised by its name, so that this module does not import torch
+    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return "memory" if memory else "infrastructure"
 
 
@@ -75,9 +75,9 @@ def _rebuild(cls: type[RilError], what: str, where: str | None, hint: str | None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a name that is not known: "did you mean 'rid'?", else all the known ones."""
+    """A hint for an unknown name: "did you mean 'rid'?", or all known names if none is close."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=3)
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
-    return f"known are {', '.join(known)}" if known else "none is known"
+    return f"known names: {', '.join(known)}" if known else "there are no names to choose from"

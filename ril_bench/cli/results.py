@@ -43,7 +43,7 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Compute a run's figures again, from the scores and images it stores."""
-    from ril_bench.api import Run
+    from ril_bench.api.notebook import Run
     from ril_bench.reporting import write_page
     from ril_bench.scoring.score import score_run
 
@@ -78,7 +78,7 @@ def report(
     from ril_bench.reporting.find import find_runs
 
     if format_ is not None:
-        from ril_bench.api import load
+        from ril_bench.api.verbs import load
         from ril_bench.reporting import summary
         from ril_bench.reporting.tables import FORMATS, chosen, write_table
 

@@ -1,0 +1,98 @@
+"""What the command line prints. Text of users appears literally, in any terminal and any encoding."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ril_bench.storage.run_folder import to_json
+
+#: Rich would interpret "[red]" as a colour, ":bug:" as an emoji and digits as numbers; none of it is ours to guess.
+_LITERAL: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+_OUT, _ERR = Console(**_LITERAL), Console(stderr=True, **_LITERAL)
+
+_PIPE_WIDTH = 400  # columns of a table that is not printed to a terminal: nothing is wrapped or cut
+
+
+def prepare_streams() -> None:
+    """Prints a character that the encoding lacks as "?" instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # not a text file, as in some notebooks
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+def literal(text: object) -> str:
+    """Text with every control character spelled out, so that no file name can steer the terminal.
+
+    Line feeds and tabs stay.
+    """
+    return "".join(c if c in "\n\t" or _is_visible(c) else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def _is_visible(c: str) -> bool:
+    # C*: controls, formats such as right-to-left overrides, halves of surrogates; Zl, Zp: other ends of lines
+    category = unicodedata.category(c)
+    return category[0] != "C" and category not in ("Zl", "Zp")
+
+
+def say(text: object = "", *, mark: str = "", style: str = "", style_of_mark: str = "") -> None:
+    """Prints a line on stdout: a coloured mark of ours, then text."""
+    _print(_OUT, text, mark, style, style_of_mark)
+
+
+def warn(text: object = "", *, style: str = "") -> None:
+    """Prints a line on stderr."""
+    _print(_ERR, text, "", style, "")
+
+
+def _print(console: Console, text: object, mark: str, style: str, style_of_mark: str) -> None:
+    line = Text.assemble((f"{mark} " if mark else "", style_of_mark), (literal(text), style))
+    console.print(line, soft_wrap=True)
+
+
+def show_table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    numbers: bool = False,
+    plain: bool = False,
+) -> None:
+    """Prints a table on stdout.
+
+    Args:
+        numbers: all columns but the first are aligned to the right.
+        plain: no lines and no head; the first column in colour.
+    """
+    table = Table(
+        title=None if title is None else Text(literal(title), style="bold"),
+        title_justify="left",
+        show_header=not plain,
+        box=None if plain else box.HEAVY_HEAD,
+    )
+    for k, name in enumerate(head):
+        right = numbers and k > 0
+        table.add_column(
+            Text(literal(name)),
+            justify="right" if right else "left",
+            style="cyan" if plain and not k else None,
+            no_wrap=right or (plain and not k),
+        )
+    for row in rows:
+        table.add_row(*(Text(literal(cell)) for cell in row))
+    _OUT.print(table, width=None if _OUT.is_terminal or "COLUMNS" in os.environ else _PIPE_WIDTH)
+
+
+def show_json(value: Any) -> None:
+    """Prints JSON, and nothing else, on stdout: plain ASCII, NaN as null."""
+    print(json.dumps(json.loads(to_json(value)), indent=2))
