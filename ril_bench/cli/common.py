@@ -37,7 +37,7 @@ ComputeOption = Annotated[
 
 def _go_offline(offline: bool) -> bool:
     if offline:
-        from ril_bench.sequences.model_folders import go_offline
+        from ril_bench.remote.network import go_offline
 
         go_offline()
     return offline

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from ril_bench.diagnosis.footprint import Footprint, Memory, footprint, rate
-from ril_bench.diagnosis.needs import Need, hub_answers, needs_of
+from ril_bench.diagnosis.needs import Need, needs_of
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
 from ril_bench.remote.file import FOLDER
+from ril_bench.remote.network import hub_answers
 from ril_bench.running.plan import plan_run
 from ril_bench.sequences.spec import load_calibration, load_sequence
 from ril_bench.studies.grid.forecast import evaluations_of, seconds_per_evaluation

@@ -10,13 +10,11 @@ from typing import Any
 
 from ril_bench.data.prompts import NAMED, SHIPPED, locate_prompts
 from ril_bench.remote.file import FOLDER, RemoteFile
+from ril_bench.remote.network import HUB
 from ril_bench.remote.published import used_by
 from ril_bench.sequences.model_folders import FILES, local_folder, pinned_files, repository
 from ril_bench.sequences.spec import Sequence
 from ril_bench.worlds.table import REAL
-
-HUB = "https://huggingface.co"
-TIMEOUT = 3.0  # seconds that the hub has to answer in
 
 
 @dataclass(frozen=True)
@@ -51,24 +49,14 @@ def needs_of(sequence: Sequence) -> list[Need]:
 def published_files(sequence: Sequence) -> list[RemoteFile]:
     """What the prompts, rewards, probes and measures of a sequence load, in the order of the table; its model's files
     are not among them."""
-    users = {sequence.prompts.eval, *(task.prompts.train for task in sequence.tasks), *sequence.home.figures}
+    users = {
+        sequence.prompts.eval,
+        *(task.prompts.train for task in sequence.tasks),
+        *(network.user for network in sequence.home.networks),
+    }
     if sequence.home is REAL:  # a reward of another world may have the same name, and ships with it
         users.update(sequence.rewards.values())
     return used_by(*users)
-
-
-def hub_answers() -> bool:
-    """Whether the hub can be reached within seconds; False where downloads are off."""
-    from huggingface_hub import get_session
-    from huggingface_hub.constants import is_offline_mode
-
-    if is_offline_mode():
-        return False
-    try:
-        get_session().head(HUB, timeout=TIMEOUT)
-    except Exception:  # whatever kind of error: it does not answer
-        return False
-    return True
 
 
 def _of_model(reference: str) -> Iterable[Need]:

@@ -82,13 +82,15 @@ class RemoteFile:
         path = self.cached_path()
         if path is None:
             if offline or is_offline_mode():
-                raise UserError(
-                    f"{self.name} is not on this machine, and downloads are off",
-                    where=self.url,
-                    hint=self.by_hand,
-                )
+                raise self.not_here("downloads are off")
             path = self._download()
         return self._checked(path)
+
+    def not_here(self, reason: str) -> UserError:
+        """The error for a file that is not on this machine and cannot be downloaded."""
+        return UserError(
+            f"{self.name} is not on this machine, and {reason}", where=self.url, hint=self.by_hand
+        )
 
     @property
     def local_name(self) -> str:

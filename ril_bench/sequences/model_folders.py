@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 from ril_bench import registry
@@ -196,10 +195,3 @@ def _downloaded(reference: str) -> Path:
             where=f"https://huggingface.co/{repo}",
             hint=f"check the connection, {by_hand}",
         ) from error
-
-
-def go_offline() -> None:
-    """Nothing is downloaded from here on, by this process and those that it starts."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    if constants := sys.modules.get("huggingface_hub.constants"):  # read when it was imported
-        constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]

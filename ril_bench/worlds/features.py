@@ -1,4 +1,4 @@
-"""What images are measured with: never an encoder that a reward uses. Which networks, a model's world says."""
+"""The feature networks that metrics need. A model's world states which; none of them is an encoder of a reward."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ril_bench.errors import RilError
-from ril_bench.worlds.table import World
+from ril_bench.worlds.missing import note
+from ril_bench.worlds.table import Network, World
 
 T = TypeVar("T")
 
 
 class Extractor(Protocol):
-    """A network that makes features (N, d) of 8-bit images (N, 3, H, W); `convention` says which and how."""
+    """A network that computes features (N, d) of 8-bit images (N, 3, H, W).
+
+    `convention` names its weights and its resize.
+    """
 
     @property
     def convention(self) -> dict[str, Any]: ...
@@ -29,7 +33,7 @@ class Extractor(Protocol):
 class Maps(Protocol):
     """A network's feature maps (N, C, H, W), finest first, of 8-bit images (N, 3, H, W).
 
-    `weights` are what its channels count for in a perceptual distance, (C,) a layer; None where all count alike.
+    `weights` has a weight for each channel in a perceptual distance, one tensor (C,) a layer; None: all are equal.
     """
 
     @property
@@ -43,12 +47,12 @@ class Maps(Protocol):
 
 @dataclass(frozen=True)
 class Features:
-    """A part is None where its network is not to be had.
+    """The feature networks of a world. A network that is missing on this machine is None.
 
     Attributes:
         distribution: for distances between sets of images: FID and KID.
-        content: for what an image shows: cosine and diversity; where it is another network than the first, a
-            Frechet distance of its own.
+        content: for the content of an image: feature cosine and diversity. Where it is another network than
+            `distribution`, also for a second Frechet distance.
         perceptual: for LPIPS.
     """
 
@@ -58,17 +62,16 @@ class Features:
 
 
 def load(world: World, notes: list[str]) -> Features:
-    """The networks for a world's images; `notes` is told which cannot be had, and why."""
-    module, _, name = world.measures.partition(":")
+    """The networks for a world's images; adds a note for each network that is missing, with the reason."""
+    module, _, name = world.extractors.partition(":")
     load_all: Callable[[list[str]], Features] = getattr(importlib.import_module(module), name)
     return load_all(notes)
 
 
-def or_note(make: Callable[[], T], figures: str, notes: list[str]) -> T | None:
-    """What is made, or None and a note that these figures are missing."""
+def or_note(load_one: Callable[[], T], network: Network, notes: list[str]) -> T | None:
+    """What `load_one` returns; where it raises, None, and a note that the network's metrics are missing."""
     try:
-        return make()
+        return load_one()
     except RilError as error:
-        what = " ".join(line.strip() for line in str(error).splitlines())
-        notes.append(f"no {figures}: {what}")
+        notes.append(note(network, error))
         return None

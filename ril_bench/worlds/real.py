@@ -1,5 +1,7 @@
-"""What the images of real models are measured with: Inception for FID and KID, DINOv2 for what they show, AlexNet
-for LPIPS. Loaded when a run is scored, from this machine where the files are there."""
+"""The feature networks for images of real models: Inception for FID and KID, DINOv2 for content, AlexNet for LPIPS.
+
+They are loaded when a run is scored. Files that are not on this machine are downloaded then.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,12 @@ from torchvision.models import alexnet
 from torchvision.transforms import InterpolationMode
 from transformers import Dinov2Config, Dinov2Model
 
-from ril_bench.errors import UserError
 from ril_bench.remote.file import RemoteFile, digest
 from ril_bench.remote.published import published
 from ril_bench.rewards.checkpoints import filled, read_state
 from ril_bench.worlds.features import Features, or_note
+from ril_bench.worlds.missing import package_fault
+from ril_bench.worlds.table import ALEXNET, DINO, INCEPTION
 
 BATCH = 16
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -30,13 +33,13 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def told(file: RemoteFile) -> dict[str, str]:
-    """Which file a figure was computed with, for its convention."""
+def weights_of(file: RemoteFile) -> dict[str, str]:
+    """The weights that a metric was computed with, for its convention."""
     return {"weights": f"{file.repo}/{file.file}", "sha256": digest(file.fetch())}
 
 
 class Batched:
-    """An extractor that sees images in parts."""
+    """An extractor that computes features in parts of 16 images."""
 
     def __init__(self) -> None:
         self.device = device()
@@ -53,19 +56,19 @@ class Batched:
 
 
 class Inception(Batched):
-    """The network of the published FID (arXiv 1706.08500), TensorFlow's of 2015, as torch-fidelity ported it: its
-    resize to 299 pixels is TensorFlow's bilinear one, not antialiased. Raises UserError without torch-fidelity."""
+    """The network of the published FID (arXiv 1706.08500): TensorFlow's of 2015, ported by torch-fidelity.
+
+    Images are resized to 299 pixels with TensorFlow's bilinear filter, without antialiasing.
+    Raises UserError where torch-fidelity is not installed.
+    """
 
     file: ClassVar[RemoteFile] = published("inception")
 
     def __init__(self) -> None:
-        try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except ImportError as error:
-            raise UserError(
-                "Inception comes with torch-fidelity, which is not installed",
-                hint="pip install 'ril-bench[real]'",
-            ) from error
+        if fault := package_fault(INCEPTION):
+            raise fault
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
         super().__init__()
         path = self.file.fetch()
         read_state(path)  # torch-fidelity reads it without this check
@@ -74,7 +77,7 @@ class Inception(Batched):
             "extractor": "Inception-v3 of 2015 by torch-fidelity, pool3",
             "dimension": 2048,
             "resize": "299 pixels, bilinear as TensorFlow 1, from 8-bit PNG",
-            **told(self.file),
+            **weights_of(self.file),
         }
 
     def features(self, images: Tensor) -> Tensor:
@@ -85,8 +88,8 @@ class Inception(Batched):
 class Dino(Batched):
     """DINOv2 ViT-L/14 (arXiv 2304.07193), its class token, with dgm-eval's preprocessing (arXiv 2306.04675) [code].
 
-    PIL's bicubic resize to 224 pixels. transformers fits the positional embedding to them a little otherwise than the
-    original, so figures beside published ones of FD-DINOv2 are close, not equal.
+    Images are resized to 224 pixels with PIL's bicubic filter. transformers resizes the positional embedding slightly
+    differently from the original code, so FD-DINOv2 is close to published values, not equal.
     """
 
     file: ClassVar[RemoteFile] = published("dinov2-large")
@@ -105,14 +108,14 @@ class Dino(Batched):
             "extractor": "DINOv2, class token",
             "dimension": self.config.hidden_size,
             "resize": f"{self.side} pixels, PIL bicubic, from 8-bit PNG",
-            **told(self.file),
+            **weights_of(self.file),
         }
 
     def features(self, images: Tensor) -> Tensor:
-        return self.network(self.seen(images)).last_hidden_state[:, 0]
+        return self.network(self.prepared(images)).last_hidden_state[:, 0]
 
-    def seen(self, images: Tensor) -> Tensor:
-        """What the network sees of 8-bit images: (N, 3, side, side), normalised."""
+    def prepared(self, images: Tensor) -> Tensor:
+        """The input of the network for 8-bit images: (N, 3, side, side), normalised."""
         size = [self.side, self.side]
         small = [
             T.to_tensor(T.resize(T.to_pil_image(one), size, InterpolationMode.BICUBIC))
@@ -122,7 +125,7 @@ class Dino(Batched):
 
 
 class AlexNetMaps:
-    """LPIPS's (arXiv 1801.03924) AlexNet and what its channels count for, version 0.1, on images as they are."""
+    """AlexNet and the channel weights of LPIPS 0.1 (arXiv 1801.03924), on images in their own size."""
 
     trunk: ClassVar[RemoteFile] = published("alexnet")
     linear: ClassVar[RemoteFile] = published("lpips-alex")
@@ -139,21 +142,21 @@ class AlexNetMaps:
         self.weights = [state[f"lin{i}.model.1.weight"].flatten().to(self.device) for i in layers]
         self.convention: dict[str, Any] = {
             "extractor": "LPIPS 0.1, AlexNet; images in their own size",
-            **told(self.linear),
+            **weights_of(self.linear),
         }
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> list[Tensor]:
         """The activations (N, C, H, W) of 8-bit images (N, 3, H, W), finest first."""
-        x, found = self.seen(images.to(self.device)), []
+        x, found = self.prepared(images.to(self.device)), []
         for number, layer in enumerate(self.network):
             x = layer(x)
             if number in self.taps:
                 found.append(x)
         return found
 
-    def seen(self, images: Tensor) -> Tensor:
-        """LPIPS shifts and scales images in [-1, 1]; ImageNet's mean and deviation, to its own three digits."""
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images in [-1, 1], shifted and scaled by LPIPS's constants: ImageNet's mean and SD in three digits."""
         shift, scale = (
             torch.tensor(three, device=self.device).view(3, 1, 1)
             for three in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450))
@@ -162,9 +165,9 @@ class AlexNetMaps:
 
 
 def load(notes: list[str]) -> Features:
-    """Those that can be had; `notes` is told of the others."""
+    """The networks that are on this machine or can be downloaded; adds a note for each of the others."""
     return Features(
-        distribution=or_note(Inception, "FID or KID", notes),
-        content=or_note(Dino, "feature cosine, diversity or FD-DINOv2", notes),
-        perceptual=or_note(AlexNetMaps, "LPIPS", notes),
+        distribution=or_note(Inception, INCEPTION, notes),
+        content=or_note(Dino, DINO, notes),
+        perceptual=or_note(AlexNetMaps, ALEXNET, notes),
     )

@@ -1,9 +1,9 @@
-"""Worlds: what belongs to the images that a model makes. No torch, and nothing of a world is imported here.
+"""Which rewards and which feature networks belong to a model: one table. No torch, and no world is imported here.
 
-The same reward has weights of its own in each world, as a taste learned from 64-pixel shapes says nothing of
-photographs. So a sequence says `aesthetic`, and its model says whose: `shapes-64` draws in the world `shapes`, every
-other model in the `real` one, where the published weights are meant. A sequence on a shapes model of one's own says
-`world: shapes`.
+The same reward has its own weights in each world: a taste that was learned from 64-pixel shapes says nothing about
+photographs. A sequence names the reward `aesthetic`, and the world of its model decides which weights that means.
+The model `shapes-64` belongs to the world `shapes`. Every other model belongs to the world `real`, which has the
+published weights. A sequence on a shapes model of one's own states `world: shapes`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,38 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class World:
-    """What a model's images are judged and measured by.
+class Network:
+    """A feature network with published weights. A run can do without it, and then lacks some metrics.
 
     Attributes:
-        models: the names of the models that draw in it.
-        rewards: what is a reward in this world alone, or has weights of its own here: "module:Class" by name.
-        measures: what its images are measured with: a "module:function", see `ril_bench.worlds.features`.
-        figures: the figures of theirs that take published files (`RemoteFile.used_by`).
+        metrics: the metrics that need it, in words.
+        user: the name that its files have in `RemoteFile.used_by`.
+        package: the Python package that defines it, where that package is optional.
+        extra: the extra of ril-bench that installs the package.
+    """
+
+    metrics: str
+    user: str
+    package: str | None = None
+    extra: str | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """The rewards and the feature networks of a kind of images.
+
+    Attributes:
+        models: the names of the models that generate such images.
+        rewards: the rewards that only this world has, or that have their own weights in it: "module:Class" by name.
+        extractors: "module:function" that loads the feature networks; see `ril_bench.worlds.features`.
+        networks: the networks among them that need published files.
     """
 
     name: str
     models: tuple[str, ...]
     rewards: Mapping[str, str]
-    measures: str
-    figures: tuple[str, ...] = ()
+    extractors: str
+    networks: tuple[Network, ...] = ()
 
 
 SHAPES = World(
@@ -39,8 +56,12 @@ SHAPES = World(
         "clip_score": "ril_bench.worlds.shapes.rewards:ShapesClipScore",
         "attributes": "ril_bench.worlds.shapes.rewards:Attributes",
     },
-    measures="ril_bench.worlds.shapes.extractors:load",
+    extractors="ril_bench.worlds.shapes.extractors:load",
 )
+
+INCEPTION = Network("FID or KID", user="FID", package="torch_fidelity", extra="real")
+DINO = Network("feature cosine, diversity or FD-DINOv2", user="DINOv2")
+ALEXNET = Network("LPIPS", user="LPIPS")
 
 REAL = World(
     name="real",
@@ -53,13 +74,13 @@ REAL = World(
         "imagereward": "ril_bench.rewards.imagereward:Imagereward",
         "clip_score": "ril_bench.rewards.clip_score:ClipScore",
     },
-    measures="ril_bench.worlds.real:load",
-    figures=("FID", "LPIPS", "DINOv2"),
+    extractors="ril_bench.worlds.real:load",
+    networks=(INCEPTION, DINO, ALEXNET),
 )
 
 WORLDS = {world.name: world for world in (REAL, SHAPES)}
 
 
 def world_of(model: object) -> World:
-    """The world that a model draws in, by the model's name, folder or hub id."""
+    """The world of a model, by the model's name, folder or hub id."""
     return next((world for world in WORLDS.values() if model in world.models), REAL)

@@ -16,6 +16,7 @@ from ril_bench.diagnosis.diagnose import diagnose, size
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
 from ril_bench.remote import file as remote
+from ril_bench.remote.network import hub_answers
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.running.runner import Runner
@@ -154,14 +155,14 @@ def test_every_need_is_listed_once(real):
 
 
 def test_no_answer_from_the_hub_is_no_error(monkeypatch):
-    assert needs.hub_answers() is False
+    assert hub_answers() is False
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
     def fails():
         raise OSError("no route")
 
     monkeypatch.setattr("huggingface_hub.get_session", fails)
-    assert needs.hub_answers() is False
+    assert hub_answers() is False
 
 
 @pytest.mark.parametrize(("name", "code"), [("shapes-ril", 0), ("real", 1)])

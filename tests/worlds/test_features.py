@@ -167,7 +167,7 @@ def test_inception_is_torch_fidelitys_of_the_file(folder, photographs, monkeypat
 
 
 def test_without_torch_fidelity_a_note_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     notes = []
     assert features.load(REAL, notes).distribution is None
     assert "pip install 'ril-bench[real]'" in notes[0]
