@@ -13,6 +13,11 @@ from rich.table import Table
 from ril_bench import registry
 from ril_bench.cli.common import JsonOption, app, out_console, show_run
 
+MetricOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--metric", help="A metric to print: FINAL, BWT, ...; repeatable."),
+]
+
 
 @app.command("list")
 def list_(
@@ -64,10 +69,7 @@ def report(
         Optional[str],  # noqa: UP045
         typer.Option("--format", help="Print the table instead: md, csv or latex."),
     ] = None,
-    figures: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--figure", help="Of the table: FINAL, BWT, ...; repeatable, all unless told."),
-    ] = None,
+    metrics: MetricOption = None,
     paired: Annotated[
         bool, typer.Option("--paired", help="Print the differences to naive, unit by unit.")
     ] = False,
@@ -85,7 +87,7 @@ def report(
         if format_ not in FORMATS:
             raise typer.BadParameter(f"{format_!r} is none of {', '.join(FORMATS)}", param_hint="--format")
         table = summary.table(load(runs)[0])
-        print(write_table(chosen(table, figures) if figures else table, format_, paired=paired), end="")
+        print(write_table(chosen(table, metrics) if metrics else table, format_, paired=paired), end="")
     if out is not None:
         out_console.print(f"page: {ril_bench.report(runs, out)}", soft_wrap=True)
     if out is None and format_ is None:
@@ -99,23 +101,32 @@ def compare(
     a: Annotated[Path, typer.Argument(help="A run, or a folder of one method's runs.")],
     b: Annotated[Path, typer.Argument(help="Another: the difference is B - A.")],
     out: Annotated[Optional[Path], typer.Option("--out", help="A page that shows both side by side.")] = None,  # noqa: UP045
+    metrics: MetricOption = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Print all metrics; without it, those that matter most.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Two runs or two methods, paired by sequence, order, tuner and seed: both figures and their difference."""
+    """Compare two runs or two methods on the same sequences, orders, tuners and seeds; B - A, and a verdict."""
     import ril_bench
-    from ril_bench.reporting.tables import compared
+    from ril_bench.reporting.comparison import main_metrics, verdicts
+    from ril_bench.reporting.tables import chosen, compared
 
     rows = ril_bench.compare(a, b, out)
     if as_json:
         print(rows.to_json(orient="records", indent=2))
         return
-    for title, (head, *body) in compared(rows):
+    shown = rows if every else chosen(rows, metrics or main_metrics(rows))
+    for title, (head, *body) in compared(shown):
         table = Table(*head[:1], title=title, title_justify="left", box=None)
         for name in head[1:]:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for cells in body:
-            table.add_row(*cells)
+            table.add_row(*map(escape, cells))  # "[low, high]" is an interval, not rich's markup
         out_console.print(table)
+    out_console.print("↑ higher is better, ↓ lower is better")
+    for sentence in verdicts(rows):
+        out_console.print(escape(sentence), soft_wrap=True)
     if out is not None:
         out_console.print(f"page: {out}", soft_wrap=True)
 

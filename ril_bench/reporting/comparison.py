@@ -49,7 +49,7 @@ def compare(a: Sequence[Run], b: Sequence[Run]) -> pd.DataFrame:
             rows.append(
                 dict(zip(GROUP, group, strict=True))
                 | {"figure": column.name, "better": column.better, "scale": members["scale"].iloc[0]}
-                | {"units": len(x)}
+                | {"units": len(x), "a_method": a[0].name, "b_method": b[0].name}
                 | {f"a_{key}": value for key, value in interval(list(x.values())).items()}
                 | {f"b_{key}": value for key, value in interval(list(y.values())).items()}
                 | paired(y, x, column.better)
@@ -64,11 +64,12 @@ def main_metrics(rows: pd.DataFrame) -> list[str]:
     return [name for name in MAIN if name in found] + [name for name in found if name.startswith(GAIN)]
 
 
-def verdicts(rows: pd.DataFrame, a: str, b: str) -> Iterator[str]:
+def verdicts(rows: pd.DataFrame) -> Iterator[str]:
     """One plain sentence for each sequence and tuner: does b forget less than a, and can the runs show it?
 
-    Where FORGET is not defined (one task), FINAL takes its place. a, b: the names of the two methods.
+    Where FORGET is not defined (one task), FINAL takes its place.
     """
+    a, b = rows["a_method"].iloc[0], rows["b_method"].iloc[0]
     if a == b:
         a, b = f"A ({a})", f"B ({b})"
     groups = list(rows.groupby(GROUP, sort=False))
@@ -93,7 +94,7 @@ def _verdict(name: str, row: pd.Series, a: str, b: str) -> str:
         f"{b} {verb} {a}{' ends' if verb == 'ends where' else ''}: {name} {text.signed(row['difference'])}"
     )
     if units < CLAIM_UNITS:
-        return f"{sentence}; {pairs} show no difference reliably, {CLAIM_UNITS} are needed."
+        return f"{sentence}; {pairs} cannot show a difference, {CLAIM_UNITS} are needed."
     low, high = row["difference_low"], row["difference_high"]
     sentence += f" [{text.short(low)}, {text.short(high)}]"
     if low <= 0 <= high:

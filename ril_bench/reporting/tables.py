@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import pandas as pd
 
 from ril_bench.errors import UserError, nearest
+from ril_bench.metrics.statistics import CLAIM_UNITS
 from ril_bench.reporting import text
-from ril_bench.reporting.summary import BASELINE
+from ril_bench.reporting.summary import BASELINE, GROUP
 
-Grid = tuple[str, list[list[str]]]  # a title, and rows of cells
+TextTable = tuple[str, list[list[str]]]  # a title, and rows of cells
 FORMATS = ("csv", "md", "latex")
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|&~"} | {"\n": " ", "\r": " "})
 _LATEX = str.maketrans(
@@ -33,13 +34,13 @@ def write_table(table: pd.DataFrame, kind: str, *, paired: bool = False) -> str:
     return write(list(_grids(table, lambda name: _plain(name).translate(escaped), paired)))
 
 
-def chosen(table: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
-    """The rows of some figures, in the order of `figures`. Raises UserError for one that the table lacks."""
+def chosen(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """The rows of some metrics, in the order of `metrics`. Raises UserError for one that the table lacks."""
     known = list(dict.fromkeys(table["figure"]))
-    for name in figures:
+    for name in metrics:
         if name not in known:
-            raise UserError(f"no figure is called {name!r}", where="--figure", hint=nearest(name, known))
-    return pd.concat([table[table["figure"] == name] for name in figures])
+            raise UserError(f"no metric is called {name!r}", where="--metric", hint=nearest(name, known))
+    return pd.concat([table[table["figure"] == name] for name in metrics])
 
 
 def _csv(table: pd.DataFrame) -> str:
@@ -50,7 +51,7 @@ def _csv(table: pd.DataFrame) -> str:
     return str(table.assign(**listed).to_csv(index=False, lineterminator="\n"))
 
 
-def _markdown(grids: Iterable[Grid]) -> str:
+def _markdown(grids: Iterable[TextTable]) -> str:
     lines = []
     for title, (head, *body) in grids:
         lines += [f"### {title}", "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
@@ -59,7 +60,7 @@ def _markdown(grids: Iterable[Grid]) -> str:
     return "\n".join(lines)
 
 
-def _latex(grids: Iterable[Grid]) -> str:
+def _latex(grids: Iterable[TextTable]) -> str:
     lines = ["% Needs \\usepackage{booktabs}."]
     for title, grid in grids:
         head, *body = (" & ".join(row).replace(text.MINUS, "$-$").replace(text.MISSING, "--") for row in grid)
@@ -79,7 +80,7 @@ def _plain(value: str) -> str:
     return "".join(c for c in " ".join(value.split()) if c.isprintable())
 
 
-def _grids(table: pd.DataFrame, escape: Callable[[str], str], paired: bool) -> Iterator[Grid]:
+def _grids(table: pd.DataFrame, escape: Callable[[str], str], paired: bool) -> Iterator[TextTable]:
     """(title, rows of cells) for each sequence and tuner; whichever is more, methods or figures, goes down.
 
     Names come from files and are escaped; figures are our own words.
@@ -100,18 +101,22 @@ def _grids(table: pd.DataFrame, escape: Callable[[str], str], paired: bool) -> I
         yield escape(f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''}{note})"), grid
 
 
-def compared(rows: pd.DataFrame) -> Iterator[Grid]:
-    """(title, rows of cells) of `summary.compare` for each sequence and tuner."""
-    for (sequence, tuner), members in rows.groupby(["sequence", "tuner"], sort=False):
+def compared(rows: pd.DataFrame) -> Iterator[TextTable]:
+    """(title, rows of cells) of `comparison.compare` for each sequence and tuner.
+
+    The sides are means. The difference has its interval from five units on; below, every pair's is shown.
+    """
+    for (sequence, tuner), members in rows.groupby(GROUP, sort=False):
         scale, units = members["scale"].iloc[0], members["units"].iloc[0]
-        grid = [["", "A", "B", "B − A", "P(B better)"]]
+        a, b = (f"{side.upper()}: {members[f'{side}_method'].iloc[0]}" for side in "ab")
+        claims = bool(units >= CLAIM_UNITS)
+        cells = [["metric", a, b, "B − A [95%]" if claims else "B − A, each pair"] + ["P(B better)"] * claims]
         for _, row in members.iterrows():
-            sides = [
-                _interval(row[f"{s}_mean"], row[f"{s}_low"], row[f"{s}_high"], row[f"{s}_points"])
-                for s in "ab"
-            ]
-            grid.append([row["figure"], *sides, _difference(row), text.fixed(row["improvement"])])
-        yield f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''})", grid
+            sides = [text.short(row[f"{side}_mean"]) for side in "ab"]
+            arrow = "↑" if row["better"] > 0 else "↓"
+            improvement = [text.fixed(row["improvement"])] * claims
+            cells.append([f"{arrow} {row['figure']}", *sides, _difference(row), *improvement])
+        yield f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''})", cells
 
 
 def said(row: pd.Series) -> str:

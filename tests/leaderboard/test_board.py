@@ -13,8 +13,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from tests.reporting.synthetic import write_run
-from tests.reporting.test_run_page import read
 
 import ril_bench
 from ril_bench import registry
@@ -28,6 +26,8 @@ from ril_bench.storage.read import EntryNote, Run, read_run
 from ril_bench.storage.run_folder import sha256_file
 from tests.leaderboard.tampering import CASES, card, edit, entry, seal
 from tests.leaderboard.world import CARD
+from tests.reporting.synthetic import write_run
+from tests.reporting.test_run_page import read
 
 NAIVE = sha256_file(registry.shipped("baselines") / "naive.py")
 SMALL = {"prompts": 3, "pixels": 16, "updates": 1}

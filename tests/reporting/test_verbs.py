@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_report_prints_the_table(verb: Verb, runs: Path) -> None:
 
 def test_report_prints_some_figures_and_their_differences_to_naive(verb: Verb, runs: Path) -> None:
     every = pd.read_csv(io.StringIO(verb("report", runs, "--format", "csv")[1]))
-    asked = ("--figure", "BWT", "--figure", "SSIM to step 0", "--figure", "FINAL")
+    asked = ("--metric", "BWT", "--metric", "SSIM to step 0", "--metric", "FINAL")
     said = verb("report", runs, "--format", "csv", *asked)[1]
     assert list(dict.fromkeys(pd.read_csv(io.StringIO(said))["figure"])) == ["BWT", "SSIM to step 0", "FINAL"]
     table = verb("report", runs, "--format", "md", "--paired", *asked)[1]
@@ -67,7 +68,7 @@ def test_report_prints_some_figures_and_their_differences_to_naive(verb: Verb, r
     difference = every[(every["figure"] == "BWT") & (every["method"] == "rid")]["difference"].item()
     assert "|  | rid |" in table.splitlines()  # not naive itself
     assert row.split("|")[2].split()[0] == text.short(difference)
-    code, _, complaint = verb("report", runs, "--format", "md", "--figure", "FINALS")
+    code, _, complaint = verb("report", runs, "--format", "md", "--metric", "FINALS")
     assert code == 2
     assert "did you mean 'FINAL'?" in complaint
 
@@ -78,7 +79,7 @@ def test_below_five_units_every_paired_difference_is_shown(verb: Verb, tmp_path:
             place = tmp_path / method / f"seed-{seed}"
             write_run(place, method=method, seed=seed, prompts=3, pixels=16, updates=2)
     read = summary.runs_table(summary.load([tmp_path])).set_index(["method", "seed"])["FINAL"]
-    table = verb("report", tmp_path, "--format", "md", "--paired", "--figure", "FINAL")[1]
+    table = verb("report", tmp_path, "--format", "md", "--paired", "--metric", "FINAL")[1]
     cells = table.splitlines()[-1].split("|")
     assert cells[-2].strip() == ", ".join(text.short(read["rid"][k] - read["naive"][k]) for k in range(3))
 
@@ -133,3 +134,27 @@ def test_compare_refuses_different_seeds(verb: Verb, runs: Path) -> None:
     code, _, complaint = verb("compare", runs / "naive" / "seed-0", runs / "rid" / "seed-1")
     assert code == 2
     assert "given / 0, only in A; given / 1, only in B" in complaint
+
+
+def test_compare_prints_the_main_metrics_and_a_verdict(verb: Verb, runs: Path) -> None:
+    printed = verb("compare", runs / "naive", runs / "rid")[1]
+    head, first = (line for line in printed.splitlines() if line.strip().startswith(("metric", "↓ FORGET")))
+    assert "A: naive" in head
+    assert "B: rid" in head
+    assert first
+    assert re.search(r"^rid forgets less than naive: FORGET −.*; distinguishable at 5 pairs", printed, re.M)
+    assert "gain brightness" in printed
+    assert "AVG-INC" not in printed
+    assert "AVG-INC" in verb("compare", runs / "naive", runs / "rid", "--all")[1]
+    chosen = verb("compare", runs / "naive", runs / "rid", "--metric", "Vendi")[1]
+    assert "↑ Vendi" in chosen
+    assert "FINAL" not in chosen
+    few = verb("compare", runs / "naive" / "seed-0", runs / "rid" / "seed-0")[1]
+    assert "1 pair cannot show a difference, 5 are needed" in few
+
+
+def test_uncalibrated_runs_have_a_table(verb: Verb, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", prompts=3, pixels=16, updates=1, calibrated=False)
+    code, printed, _ = verb("report", tmp_path, "--format", "md")
+    assert code == 0
+    assert "### shapes-ril / draft (z, 1 unit)" in printed
