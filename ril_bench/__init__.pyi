@@ -13,8 +13,8 @@ from .methods import Method as Method
 from .methods import Plan as Plan
 from .reporting.export import export as export
 from .rewards.base import Reward as Reward
+from .sequences.sequence_file import load_sequence as load_sequence
 from .sequences.spec import Sequence as Sequence
-from .sequences.spec import load_sequence as load_sequence
 from .studies.calibration import calibrate as calibrate
 from .studies.grid.axes import GridSpec as GridSpec
 from .studies.grid.grid import grid as grid

@@ -11,7 +11,7 @@ import pytest
 
 from ril_bench import registry
 from ril_bench.errors import UserError
-from ril_bench.sequences.spec import load_sequence
+from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.tuners.base import Tuner
 
 TUNER = "from ril_bench.tuners.base import Tuner\nclass Mine(Tuner):\n    pass\n"

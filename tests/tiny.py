@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ril_bench import registry
+from ril_bench.config.settings import parse_settings
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM
 from ril_bench.methods import Method
@@ -60,6 +61,7 @@ def runner(
     **plan: Any,
 ) -> Runner:
     """The runner of a plan, with one thread and nothing said."""
+    plan["settings"] = parse_settings(plan.get("settings", {}))
     made = plan_run(sequence, method, **plan)
     return Runner(
         made, out, threads=1, shared=shared, reporter=reporter or Reporter(quiet=True), account=account

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ril_bench.api.notebook import Run
+from ril_bench.config.settings import Settings, parse_settings
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import compute_of
 from ril_bench.reporting import comparison, summary, write_side_by_side
@@ -30,7 +31,7 @@ def run(
     device: str = "cpu",
     threads: int | None = None,
     compute: Sequence[str] = (),
-    settings: Sequence[str] = (),
+    settings: Settings | Sequence[str] = (),
     label: str | None = None,
     preset: str | None = None,
     tracker: str | None = None,
@@ -40,7 +41,8 @@ def run(
 
     Args:
         order: of the tasks: "given", "reversed", or their numbers, as "2-3-1".
-        settings: changes, as "budget.updates=10" (the sequence's) or "method.strength=0.1" (the method's).
+        settings: changes to the sequence and the method: {"budget.updates": 10, "method.strength": 0.1}; or texts, as
+            "budget.updates=10".
         preset: published settings by name, as `ril-bench list preset` has them.
         compute: how the arithmetic is done, as "dtype=bfloat16" (`ril_bench.machine.compute`); as the run began
             unless told.
@@ -57,7 +59,7 @@ def run(
         method,
         seed=seed,
         tuner=tuner,
-        settings=tuple(settings),
+        settings=parse_settings(settings),
         label=label,
         order=order,
         preset=preset,

@@ -46,7 +46,8 @@ def _check_sequence(reference: str) -> None:
     import torch
 
     from ril_bench.running.materials import Materials
-    from ril_bench.sequences.spec import load_calibration, load_sequence
+    from ril_bench.sequences.calibrations import load_calibration
+    from ril_bench.sequences.sequence_file import load_sequence
 
     spec = load_sequence(reference)
     materials = Materials.load(spec, torch.device("cpu"))

@@ -43,6 +43,7 @@ def doctor(
 
     Downloads nothing and loads no weights. The exit code is 1 where a run would not come to its end.
     """
+    from ril_bench.config.settings import parse_settings
     from ril_bench.diagnosis.diagnose import diagnose
     from ril_bench.machine.compute import compute_of
 
@@ -50,7 +51,8 @@ def doctor(
         sequence,
         device=named_device(device),
         compute=compute_of(compute or ()),
-        settings=settings or (),
+        settings=parse_settings(settings or ()),
+        preset=preset,
         out=out,
     )
     if as_json:

@@ -131,13 +131,14 @@ def grid(
     A run that fails is recorded with its class and stops no other; the same command tries it again.
     """
     import ril_bench
+    from ril_bench.config.settings import parse_settings
     from ril_bench.machine.compute import compute_of
     from ril_bench.running.progress import Reporter
     from ril_bench.studies.grid.axes import axes
 
     given = {"sequences": sequences, "methods": methods, "tuners": tuners, "orders": orders, "seeds": seeds}
     outcomes = ril_bench.grid(
-        axes(file, {key: value for key, value in given.items() if value}, settings or []),
+        axes(file, {key: value for key, value in given.items() if value}, parse_settings(settings or ())),
         out=out, shard=shard, jobs=jobs, threads=threads, device=device, engine=engine.value,
         gpus=gpus, compute=compute_of(compute) if compute else None, dry_run=dry_run,
         reporter=Reporter(quiet=as_json),

@@ -6,6 +6,7 @@ an error, as are anchors: a sequence is read by people, and by a checker that do
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -108,21 +109,13 @@ def parse_source(text: str, name: str) -> Source:
     return source
 
 
-def set_value(source: Source, override: str, option: str = "--set") -> None:
-    """Applies one "a.b=c" (the value is read as YAML; tasks count from 1), given with an option of the command
-    line; what is wrong with it becomes a fault.
+def set_value(source: Source, name: str, value: Any, place: str) -> None:
+    """Sets the value at a dotted key ("tasks.1.reward": tasks count from 1); what is wrong with it becomes a fault.
+
+    Args:
+        place: where the value was given, for this fault and later ones: "--set budget.updates".
     """
-    flag = f"{option} {override}"
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        example = ", for example budget.updates=10" if option == "--set" else ""
-        source.faults.append(Fault(flag, (), f"write it as key=value{example}"))
-        return
-    try:
-        value = parse_source(text, flag)
-    except UserError as error:
-        source.faults.append(Fault(flag, (), error.what))
-        return
+    value = copy.deepcopy(value)  # a later setting may change what is inside
     key: Key = ()
     holder = source.data
     parts = name.split(".")
@@ -130,25 +123,25 @@ def set_value(source: Source, override: str, option: str = "--set") -> None:
         last = depth == len(parts) - 1
         if isinstance(holder, list):
             if not (part.isascii() and part.isdigit() and 1 <= int(part) <= len(holder)):
-                source.faults.append(Fault(flag, key, f"{part!r} is not one of 1 to {len(holder)}"))
+                source.faults.append(Fault(place, key, f"{part!r} is not one of 1 to {len(holder)}"))
                 return
             key = (*key, int(part) - 1)
             if last:
-                holder[int(part) - 1] = value.data
+                holder[int(part) - 1] = value
             holder = holder[int(part) - 1]
         elif isinstance(holder, dict):
             key = (*key, part)
             if part not in holder:
-                source.places[key] = flag
+                source.places[key] = place
             if last:
-                holder[part] = value.data
+                holder[part] = value
             holder = holder.setdefault(part, {})
         else:
-            source.faults.append(Fault(flag, key, "this holds no keys of its own"))
+            source.faults.append(Fault(place, key, "this holds no keys of its own"))
             return
     for old in [old for old in source.places if old[: len(key)] == key]:
         del source.places[old]
-    source.places[key] = flag
+    source.places[key] = place
 
 
 def _value(loader: _Loader, node: yaml.Node, key: Key, source: Source) -> Any:

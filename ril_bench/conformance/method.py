@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ril_bench import registry
+from ril_bench.config.settings import UNCHANGED, Settings
 from ril_bench.conformance.watch import Guard, Stopped, Watch, tensors_held
 from ril_bench.errors import RilError
 from ril_bench.methods import Method
@@ -23,13 +24,13 @@ from ril_bench.running.runner import Runner
 from ril_bench.storage.checkpoint import pack, unpack
 
 SEQUENCE = "shapes-smoke"  # two rewards that need no weights, in seconds
-SETTINGS = (
-    "budget.updates=6",
-    "budget.batch=2",
-    "optimizer.lr=2e-2",
-    "sampler.guidance=1.0",
-    "evaluation.probes=[]",
-)
+SETTINGS: Settings = {
+    "budget.updates": 6,
+    "budget.batch": 2,
+    "optimizer.lr": 2e-2,
+    "sampler.guidance": 1.0,
+    "evaluation.probes": [],
+}
 THREADS = 1
 KILLED_AFTER = 10  # units of work: six updates, an evaluation, then the first updates of task 2
 
@@ -118,7 +119,7 @@ class _Suite:
 
     def runs(self) -> None:
         """runs a sequence of two tasks with a single-call tuner (draft, k = 1)"""
-        self.straight, self.watch = self._run("straight", k="1")
+        self.straight, self.watch = self._run("straight", k=1)
 
     def learns(self) -> None:
         """learns: the first task raises its reward, and the second one moves the model"""
@@ -137,7 +138,7 @@ class _Suite:
 
     def keeps_to_its_own(self) -> None:
         """uses no reward but the current task's, unless it says oracle"""
-        self._run("guarded", k="1", settings=("budget.updates=1",), guard=True)
+        self._run("guarded", k=1, settings={"budget.updates": 1}, guard=True)
 
     def leaves_frozen_weights(self) -> None:
         """leaves frozen weights alone: none moves inside a task, none takes a gradient"""
@@ -159,7 +160,7 @@ class _Suite:
 
     def repeats(self) -> None:
         """gives the same bytes for the same seed"""
-        again, _ = self._run("again", k="1")
+        again, _ = self._run("again", k=1)
         _same(
             self.straight,
             again,
@@ -205,9 +206,9 @@ class _Suite:
     def resumes(self) -> None:
         """ends with the same bytes when it is killed inside a task and started again"""
         try:
-            self._run("killed", k="1", stop=KILLED_AFTER)
+            self._run("killed", k=1, stop=KILLED_AFTER)
         except Stopped:
-            again, _ = self._run("killed", k="1")
+            again, _ = self._run("killed", k=1)
         else:
             raise RuntimeError("the run ended before it could be stopped")
         _same(
@@ -219,7 +220,7 @@ class _Suite:
 
     def full_chain(self) -> None:
         """runs with a tuner that differentiates the full chain (draft, k = full)"""
-        self._run("chain", k="full", settings=("budget.updates=1",))
+        self._run("chain", k="full", settings={"budget.updates": 1})
 
     # -- how ---------------------------------------------------------------------------------------------------
 
@@ -227,12 +228,12 @@ class _Suite:
         self,
         name: str,
         *,
-        k: str,
-        settings: tuple[str, ...] = (),
+        k: int | str,
+        settings: Settings = UNCHANGED,
         stop: int | None = None,
         guard: bool = False,
     ) -> tuple[Runner, Watch]:
-        given = [*SETTINGS, f"tuner.k={k}", *settings]
+        given = {**SETTINGS, "tuner.k": k, **settings}
         plan = plan_run(self.sequence, self.reference, settings=given, label=name)
         if self.materials is None:
             self.materials = Materials.load(plan.sequence, torch.device("cpu"))

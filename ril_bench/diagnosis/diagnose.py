@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ril_bench.config.settings import UNCHANGED, Settings
 from ril_bench.diagnosis.footprint import Footprint, Memory, footprint, rate
 from ril_bench.diagnosis.needs import Need, needs_of
 from ril_bench.errors import UserError
@@ -16,7 +17,7 @@ from ril_bench.machine.compute import Compute
 from ril_bench.remote.file import FOLDER
 from ril_bench.remote.network import hub_answers
 from ril_bench.running.plan import plan_run
-from ril_bench.sequences.spec import load_calibration, load_sequence
+from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.studies.grid.forecast import evaluations_of, seconds_per_evaluation
 
 #: tried in turn where a run does not fit: what keeps results the same up to rounding comes first
@@ -73,25 +74,27 @@ def diagnose(
     *,
     device: str = "cpu",
     compute: Compute | None = None,
-    settings: list[str] | tuple[str, ...] = (),
+    settings: Settings = UNCHANGED,
+    preset: str | None = None,
     out: Path = Path("runs"),
 ) -> Diagnosis:
     """Looks at everything that a run would need, in seconds.
 
     Args:
         compute: as the run would be given it.
-        settings: changes to the sequence, as "budget.micro_batch=1".
+        settings: changes to the sequence: {"budget.micro_batch": 1}.
+        preset: published settings by name.
         out: where runs are kept, for times that were measured.
 
     Raises UserError for a sequence that is faulty as it is written.
     """
     compute, place = compute or Compute(), torch.device(device)
-    spec = load_sequence(sequence, settings)
+    plan = plan_run(sequence, "naive", settings=settings, preset=preset)
+    spec = plan.sequence
     needs = needs_of(spec)
     missing = [need for need in needs if not need.here]
     online = hub_answers() if missing else None
     found = footprint(spec, place, compute)
-    plan = plan_run(sequence, "naive", settings=tuple(settings))
     evaluations = evaluations_of(plan, 1) + 2 * _images(spec)
     pace = seconds_per_evaluation(plan, out)
     speed = rate(place, compute) if found else None

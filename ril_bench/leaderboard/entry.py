@@ -16,7 +16,8 @@ from ril_bench.leaderboard.layout import ADAPTER, Address
 from ril_bench.leaderboard.record import ImagesRecord, Record, RunRecord
 from ril_bench.leaderboard.safety import read_plain_json, read_table
 from ril_bench.running.plan import official_sequence
-from ril_bench.sequences.spec import Calibration, Sequence, load_calibration
+from ril_bench.sequences.calibrations import Calibration, load_calibration
+from ril_bench.sequences.spec import Sequence
 
 R = TypeVar("R", bound=Record)
 

@@ -7,11 +7,12 @@ are up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field
 
+from ril_bench.config.settings import Settings, parse_settings
 from ril_bench.config.validation import Part, validated
 from ril_bench.config.yaml_source import Source, set_value
 
@@ -43,9 +44,9 @@ class Compute(Part):
 PLAIN = Compute()
 
 
-def compute_of(settings: Sequence[str]) -> Compute:
-    """From "dtype=bfloat16", "checkpointing=true", ... Raises UserError with all faults."""
+def compute_of(settings: Settings | Iterable[str]) -> Compute:
+    """From {"dtype": "bfloat16"}, or from texts as "dtype=bfloat16". Raises UserError with all faults."""
     source = Source("--compute", {})
-    for setting in settings:
-        set_value(source, setting, "--compute")
+    for key, value in parse_settings(settings, "--compute").items():
+        set_value(source, key, value, f"--compute {key}")
     return validated(Compute, source)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ril_bench import registry
-from ril_bench.config.yaml_source import parse_source
+from ril_bench.config.settings import UNCHANGED, Settings, setting_text, split_settings
 from ril_bench.errors import UserError
+from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.presets import settings_of
-from ril_bench.sequences.spec import Sequence, load_sequence
+from ril_bench.sequences.sequence_file import SequenceFile, read_sequence
+from ril_bench.sequences.spec import Sequence
 from ril_bench.storage.run_folder import RunFolder, sha256_file, sha256_json
 
-METHOD_PREFIX = "method."
+if TYPE_CHECKING:
+    from ril_bench.methods import Method
+
 GIVEN, REVERSED = "given", "reversed"  # orders of tasks that have a name
 LATIN = "latin"  # stands for several of them
 
@@ -58,6 +63,27 @@ class RunPlan:
             )
         return bool(run["status"] == "complete")
 
+    def load_calibration(self) -> Calibration | None:
+        """The calibration that this run's metrics are normalised by, None where there is none.
+
+        Raises UserError where a task's reward cannot be learned: it is refused before anything is trained.
+        """
+        from ril_bench.scoring.score import scale  # scoring imports torch
+
+        calibration = load_calibration(self.sequence) if self.comparable else None
+        scale(calibration, self.sequence.order)
+        return calibration
+
+    def build_method(self) -> Method:
+        """The method with its options. Raises UserError where it cannot be imported or an option is wrong."""
+        method: Method = registry.load("method", self.method)(**self.method_options)
+        return method
+
+    def check(self) -> None:
+        """Raises UserError for what a run would refuse before its first step, as far as no model is needed."""
+        self.load_calibration()
+        self.build_method()
+
     def identity(self) -> dict[str, Any]:
         """What must be equal for two runs to be the same run, as run.json holds it."""
         place = registry.locate("method", self.method)
@@ -80,22 +106,24 @@ class RunPlan:
 
 
 def plan_run(
-    sequence: str,
+    sequence: str | SequenceFile,
     method: str,
     *,
     seed: int = 0,
     tuner: str | None = None,
-    settings: tuple[str, ...] | list[str] = (),
+    settings: Settings = UNCHANGED,
     label: str | None = None,
     order: str = GIVEN,
     preset: str | None = None,
 ) -> RunPlan:
-    """Resolves names and settings ("budget.updates=10", "method.strength=0.1").
+    """Resolves names and settings into what a run is.
 
     A label names changed settings, so that they get a folder of their own; without one it is made of them.
 
     Args:
-        tuner: another one than the sequence's, with its defaults; the sequence's own, if named, as it stands there.
+        sequence: its name or path; or its file, already read, where many plans are made of one.
+        tuner: another one than the sequence's, with its defaults; the sequence's own, if named, keeps its options.
+        settings: {"budget.updates": 10, "method.strength": 0.1}.
         order: of the tasks: "given", "reversed", or their numbers, as "2-3-1".
         preset: published settings by name, which `settings` may change again; it brings its own tuner.
 
@@ -107,24 +135,22 @@ def plan_run(
         raise UserError(
             f"the preset {preset} brings its own tuner", where="--tuner", hint="leave one of the two out"
         )
-    own = [s for s in settings if s.startswith(METHOD_PREFIX)]
-    changes = [s for s in settings if not s.startswith(METHOD_PREFIX)]
-    named = [*([preset] if preset else []), *changes, *own]
-    changes = [*(settings_of(preset) if preset else []), *changes]
-    written = load_sequence(sequence)
-    other = _on_tuner(written, tuner)  # first, so that its options can be set
-    resolved = load_sequence(sequence, [*other, *changes])
+    written = read_sequence(sequence) if isinstance(sequence, str) else sequence
+    options, changes = split_settings(settings)
+    official = written.resolve(tuner=tuner)
+    changed = (settings_of(preset) if preset else {}) | changes
+    resolved = written.resolve(changed, tuner=tuner) if changed else official
     order, sequence_in_order = _ordered(resolved, order)
     return RunPlan(
         sequence=sequence_in_order,
-        reference=sequence,
+        reference=written.reference,
         method=method,
-        method_options=dict(_option(setting) for setting in own),
+        method_options=options,
         seed=seed,
-        label=label or (_label(named) if named else None),
+        label=label or _label(preset, changes, options),
         order=order,
-        official=resolved.sha256 == load_sequence(sequence, other).sha256,
-        comparable=_step_zero(written) == _step_zero(resolved),
+        official=resolved.sha256 == official.sha256,
+        comparable=_step_zero(resolved) == _step_zero(official),
     )
 
 
@@ -133,33 +159,22 @@ def official_sequence(name: str, *, tuner: str, order: str) -> Sequence:
 
     Raises UserError for a name or an order that there is not, or an order that another name stands for.
     """
-    written = load_sequence(name)
-    known, sequence = _ordered(load_sequence(name, _on_tuner(written, tuner)), order)
+    known, sequence = _ordered(read_sequence(name).resolve(tuner=tuner), order)
     if known != order:
         raise UserError(f"the order {order!r} is called {known!r}", where="order", hint=f"write {known!r}")
     return sequence
 
 
-def _on_tuner(written: Sequence, tuner: str | None) -> list[str]:
-    """The settings that put a sequence on another tuner: an axis, as an order is, with a folder of its own and no
-    label.
-    """
-    return [f"tuner={{name: {tuner}}}"] if tuner and tuner != written.tuner.name else []
-
-
-def orders(sequence: str, named: list[str]) -> list[str]:
+def orders(sequence: Sequence, names: Iterable[str]) -> list[str]:
     """The orders of a sequence's tasks that a list names, each once.
 
     "latin" stands for the T cyclic shifts of the given order: every task comes once at every place, so that a mean
     over them favours no place.
-
-    Raises UserError for a sequence that cannot be read.
     """
-    spec = load_sequence(sequence)
-    tasks = range(len(spec.tasks))
+    tasks = range(len(sequence.tasks))
     shifts = ["-".join(str((start + k) % len(tasks) + 1) for k in tasks) for start in tasks]
-    latin = [_ordered(spec, shift)[0] for shift in shifts]
-    return list(dict.fromkeys(order for name in named for order in (latin if name == LATIN else [name])))
+    latin = [_ordered(sequence, shift)[0] for shift in shifts]
+    return list(dict.fromkeys(order for name in names for order in (latin if name == LATIN else [name])))
 
 
 def _ordered(sequence: Sequence, order: str) -> tuple[str, Sequence]:
@@ -186,14 +201,7 @@ def _step_zero(sequence: Sequence) -> str:
     return sha256_json({part: written[part] for part in parts} | own)
 
 
-def _option(setting: str) -> tuple[str, Any]:
-    key, equals, value = setting.removeprefix(METHOD_PREFIX).partition("=")
-    if not equals or not key:
-        raise UserError(f"{setting!r} sets nothing", where="--set", hint="write --set method.NAME=VALUE")
-    return key, parse_source(value, f"--set {setting}").data
-
-
-def _label(settings: list[str]) -> str:
-    return re.sub(r"[^A-Za-z0-9=.,+_-]+", "_", ",".join(s.removeprefix(METHOD_PREFIX) for s in settings))[
-        :120
-    ]
+def _label(preset: str | None, changes: Settings, options: Settings) -> str | None:
+    """The name of changed settings, fit for a folder; None where nothing is changed."""
+    texts = [setting_text(key, value) for key, value in [*changes.items(), *options.items()]]
+    return re.sub(r"[^A-Za-z0-9=.,+_-]+", "_", ",".join(filter(None, [preset, *texts])))[:120] or None

@@ -13,11 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ril_bench import registry
 from ril_bench.errors import NumericalError, RilError, UserError, failure_class
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.parallel import team
-from ril_bench.methods import Method
 from ril_bench.reporting import write_page
 from ril_bench.running import accounts, provenance
 from ril_bench.running import shared_steps as prefix
@@ -27,8 +25,8 @@ from ril_bench.running.progress import Reporter, watched
 from ril_bench.running.steps import Steps
 from ril_bench.running.trackers import Tracker
 from ril_bench.running.training import Training, adamw, turns
-from ril_bench.scoring.score import scale, score_run
-from ril_bench.sequences.spec import Calibration, load_calibration
+from ril_bench.scoring.score import score_run
+from ril_bench.sequences.calibrations import Calibration
 from ril_bench.storage.run_folder import Onlooker, RunFolder, sha256_file
 
 SCHEMA_VERSION = 1
@@ -75,10 +73,8 @@ class Runner:
         self.given = materials
         self.reporter = reporter if self.team.main else Reporter(quiet=True)
         self.tracker, self.account = tracker if self.team.main else None, account
-        self.calibration = load_calibration(self.sequence) if plan.comparable else None
-        # A task that cannot be learned is refused before it is trained.
-        scale(self.calibration, self.sequence.order)
-        self.method: Method = registry.load("method", plan.method)(**plan.method_options)
+        self.calibration = plan.load_calibration()
+        self.method = plan.build_method()
 
     def execute(self) -> Path:
         """Runs what is left of the plan and returns its folder; at once if it is complete.

@@ -20,7 +20,7 @@ from ril_bench.running.materials import Materials
 from ril_bench.running.progress import Reporter
 from ril_bench.running.training import Training
 from ril_bench.scoring.matrix import matrix
-from ril_bench.sequences.spec import Calibration
+from ril_bench.sequences.calibrations import Calibration
 from ril_bench.storage.cache import cached, read, write
 from ril_bench.storage.names import FID_REFERENCE
 from ril_bench.storage.run_folder import RunFolder

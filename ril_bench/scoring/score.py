@@ -15,7 +15,7 @@ from ril_bench.metrics.anytime import anytime
 from ril_bench.metrics.arrays import Array
 from ril_bench.rewards.base import Reward
 from ril_bench.scoring.appearance import appearance
-from ril_bench.sequences.spec import Calibration
+from ril_bench.sequences.calibrations import Calibration
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage.run_folder import RunFolder
 

@@ -6,8 +6,8 @@ numbers come from. What it leaves out stays the sequence's.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 from ril_bench import registry
 from ril_bench.config.yaml_source import read_source
@@ -16,10 +16,10 @@ from ril_bench.errors import UserError
 PARTS = ("sampler", "adapter", "optimizer", "budget")
 
 
-def settings_of(name: str) -> list[str]:
-    """The settings that a preset stands for: 'tuner={"name": "draft", "k": 1}', "optimizer.lr=0.0004", ...
+def settings_of(name: str) -> dict[str, Any]:
+    """The settings that a preset stands for: {"tuner": {"name": "draft", "k": 1}, "optimizer.lr": 0.0004, ...}.
 
-    Raises UserError for a name that is none, and for a file that holds anything else.
+    Raises UserError for a name that no preset has, and for a file that holds anything else.
     """
     file = registry.locate("preset", name)
     assert isinstance(file, Path), "presets are files"
@@ -30,8 +30,6 @@ def settings_of(name: str) -> list[str]:
             where=str(file),
             hint=f"keep to tuner, {', '.join(PARTS)}",
         )
-    # the options of a tuner go with its name; all else changes what is named and nothing beside it
-    whole = [f"tuner={json.dumps(data['tuner'])}"] if "tuner" in data else []
-    return whole + [
-        f"{part}.{key}={json.dumps(value)}" for part in PARTS for key, value in data.get(part, {}).items()
-    ]
+    # The options of a tuner go with its name; every other part changes the keys that it names, and no others.
+    tuner = {"tuner": data["tuner"]} if "tuner" in data else {}
+    return tuner | {f"{part}.{key}": value for part in PARTS for key, value in data.get(part, {}).items()}

@@ -1,23 +1,18 @@
-"""What a person writes, typed: sequences (tasks/NAME.yaml), and calibrations (tasks/NAME.calibration.json).
+"""The model of a sequence (tasks/NAME.yaml), typed and resolved.
 
-A sequence states everything that its results depend on: nothing that changes them has a default. All faults
-are reported at once, each with its file, line and key. No torch here.
+A sequence states everything that its results depend on: nothing that changes them has a default. No torch here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from ril_bench import registry
-from ril_bench.config.validation import Part, validated
-from ril_bench.config.yaml_source import Key, Source, read_source, set_value
-from ril_bench.data.prompts import locate_prompts
-from ril_bench.errors import UserError, nearest
+from ril_bench.config.validation import Part
 from ril_bench.storage.run_folder import sha256_json
 from ril_bench.worlds.table import WORLDS, World, world_of
 
@@ -124,7 +119,8 @@ class EvaluationSpec(Part):
     every: Count | None = Field(default=None, exclude_if=lambda every: every is None)
 
 
-_INHERITED = ("prompts", "tuner", "optimizer", "budget")
+#: what a task takes over from the sequence
+INHERITED = ("prompts", "tuner", "optimizer", "budget")
 
 
 class Sequence(Part):
@@ -201,7 +197,7 @@ def _resolved(task: Any, sequence: Mapping[str, Any]) -> Any:
     if not isinstance(task, Mapping):
         return task
     whole = dict(task)
-    for part in _INHERITED:
+    for part in INHERITED:
         base, own = sequence.get(part), task.get(part, {})
         if not isinstance(base, Mapping) or not isinstance(own, Mapping):
             continue
@@ -211,145 +207,3 @@ def _resolved(task: Any, sequence: Mapping[str, Any]) -> Any:
             base = {}
         whole[part] = {**base, **own}
     return whole
-
-
-def load_sequence(name_or_path: str, overrides: list[str] | tuple[str, ...] = ()) -> Sequence:
-    """Reads, overrides ("budget.updates=10"; tasks count from 1: "tasks.1.reward=symmetry") and checks a
-    sequence.
-
-    Raises:
-        UserError: there is no such sequence; or all its faults, one a line: file:line: key: what.
-    """
-    file = registry.locate("sequence", name_or_path)
-    assert isinstance(file, Path), "sequences are files"
-    source = read_source(file)
-    for override in overrides:
-        set_value(source, override)
-    _check_names(source)
-    sequence = validated(Sequence, source, _INHERITED)
-    sequence._file = file
-    return sequence
-
-
-# --- calibrations -------------------------------------------------------------------------------------------
-
-
-class RewardCalibration(Part):
-    """A reward's scale on a sequence, in its own unit, unsigned: what row 0 and a single-task tuning reach.
-
-    b: mean at step 0; sigma: its SD over prompts; u: mean of `seeds`, each a single-task run's; se: u's
-    standard error. Probes are never tuned: they have no u.
-    """
-
-    direction: Literal[-1, 1]
-    unit: str
-    b: float
-    u: float | None = None
-    sigma: Annotated[float, Field(ge=0)]
-    se: Annotated[float, Field(ge=0)] | None = None
-    seeds: list[float] = Field(default=[])
-
-
-class Calibration(Part):
-    """What the figures of a sequence are normalised by; made once, never from submissions."""
-
-    sequence: Name
-    version: Count
-    made_with: dict[str, Any]
-    rewards: dict[str, RewardCalibration]
-
-    _file: Path | None = PrivateAttr(default=None)
-
-    @property
-    def file(self) -> Path | None:
-        """The file that it was read from."""
-        return self._file
-
-
-def calibration_file(sequence: Sequence) -> Path:
-    """Where the calibration of a sequence is, or would be: beside its file, else among those that ship."""
-    folder = sequence._file.parent if sequence._file else registry.shipped("tasks")
-    return folder / f"{sequence.calibration or sequence.name}.calibration.json"
-
-
-def load_calibration(sequence: Sequence) -> Calibration | None:
-    """The calibration of a sequence, or None if it has none. Whether it covers every reward is for the caller
-    to see.
-
-    Raises:
-        UserError: the file is faulty, was made for another version, or is named by the sequence and missing.
-    """
-    file = calibration_file(sequence)
-    if not file.exists():
-        if sequence.calibration is None:
-            return None
-        raise UserError(
-            f"{sequence.name} shares the calibration of {sequence.calibration}, which is missing",
-            where=str(file),
-            hint=f"ril-bench calibrate {sequence.calibration}",
-        )
-    calibration = validated(Calibration, read_source(file))
-    if calibration.version != sequence.version:
-        raise UserError(
-            f"the calibration is for version {calibration.version}; {sequence.name} is at {sequence.version}",
-            where=str(file),
-            hint=f"ril-bench calibrate {sequence.calibration or sequence.name}",
-        )
-    calibration._file = file
-    return calibration
-
-
-# --- names --------------------------------------------------------------------------------------------------
-
-
-def _check_names(source: Source) -> None:
-    """Adds a fault for each name that leads nowhere and each reward named twice, in data of any shape."""
-    data = source.data
-    _check_name(source, ("model",), partial(registry.locate, "model"))
-    _check_name(source, ("world",), _locate_world)
-    _check_name(source, ("prompts", "train"), locate_prompts)
-    _check_name(source, ("prompts", "eval"), locate_prompts)
-    _check_name(source, ("tuner", "name"), partial(registry.locate, "tuner"))
-    tasks = data.get("tasks") if isinstance(data, dict) else None
-    rewards: list[Key] = []
-    for i in range(len(tasks) if isinstance(tasks, list) else 0):
-        rewards.append(("tasks", i, "reward"))
-        _check_name(source, ("tasks", i, "prompts", "train"), locate_prompts)
-        _check_name(source, ("tasks", i, "tuner", "name"), partial(registry.locate, "tuner"))
-    probes = _at(data, ("evaluation", "probes"))
-    rewards += [("evaluation", "probes", i) for i in range(len(probes) if isinstance(probes, list) else 0)]
-    world = WORLDS.get(str(_at(data, ("world",)))) or world_of(_at(data, ("model",)))
-    first: dict[str, Key] = {}
-    for key in rewards:
-        _check_name(source, key, partial(registry.locate, "reward", world=world))
-        reference = _at(data, key)
-        name = registry.short_name(reference) if isinstance(reference, str) else None
-        if name is not None and first.setdefault(name, key) != key:
-            source.add_fault(key, f"{name!r} is already the reward at {source.place(first[name])}")
-
-
-def _locate_world(name: str) -> None:
-    if name not in WORLDS:
-        raise UserError(f"no world is called {name!r}", hint=nearest(name, WORLDS))
-
-
-def _check_name(source: Source, key: Key, locate: Callable[[str], object]) -> None:
-    name = _at(source.data, key)
-    if not isinstance(name, str):
-        return
-    try:
-        locate(name)
-    except UserError as error:
-        source.add_fault(key, "; ".join(filter(None, (error.what, error.hint))))
-
-
-def _at(data: Any, key: Key) -> Any:
-    """The value at a key, or None where there is none."""
-    for part in key:
-        inside = part in (
-            data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()
-        )
-        if not inside:
-            return None
-        data = data[part]
-    return data

@@ -17,7 +17,9 @@ from ril_bench.metrics.statistics import mean_interval
 from ril_bench.running import provenance
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter
-from ril_bench.sequences.spec import Calibration, RewardCalibration, Sequence, calibration_file, load_sequence
+from ril_bench.sequences.calibrations import Calibration, RewardCalibration, calibration_file
+from ril_bench.sequences.sequence_file import load_sequence
+from ril_bench.sequences.spec import Sequence
 from ril_bench.storage.run_folder import to_json, write_files
 from ril_bench.studies.grid.workers import make_all
 

@@ -17,7 +17,7 @@ seeds of reported runs are never seen.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,14 @@ import numpy as np
 import pandas as pd
 
 from ril_bench import registry
+from ril_bench.config.settings import Settings, parse_settings, split_settings
 from ril_bench.data.prompts import load_prompts
 from ril_bench.errors import NumericalError, UserError
 from ril_bench.metrics.arrays import Array
 from ril_bench.running import provenance
-from ril_bench.running.plan import METHOD_PREFIX, RunPlan, plan_run
+from ril_bench.running.plan import RunPlan, plan_run
 from ril_bench.running.progress import Reporter
+from ril_bench.sequences.sequence_file import read_sequence
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage.run_folder import read_json, to_json, write_files
 from ril_bench.studies.grid.workers import make_all
@@ -102,7 +104,7 @@ def tune(
     values: Sequence[float] = STRENGTHS,
     prompts: str | None = None,
     tuner: str | None = None,
-    settings: Sequence[str] = (),
+    settings: Settings | Iterable[str] = (),
     seeds: int = 2,
     out: Path,
     jobs: int | None = None,
@@ -117,13 +119,13 @@ def tune(
         keep: the part of naive's gain that has to be learned on each of the two tasks.
         values: candidates, from the weakest protection to the strongest.
         prompts: to judge by; the sequence's training prompts unless told, as they are not reported.
-        settings: fixed changes, as "method.space=noise".
+        settings: fixed changes: {"method.space": "noise"}, or texts as "method.space=noise".
 
     Raises UserError for an option that the method lacks, a sequence of one task, prompts that the evaluation
     reports, or rewards that naive tuning does not raise within the budget.
     """
     reporter = reporter or Reporter()
-    candidates = _Candidates.of(method, sequence, option, prompts, tuner, settings, seeds)
+    candidates = _Candidates.of(method, sequence, option, prompts, tuner, parse_settings(settings), seeds)
     directions, names = candidates.directions, candidates.rewards
     measured = partial(_matrix, out=out, jobs=jobs, device=device, reporter=reporter)
     reporter.say(f"what naive tuning learns of {' and '.join(names)}")
@@ -195,7 +197,7 @@ class _Candidates:
         option: str,
         prompts: str | None,
         tuner: str | None,
-        settings: Sequence[str],
+        settings: Settings,
         seeds: int,
     ) -> _Candidates:
         fields = registry.load("method", method).Options.model_fields
@@ -204,9 +206,10 @@ class _Candidates:
                 f"{method} has no option {option!r}: there is nothing to tune",
                 hint=f"--option, one of {', '.join(fields)}" if fields else "run it as it is",
             )
-        theirs = [setting for setting in settings if not setting.startswith(METHOD_PREFIX)]
-        whole = plan_run(sequence, method, tuner=tuner, settings=list(settings))
-        naive = plan_run(sequence, "naive", tuner=tuner, settings=theirs)
+        written = read_sequence(sequence)
+        _, changes = split_settings(settings)
+        whole = plan_run(written, method, tuner=tuner, settings=settings)
+        naive = plan_run(written, "naive", tuner=tuner, settings=changes)
         two = _first_two(whole.sequence, sequence, prompts)
         return cls(
             method=method,

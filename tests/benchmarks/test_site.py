@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_benchmark.fixture import BenchmarkFixture
-from tests.reporting.synthetic import write_runs
 
 import ril_bench
+from tests.reporting.synthetic import write_runs
 
 
 def test_the_site_of_200_runs(benchmark: BenchmarkFixture, tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 import ril_bench
 from ril_bench import registry
+from ril_bench.config.settings import parse_settings
 from ril_bench.methods import Method
 from ril_bench.running.bare_cost import Call, bare_seconds, one_call, unit_seconds
 from ril_bench.running.materials import Materials
 from ril_bench.running.training import Training, adamw
-from ril_bench.sequences.spec import load_sequence
+from ril_bench.sequences.sequence_file import load_sequence
 
 PAIRS = 8  # images of an update; guided, so the denoiser sees 16
 
@@ -139,7 +140,7 @@ TUNERS = {
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_a_tuners_updates_against_their_bare_cost(benchmark: BenchmarkFixture, tuner: str) -> None:
     """The design's bound is 1.15. A tuner's own net (nabla_gflownet's flow) is no part of its bare cost."""
-    sequence = load_sequence("shapes-ril", [f"tuner={{{TUNERS[tuner]}}}"])
+    sequence = load_sequence("shapes-ril", parse_settings([f"tuner={{{TUNERS[tuner]}}}"]))
     materials = Materials.load(sequence, torch.device("cpu"))
     against_bare_cost(benchmark, materials, "naive", updates=5)
 

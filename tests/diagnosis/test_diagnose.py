@@ -20,7 +20,7 @@ from ril_bench.remote.network import hub_answers
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.running.runner import Runner
-from ril_bench.sequences.spec import load_sequence
+from ril_bench.sequences.sequence_file import load_sequence
 from tests.pipelines import autoencoder, denoiser
 from tests.tiny import write_sequence
 

@@ -25,7 +25,8 @@ from safetensors.numpy import load_file, save_file
 
 from ril_bench.scoring.matrix import matrix
 from ril_bench.scoring.score import from_scores
-from ril_bench.sequences.spec import load_calibration, load_sequence
+from ril_bench.sequences.calibrations import load_calibration
+from ril_bench.sequences.sequence_file import load_sequence
 
 Tamper = Callable[[Path], object]
 

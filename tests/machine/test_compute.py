@@ -14,7 +14,7 @@ from ril_bench.running.materials import Materials
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.running.runner import Runner
-from ril_bench.sequences.spec import load_sequence
+from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.tuners.draft import Draft
 from tests.pipelines import stable_diffusion_xl
 from tests.running.test_training import Penalised, PerTask, gradients, shaken

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.running.test_runner import Stopping
 
 from ril_bench.storage.run_folder import RunFolder
+from tests.running.test_runner import Stopping
 from tests.tiny import results, runner
 
 EVERY = ["budget.updates=12", "evaluation.every=5"]  # a checkpoint after 10

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.running.test_runner import Stopping
 
 from ril_bench.errors import UserError
-from ril_bench.sequences.spec import load_sequence
+from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage.run_folder import RunFolder
+from tests.running.test_runner import Stopping
 from tests.tiny import results, runner, write_sequence
 
 
@@ -58,7 +58,7 @@ def test_a_resume_keeps_the_count(tiny_sequence, tmp_path, units):
 def test_a_sequence_without_bounds_keeps_its_digest(tiny_sequence, tiny_data, tmp_path):
     plain = load_sequence(tiny_sequence)
     assert "denoiser_forwards" not in json.dumps(plain.model_dump(mode="json"))
-    bounded = load_sequence(tiny_sequence, ["budget.denoiser_forwards=100"])
+    bounded = load_sequence(tiny_sequence, {"budget.denoiser_forwards": 100})
     assert bounded.sha256 != plain.sha256
     assert bounded.task(1).budget.bounds == {"denoiser_forwards": 100}
     budget = {**tiny_data["budget"], "reward_calls": 0}

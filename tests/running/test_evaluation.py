@@ -17,7 +17,7 @@ from ril_bench.rewards.pixels import Brightness, Symmetry
 from ril_bench.running import evaluation
 from ril_bench.running.evaluation import Evaluator, png, step_zero_key
 from ril_bench.scoring.matrix import matrix
-from ril_bench.sequences.spec import load_sequence
+from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage.names import FID_REFERENCE
 from tests.tiny import PROMPTS
 

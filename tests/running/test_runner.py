@@ -20,7 +20,7 @@ from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.rewards.base import Reward
 from ril_bench.running import provenance
 from ril_bench.running.progress import Reporter
-from ril_bench.sequences.spec import load_sequence
+from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage import run_folder as store
 from ril_bench.storage.run_folder import RunFolder, sha256_file, to_json
 from tests.tiny import UPDATES, results, runner, write_sequence

@@ -21,7 +21,9 @@ from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_dist
 from ril_bench.running.evaluation import png
 from ril_bench.scoring.appearance import read_images
 from ril_bench.scoring.score import scale, score_array, score_run
-from ril_bench.sequences.spec import Sequence, load_calibration, load_sequence
+from ril_bench.sequences.calibrations import load_calibration
+from ril_bench.sequences.sequence_file import load_sequence
+from ril_bench.sequences.spec import Sequence
 from ril_bench.storage.run_folder import RunFolder
 from ril_bench.worlds import features
 from ril_bench.worlds.shapes import extractors as shapes_features

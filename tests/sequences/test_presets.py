@@ -9,15 +9,15 @@ from ril_bench.errors import UserError
 from ril_bench.reporting.listing import described
 from ril_bench.running.plan import plan_run
 from ril_bench.sequences.presets import settings_of
-from ril_bench.sequences.spec import load_sequence
+from ril_bench.sequences.sequence_file import load_sequence
 
 REAL = ("sd15-ril", "sd15-long", "sdxl-ril")
-IMAGES = ["tuner.images=shapes/preference"]  # what SPIN wants besides, and no paper can say
+IMAGES = {"tuner.images": "shapes/preference"}  # what SPIN wants besides, and no paper can say
 
 
 @pytest.mark.parametrize("name", registry.names("preset"))
 def test_every_preset_fits_a_sequence_and_builds_its_tuner(name):
-    more = IMAGES if name == "spin" else []
+    more = IMAGES if name == "spin" else {}
     plan = plan_run("sd15-ril", "naive", preset=name, settings=more)
     spec = plan.sequence.task(1)
     registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
@@ -34,7 +34,7 @@ def test_every_preset_says_its_source():
 
 
 def test_what_a_preset_leaves_out_stays_the_sequences():
-    plan = plan_run("sd15-ril", "naive", preset="drtune", settings=["budget.updates=7"])
+    plan = plan_run("sd15-ril", "naive", preset="drtune", settings={"budget.updates": 7})
     written = load_sequence("sd15-ril")
     assert plan.sequence.tuner.options == {"k": 5, "m": 20, "spread": "paper"}
     assert plan.sequence.optimizer == written.optimizer

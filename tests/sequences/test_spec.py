@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ril_bench import registry
+from ril_bench.config.settings import UNCHANGED
 from ril_bench.config.yaml_source import parse_source
 from ril_bench.errors import UserError
-from ril_bench.sequences.spec import Sequence, load_calibration, load_sequence
+from ril_bench.sequences.calibrations import load_calibration
+from ril_bench.sequences.sequence_file import load_sequence, read_sequence
+from ril_bench.sequences.spec import Sequence
 
 PLAIN: dict[str, Any] = {
     "name": "mine",
@@ -45,9 +49,9 @@ def written(folder: Path, data: Any, name: str = "mine.yaml") -> str:
     return str(file)
 
 
-def faults(path: str, *overrides: str) -> list[str]:
+def faults(path: str, settings: Mapping[str, Any] = UNCHANGED) -> list[str]:
     with pytest.raises(UserError) as caught:
-        load_sequence(path, overrides)
+        load_sequence(path, settings)
     assert caught.value.exit_code == 2
     return [line.strip() for line in str(caught.value).splitlines()[1:]]
 
@@ -97,7 +101,7 @@ def test_the_digest_is_of_the_meaning(tmp_path: Path) -> None:
     data = dict(reversed(PLAIN.items())) | {"sampler": {"eta": 1, "guidance": 3, "steps": 20}}
     data["budget"] = {"micro_batch": None, **PLAIN["budget"]}
     assert load_sequence(written(tmp_path, data)).sha256 == sequence.sha256
-    assert load_sequence(written(tmp_path, PLAIN), ["sampler.steps=21"]).sha256 != sequence.sha256
+    assert load_sequence(written(tmp_path, PLAIN), {"sampler.steps": 21}).sha256 != sequence.sha256
 
 
 def test_all_faults_at_once_each_with_its_line_and_key(tmp_path: Path) -> None:
@@ -213,7 +217,12 @@ def test_overrides(tmp_path: Path) -> None:
     path = written(tmp_path, PLAIN)
     sequence = load_sequence(
         path,
-        ["optimizer.lr=1e-5", "tasks.1.budget.updates=7", "tasks.2.reward=symmetry", "evaluation.probes=[]"],
+        {
+            "optimizer.lr": 1e-5,
+            "tasks.1.budget.updates": 7,
+            "tasks.2.reward": "symmetry",
+            "evaluation.probes": [],
+        },
     )
     assert sequence.task(1).optimizer.lr == 1e-5
     assert sequence.task(1).budget.updates == 7
@@ -222,22 +231,32 @@ def test_overrides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "what"),
+    ("key", "value", "what"),
     [
-        ("budget.updates=ten", "budget.updates: should be a valid integer, not 'ten'"),
-        ("budget.update=10", "did you mean 'updates'"),
-        ("what.is.this=1", "what: unknown key"),
-        ("tasks.0.reward=symmetry", "'0' is not one of 1 to 2"),
-        ("tasks.3.reward=symmetry", "'3' is not one of 1 to 2"),
-        ("name.first=x", "holds no keys"),
-        ("budget.updates", "key=value"),
-        ("budget.updates=[", "not valid YAML"),
+        ("budget.updates", "ten", "budget.updates: should be a valid integer, not 'ten'"),
+        ("budget.update", 10, "did you mean 'updates'"),
+        ("what.is.this", 1, "what: unknown key"),
+        ("tasks.0.reward", "symmetry", "'0' is not one of 1 to 2"),
+        ("tasks.3.reward", "symmetry", "'3' is not one of 1 to 2"),
+        ("name.first", "x", "holds no keys"),
     ],
 )
-def test_a_faulty_override_is_named(tmp_path: Path, override: str, what: str) -> None:
-    (fault,) = faults(written(tmp_path, PLAIN), override)
-    assert fault.startswith(f"--set {override}")
+def test_a_faulty_setting_is_named(tmp_path: Path, key: str, value: Any, what: str) -> None:
+    (fault,) = faults(written(tmp_path, PLAIN), {key: value})
+    assert fault.startswith(f"--set {key}: ")
     assert what in fault
+
+
+def test_a_file_is_read_once_and_resolved_many_times(tmp_path: Path) -> None:
+    path = written(tmp_path, PLAIN)
+    file = read_sequence(path)
+    Path(path).unlink()
+    tuner = {"name": "refl"}
+    other = file.resolve({"tuner": tuner, "tuner.last": 0.5})
+    assert other.tuner.options == {"last": 0.5}
+    assert tuner == {"name": "refl"}
+    assert file.resolve(tuner="refl").tuner.options == {}
+    assert file.resolve(tuner="draft").tuner.options == file.resolve().tuner.options == {"k": 1}
 
 
 def paths(data: Any, key: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
@@ -343,6 +362,6 @@ def test_a_calibration_of_another_version_or_with_faults_is_refused(tmp_path: Pa
 
 
 def test_reading_a_sequence_needs_no_torch() -> None:
-    code = "import sys, ril_bench.sequences.spec as s; s.load_sequence('shapes-ril'); print('torch' in sys.modules)"
+    code = "import sys; from ril_bench import load_sequence; load_sequence('shapes-ril'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -117,7 +117,7 @@ def test_a_file_and_what_is_given_on_top_of_it(tmp_path, tiny_sequence):
           - {{name: rid, label: weak, set: {{strength: 1e-3}}}}
         """
     )
-    made = plans(axes(file, {"seeds": [7]}, ["budget.batch=4"]))
+    made = plans(axes(file, {"seeds": [7]}, {"budget.batch": 4}))
     assert [plan.folder(Path()).as_posix() for plan in made] == [
         "tiny/given/naive@budget.updates=3,budget.batch=4/draft/seed-7",
         "tiny/given/rid@weak/draft/seed-7",

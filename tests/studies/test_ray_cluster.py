@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.studies.test_grid import everything, small
 
 from ril_bench.errors import UserError
 from ril_bench.running.progress import Reporter
 from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid.axes import axes
 from ril_bench.studies.grid.grid import grid
+from tests.studies.test_grid import everything, small
 
 QUIET = Reporter(quiet=True)
 

@@ -16,7 +16,7 @@ from ril_bench.rewards.jpeg import JpegKb
 from ril_bench.rewards.pixels import Brightness
 from ril_bench.running.materials import Materials
 from ril_bench.running.training import adamw
-from ril_bench.sequences.spec import load_sequence
+from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage.checkpoint import pack, unpack
 from tests.tiny import PROMPTS, bound, results, runner, training, weights, write_sequence
 from tests.tiny import tuner as made

@@ -13,7 +13,7 @@ from ril_bench.diagnosis.needs import published_files
 from ril_bench.errors import UserError
 from ril_bench.remote.published import FILES, published
 from ril_bench.running.plan import plan_run
-from ril_bench.sequences.spec import load_sequence
+from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.worlds.table import REAL, SHAPES, WORLDS, world_of
 from tests.tiny import write_sequence
 
@@ -71,8 +71,8 @@ def test_a_probe_of_another_world_is_a_fault_with_its_line(tmp_path: Any, tiny_d
 
 
 def test_another_world_is_another_step_0() -> None:
-    assert plan_run("shapes-smoke", "naive", settings=["budget.updates=3"]).comparable
-    changes = ["world=real", "evaluation.probes=[]"]
+    assert plan_run("shapes-smoke", "naive", settings={"budget.updates": 3}).comparable
+    changes = {"world": "real", "evaluation.probes": []}
     assert not plan_run("shapes-smoke", "naive", settings=changes).comparable
 
 
@@ -96,7 +96,7 @@ def test_what_a_sequence_needs_is_what_its_rewards_and_measures_load(
 
 
 def test_named_prompts_are_needed_too() -> None:
-    changes = ["prompts.train=animals", "prompts.eval=animals/eval"]
+    changes = {"prompts.train": "animals", "prompts.eval": "animals/eval"}
     found = published_files(load_sequence("shapes-smoke", changes))
     assert [file.name for file in found] == ["animals", "animals-eval"]
 
@@ -121,9 +121,9 @@ def test_the_table_is_well_formed() -> None:
 def test_asking_what_is_needed_imports_no_torch() -> None:
     code = (
         "import sys; from ril_bench.diagnosis.needs import published_files;"
-        "from ril_bench.sequences.spec import load_sequence;"
-        "[f.cached_path() for f in published_files(load_sequence('shapes-ril', ['world=real', 'evaluation.probes=[]',"
-        " 'tasks.2.reward=pickscore']))];"
+        "from ril_bench.sequences.sequence_file import load_sequence;"
+        "changes = {'world': 'real', 'evaluation.probes': [], 'tasks.2.reward': 'pickscore'};"
+        "[f.cached_path() for f in published_files(load_sequence('shapes-ril', changes))];"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

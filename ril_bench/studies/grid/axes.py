@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from ril_bench.config.settings import METHOD_PREFIX, UNCHANGED, Settings
 from ril_bench.config.validation import Part, validated
-from ril_bench.config.yaml_source import Source, parse_source, read_source
+from ril_bench.config.yaml_source import Source, read_source
 from ril_bench.errors import UserError
-from ril_bench.running.plan import GIVEN, METHOD_PREFIX, RunPlan, orders, plan_run
+from ril_bench.running.plan import GIVEN, RunPlan, orders, plan_run
+from ril_bench.sequences.sequence_file import SequenceFile, read_sequence
 from ril_bench.sequences.spec import Name, TunerSpec
-
-Settings = dict[str, Any]  # {"budget.updates": 10}
 
 
 class MethodEntry(Part):
@@ -24,7 +23,7 @@ class MethodEntry(Part):
 
     name: str
     label: Name | None = None
-    set: Settings = Field(default={})
+    set: dict[str, Any] = Field(default={})
 
 
 class GridSpec(Part):
@@ -37,7 +36,7 @@ class GridSpec(Part):
     tuners: list[str | TunerSpec | None] = Field(default=[None], min_length=1)
     orders: list[str] = Field(default=[GIVEN], min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
-    set: Settings = Field(default={})
+    set: dict[str, Any] = Field(default={})
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -48,71 +47,66 @@ class GridSpec(Part):
         return [{"name": method} if isinstance(method, str) else method for method in methods]
 
 
-def axes(file: Path | None, given: Mapping[str, list[Any]], settings: Sequence[str] = ()) -> GridSpec:
+def axes(file: Path | None, given: Mapping[str, list[Any]], settings: Settings = UNCHANGED) -> GridSpec:
     """A grid from a file, from axes given one by one, or from both: what is given replaces the file's axis.
 
     Args:
         given: {"methods": ["naive", "rid"], "seeds": [0, 1]}.
-        settings: "budget.updates=10", on top of the file's.
+        settings: {"budget.updates": 10}, on top of the file's.
     """
     source = read_source(_found(file)) if file else Source("the grid's options", {})
     if isinstance(source.data, dict):  # else the file is at fault, and `validated` says so
         source.data |= given
-        for setting in settings:
-            key, _, value = setting.partition("=")
-            changed = {key: parse_source(value, f"--set {setting}").data}
-            source.data["set"] = {**source.data.get("set", {}), **changed}
+        if isinstance(source.data.setdefault("set", {}), dict):
+            source.data["set"] |= settings
     return validated(GridSpec, source)
 
 
 def plans(grid: GridSpec) -> list[RunPlan]:
-    """The run of every combination.
+    """The run of every combination, each checked as far as it can be without a model; a sequence's file is read once.
 
     Raises UserError naming each combination that cannot be run, or two that would share a folder.
     """
-    made: list[RunPlan] = []
+    found: list[RunPlan] = []
     faults: dict[str, None] = {}
-    ordered: list[tuple[str, str]] = []
-    for sequence in grid.sequences:
+    ordered: list[tuple[SequenceFile, str]] = []
+    for reference in grid.sequences:
         try:
-            ordered += [(sequence, order) for order in orders(sequence, grid.orders)]
+            sequence = read_sequence(reference)
+            ordered += [(sequence, order) for order in orders(sequence.resolve(), grid.orders)]
         except UserError as error:
             faults[str(error)] = None
     for (sequence, order), tuner, method, seed in product(ordered, grid.tuners, grid.methods, grid.seeds):
-        own = {f"{METHOD_PREFIX}{key}": value for key, value in method.set.items()}
-        settings = [f"{key}={_written(value)}" for key, value in {**grid.set, **own}.items()]
-        if isinstance(tuner, TunerSpec):
-            settings += [f"tuner.{key}={_written(value)}" for key, value in tuner.options.items()]
+        tuner_options = tuner.options if isinstance(tuner, TunerSpec) else {}
         try:
-            made.append(
-                plan_run(
-                    sequence,
-                    method.name,
-                    seed=seed,
-                    tuner=tuner.name if isinstance(tuner, TunerSpec) else tuner,
-                    settings=settings,
-                    label=method.label,
-                    order=order,
-                )
+            plan = plan_run(
+                sequence,
+                method.name,
+                seed=seed,
+                tuner=tuner.name if isinstance(tuner, TunerSpec) else tuner,
+                settings={
+                    **grid.set,
+                    **{f"{METHOD_PREFIX}{key}": value for key, value in method.set.items()},
+                    **{f"tuner.{key}": value for key, value in tuner_options.items()},
+                },
+                label=method.label,
+                order=order,
             )
+            plan.check()
+            found.append(plan)
         except UserError as error:
             faults[str(error)] = None
-    folders = [plan.folder(Path()) for plan in made]
+    folders = [plan.folder(Path()) for plan in found]
     if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         faults[
             f"two runs would share {', '.join(twice)}: give changed methods a label, and each seed once"
         ] = None
     if faults:
         raise UserError("this grid cannot be run:\n" + "\n".join(faults))
-    return made
+    return found
 
 
 def _found(file: Path) -> Path:
     if not file.is_file():
         raise UserError("no such grid", where=str(file), hint="name a YAML file, or give its axes as options")
     return file
-
-
-def _written(value: Any) -> str:
-    """A value as it stands behind "=" in a setting."""
-    return value if isinstance(value, str) else json.dumps(value)

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
 from ril_bench.machine.devices import named_device
-from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, spoken
 from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid.axes import GridSpec, plans
@@ -64,7 +63,6 @@ def grid(
     reporter = reporter or Reporter()
     every = cells_of(plans(spec))
     mine = shard_of(every, shard) if shard else every
-    _refuse_early([cell.plan for cell in mine], out)
     left = [cell for cell in mine if not cell.plan.is_complete(RunFolder(cell.plan.folder(out)))]
     if engine == "local":
         if gpus is not None:
@@ -92,14 +90,6 @@ def grid(
             reporter.advance(note=str(name))
         reporter.close()
     return [Outcome(cell.plan.folder(out), failures.get(cell.plan.folder(Path()))) for cell in mine]
-
-
-def _refuse_early(plans: Sequence[RunPlan], out: Path) -> None:
-    """Raises UserError for what a run would refuse before its first step: nothing of a grid starts with a fault."""
-    from ril_bench.running.runner import Runner
-
-    for plan in plans:
-        Runner(plan, out, reporter=Reporter(quiet=True))
 
 
 def _said(

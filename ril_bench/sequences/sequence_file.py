@@ -1,0 +1,124 @@
+"""A sequence's file, tasks/NAME.yaml: read and parsed once, then resolved under any settings. No torch.
+
+All faults are reported at once, each with its file, line and key.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ril_bench import registry
+from ril_bench.config.settings import UNCHANGED, Settings
+from ril_bench.config.validation import validated
+from ril_bench.config.yaml_source import Key, Source, read_source, set_value
+from ril_bench.data.prompts import locate_prompts
+from ril_bench.errors import UserError, nearest
+from ril_bench.sequences.spec import INHERITED, Sequence
+from ril_bench.worlds.table import WORLDS, world_of
+
+
+@dataclass(frozen=True)
+class SequenceFile:
+    """What a sequence's file holds, parsed and not yet checked.
+
+    Attributes:
+        reference: the name or path that the user gave.
+        source: the values, each with its line.
+    """
+
+    reference: str
+    path: Path
+    source: Source
+
+    def resolve(self, settings: Settings = UNCHANGED, *, tuner: str | None = None) -> Sequence:
+        """The sequence under changed settings; the file is not read again.
+
+        Args:
+            settings: {"budget.updates": 10}; tasks count from 1: {"tasks.1.reward": "symmetry"}.
+            tuner: another tuner than the file's, with its defaults. The file's own keeps its options.
+
+        Raises:
+            UserError: all faults, one a line: file:line: key: what.
+        """
+        source = copy.deepcopy(self.source)
+        if tuner and tuner != _at(source.data, ("tuner", "name")):
+            set_value(source, "tuner", {"name": tuner}, "--tuner")
+        for key, value in settings.items():
+            set_value(source, key, value, f"--set {key}")
+        _check_names(source)
+        sequence = validated(Sequence, source, INHERITED)
+        sequence._file = self.path
+        return sequence
+
+
+def read_sequence(name_or_path: str) -> SequenceFile:
+    """Reads and parses a sequence's file. Raises UserError where there is none, or it is not YAML."""
+    path = registry.locate("sequence", name_or_path)
+    assert isinstance(path, Path), "sequences are files"
+    return SequenceFile(name_or_path, path, read_source(path))
+
+
+def load_sequence(name_or_path: str, settings: Settings = UNCHANGED) -> Sequence:
+    """A sequence under changed settings; see `SequenceFile.resolve` for both and for what is raised."""
+    return read_sequence(name_or_path).resolve(settings)
+
+
+# --- names --------------------------------------------------------------------------------------------------
+
+
+def _check_names(source: Source) -> None:
+    """Adds a fault for each name that leads nowhere and each reward named twice, in data of any shape."""
+    data = source.data
+    _check_name(source, ("model",), partial(registry.locate, "model"))
+    _check_name(source, ("world",), _locate_world)
+    _check_name(source, ("prompts", "train"), locate_prompts)
+    _check_name(source, ("prompts", "eval"), locate_prompts)
+    _check_name(source, ("tuner", "name"), partial(registry.locate, "tuner"))
+    tasks = data.get("tasks") if isinstance(data, dict) else None
+    rewards: list[Key] = []
+    for i in range(len(tasks) if isinstance(tasks, list) else 0):
+        rewards.append(("tasks", i, "reward"))
+        _check_name(source, ("tasks", i, "prompts", "train"), locate_prompts)
+        _check_name(source, ("tasks", i, "tuner", "name"), partial(registry.locate, "tuner"))
+    probes = _at(data, ("evaluation", "probes"))
+    rewards += [("evaluation", "probes", i) for i in range(len(probes) if isinstance(probes, list) else 0)]
+    world = WORLDS.get(str(_at(data, ("world",)))) or world_of(_at(data, ("model",)))
+    first: dict[str, Key] = {}
+    for key in rewards:
+        _check_name(source, key, partial(registry.locate, "reward", world=world))
+        reference = _at(data, key)
+        name = registry.short_name(reference) if isinstance(reference, str) else None
+        if name is not None and first.setdefault(name, key) != key:
+            source.add_fault(key, f"{name!r} is already the reward at {source.place(first[name])}")
+
+
+def _locate_world(name: str) -> None:
+    if name not in WORLDS:
+        raise UserError(f"no world is called {name!r}", hint=nearest(name, WORLDS))
+
+
+def _check_name(source: Source, key: Key, locate: Callable[[str], object]) -> None:
+    name = _at(source.data, key)
+    if not isinstance(name, str):
+        return
+    try:
+        locate(name)
+    except UserError as error:
+        source.add_fault(key, "; ".join(filter(None, (error.what, error.hint))))
+
+
+def _at(data: Any, key: Key) -> Any:
+    """The value at a key, or None where there is none."""
+    for part in key:
+        inside = part in (
+            data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()
+        )
+        if not inside:
+            return None
+        data = data[part]
+    return data
