@@ -13,7 +13,7 @@ from diffusers import StableDiffusionPipeline
 from hypothesis import settings
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.remote.file import FOLDER
+from ril_bench.remote.search import FOLDER
 from ril_bench.running.progress import Reporter
 from ril_bench.running.runner import Runner
 from ril_bench.studies.grid import grid as grids

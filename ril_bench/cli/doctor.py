@@ -65,7 +65,7 @@ def doctor(
 
 def _show(found: Diagnosis) -> None:
     from ril_bench.diagnosis.diagnose import size
-    from ril_bench.remote.file import FOLDER
+    from ril_bench.remote.search import FOLDER
     from ril_bench.running.progress import spoken
 
     out_console.print(f"{found.sequence}: {' -> '.join(found.tasks)}\non {found.model}", soft_wrap=True)

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ril_bench.errors import InfrastructureError, UserError, nearest
-from ril_bench.remote.file import FOLDER
 from ril_bench.remote.published import used_by
+from ril_bench.remote.search import FOLDER
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -11,14 +11,15 @@ import torch
 
 from ril_bench.config.settings import UNCHANGED, Settings
 from ril_bench.diagnosis.footprint import Footprint, Memory, footprint, rate
-from ril_bench.diagnosis.needs import Need, needs_of
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
-from ril_bench.remote.file import FOLDER
 from ril_bench.remote.network import hub_answers
+from ril_bench.remote.search import FOLDER
 from ril_bench.running.plan import plan_run
 from ril_bench.sequences.calibrations import load_calibration
+from ril_bench.sequences.needs import Need, needs_of
 from ril_bench.studies.grid.forecast import evaluations_of, seconds_per_evaluation
+from ril_bench.worlds.missing import missing_metrics
 
 #: tried in turn where a run does not fit: what keeps results the same up to rounding comes first
 LEANER = (
@@ -92,7 +93,7 @@ def diagnose(
     plan = plan_run(sequence, "naive", settings=settings, preset=preset)
     spec = plan.sequence
     needs = needs_of(spec)
-    missing = [need for need in needs if not need.here]
+    missing = [need for need in needs if not need.here and not need.optional]
     online = hub_answers() if missing else None
     found = footprint(spec, place, compute)
     evaluations = evaluations_of(plan, 1) + 2 * _images(spec)
@@ -168,6 +169,7 @@ def _notes(spec: Any, needs: list[Need], found: Footprint | None) -> Iterable[st
         yield str(error)
     if found is None:
         yield f"memory and time are not known before {spec.model} is on this machine"
+    yield from missing_metrics(spec.home)
     if loose := [need.what for need in needs if not need.pinned and need.source.startswith("https://")]:
         yield f"not pinned to one version here: {', '.join(loose)}; run.json records what was used"
 

@@ -27,7 +27,7 @@ from ril_bench.diagnosis import estimate
 from ril_bench.diagnosis.architectures import ARCHITECTURES
 from ril_bench.machine.compute import Compute
 from ril_bench.remote.file import RemoteFile
-from ril_bench.sequences.model_folders import local_folder, pinned_files, repository
+from ril_bench.sequences.model_folders import hub_model, local_folder
 from ril_bench.sequences.spec import Sequence, TaskSpec
 
 REWARD_KEEPS = 1 / 6  # of its weights, for each image
@@ -132,8 +132,8 @@ def _configs(reference: str) -> Mapping[str, Mapping[str, Any]] | None:
         files = {part: folder / part / "config.json" for part in ("unet", "vae")}
         whole = all(file.is_file() for file in files.values())
         return {part: json.loads(file.read_bytes()) for part, file in files.items()} if whole else None
-    repo, _ = repository(reference) or ("", None)
-    return ARCHITECTURES.get(repo)
+    model = hub_model(reference)
+    return ARCHITECTURES.get(model.repo) if model else None
 
 
 def _weights(
@@ -162,11 +162,9 @@ def _text_weights(reference: str) -> int:
         return sum(
             estimate.stored_weights(file) for file in sorted(folder.glob("text_encoder*/*.safetensors"))
         )
-    return sum(
-        (file.size or 0) // BYTES["float32"]
-        for file in pinned_files(reference)
-        if "text_encoder" in file.file
-    )
+    model = hub_model(reference)
+    files = [file for file in model.pinned_files if "text_encoder" in file.file] if model else []
+    return sum((file.size or 0) // BYTES["float32"] for file in files)
 
 
 def _bytes(file: Path | RemoteFile) -> int:

@@ -1,27 +1,21 @@
-"""Files of others that a run may need: where each is published, whether it is here, and how it gets here. No torch.
-
-A file is looked for in the folder $RIL_BENCH_WEIGHTS first, then in the cache of the hub (or, for a file that is
-published elsewhere, of RIL-Bench), and only then downloaded. Wherever it comes from, its digest must be the pinned one.
-"""
+"""One published file: of the Hugging Face hub, or at a plain https address. No torch."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
-from ril_bench.errors import InfrastructureError, UserError
+from ril_bench.errors import UserError
+from ril_bench.remote.search import Published, own_places
 from ril_bench.storage.cache import cache_folder
 from ril_bench.storage.run_folder import sha256_file
 
-FOLDER = "RIL_BENCH_WEIGHTS"  # the environment variable that names a folder of files got by hand
-
 
 @dataclass(frozen=True)
-class RemoteFile:
+class RemoteFile(Published):
     """One published file.
 
     Attributes:
@@ -29,13 +23,15 @@ class RemoteFile:
         repo: a repository of the hub (owner/name, or datasets/owner/name), or the https address of the folder, or of
             the raw files of the git repository, that it is published in.
         file: its path in there.
-        revision: the commit; None where it is not pinned, or published in a mere folder.
-        sha256: its digest (hex); None where it is not known here. It then loads as it is, and what it was stands
-            in the weights' digests of run.json.
+        revision: the commit; None where it is not pinned, or where it is published in a plain folder.
+        sha256: its digest (hex); None where it is not known here. Any file is then accepted, and run.json records
+            its digest among the weights'.
         size: bytes, None where not known.
         licence: its publisher's.
-        used_by: the rewards and features that need it.
+        used_by: the rewards, networks or prompt sets that need it.
     """
+
+    content: ClassVar[str] = "the file"
 
     name: str
     repo: str
@@ -48,7 +44,7 @@ class RemoteFile:
 
     @property
     def pinned(self) -> bool:
-        """Whether no other file can pass for this one."""
+        """Whether its digest is known, so that no other file is accepted for it."""
         return self.sha256 is not None
 
     @property
@@ -57,101 +53,73 @@ class RemoteFile:
         return "://" not in self.repo
 
     @property
+    def title(self) -> str:
+        return self.name
+
+    @property
     def url(self) -> str:
-        """Where it can be got by hand."""
         if not self.on_hub:
             return "/".join(filter(None, (self.repo, self.revision, quote(self.file))))
         return f"https://huggingface.co/{self.repo}/resolve/{self.revision or 'main'}/{quote(self.file)}"
 
-    def cached_path(self) -> Path | None:
-        """Where it lies on this machine, None if it does not; its digest is not looked at."""
-        return next((path for path in self._places() if path.is_file()), None)
-
-    def fetch(self, offline: bool = False) -> Path:
-        """Where it lies on this machine, downloaded if it must be, its digest checked.
-
-        Args:
-            offline: never download; HF_HUB_OFFLINE=1 says the same for every file.
-
-        Raises:
-            UserError: it is not here and must not be downloaded, or is not the file that it should be.
-            InfrastructureError: the download failed.
-        """
-        from huggingface_hub.constants import is_offline_mode
-
-        path = self.cached_path()
-        if path is None:
-            if offline or is_offline_mode():
-                raise self.not_here("downloads are off")
-            path = self._download()
-        return self._checked(path)
-
-    def not_here(self, reason: str) -> UserError:
-        """The error for a file that is not on this machine and cannot be downloaded."""
-        return UserError(
-            f"{self.name} is not on this machine, and {reason}", where=self.url, hint=self.by_hand
-        )
-
     @property
     def local_name(self) -> str:
-        """Its path in $RIL_BENCH_WEIGHTS: with the repository's, as many have a model.safetensors."""
+        # with the repository's name, as many repositories have a model.safetensors
         return f"{self.repo}/{self.file}" if self.on_hub else self.file
 
-    @property
-    def by_hand(self) -> str:
-        """What to do where it is not on this machine."""
-        return (
-            f"go online, or put the file into a folder as {self.local_name} and name that folder in ${FOLDER}"
+    def own_places(self) -> list[Path]:
+        return own_places(self.local_name, self.file)
+
+    def cached(self) -> Path | None:
+        if not self.on_hub:
+            return self._own_cache if self._own_cache.is_file() else None
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(**self._on_hub)
+        return Path(found) if isinstance(found, str) else None
+
+    def download(self) -> Path:
+        # Both libraries write to a temporary name first, so that an interrupted download is not taken for the file.
+        if self.on_hub:
+            from huggingface_hub import hf_hub_download
+
+            return Path(hf_hub_download(**self._on_hub))
+        import pooch
+
+        pooch.get_logger().setLevel("WARNING")  # it logs every download
+        path = self._own_cache
+        downloaded = pooch.retrieve(
+            self.url,
+            known_hash=self.sha256 and f"sha256:{self.sha256}",
+            fname=path.name,
+            path=path.parent,
+            downloader=pooch.HTTPDownloader(chunk_size=1 << 20),
         )
+        return Path(downloaded)
+
+    def check(self, path: Path) -> None:
+        if self.sha256 is None:
+            return
+        found = digest(path) if path.is_file() else None
+        if found != self.sha256:
+            state = f"its digest is {found[:12]}..." if found else "there is no such file"
+            raise UserError(
+                f"this is not {self.title}: {state}, not {self.sha256[:12]}...",
+                where=str(path),
+                hint=f"delete the file; the published one is at {self.url}",
+            )
 
     @property
     def _on_hub(self) -> dict[str, Any]:
-        """What huggingface_hub calls it."""
+        """The arguments of huggingface_hub's functions that name it."""
         kind = "dataset" if self.repo.startswith("datasets/") else "model"
         repo = self.repo.removeprefix("datasets/")
         return {"repo_id": repo, "filename": self.file, "revision": self.revision, "repo_type": kind}
 
-    def _places(self) -> list[Path]:
-        places = []
-        if folder := os.environ.get(FOLDER):
-            places = [
-                Path(folder).expanduser() / name for name in dict.fromkeys((self.local_name, self.file))
-            ]
-        return [*places, *self._cached()]
-
-    def _cached(self) -> list[Path]:
-        if not self.on_hub:
-            return [cache_folder() / "weights" / self.file]
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(**self._on_hub)
-        return [Path(found)] if isinstance(found, str) else []
-
-    def _download(self) -> Path:
-        try:
-            if self.on_hub:
-                from huggingface_hub import hf_hub_download
-
-                return Path(hf_hub_download(**self._on_hub))
-            from torch.hub import download_url_to_file  # to a temporary name, until it is whole
-
-            path = self._cached()[0]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            download_url_to_file(self.url, str(path), hash_prefix=self.sha256, progress=False)
-            return path
-        except (OSError, RuntimeError) as error:  # of the hub, sockets and disks; a digest that is not right
-            raise InfrastructureError(
-                f"{self.name} could not be downloaded: {error}", where=self.url, hint=self.by_hand
-            ) from error
-
-    def _checked(self, path: Path) -> Path:
-        if self.sha256 is not None and (found := digest(path)) != self.sha256:
-            raise UserError(
-                f"this is not {self.name}: its digest is {found[:12]}..., not {self.sha256[:12]}...",
-                where=str(path),
-                hint=f"delete the file; it is to be had at {self.url}",
-            )
-        return path
+    @property
+    def _own_cache(self) -> Path:
+        """Where a file from a plain address is kept."""
+        return cache_folder() / "weights" / self.file
 
 
 @cache

@@ -1,6 +1,6 @@
-"""Every file of others that RIL-Bench may ask for, pinned, in one table. No torch.
+"""The table of every published file that RIL-Bench may need, with its revision and digest. No torch.
 
-Digests and revisions were taken from public records of these files; what none of them told is None, never guessed.
+Digests and revisions come from public records of these files. A value that no record states is None; none is guessed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ FILES = (
         licence="Apache-2.0",
         used_by=("imagereward",),
     ),
-    # -- measures -----
+    # -- feature networks -----
     RemoteFile(
         name="inception",
         repo="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0",
@@ -224,6 +224,72 @@ FILES = (
     ),
 )
 
+
+def _of_model(
+    repo: str, revision: str, licence: str, files: dict[str, tuple[int, str]]
+) -> tuple[RemoteFile, ...]:
+    return tuple(
+        RemoteFile(
+            name=f"{file.partition('/')[0]} of {repo}",
+            repo=repo,
+            file=file,
+            revision=revision,
+            sha256=sha256,
+            size=size,
+            licence=licence,
+            used_by=("model",),
+        )
+        for file, (size, sha256) in files.items()
+    )
+
+
+#: The weights of models, by repository. Several public records agree on each revision, size and digest, except the
+#: digest of SDXL's denoiser, which two lists of one author state. A file with another digest is refused.
+MODELS: dict[str, tuple[RemoteFile, ...]] = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": _of_model(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+        "CreativeML Open RAIL-M",
+        {
+            "unet/diffusion_pytorch_model.safetensors": (
+                3_438_167_540,
+                "19da7aaa4b880e59d56843f1fcb4dd9b599c28a1d9d9af7c1143057c8ffae9f1",
+            ),
+            "vae/diffusion_pytorch_model.safetensors": (
+                334_643_276,
+                "a2b5134f4dbc140d9c11f11cba3233099e00af40f262f136c691fb7d38d2194c",
+            ),
+            "text_encoder/model.safetensors": (
+                492_265_874,
+                "d008943c017f0092921106440254dbbe00b6a285f7883ec8ba160c3faad88334",
+            ),
+        },
+    ),
+    "stabilityai/stable-diffusion-xl-base-1.0": _of_model(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "462165984030d82259a11f4367a4eed129e94a7b",
+        "CreativeML Open RAIL++-M",
+        {
+            "unet/diffusion_pytorch_model.safetensors": (
+                10_270_077_736,
+                "357650fbfb3c7b4d94c1f5fd7664da819ad1ff5a839430484b4ec422d03f710a",
+            ),
+            "vae/diffusion_pytorch_model.safetensors": (
+                334_643_268,
+                "1598f3d24932bcfe6634e8b618ea1e30ab1d57f5aad13a6d2de446d2199f2341",
+            ),
+            "text_encoder/model.safetensors": (
+                492_265_168,
+                "5c3d6454dd2d23414b56aa1b5858a72487a656937847b6fea8d0606d7a42cdbc",
+            ),
+            "text_encoder_2/model.safetensors": (
+                2_778_702_264,
+                "3a6032f63d37ae02bbc74ccd6a27440578cd71701f96532229d0154f55a8d3ff",
+            ),
+        },
+    ),
+}
+
 _BY_NAME = {file.name: file for file in FILES}
 
 
@@ -235,5 +301,5 @@ def published(name: str) -> RemoteFile:
 
 
 def used_by(*users: str) -> list[RemoteFile]:
-    """The files that any of these rewards, figures or prompt sets needs, in the order of the table."""
+    """The files that any of these rewards, networks or prompt sets needs, in the order of the table."""
     return [file for file in FILES if set(users) & set(file.used_by)]

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from ril_bench.data import prompts as module
 from ril_bench.data.prompts import NAMED, SHIPPED, STYLES, load_prompts, locate_prompts
 from ril_bench.errors import RilError, UserError
-from ril_bench.remote.file import FOLDER
 from ril_bench.remote.published import FILES, used_by
+from ril_bench.remote.search import FOLDER
 
 PROMPTS = ["a cat, on a mat", "none", "une étoile “rouge”", "a cat, on a mat"]
 

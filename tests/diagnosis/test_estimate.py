@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ril_bench.diagnosis.architectures import ARCHITECTURES
 from ril_bench.diagnosis.estimate import counted_saves, decoder, denoiser, parameters, stored_weights
 from ril_bench.machine.compute import Compute
-from ril_bench.sequences.model_folders import PINNED
+from ril_bench.remote.published import MODELS
 from tests.pipelines import autoencoder, stable_diffusion_xl
 from tests.pipelines import denoiser as tiny_denoiser
 
@@ -78,7 +78,7 @@ def test_what_saves_memory_is_seen_to() -> None:
 @pytest.mark.parametrize(("part", "kind"), [("unet", UNet2DConditionModel), ("vae", AutoencoderKL)])
 def test_the_published_architectures_have_the_weights_of_the_published_files(repo, part, kind) -> None:
     """Stored in float32; the rest of a file is its header."""
-    (file,) = [file for file in PINNED[repo] if file.file.startswith(f"{part}/")]
+    (file,) = [file for file in MODELS[repo] if file.file.startswith(f"{part}/")]
     count = parameters(ARCHITECTURES[repo][part], kind)
     assert 0 < file.size - 4 * count < 300_000
 

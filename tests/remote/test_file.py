@@ -1,4 +1,4 @@
-"""Files of others: where they are looked for, and what is not taken for them."""
+"""Published files: where they are searched, how they are downloaded, and which files are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import huggingface_hub.constants as hub
 import pytest
 
 from ril_bench.errors import InfrastructureError, UserError
-from ril_bench.remote.file import FOLDER, RemoteFile
+from ril_bench.remote.file import RemoteFile
+from ril_bench.remote.search import FOLDER
 from ril_bench.remote.weights import digests
 
 CONTENT = b"weights"
@@ -65,7 +66,7 @@ def test_the_address():
     assert data._on_hub["repo_id"] == "me/mine"
 
 
-def test_what_is_nowhere_is_refused_with_the_way_to_mend_it(file, folder):
+def test_a_file_that_is_nowhere_is_refused_with_a_hint(file, folder):
     assert file.cached_path() is None
     with pytest.raises(UserError, match="mine is not on this machine, and downloads are off") as caught:
         file.fetch(offline=True)
@@ -76,7 +77,7 @@ def test_what_is_nowhere_is_refused_with_the_way_to_mend_it(file, folder):
         file.fetch()
 
 
-def test_a_folder_of_ones_own_comes_first(file, folder, monkeypatch, tmp_path):
+def test_the_folder_of_the_user_comes_first(file, folder, monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
     cached = in_hub_cache(tmp_path / "hub")
     assert ON_HUB.fetch(offline=True) == cached
@@ -101,14 +102,14 @@ def test_a_file_of_another_digest_is_refused(file, folder):
     assert file.url in caught.value.hint
 
 
-def test_an_unpinned_file_is_recorded_as_it_is(folder):
+def test_the_digest_of_an_unpinned_file_is_recorded(folder):
     file = replace(ON_HUB, sha256=None)
     assert not file.pinned
     put(folder / file.file, b"other")
     assert digests(file) == {"me/mine/model.safetensors": hashlib.sha256(b"other").hexdigest()}
 
 
-def test_it_is_downloaded_where_it_must_be_and_checked(monkeypatch, tmp_path):
+def test_a_hub_file_is_downloaded_once_and_checked(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
     asked = []
@@ -121,13 +122,18 @@ def test_it_is_downloaded_where_it_must_be_and_checked(monkeypatch, tmp_path):
     path = ON_HUB.fetch()
     assert path.read_bytes() == CONTENT
     assert ON_HUB.fetch() == path
-    one = {"repo_id": "me/mine", "filename": "model.safetensors", "revision": "a" * 40, "repo_type": "model"}
-    assert asked == [one]
+    request = {
+        "repo_id": "me/mine",
+        "filename": "model.safetensors",
+        "revision": "a" * 40,
+        "repo_type": "model",
+    }
+    assert asked == [request]
 
 
 @pytest.fixture
 def site(tmp_path):
-    """A server of this machine's own: its address and its folder."""
+    """A web server on this machine: its address and its folder."""
     folder = tmp_path / "site"
     folder.mkdir()
     serve = partial(SimpleHTTPRequestHandler, directory=str(folder))
@@ -139,13 +145,13 @@ def site(tmp_path):
         thread.join()
 
 
-def test_from_elsewhere_it_comes_whole_or_not_at_all(site, monkeypatch, tmp_path):
+def test_a_plain_address_gives_the_whole_file_or_none(site, monkeypatch, tmp_path):
     address, folder = site
     cache = tmp_path / "cache"
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("RIL_BENCH_CACHE", str(cache))
     file = replace(ELSEWHERE, repo=address)
-    for content in (None, CONTENT[:3]):  # not there; cut off on its way
+    for content in (None, CONTENT[:3]):  # absent; cut off
         if content:
             put(folder / "a+b.pth", content)
         with pytest.raises(InfrastructureError, match="mine could not be downloaded") as caught:
@@ -153,6 +159,9 @@ def test_from_elsewhere_it_comes_whole_or_not_at_all(site, monkeypatch, tmp_path
         assert caught.value.where == file.url
         assert FOLDER in caught.value.hint
         assert [path for path in cache.rglob("*") if path.is_file()] == []
+    put(folder / "a+b.pth", b"other")
+    with pytest.raises(InfrastructureError, match="hash"):
+        file.fetch()
     put(folder / "a+b.pth")
     path = file.fetch()
     assert path.read_bytes() == CONTENT

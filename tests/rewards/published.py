@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import CLIPModel
 
-from ril_bench.remote.file import FOLDER, RemoteFile
+from ril_bench.remote.file import RemoteFile
+from ril_bench.remote.search import FOLDER
 from ril_bench.rewards import aesthetic, clip_score, hps, imagereward, pickscore
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.clip import Tower, clip_config

@@ -17,7 +17,7 @@ from transformers import BertTokenizerFast, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ril_bench.errors import UserError
-from ril_bench.remote.file import FOLDER
+from ril_bench.remote.search import FOLDER
 from ril_bench.rewards import aesthetic, hps, imagereward
 from ril_bench.rewards.aesthetic import HEAD
 from ril_bench.rewards.checkpoints import filled, read_state

@@ -1,126 +1,38 @@
-"""Models of the hub: found where they lie, refused where they are not what they should be; nothing is downloaded."""
+"""The model that a sequence names."""
 
-import json
-import shutil
+from __future__ import annotations
 
-import pytest
-from huggingface_hub import constants
+from pathlib import Path
 
-from ril_bench.errors import UserError
-from ril_bench.remote import file as remote
-from ril_bench.remote.file import RemoteFile
-from ril_bench.sequences import model_folders as hub
+from ril_bench.remote.model import HubModel
+from ril_bench.remote.search import FOLDER
+from ril_bench.sequences.model_folders import hub_model, local_folder, model_digests, model_folder
 from ril_bench.storage.run_folder import sha256_file
-from tests.pipelines import stable_diffusion, stable_diffusion_xl
 
-REPO, REVISION = "someone/a-model", "a" * 40
-NAME = f"{REPO}@{REVISION}"
+REVISION = "a" * 40
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """A hub's cache of this test's own, and no way out."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.delenv(remote.FOLDER, raising=False)
-    return tmp_path / "hub"
+def test_a_name_of_the_hub_has_a_revision_or_none():
+    assert hub_model(f"someone/a-model@{REVISION}") == HubModel("someone/a-model", REVISION)
+    assert hub_model("someone/a-model") == HubModel("someone/a-model", None)
+    assert local_folder("someone/a-model") is None
 
 
-@pytest.fixture
-def snapshot(cache):
-    """The model, as a download leaves it, with files that a pipeline is not loaded from."""
-    folder = cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / REVISION
-    stable_diffusion().save_pretrained(folder)
-    (folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"half")
-    (folder / "image.png").write_bytes(b"large")
-    return folder
+def test_a_path_is_the_folder_itself(tiny_pipeline: Path):
+    assert hub_model(str(tiny_pipeline)) is None
+    assert local_folder(str(tiny_pipeline)) == model_folder(str(tiny_pipeline)) == tiny_pipeline
 
 
-@pytest.fixture
-def pinned(snapshot, monkeypatch):
-    """The cached model's denoiser and its true digest, pinned; returns a way to pin another one."""
-
-    def pin(sha256):
-        file = "unet/diffusion_pytorch_model.safetensors"
-        entry = RemoteFile("denoiser", REPO, file, REVISION, sha256, 1, "free", ("model",))
-        monkeypatch.setitem(hub.PINNED, REPO, (entry,))
-
-    pin(sha256_file(snapshot / "unet" / "diffusion_pytorch_model.safetensors"))
-    return pin
-
-
-def test_a_cached_model_is_found_by_its_revision(snapshot):
-    assert hub.local_folder(NAME) == hub.model_folder(NAME) == snapshot
-    assert hub.local_folder(f"{REPO}@{'b' * 40}") is None
-
-
-@pytest.mark.parametrize("make", [stable_diffusion, stable_diffusion_xl])
-def test_a_folder_of_ones_own_comes_first(snapshot, tmp_path, monkeypatch, make):
-    make().save_pretrained(tmp_path / "mine" / REPO)
-    monkeypatch.setenv(remote.FOLDER, str(tmp_path / "mine"))
-    assert hub.model_folder(NAME) == tmp_path / "mine" / REPO
-
-
-def test_a_path_is_a_folder_as_it_stands(snapshot):
-    assert hub.model_folder(str(snapshot)) == snapshot
-    assert hub.repository(str(snapshot)) is None
-    assert hub.repository(NAME) == (REPO, REVISION)
-    assert hub.repository(REPO) == (REPO, None)
-
-
-@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "scheduler"])
-def test_an_interrupted_download_is_no_model(snapshot, part):
-    for file in (snapshot / part).glob("*"):
-        if file.name != "config.json":
-            file.unlink()
-    assert hub.local_folder(NAME) is None
-
-
-def test_what_is_not_here_is_not_downloaded_offline():
-    with pytest.raises(UserError, match="is not on this machine, and downloads are off") as caught:
-        hub.model_folder(NAME)
-    assert remote.FOLDER in caught.value.hint
-
-
-def test_the_digests_are_those_of_what_is_loaded(snapshot):
-    found = hub.model_digests(NAME, snapshot)
-    unet = f"{REPO}/unet/diffusion_pytorch_model.safetensors"
-    assert found[unet] == sha256_file(snapshot / "unet" / "diffusion_pytorch_model.safetensors")
-    assert {f"{REPO}/model_index.json", f"{REPO}/scheduler/scheduler_config.json"} < set(found)
-    assert not [name for name in found if "fp16" in name or "image" in name]
-
-
-def test_a_pinned_file_must_be_the_one(snapshot, pinned):
-    assert hub.model_folder(NAME) == snapshot
-    pinned("0" * 64)
-    with pytest.raises(UserError, match="this is not the denoiser: its digest is") as caught:
-        hub.model_folder(NAME)
-    assert caught.value.where == str(snapshot / "unet" / "diffusion_pytorch_model.safetensors")
-
-
-def test_another_revision_of_a_pinned_model_is_not_held_to_it(snapshot, pinned):
-    pinned("0" * 64)
-    other = "b" * 40
-    shutil.copytree(snapshot, snapshot.with_name(other))
-    assert hub.pinned_files(f"{REPO}@{other}") == ()
-    assert hub.model_folder(f"{REPO}@{other}") == snapshot.with_name(other)
-
-
-def test_the_table_is_whole():
-    """Every weight file of a pipeline, with a revision and a digest."""
-    for repo, files in hub.PINNED.items():
-        assert {file.repo for file in files} == {repo}
-        assert {file.file.partition("/")[0] for file in files} >= {"unet", "vae", "text_encoder"}
-        assert {len(file.revision) for file in files} == {40}
-        assert all(len(file.sha256) == 64 and file.size and file.licence for file in files)
-        assert len({file.sha256 for file in files}) == len(files)
-
-
-def test_the_patterns_take_what_diffusers_saves(snapshot):
-    """All files but the ones that were put there as decoys."""
-    saved = {path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()}
-    taken = {
-        path.relative_to(snapshot).as_posix() for pattern in hub.FILES for path in snapshot.glob(pattern)
-    }
-    assert saved - taken == {"unet/diffusion_pytorch_model.fp16.safetensors", "image.png"}
-    assert json.loads((snapshot / "model_index.json").read_text())["safety_checker"] == [None, None]
+def test_the_digests_of_a_hub_model_are_those_of_the_loaded_files(tiny_pipeline, tmp_path, monkeypatch):
+    repo = tmp_path / "someone" / "a-model"
+    repo.parent.mkdir()
+    repo.symlink_to(tiny_pipeline)
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    folder = model_folder("someone/a-model")
+    assert folder == repo
+    found = model_digests("someone/a-model", folder)
+    unet = "unet/diffusion_pytorch_model.safetensors"
+    assert found[f"someone/a-model/{unet}"] == sha256_file(tiny_pipeline / unet)
+    assert {"someone/a-model/model_index.json", "someone/a-model/scheduler/scheduler_config.json"} < set(
+        found
+    )

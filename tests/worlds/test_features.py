@@ -18,7 +18,7 @@ from torchvision.models import alexnet
 from transformers import Dinov2Config, Dinov2Model
 
 from ril_bench.metrics.structure import perceptual_distance
-from ril_bench.remote.file import FOLDER
+from ril_bench.remote.search import FOLDER
 from ril_bench.worlds import features
 from ril_bench.worlds import real as real_features
 from ril_bench.worlds.shapes.classifier import load_classifier

@@ -1,17 +1,14 @@
-"""Whose reward a name means: the model's world decides, and a name of another world is refused."""
+"""Which reward a name means: the model's world decides, and a name of another world is refused."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import importlib
 from typing import Any
 
 import pytest
 
 from ril_bench import registry
-from ril_bench.diagnosis.needs import published_files
 from ril_bench.errors import UserError
-from ril_bench.remote.published import FILES, published
 from ril_bench.running.plan import plan_run
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.worlds.table import REAL, SHAPES, WORLDS, world_of
@@ -76,55 +73,22 @@ def test_another_world_is_another_step_0() -> None:
     assert not plan_run("shapes-smoke", "naive", settings=changes).comparable
 
 
-def test_shipped_sequences_of_shapes_need_no_file() -> None:
-    assert published_files(load_sequence("shapes-ril")) == []
-
-
-def test_what_a_sequence_needs_is_what_its_rewards_and_measures_load(
-    tmp_path: Any, tiny_data: dict[str, Any]
-) -> None:
-    tasks = [{"reward": "aesthetic"}, {"reward": "hpsv2.1"}, {"reward": "compressibility"}]
-    found = published_files(load_sequence(changed(tmp_path, tiny_data, tasks=tasks)))
-    of_rewards = {"clip-vit-l-14", "aesthetic-head", "hpsv2.1"}
-    assert of_rewards <= {file.name for file in found}
-    assert {file.name for file in found} - of_rewards == {
-        "inception",
-        "alexnet",
-        "lpips-alex",
-        "dinov2-large",
+def test_the_table_names_only_what_lies_below_or_in_worlds() -> None:
+    """No import shows these names, so the layer test cannot see them."""
+    below = {
+        "worlds",
+        "rewards",
+        "diffusion",
+        "remote",
+        "machine",
+        "storage",
+        "metrics",
+        "draws",
+        "config",
+        "errors",
     }
-
-
-def test_named_prompts_are_needed_too() -> None:
-    changes = {"prompts.train": "animals", "prompts.eval": "animals/eval"}
-    found = published_files(load_sequence("shapes-smoke", changes))
-    assert [file.name for file in found] == ["animals", "animals-eval"]
-
-
-def test_the_table_names_each_user_of_a_file() -> None:
-    for name in registry.names("reward", REAL):
-        files = set(registry.load("reward", name, REAL).weights)
-        assert files == {file for file in FILES if name in file.used_by}, name
-
-
-def test_the_table_is_well_formed() -> None:
-    assert len({file.name for file in FILES}) == len({file.url for file in FILES}) == len(FILES)
-    for file in FILES:
-        assert file.sha256 is None or (len(file.sha256) == 64 and int(file.sha256, 16))
-        assert file.revision is None or (len(file.revision) == 40 and int(file.revision, 16))
-        assert file.revision or not file.on_hub
-        assert file.used_by
-    with pytest.raises(KeyError, match="did you mean 'hpsv2"):
-        published("hpsv3")
-
-
-def test_asking_what_is_needed_imports_no_torch() -> None:
-    code = (
-        "import sys; from ril_bench.diagnosis.needs import published_files;"
-        "from ril_bench.sequences.sequence_file import load_sequence;"
-        "changes = {'world': 'real', 'evaluation.probes': [], 'tasks.2.reward': 'pickscore'};"
-        "[f.cached_path() for f in published_files(load_sequence('shapes-ril', changes))];"
-        "print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    for world in WORLDS.values():
+        for reference in (world.extractors, *world.rewards.values()):
+            module, _, name = reference.partition(":")
+            assert module.split(".")[1] in below
+            assert hasattr(importlib.import_module(module), name)

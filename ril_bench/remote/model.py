@@ -1,0 +1,86 @@
+"""One model of the Hugging Face hub: the folder that a pipeline of diffusers is loaded from. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ril_bench.remote.file import RemoteFile
+from ril_bench.remote.published import MODELS
+from ril_bench.remote.search import Published
+
+#: the files that a pipeline is loaded from: safetensors in full precision, and no safety checker
+FILES = (
+    "model_index.json",
+    "scheduler/*.json",
+    "tokenizer*/*",
+    *(f"{part}/config.json" for part in ("text_encoder*", "unet", "vae")),
+    *(
+        f"{weights}{end}"
+        for weights in ("text_encoder*/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
+        for end in (".safetensors", ".safetensors.index.json", "-*-of-*.safetensors")
+    ),
+)
+
+NOT_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
+
+
+@dataclass(frozen=True)
+class HubModel(Published):
+    """A repository of the hub, owner/name, at a revision; None is the newest one."""
+
+    content: ClassVar[str] = "the model's folder"
+
+    repo: str
+    revision: str | None
+
+    @property
+    def title(self) -> str:
+        return f"the model {'@'.join(filter(None, (self.repo, self.revision)))}"
+
+    @property
+    def url(self) -> str:
+        return f"https://huggingface.co/{self.repo}/tree/{self.revision or 'main'}"
+
+    @property
+    def local_name(self) -> str:
+        return self.repo
+
+    @property
+    def pinned_files(self) -> tuple[RemoteFile, ...]:
+        """The weights whose digests are known; empty for a model or a revision that is not in the table."""
+        return tuple(file for file in MODELS.get(self.repo, ()) if file.revision == self.revision)
+
+    def cached(self) -> Path | None:
+        from huggingface_hub import try_to_load_from_cache
+
+        index = try_to_load_from_cache(self.repo, "model_index.json", revision=self.revision)
+        return Path(index).parent if isinstance(index, str) and is_whole(Path(index).parent) else None
+
+    def download(self) -> Path:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(self.repo, revision=self.revision, allow_patterns=list(FILES)))
+
+    def check(self, path: Path) -> None:
+        for file in self.pinned_files:
+            file.check(path / file.file)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a pipeline's folder holds every part that its index names; after an interrupted download it does not."""
+    index = json.loads((folder / "model_index.json").read_bytes())
+    parts = [
+        part for part, kind in index.items() if isinstance(kind, list) and kind[0] and part not in NOT_LOADED
+    ]
+    return all(
+        any((folder / part).glob("*.safetensors" if (folder / part / "config.json").is_file() else "*.json"))
+        for part in parts
+    )
+
+
+def loaded_files(folder: Path) -> list[Path]:
+    """The files of a folder that a pipeline is loaded from, sorted."""
+    return sorted({path for pattern in FILES for path in folder.glob(pattern) if path.is_file()})

@@ -1,0 +1,112 @@
+"""One search order for everything that others publish: $RIL_BENCH_WEIGHTS, then a cache, then a download. No torch."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from ril_bench.errors import InfrastructureError, UserError
+from ril_bench.remote.network import downloads_are_off
+
+FOLDER = "RIL_BENCH_WEIGHTS"  # the environment variable that names a folder of files got by hand
+
+
+def own_places(*names: str) -> list[Path]:
+    """The paths of some names in the folder $RIL_BENCH_WEIGHTS; none where it is not set."""
+    folder = os.environ.get(FOLDER)
+    return [Path(folder).expanduser() / name for name in dict.fromkeys(names)] if folder else []
+
+
+class Published(ABC):
+    """A file, or a folder of files, that others publish.
+
+    A subclass states where it is published, where a cache keeps it, and how it is downloaded.
+    """
+
+    #: what a user has to put into the folder $RIL_BENCH_WEIGHTS
+    content: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What messages call it."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The address from which a user can download it by hand."""
+
+    @property
+    @abstractmethod
+    def local_name(self) -> str:
+        """Its path in $RIL_BENCH_WEIGHTS."""
+
+    @abstractmethod
+    def cached(self) -> Path | None:
+        """Its path in the cache, None where it is not there as a whole."""
+
+    @abstractmethod
+    def download(self) -> Path:
+        """Downloads it into the cache and returns its path. Raises OSError or ValueError where that fails."""
+
+    @abstractmethod
+    def check(self, path: Path) -> None:
+        """Raises UserError where a file at the path does not have its pinned digest."""
+
+    def own_places(self) -> list[Path]:
+        """The paths at which a user may have put it, the first choice first."""
+        return own_places(self.local_name)
+
+    def cached_path(self) -> Path | None:
+        """Its path on this machine, None where it is not here; no digest is checked."""
+        return next((path for path in self.own_places() if path.exists()), None) or self.cached()
+
+    def fetch(self, offline: bool = False) -> Path:
+        """Its path on this machine, after a download where that is needed; the digests are checked.
+
+        Args:
+            offline: do not download; HF_HUB_OFFLINE=1 forbids all downloads.
+
+        Raises:
+            UserError: it is not here and must not be downloaded, is not published, or has another digest.
+            InfrastructureError: the download failed.
+        """
+        path = self.cached_path()
+        if path is None:
+            if offline or downloads_are_off():
+                raise self.not_here("downloads are off")
+            path = self._downloaded()
+        self.check(path)
+        return path
+
+    def not_here(self, reason: str) -> UserError:
+        """The error where it is not on this machine and cannot be downloaded."""
+        return UserError(
+            f"{self.title} is not on this machine, and {reason}", where=self.url, hint=self.by_hand
+        )
+
+    @property
+    def by_hand(self) -> str:
+        """The hint where it is not on this machine."""
+        return f"go online, or put {self.content} into a folder as {self.local_name} and name that folder in ${FOLDER}"
+
+    def _downloaded(self) -> Path:
+        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+        try:
+            return self.download()
+        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+            raise UserError(
+                f"the hub does not give you {self.title}: {error}",
+                where=self.url,
+                hint="check its name and revision; where it is gated, accept its licence and type: hf auth login",
+            ) from error
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # of the hub, sockets and disks; a digest that is not the pinned one
+            raise InfrastructureError(
+                f"{self.title} could not be downloaded: {error}", where=self.url, hint=self.by_hand
+            ) from error

@@ -1,0 +1,100 @@
+"""Models of the hub: where they are found, and which files are refused. Nothing is downloaded."""
+
+import json
+import shutil
+
+import pytest
+from huggingface_hub import constants
+
+from ril_bench.errors import UserError
+from ril_bench.remote import published
+from ril_bench.remote.file import RemoteFile
+from ril_bench.remote.model import FILES, HubModel
+from ril_bench.remote.search import FOLDER
+from ril_bench.storage.run_folder import sha256_file
+from tests.pipelines import stable_diffusion, stable_diffusion_xl
+
+REPO, REVISION = "someone/a-model", "a" * 40
+MODEL = HubModel(REPO, REVISION)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A hub's cache of this test's own, and no network."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.delenv(FOLDER, raising=False)
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def snapshot(cache):
+    """The model, as a download leaves it, with files that a pipeline is not loaded from."""
+    folder = cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / REVISION
+    stable_diffusion().save_pretrained(folder)
+    (folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"half")
+    (folder / "image.png").write_bytes(b"large")
+    return folder
+
+
+@pytest.fixture
+def pinned(snapshot, monkeypatch):
+    """The cached model's denoiser and its true digest, pinned; returns a way to pin another one."""
+
+    def pin(sha256):
+        file = "unet/diffusion_pytorch_model.safetensors"
+        entry = RemoteFile("denoiser", REPO, file, REVISION, sha256, 1, "free", ("model",))
+        monkeypatch.setitem(published.MODELS, REPO, (entry,))
+
+    pin(sha256_file(snapshot / "unet" / "diffusion_pytorch_model.safetensors"))
+    return pin
+
+
+def test_a_cached_model_is_found_by_its_revision(snapshot):
+    assert MODEL.cached_path() == MODEL.fetch() == snapshot
+    assert HubModel(REPO, "b" * 40).cached_path() is None
+
+
+@pytest.mark.parametrize("pipeline", [stable_diffusion, stable_diffusion_xl])
+def test_a_folder_of_the_user_comes_first(snapshot, tmp_path, monkeypatch, pipeline):
+    pipeline().save_pretrained(tmp_path / "mine" / REPO)
+    monkeypatch.setenv(FOLDER, str(tmp_path / "mine"))
+    assert MODEL.fetch() == tmp_path / "mine" / REPO
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "scheduler"])
+def test_an_interrupted_download_is_not_taken_for_the_model(snapshot, part):
+    for file in (snapshot / part).glob("*"):
+        if file.name != "config.json":
+            file.unlink()
+    assert MODEL.cached_path() is None
+
+
+def test_offline_nothing_is_downloaded():
+    with pytest.raises(UserError, match="is not on this machine, and downloads are off") as caught:
+        MODEL.fetch()
+    assert FOLDER in caught.value.hint
+
+
+def test_a_pinned_file_must_be_the_one(snapshot, pinned):
+    assert MODEL.fetch() == snapshot
+    pinned("0" * 64)
+    with pytest.raises(UserError, match="this is not denoiser: its digest is") as caught:
+        MODEL.fetch()
+    assert caught.value.where == str(snapshot / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+def test_another_revision_of_a_pinned_model_is_not_held_to_it(snapshot, pinned):
+    pinned("0" * 64)
+    other = "b" * 40
+    shutil.copytree(snapshot, snapshot.with_name(other))
+    assert HubModel(REPO, other).pinned_files == ()
+    assert HubModel(REPO, other).fetch() == snapshot.with_name(other)
+
+
+def test_the_patterns_take_what_diffusers_saves(snapshot):
+    """All files but the ones that were put there as decoys."""
+    saved = {path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()}
+    taken = {path.relative_to(snapshot).as_posix() for pattern in FILES for path in snapshot.glob(pattern)}
+    assert saved - taken == {"unet/diffusion_pytorch_model.fp16.safetensors", "image.png"}
+    assert json.loads((snapshot / "model_index.json").read_text())["safety_checker"] == [None, None]

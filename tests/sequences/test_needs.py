@@ -1,0 +1,50 @@
+"""The files that a sequence needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+from ril_bench.sequences.needs import missing_needs, needs_of, optional_files, required_files
+from ril_bench.sequences.sequence_file import load_sequence
+from tests.tiny import write_sequence
+
+
+def test_the_shipped_sequences_of_shapes_need_no_file() -> None:
+    spec = load_sequence("shapes-ril")
+    assert required_files(spec) == optional_files(spec) == missing_needs(spec) == []
+
+
+def test_what_rewards_need_is_required_and_what_metrics_need_is_optional(
+    tmp_path: Any, tiny_data: dict[str, Any]
+) -> None:
+    tasks = [{"reward": "aesthetic"}, {"reward": "hpsv2.1"}, {"reward": "compressibility"}]
+    spec = load_sequence(write_sequence(tmp_path / "mine.yaml", tiny_data, tasks=tasks))
+    assert {file.name for file in required_files(spec)} == {"clip-vit-l-14", "aesthetic-head", "hpsv2.1"}
+    optional = {"inception", "alexnet", "lpips-alex", "dinov2-large"}
+    assert {file.name for file in optional_files(spec)} == optional
+    assert {need.what for need in needs_of(spec) if need.optional} == optional
+    assert {need.what for need in missing_needs(spec)} == {file.name for file in required_files(spec)}
+
+
+def test_named_prompts_are_needed_too() -> None:
+    changes = {"prompts.train": "animals", "prompts.eval": "animals/eval"}
+    found = required_files(load_sequence("shapes-smoke", changes))
+    assert [file.name for file in found] == ["animals", "animals-eval"]
+
+
+def test_every_need_is_listed_once() -> None:
+    found = needs_of(load_sequence("sd15-ril"))
+    assert len({(need.what, need.source) for need in found}) == len(found)
+
+
+def test_finding_out_what_is_needed_imports_no_torch() -> None:
+    code = (
+        "import sys; from ril_bench.sequences.needs import required_files;"
+        "from ril_bench.sequences.sequence_file import load_sequence;"
+        "[f.cached_path() for f in required_files(load_sequence('sd15-ril'))];"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
