@@ -122,7 +122,7 @@ def test_a_model_that_nobody_knows(real):
 def test_a_folder_that_is_no_model(real, tmp_path):
     (tmp_path / "empty").mkdir()
     found = diagnose(real(model=str(tmp_path / "empty")))
-    assert any("give a folder that a pipeline of diffusers was saved in" in fault for fault in found.faults)
+    assert any("name a folder in which diffusers saved a pipeline" in fault for fault in found.faults)
 
 
 def test_nothing_is_loaded_to_tell(real, monkeypatch):
