@@ -1,4 +1,4 @@
-"""A matrix of signed values as an HTML table whose cells are shaded: numbers first, colour second."""
+"""A matrix of signed values as an HTML table with shaded cells. The number comes first, the colour second."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from ril_bench.reporting.text import fixed
 
-Grid = list[list[float | None]]
+Values = list[list[float | None]]
 
 
 @dataclass(frozen=True)
 class Shade:
-    """A cell: its number, the hue ("up", "down" or "none" where it is missing) and its strength in [0, 1]."""
+    """A cell: its number, its hue ("up", "down", or "none" where it is missing) and its strength in [0, 1]."""
 
     value: str
     hue: str
@@ -22,7 +22,7 @@ class Shade:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What the template's `heat` draws; `low` and `high` say what the ends of the colour scale mean."""
+    """What the template's `heat` draws; `low` and `high` name the ends of the colour scale."""
 
     caption: str
     columns: Sequence[str]
@@ -33,7 +33,7 @@ class Heatmap:
 
 def heatmap(
     caption: str,
-    values: Grid,
+    values: Values,
     rows: Sequence[str],
     columns: Sequence[str],
     *,
@@ -41,9 +41,9 @@ def heatmap(
     first_step: int,
     ends: tuple[str, str],
 ) -> Heatmap:
-    """Values (rows, columns); the strongest shade stands for +-limit.
+    """A heat table of values (rows, columns); the strongest shade stands for ±limit.
 
-    Row i is step first_step + i; the cell of the reward that its task trained is framed.
+    Row i is step first_step + i. The cell of the reward that the step trained is framed.
     """
     shaded = [
         (step, name, [_shade(value, limit, step == j + 1) for j, value in enumerate(row)])
@@ -51,8 +51,9 @@ def heatmap(
     ]
     beyond = any(value is not None and abs(value) > limit for row in values for value in row)
     low, high = ("≤ ", "≥ ") if beyond else ("", "")
-    said = f"{low}{fixed(-limit, 1)} {ends[0]}", f"{high}{fixed(limit, 1)} {ends[1]}"
-    return Heatmap(caption, columns, shaded, *said)
+    return Heatmap(
+        caption, columns, shaded, f"{low}{fixed(-limit, 1)} {ends[0]}", f"{high}{fixed(limit, 1)} {ends[1]}"
+    )
 
 
 def _shade(value: float | None, limit: float, trained: bool) -> Shade:

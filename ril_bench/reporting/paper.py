@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ril_bench.reporting.index import BETTER, baseline_first, series_of
+from ril_bench.reporting.matrices import shade_limit
 from ril_bench.reporting.pareto import Pareto, planes
-from ril_bench.reporting.parts import shade_limit
 from ril_bench.reporting.svg import clip
 from ril_bench.reporting.text import fixed, slugs
 from ril_bench.storage.read import Run, common_scale

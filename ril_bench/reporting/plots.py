@@ -50,7 +50,12 @@ def steps_plot(
             if y is not None:
                 axes.marker(*axes.at(x, y), k, f"s{k % SERIES} full")
     if floor is not None:
-        _floor(axes, floor, across=True)
+        left, right = (
+            min((abs(points[i][1] - floor) for points in series.values() if points and points[i][1] is not None),
+                default=0.0)
+            for i in (0, -1)
+        )  # fmt: skip
+        _floor(axes, floor, across=True, at_left=left > right)
     return axes.svg(label)
 
 
@@ -117,12 +122,13 @@ def _frame(axes: Axes, x_label: str, y_label: str, x_whole: bool = False) -> Non
     axes.frame(ticks(*axes.x, whole=x_whole), ticks(*axes.y, 5), x_label, y_label)
 
 
-def _floor(axes: Axes, value: float, across: bool) -> None:
+def _floor(axes: Axes, value: float, across: bool, at_left: bool = False) -> None:
+    """A dotted line across or up the plot; its label is at the end that is given."""
     left, top, right, bottom = axes.box
     x, y = axes.at(value, value)
     if across:
         axes.line([(left, y), (right, y)], "floor")
-        axes.text(right, y - 4, "floor", "end muted small")
+        axes.text(left + 2 if at_left else right, y - 4, "floor", f"{'' if at_left else 'end '}muted small")
     else:
         axes.line([(x, top), (x, bottom)], "floor")
         axes.text(x + 4, top + 8, "floor", "muted small")

@@ -12,13 +12,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ril_bench.reporting import text
+from ril_bench.reporting.glossary import METRICS, NOTATION
 from ril_bench.storage.read import dig
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, **values: Any) -> bytes:
-    """The page's bytes. A misspelt variable is an error."""
+    """The bytes of a page. A misspelt variable is an error."""
     # A name out of JSON can hold half a surrogate pair, which no file can.
     return _environment().get_template(template).render(**values).encode("utf-8", "replace")
 
@@ -49,5 +50,7 @@ def _environment() -> Environment:
     )
     for function in (text.fixed, text.short, text.count, text.seconds, text.size, text.ratio):
         environment.filters[function.__name__] = function
-    environment.globals.update(dig=dig, MISSING=text.MISSING, style=style)
+    environment.globals.update(
+        dig=dig, MISSING=text.MISSING, style=style, metrics_table=METRICS, notation=NOTATION
+    )
     return environment

@@ -9,8 +9,10 @@ from urllib.parse import quote
 
 from ril_bench.errors import UserError
 from ril_bench.reporting.film import SHEET, Images, film_strip
-from ril_bench.reporting.parts import headline, heatmaps, reward_curves, trends
+from ril_bench.reporting.headline import headline
+from ril_bench.reporting.matrices import heatmaps
 from ril_bench.reporting.render import render
+from ril_bench.reporting.trends import reward_curves, trends
 from ril_bench.storage.read import Run, common_scale, read_run
 from ril_bench.storage.run_folder import write_files
 

@@ -26,8 +26,8 @@ from ril_bench.storage.read import EntryNote, Run, read_run
 from ril_bench.storage.run_folder import sha256_file
 from tests.leaderboard.tampering import CASES, card, edit, entry, seal
 from tests.leaderboard.world import CARD
+from tests.reporting.html import read
 from tests.reporting.synthetic import write_run
-from tests.reporting.test_run_page import read
 
 NAIVE = sha256_file(registry.shipped("baselines") / "naive.py")
 SMALL = {"prompts": 3, "pixels": 16, "updates": 1}

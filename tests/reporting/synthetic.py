@@ -195,7 +195,10 @@ def _metrics(
             ],
         },
         "structure": {
-            "convention": {"ssim": "Wang 2004, 11x11 Gaussian, data_range 1"},
+            "convention": {
+                "ssim": "Wang 2004, 11x11 Gaussian, data_range 1",
+                "lpips": {"extractor": "6 blocks", "weights": "equal"},
+            },
             "floor": {"ssim": 0.21, "ms_ssim": 0.2, "lpips": 0.5, "edges": 0.3, "cosine": 0.8},
             "steps": [
                 {"step": s}
@@ -257,6 +260,7 @@ def _info(
             "name": method,
             "label": label,
             "options": {"strength": 0.001},
+            "resolved": {"strength": 0.001, "space": "x0"},
             "file_sha256": "b" * 64,
             "oracle": method in ORACLES,
             "doc": "Tune on one reward after another and hope.",

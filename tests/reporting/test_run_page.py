@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,49 +13,8 @@ from PIL import Image
 
 from ril_bench.errors import UserError
 from ril_bench.reporting import write_page, write_side_by_side
+from tests.reporting.html import edit, read
 from tests.reporting.synthetic import write_run
-
-VOID = {"meta", "link", "img", "br", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """Elements with their attributes, the text, and a complaint for every tag that is not closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def read(path: Path) -> Page:
-    return Page(path.read_text(encoding="utf-8"))
-
-
-def edit(path: Path, **changes: object) -> None:
-    value = json.loads(path.read_text())
-    path.write_text(json.dumps(value | changes))
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +79,17 @@ def test_figures_of_the_files_are_on_the_page(finished: Path) -> None:
     assert "6\u202f000" in page.text
     assert "403.5 kB" in page.text
     assert "d" * 64 in page.text
+
+
+def test_settings_and_conventions_are_words(finished: Path) -> None:
+    text = " ".join(read(finished / "report.html").text.split())
+    assert "method naive strength 0.001" in text
+    assert "method naive space x0" in text
+    assert "tuner draft k 1" in text
+    assert "Computed from 64 features of 12 images." in text
+    assert "LPIPS weights of layers equal" in text
+    assert "{'" not in text
+    assert "Kernel distance between the images as a whole" in text  # the glossary
 
 
 def test_same_files_give_the_same_bytes(finished: Path, copy: Path) -> None:

@@ -20,8 +20,8 @@ from PIL import Image
 from ril_bench.errors import UserError
 from ril_bench.reporting import summary
 from ril_bench.reporting.site import slugs, write_site
+from tests.reporting.html import Page, read
 from tests.reporting.synthetic import write_run
-from tests.reporting.test_run_page import Page, read
 
 SMALL = {"prompts": 6, "pixels": 16, "updates": 4}
 

@@ -15,8 +15,8 @@ import pytest
 import ril_bench
 from ril_bench.cli import main
 from ril_bench.reporting import summary, text
+from tests.reporting.html import read
 from tests.reporting.synthetic import write_run
-from tests.reporting.test_run_page import read
 
 Verb = Callable[..., tuple[object, str, str]]
 
