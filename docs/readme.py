@@ -1,38 +1,44 @@
-"""Writes into README.md what its commands print, and draws its image, both from the leaderboard: `make readme`."""
+"""Redraws what README.md and docs/ show of stored results: tables, images, the notebook's outputs. `make readme`."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-IMAGE = ("shapes-ril-draft-FINAL-SSIM-to-step-0.svg", "leaderboard.svg")  # of the site; in docs/
-#: <!-- $ ril-bench ... -->, what it printed, <!-- end -->
-BLOCK = re.compile(r"(<!-- \$ ril-bench (?P<arguments>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+#: <!-- $ command -->, what it printed, <!-- end -->
+BLOCK = re.compile(r"(<!-- \$ (?P<command>(?:ril-bench|python) .+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def documents() -> list[Path]:
+    """Every page that holds the output of a command."""
+    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [page for page in found if BLOCK.search(page.read_text(encoding="utf-8"))]
 
 
 def rendered(text: str) -> str:
-    """The text with every block's content as its command prints it now."""
-    return BLOCK.sub(lambda found: f"{found[1]}\n{_printed(found['arguments'])}\n{found[3]}", text)
+    """The text with the content of each block as its command prints it now."""
+    return BLOCK.sub(lambda found: f"{found[1]}\n{printed(found['command'])}\n{found[3]}", text)
+
+
+def printed(command: str) -> str:
+    """What a command prints, run in the repository's root with this Python."""
+    program, *arguments = shlex.split(command)
+    start = [sys.executable, *(["-m", "ril_bench"] if program == "ril-bench" else [])]
+    return subprocess.run(
+        [*start, *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def main() -> None:
-    """Rewrites README.md in place, and docs/leaderboard.svg."""
-    readme = ROOT / "README.md"
-    readme.write_text(rendered(readme.read_text(encoding="utf-8")), encoding="utf-8")
-    with tempfile.TemporaryDirectory() as site:
-        _printed(f"report leaderboard --out {shlex.quote(site)}")
-        shutil.copyfile(Path(site) / "figures" / IMAGE[0], ROOT / "docs" / IMAGE[1])
-
-
-def _printed(arguments: str) -> str:
-    command = [sys.executable, "-m", "ril_bench", *shlex.split(arguments)]
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    """Rewrites the documents in place, then the images, then the outputs of the notebook."""
+    for page in documents():
+        page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for script in ("figures.py", "notebooks/execute.py"):
+        subprocess.run([sys.executable, str(ROOT / "docs" / script)], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

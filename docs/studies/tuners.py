@@ -1,7 +1,8 @@
-"""Tables, a figure and the tested claims of the tuners' study, from its runs.
+"""The numbers and the tested claims of the tuners' study, from its runs.
 
 ril-bench grid docs/studies/tuners.yaml --out runs/tuners          # and images.yaml, short-draft.yaml
-python docs/studies/tuners.py runs/tuners --figure docs/tuners.svg
+python docs/studies/tuners.py runs/tuners --csv docs/studies/measured/tuners.csv
+make readme                                                        # draws tables and figure from the CSV file
 """
 
 from __future__ import annotations
@@ -9,12 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from ril_bench.reporting.paper import COLOURS, MARKERS
 from ril_bench.reporting.summary import load
 from ril_bench.storage.read import Run
 
@@ -24,17 +22,15 @@ BUDGET = 8000  # denoiser evaluations of every run but DRaFT's shorter ones
 
 
 def main() -> None:
-    """Prints markdown; draws the figure where one is named."""
+    """Prints the claims, seed by seed, and writes the CSV file where one is named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--csv", type=Path)
     given = parser.parse_args()
     frame = pd.DataFrame(_row(run) for run in load([given.runs]) if run.info["status"] == "complete")
-    for reward, rows in frame.groupby("reward", sort=False):
-        print(f"### {reward}\n\n{_table(rows)}\n")
     print("\n\n".join([*_drtune_leads(frame), *_nabla_stays_near(frame), *_spin_leads(frame)]))
-    if given.figure:
-        _draw(frame, given.figure)
+    if given.csv:
+        _kinds(frame).to_csv(given.csv, index=False, lineterminator="\n")
 
 
 def _row(run: Run) -> dict[str, object]:
@@ -69,19 +65,32 @@ def _label(run: Run) -> str:
     return " ".join([run.tuner, *(f"{name}={value}" for name, value in options.items())])
 
 
-def _table(rows: pd.DataFrame) -> str:
-    """A line a tuner and budget, most gain first: every seed's gain, and means of the rest."""
-    kinds = rows.groupby(["tuner", "evaluations"])
-    lines = []
-    for (tuner, evaluations), runs in sorted(kinds, key=lambda kind: -kind[1]["gain"].mean()):
-        gains = ", ".join(f"{gain:+.3g}" for gain in runs.sort_values("seed")["gain"])
+def _kinds(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each reward, tuner and budget, most gain first: every seed's gain, and means of the rest."""
+    rows = []
+    for (reward, tuner, evaluations), runs in frame.groupby(["reward", "tuner", "evaluations"], sort=False):
+        gains = {f"gain {run.seed}": f"{run.gain:.3g}" for run in runs.sort_values("seed").itertuples()}
         mean = runs.mean(numeric_only=True)
-        lines.append(
-            f"| {tuner} | {evaluations} | {mean['updates']:.0f} | {gains} | {mean['diversity']:.2f} | "
-            f"{mean['Vendi']:.3f} | {mean['SSIM']:.2f} | {mean['FID']:.0f} | {mean['seconds']:.0f} |"
+        rows.append(
+            {
+                "reward": reward,
+                "tuner": tuner,
+                "evaluations": evaluations,
+                "updates": f"{mean['updates']:.0f}",
+            }
+            | gains
+            | {"diversity": f"{mean['diversity']:.2f}", "Vendi": f"{mean['Vendi']:.3f}"}
+            | {
+                "SSIM": f"{mean['SSIM']:.2f}",
+                "FID": f"{mean['FID']:.0f}",
+                "seconds": f"{mean['seconds']:.0f}",
+            }
+            | {"mean gain": mean["gain"]}
         )
-    head = "| tuner | evaluations | updates | gain, by seed | diversity | Vendi | SSIM | FID | seconds |"
-    return "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|---:|---:|", *lines])
+    kinds = pd.DataFrame(rows)
+    order = kinds["reward"].map({name: k for k, name in enumerate(dict.fromkeys(kinds["reward"]))})
+    kinds = kinds.assign(order=order).sort_values(["order", "mean gain"], ascending=[True, False])
+    return kinds.drop(columns=["order", "mean gain"])
 
 
 def _drtune_leads(frame: pd.DataFrame) -> list[str]:
@@ -136,36 +145,6 @@ def _by_seed(frame: pd.DataFrame, reward: str, figure: str) -> pd.DataFrame:
 
 def _seeds(values: pd.Series | np.ndarray) -> str:
     return ", ".join("-" if np.isnan(value) else f"{value:+.3g}" for value in values)
-
-
-def _draw(frame: pd.DataFrame, path: Path) -> None:
-    """Gain against diversity, a panel a reward: the mean over seeds of each kind, and DRaFT over its budgets."""
-    rewards = list(dict.fromkeys(frame["reward"]))
-    families = list(dict.fromkeys(name.split()[0] for name in frame["tuner"]))
-    with matplotlib.rc_context({"font.size": 8, "svg.fonttype": "none", "svg.hashsalt": "ril-bench"}):
-        figure = Figure(figsize=(3.1 * len(rewards), 3.4), layout="constrained")
-        for axes, reward in zip(figure.subplots(1, len(rewards), squeeze=False)[0], rewards, strict=True):
-            rows = frame[frame["reward"] == reward]
-            means = rows.groupby(["tuner", "evaluations"])[["gain", "diversity"]].mean().reset_index()
-            means["family"] = means["tuner"].str.split().str[0]
-            for k, family in enumerate(families):
-                points = means[means["family"] == family]
-                look = {"color": COLOURS[k % 6], "marker": MARKERS[(k + k // 6) % 6]}
-                axes.plot(
-                    points["gain"], points["diversity"], linestyle="none", markersize=5, label=family, **look
-                )
-            draft = means[means["tuner"] == "draft"].sort_values("evaluations")
-            axes.plot([0, *draft["gain"]], [1, *draft["diversity"]], color="0.6", linewidth=0.8, zorder=0)
-            axes.axhline(1, color="0.45", linewidth=0.8, linestyle=":")
-            axes.set(
-                title=reward,
-                xlabel="gain",
-                ylabel="diversity left" if axes.get_subplotspec().is_first_col() else "",
-            )
-            axes.spines[["top", "right"]].set_visible(False)
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(families), frameon=False)
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 if __name__ == "__main__":

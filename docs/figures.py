@@ -1,0 +1,164 @@
+"""Draws the images of README.md and docs/ from the leaderboard's entries and docs/studies/measured/: `make readme`."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ril_bench.data.prompts import load_prompts
+from ril_bench.sequences.spec import load_sequence
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+ENTRIES = ROOT / "leaderboard" / "entries"
+MEASURED = ROOT / "docs" / "studies" / "measured"
+SEQUENCE = "shapes-ril"
+#: the plane of the leaderboard's site that the results page shows
+PLANE = f"{SEQUENCE}-draft-FINAL-SSIM-to-step-0.svg"
+#: rows of the film strip: a method and one of its steps
+FILM = [("naive", 0), ("naive", 1), ("naive", 2), ("naive", 3), ("rid", 3), ("joint", 3)]
+COLOURS_OF_PNG = 192
+COLOURS = ["#5e3c99", "#d9680d", "#2a8c82", "#6b6e78", "#b03a78", "#8a6d1d"]
+MARKERS = ["o", "s", "D", "^", "v", "P"]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+STYLE = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ril-bench",
+}
+
+
+def draw_all() -> None:
+    """Every image; the screenshot of the site needs a Chromium, and is left out with a message without one."""
+    with style.context(["default", STYLE]), matplotlib.rc_context({"text.parse_math": False}):
+        saved(film_strip(), "film-strip.png")
+        saved(tuners(), "tuners.svg")
+        saved(rid_strength(), "rid-strength.svg")
+    with tempfile.TemporaryDirectory() as folder:
+        site = Path(folder) / "site"
+        command = [sys.executable, "-m", "ril_bench", "report", "leaderboard", "--out", str(site)]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        shutil.copyfile(site / "figures" / PLANE, IMAGES / "leaderboard.svg")
+        screenshot(site / "index.html", IMAGES / "site.png")
+
+
+def film_strip() -> Figure:
+    """The same prompts from the same latents: the pretrained model, naive tuning, then RID and the oracle."""
+    sequence = load_sequence(SEQUENCE)
+    after = ["pretrained model", *(f"after {task.reward}" for task in sequence.tasks)]
+    sheets = {method: _sheet(method, len(after)) for method in dict.fromkeys(name for name, _ in FILM)}
+    prompts = load_prompts(sequence.prompts.eval)[: sequence.evaluation.prompts]
+    columns = sheets["naive"].shape[1]
+    shown = [prompts[(2 * i + 1) * len(prompts) // (2 * columns)] for i in range(columns)]
+    figure = Figure(figsize=(1.35 * columns + 1.6, 1.35 * len(FILM) + 0.9), layout="constrained", dpi=84)
+    panels = figure.subplots(len(FILM), columns, squeeze=False)
+    for row, (method, step) in zip(panels, FILM, strict=True):
+        for axes, image in zip(row, sheets[method][step], strict=True):
+            axes.imshow(image, interpolation="nearest")
+            axes.set_axis_off()
+        label = after[0] if step == 0 else f"{_shown(method)}\n{after[step]}"
+        row[0].text(-0.08, 0.5, label, transform=row[0].transAxes, ha="right", va="center", fontsize=10)
+    for axes, prompt in zip(panels[0], shown, strict=True):
+        axes.set_title(textwrap.fill(prompt, 20), fontsize=8)
+    return figure
+
+
+def _shown(method: str) -> str:
+    return {"rid": "RID", "joint": "joint (oracle)"}.get(method, method)
+
+
+def _sheet(method: str, steps: int) -> np.ndarray:
+    """The contact sheet of seed 0 as images (steps, prompts, side, side, 3)."""
+    (file,) = (ENTRIES / method).glob(f"*/{SEQUENCE}/given/draft/seed-0/contact.png")
+    pixels = np.asarray(Image.open(file))
+    side = pixels.shape[0] // steps
+    return pixels.reshape(steps, side, -1, side, 3).swapaxes(1, 2)
+
+
+def tuners() -> Figure:
+    """Gain against diversity, a panel a reward: the mean over seeds of each tuner, and DRaFT over its budgets."""
+    frame = pd.read_csv(MEASURED / "tuners.csv")
+    frame["gain"] = frame[["gain 0", "gain 1", "gain 2"]].mean(axis=1)
+    frame["family"] = frame["tuner"].str.split().str[0]
+    rewards, families = (list(dict.fromkeys(frame[name])) for name in ("reward", "family"))
+    figure = Figure(figsize=(3.1 * len(rewards), 3.4), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, len(rewards), squeeze=False)[0])
+    for axes, reward in zip(panels, rewards, strict=True):
+        rows = frame[frame["reward"] == reward]
+        for k, family in enumerate(families):
+            points = rows[rows["family"] == family]
+            axes.plot(
+                points["gain"], points["diversity"], linestyle="none", markersize=5, label=family, **_look(k)
+            )
+        draft = rows[rows["tuner"] == "draft"].sort_values("evaluations")
+        axes.plot([0, *draft["gain"]], [1, *draft["diversity"]], color="0.6", linewidth=0.8, zorder=0)
+        axes.axhline(1, color="0.45", linewidth=0.8, linestyle=":")
+        axes.set(title=reward, xlabel="gain (higher is better)")
+    panels[0].set_ylabel("diversity left (1: the pretrained model's)")
+    handles, labels = panels[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(families), frameon=False)
+    return figure
+
+
+def rid_strength() -> Figure:
+    """What is kept of earlier rewards against what is learned: RID at four strengths, naive and soup, every seed."""
+    frame = pd.read_csv(MEASURED / "rid-strength.csv")
+    figure = Figure(figsize=(4.6, 3), layout="constrained")
+    axes = figure.subplots()
+    for k, (method, rows) in enumerate(frame.groupby("method", sort=False)):
+        label = "rid@strength=10 (its default)" if method == "rid" else method
+        axes.plot(rows["LEARN"], rows["BWT"], linestyle="none", markersize=5, label=label, **_look(k))
+    axes.set(xlabel="LEARN (higher is better)", ylabel="BWT (higher is better)")
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def _look(k: int) -> dict[str, str]:
+    return {"color": COLOURS[k % 6], "marker": MARKERS[(k + k // 6) % 6]}
+
+
+def saved(figure: Figure, name: str) -> None:
+    """Writes an image of docs/images/ without a date, so that the same numbers give the same bytes."""
+    if name.endswith(".svg"):
+        figure.savefig(IMAGES / name, metadata={"Date": None})
+        return
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    # a palette: a third of the bytes, and no difference to see
+    Image.open(buffer).convert("RGB").quantize(COLOURS_OF_PNG).save(IMAGES / name, optimize=True)
+
+
+def screenshot(page: Path, file: Path) -> None:
+    """The first screen of a page, in a headless Chromium."""
+    found = [path for path in map(shutil.which, BROWSERS) if path]
+    if not found:
+        print(
+            f"left out: {file.relative_to(ROOT)} needs a Chromium, and none is on the PATH", file=sys.stderr
+        )
+        return
+    with tempfile.TemporaryDirectory() as profile:
+        command = [
+            found[0], "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+            f"--user-data-dir={profile}", f"--screenshot={file}", "--window-size=1280,900", page.absolute().as_uri(),
+        ]  # fmt: skip
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+
+
+if __name__ == "__main__":
+    draw_all()
