@@ -1,63 +1,118 @@
-"""The guides in docs/, followed to the letter: their files written, their commands called, in their order.
-
-Blocks are ```LANGUAGE FILE (a file to write), ```sh (commands) and ```sh minutes (commands in which shapes-smoke takes
-the place of shapes-ril).
-"""
+"""README.md and the guides, followed to the letter: their files written, their commands typed, in their order."""
 
 from __future__ import annotations
 
-import re
 import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from ril_bench import cli
-
-DOCS = Path(__file__).parents[2] / "docs"
-GUIDES = sorted(DOCS.glob("add-a-*.md"))
-BLOCK = re.compile(r"^```(?P<language>\w+)(?: (?P<note>\S+))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(guide: Path) -> list[re.Match]:
-    return list(BLOCK.finditer(guide.read_text()))
+from ril_bench.running.runner import Runner
+from ril_bench.storage.run_folder import sha256_json
+from tests.docs.pages import GUIDES, PAGES, ROOT, blocks, command_blocks, in_a_fork
 
 
-def commands(block: re.Match) -> list[list[str]]:
-    body = block["body"]
-    if block["note"] == "minutes":
-        body = body.replace("shapes-ril", "shapes-smoke")
-    return [shlex.split(line, comments=True) for line in body.splitlines() if line.strip()]
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory):
+    """Complete runs of all pages: a run that another page has made is copied, not computed again."""
+    return tmp_path_factory.mktemp("finished-runs")
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
-def test_a_guide_can_be_followed(guide, tmp_path, monkeypatch, capsys, in_this_process):
-    monkeypatch.chdir(tmp_path)
-    for block in blocks(guide):
-        if block["language"] != "sh":
-            if block["note"]:
-                Path(block["note"]).write_text(block["body"])
+@pytest.fixture
+def shared_runs(finished_runs, monkeypatch):
+    execute = Runner.execute
+
+    def copied_or_executed(runner):
+        kept, place = finished_runs / sha256_json(runner.plan.identity()), runner.folder.path
+        if kept.exists() and not place.exists():
+            shutil.copytree(kept, place)
+        folder = execute(runner)
+        if not kept.exists():
+            shutil.copytree(place, kept)
+        return folder
+
+    monkeypatch.setattr(Runner, "execute", copied_or_executed)
+
+
+def typed(command: list[str]) -> int:
+    """The exit code of a command, as its entry point gives it."""
+    sys.argv = command
+    try:
+        cli.main()
+    except SystemExit as left:
+        return int(left.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_can_be_followed(page, tmp_path, monkeypatch, in_this_process, shared_runs):
+    monkeypatch.setenv("COLUMNS", "120")
+    for block in blocks(page):
+        if block.file:
+            (tmp_path / block.file).write_text(block.body)
+        for command in block.commands if block.typed else []:
+            assert command[0] == "ril-bench", f"{page.name}: {shlex.join(command)}"
+            result = in_a_fork(lambda command=command: typed(command), tmp_path)
+            assert result.code == 0, f"{page.name}: {shlex.join(command)}\n{result.output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_has_commands_and_the_command_line_knows_their_options(page):
+    commands = [command for block in command_blocks(page) for command in block.commands]
+    assert commands
+    group = typer.main.get_command(cli.app)
+    for _, verb, *arguments in (command for command in commands if command[0] == "ril-bench"):
+        if verb.startswith("-"):
             continue
-        for command in commands(block):
-            assert command[0] == "ril-bench"
-            monkeypatch.setattr(sys, "argv", command)
-            with pytest.raises(SystemExit) as left:
-                cli.main()
-            said = capsys.readouterr()
-            assert left.value.code == 0, f"{shlex.join(command)}\n{said.out}{said.err}"
+        assert verb in group.commands, f"{page.name}: ril-bench {verb}"
+        known = {
+            word for option in group.commands[verb].params for word in (*option.opts, *option.secondary_opts)
+        }
+        given = {
+            word.partition("=")[0] for word in arguments if word.startswith("-") and not word[1:2].isdigit()
+        }
+        assert given <= known | {"--help"}, f"{page.name}: {shlex.join([verb, *arguments])}"
 
 
-def test_there_are_three_guides_and_each_of_them_does_something():
-    assert [guide.stem for guide in GUIDES] == ["add-a-method", "add-a-reward", "add-a-sequence"]
-    for guide in GUIDES:
-        found = blocks(guide)
-        assert any(block["note"] and block["language"] != "sh" for block in found)
-        assert sum(len(commands(block)) for block in found if block["language"] == "sh") >= 2
+def test_each_guide_to_an_addition_writes_a_file_and_checks_it():
+    additions = [guide for guide in GUIDES if guide.stem.startswith("add-a-")]
+    assert [guide.stem for guide in additions] == [
+        "add-a-method",
+        "add-a-reward",
+        "add-a-sequence",
+        "add-a-tuner",
+    ]
+    for guide in additions:
+        assert any(block.file for block in blocks(guide))
+        verbs = [command[1] for block in command_blocks(guide) for command in block.commands]
+        assert "check" in verbs
 
 
-def test_every_command_of_the_readme_is_a_verb():
-    known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
-    named = re.findall(r"ril-bench (\w+)", (DOCS.parent / "README.md").read_text())
-    assert named
-    assert set(named) <= known
+@pytest.mark.parametrize("target", ["demo", "test", "readme", "docs"])
+def test_make_knows_the_targets_that_pages_name(target):
+    left = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert left.returncode == 0, left.stderr
+
+
+def test_the_first_commands_work_in_a_new_shell(tmp_path, own_cache):
+    """Through bash and the installed entry point, in an environment with nothing but a PATH and a home."""
+    script = (
+        "set -e\nril-bench --version\nril-bench list methods\nril-bench run shapes-smoke --method naive\n"
+    )
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "RIL_BENCH_CACHE": str(own_cache),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    left = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert left.returncode == 0, left.stdout + left.stderr
+    assert (tmp_path / "runs/shapes-smoke/given/naive/draft/seed-0/report.html").is_file()
