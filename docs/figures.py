@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ril_bench import load_sequence
 from ril_bench.data.prompts import load_prompts
-from ril_bench.sequences.spec import load_sequence
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"

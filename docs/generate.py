@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+import ril_bench
 from ril_bench import registry
 from ril_bench.cli import app
 from ril_bench.reporting.glossary import NOTATION, glossary
@@ -22,6 +23,17 @@ from ril_bench.reporting.listing import described
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY_FILE = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(#[^)]*)?\)")
+API = """# Python API
+
+The public names of `ril_bench`. Every verb of the command line is a function with the same options and defaults. A
+name is imported when it is first used, so `import ril_bench` is fast.
+
+```python
+import ril_bench
+
+run = ril_bench.run("shapes-smoke", method="naive", settings={"budget.updates": 4})
+run.matrix
+```"""
 #: pages of the site by the file of the repository that they show
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 
@@ -38,7 +50,7 @@ def on_files(files: Any, config: Any) -> Any:
 def pages() -> dict[str, str]:
     """{place in the site: Markdown} of every generated page."""
     return {
-        "metrics.md": metrics(),
+        "reference/api.md": api(),
         "reference/commands.md": commands(),
         "reference/names.md": names(),
         "notebooks/short-study.md": notebook(ROOT / "docs" / "notebooks" / "short-study.ipynb"),
@@ -59,7 +71,7 @@ def metrics() -> str:
             "A **floor** is the value that a metric would show if nothing had changed: it comes from noise alone. "
             "Compare a metric with its floor before you compare it with another method."
         ),
-        f'!!! note "Notation"\n    {NOTATION}',
+        f"**Notation.** {_words(NOTATION)}",
     ]
     group = None
     for metric in glossary():
@@ -68,13 +80,33 @@ def metrics() -> str:
             parts.append(f"## {group}")
         parts.append(
             f"### {metric['name']}\n\n"
-            f"{metric['meaning']} **{metric['direction'].capitalize()}.**\n\n"
-            "| | |\n|---|---|\n"
-            f"| formula | {_cell(metric['formula'])} |\n"
-            f"| range | {_cell(metric['range'])} |\n"
-            f"| when to distrust it | {_cell(metric['distrust'])} |\n"
-            f"| stored as | `{metric['key']}` |"
+            f"{_words(metric['meaning'])} **{metric['direction'].capitalize()}.**\n\n"
+            f"- *Formula:* `{metric['formula']}`\n"
+            f"- *Range:* {_words(metric['range'])}.\n"
+            f"- *When to distrust it:* {_words(metric['distrust'])}\n"
+            f"- *Stored as* `{metric['key']}`"
         )
+    return "\n\n".join(parts) + "\n"
+
+
+def api() -> str:
+    """The public names, each with its docstring, which mkdocstrings inserts."""
+    groups = {
+        "Run and look": ["run", "Run", "report", "compare", "score", "export"],
+        "Many runs": ["grid", "GridSpec", "calibrate", "tune"],
+        "Before a run": ["list", "check", "doctor", "new"],
+        "The leaderboard": ["submit"],
+        "Base classes": ["Method", "Plan", "Reward", "Tuner", "Log"],
+        "Sequences": ["Sequence", "load_sequence"],
+        "Errors": ["RilError", "UserError", "NumericalError"],
+    }
+    public = [name for name in ril_bench.__all__ if not name.startswith("_")]
+    grouped = {name for names in groups.values() for name in names}
+    groups["More"] = [name for name in public if name not in grouped]
+    parts = [API]
+    for title, listed in groups.items():
+        if shown := [name for name in listed if name in public]:
+            parts.append("\n".join([f"## {title}", "", *(f"::: ril_bench.{name}" for name in shown)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -188,5 +220,14 @@ def _prose(text: str | None) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
+def _words(text: str) -> str:
+    """Prose in which brackets are brackets: N[i][j] is no link."""
+    return text.replace("[", "\\[").replace("]", "\\]")
+
+
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    print(metrics(), end="")  # docs/metrics.md: stored, because README.md leads to it

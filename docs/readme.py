@@ -37,6 +37,10 @@ def main() -> None:
     """Rewrites the documents in place, then the images, then the outputs of the notebook."""
     for page in documents():
         page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")
+    metrics = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "generate.py")], stdout=subprocess.PIPE, check=True
+    )
+    (ROOT / "docs" / "metrics.md").write_bytes(metrics.stdout)
     for script in ("figures.py", "notebooks/execute.py"):
         subprocess.run([sys.executable, str(ROOT / "docs" / script)], cwd=ROOT, check=True)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +13,9 @@ from types import ModuleType
 import pandas as pd
 import pytest
 from matplotlib import style
+
+from ril_bench import cli
+from ril_bench.leaderboard import board
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -31,12 +36,37 @@ def readme() -> ModuleType:
     return script("readme.py")
 
 
+@pytest.fixture
+def printed(monkeypatch, capsys, readme):
+    """Commands of `ril-bench` in this process, with the leaderboard read and checked once for all of them."""
+    monkeypatch.setattr(board, "read_board", functools.cache(board.read_board))
+    started = readme.printed
+
+    def in_this_process(command):
+        program, *_ = command.split()
+        if program != "ril-bench":
+            return started(command)
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert left.value.code == 0
+        return capsys.readouterr().out
+
+    monkeypatch.setattr(readme, "printed", in_this_process)
+
+
 @pytest.mark.parametrize("page", ["methods.md", "tuners.md"])
-def test_tables_are_what_their_commands_print(page, readme):
+def test_tables_are_what_their_commands_print(page, readme, printed, monkeypatch):
+    monkeypatch.chdir(ROOT)
     text = (ROOT / "docs" / "results" / page).read_text(encoding="utf-8")
     assert len(readme.BLOCK.findall(text)) >= 3
     if readme.rendered(text) != text:
         pytest.fail(f"docs/results/{page} shows other numbers than are stored: make readme")
+
+
+def test_the_page_of_metrics_is_what_the_table_in_the_code_says():
+    stored = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert stored == script("generate.py").metrics(), "make readme"
 
 
 @pytest.mark.parametrize("name", ["film_strip", "tuners", "rid_strength"])
@@ -46,7 +76,9 @@ def test_images_are_what_is_drawn_from_the_stored_numbers(name, tmp_path, monkey
     monkeypatch.setattr(figures, "IMAGES", tmp_path)
     with style.context(["default", figures.STYLE]):
         figures.saved(getattr(figures, name)(), stored.name)
-    if stored.suffix == ".png":  # pixels depend on the version of the font renderer: only the size is compared
+    if (
+        stored.suffix == ".png"
+    ):  # pixels depend on the version of the font renderer: only the size is compared
         assert (tmp_path / stored.name).read_bytes()[16:24] == stored.read_bytes()[16:24]
         return
     numbers = re.compile(r">[^<>]+<")  # the text: labels and ticks
@@ -69,10 +101,12 @@ def test_the_tables_of_the_differences_agree_with_those_of_the_methods():
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.stem)
 def test_links_and_images_of_a_page_are_there(page):
-    generated = script("generate.py").pages() if page.parts[-2] != ROOT.name else {}
+    generated = script("generate.py").pages() if page.is_relative_to(ROOT / "docs") else {}
     for place in re.findall(r"\]\((?!https?:|#)([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         target = (page.parent / place).resolve()
-        inside = target.relative_to(ROOT / "docs").as_posix() if target.is_relative_to(ROOT / "docs") else None
+        inside = (
+            target.relative_to(ROOT / "docs").as_posix() if target.is_relative_to(ROOT / "docs") else None
+        )
         assert target.exists() or inside in generated, f"{page.name} links to {place}"
 
 

@@ -1,0 +1,48 @@
+"""Runs the notebook and stores its small outputs in it: `python docs/notebooks/execute.py`, a part of `make readme`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+NOTEBOOK = Path(__file__).parent / "short-study.ipynb"
+TIMEOUT = 600  # seconds of a cell
+
+
+def executed(folder: Path) -> nbformat.NotebookNode:
+    """The notebook after it ran in a folder, with this Python; raises CellExecutionError where a cell fails."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    kernel = notebook.metadata.get("kernelspec", {}).get("name", "python3")
+    NotebookClient(
+        notebook, timeout=TIMEOUT, kernel_name=kernel, resources={"metadata": {"path": str(folder)}}
+    ).execute()
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        cell.metadata = nbformat.NotebookNode()
+        if cell.cell_type == "code":
+            # progress and warnings differ from run to run
+            cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
+    notebook.metadata = nbformat.NotebookNode(
+        kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"}
+    )
+    return notebook
+
+
+def main() -> None:
+    """Rewrites the notebook in place."""
+    os.environ["PYTHONPATH"] = str(
+        Path(__file__).parents[2]
+    )  # the kernel imports the package of this checkout
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.pop("MPLBACKEND", None)
+    with tempfile.TemporaryDirectory() as folder:
+        nbformat.write(executed(Path(folder)), NOTEBOOK)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
