@@ -1,6 +1,6 @@
-"""Figures for papers, as PDF and SVG: the planes of the site, and each method's mean reward matrix.
+"""Figures for papers, as PDF, SVG and PNG: the planes of the site, and each method's mean reward matrix.
 
-matplotlib draws these and nothing else. The same runs give the same bytes.
+matplotlib draws them. The same runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ril_bench.reporting.index import BETTER, baseline_first, series_of
+from ril_bench.reporting.index import baseline_first, series_of
 from ril_bench.reporting.matrices import shade_limit
-from ril_bench.reporting.pareto import Pareto, planes
-from ril_bench.reporting.svg import clip
+from ril_bench.reporting.pareto import Plane, planes
+from ril_bench.reporting.svg import SERIES, clip
 from ril_bench.reporting.text import fixed, slugs
 from ril_bench.storage.read import Run, common_scale
 
 COLOURS = ["#5e3c99", "#d9680d", "#2a8c82", "#6b6e78", "#b03a78", "#8a6d1d"]
+KINDS = ("pdf", "svg", "png")
+PNG_DPI = 200
 MARKERS = ["o", "s", "D", "^", "v", "P"]
-# PuOr's ends, told apart by colour-blind readers, and light enough to print numbers on.
+# The ends of PuOr: colour-blind readers can distinguish them, and numbers printed on them are legible.
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#e69b43", "#f2f2ee", "#9488ba"])
-# Laid over matplotlib's defaults: whatever the reader's own matplotlibrc says, the bytes are the same.
+# On top of matplotlib's defaults, so that the reader's own matplotlibrc does not change the bytes.
 _STYLE: dict[str, Any] = {
     "text.parse_math": False,  # a "$" in a name is a dollar
     "font.size": 8,
@@ -45,55 +47,61 @@ _STYLE: dict[str, Any] = {
 }
 
 
+_LINES: dict[str, dict[str, Any]] = {
+    "floor": {"color": "0.45", "linewidth": 0.8, "linestyle": ":"},
+    "front": {"color": "0.45", "linewidth": 0.8},
+    "trace": {"color": "0.6", "linewidth": 0.8, "linestyle": "--"},
+}
+
+
 def figures(table: pd.DataFrame, runs: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
     """(file name, content) of every figure; see `summary.table`."""
     with style.context(["default", _STYLE]):
         drawn = [
             (f"{p.sequence} {p.tuner} {p.y_name} {p.x_name}", _plane(p))
-            for p in planes(table, BETTER, series_of(table))
+            for p in planes(table, series_of(table))
         ]
         drawn += list(_matrices(runs))
         for name, (_, figure) in zip(slugs(name for name, _ in drawn), drawn, strict=True):
-            figure.draw_without_rendering()  # places everything, once for both kinds
+            figure.draw_without_rendering()  # lays everything out, once for all kinds
             figure.set_layout_engine("none")
-            for kind in ("pdf", "svg"):
+            for kind in KINDS:
                 yield f"{name}.{kind}", _saved(figure, kind)
 
 
-def _plane(plane: Pareto) -> Figure:
+def _plane(plane: Plane) -> Figure:
+    """The same marks as on the site, with a legend in the place of names beside the points."""
     figure = Figure(figsize=(3.3, 2.5), layout="constrained")
     axes = figure.add_subplot()
-    for p in plane.points:
-        look: dict[str, Any] = {
-            "color": COLOURS[p.series % 6],
-            "marker": MARKERS[(p.series + p.series // 6) % 6],
-            "linestyle": "none",
-        }
-        look["markerfacecolor"] = "white" if p.oracle else COLOURS[p.series % 6]
-        if p.units:
-            axes.plot(*zip(*p.units, strict=True), label=clip(p.name, 20), markersize=3.5, **look)
-        else:
-            spans = ([[p.x - p.x_low], [p.x_high - p.x]], [[p.y - p.y_low], [p.y_high - p.y]])
-            axes.errorbar(p.x, p.y, *spans[::-1], label=clip(p.name, 20), markersize=5, elinewidth=1, **look)
-    for curve in plane.curves:
+    named: set[str] = set()
+    for mark in plane.marks():
+        xs, ys = zip(*mark.xy, strict=True)
+        if mark.point is None:
+            axes.plot(xs, ys, zorder=0, **_LINES[mark.kind])
+            continue
+        colour = COLOURS[mark.point.series % SERIES]
+        if mark.kind == "bar":
+            axes.plot(xs, ys, color=colour, linewidth=1)
+            continue
         axes.plot(
-            [p.x for p in curve], [p.y for p in curve], color="0.6", linewidth=0.8, linestyle="--", zorder=0
+            xs,
+            ys,
+            color=colour,
+            linestyle="none",
+            marker=MARKERS[(mark.point.series + mark.point.series // SERIES) % SERIES],
+            markersize=5 if mark.kind == "mean" else 3.5,
+            markerfacecolor="white" if mark.point.oracle else colour,
+            label=None if mark.point.name in named else clip(mark.point.name, 20),
         )
-    if len(plane.front) > 1:
-        axes.plot(
-            [p.x for p in plane.front], [p.y for p in plane.front], color="0.45", linewidth=0.8, zorder=0
-        )
-    if plane.x_floor is not None:
-        axes.axvline(plane.x_floor, color="0.45", linewidth=0.8, linestyle=":")
-    if plane.y_floor is not None:
-        axes.axhline(plane.y_floor, color="0.45", linewidth=0.8, linestyle=":")
-    axes.set(xlabel=plane.x_name, ylabel=plane.y_name)
+        named.add(mark.point.name)
+    (left, right), (bottom, top) = plane.ends
+    axes.set(xlabel=plane.x_name, ylabel=plane.y_name, xlim=(left, right), ylim=(bottom, top))
     figure.legend(loc="outside right upper", frameon=False, handletextpad=0.2)
     return figure
 
 
 def _matrices(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """The mean over seeds of N: a figure for each sequence, order and tuner, a panel a method, one colour scale."""
+    """The mean of N over seeds: a figure for each sequence, order and tuner, a panel for each method."""
     scale = common_scale(runs)
     groups: dict[tuple[str, str, str], dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     rewards: dict[tuple[str, str, str], list[str]] = {}
@@ -129,7 +137,7 @@ def _matrix(axes: Axes, mean: np.ndarray, limit: float) -> None:
 
 def _saved(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
+    no_date = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}[kind]
     with matplotlib.rc_context({"svg.hashsalt": "ril-bench"}):
-        figure.savefig(buffer, format=kind, metadata=undated)
+        figure.savefig(buffer, format=kind, metadata=no_date, dpi=PNG_DPI)
     return buffer.getvalue()

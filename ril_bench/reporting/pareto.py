@@ -1,4 +1,4 @@
-"""One figure against another, method by method: what a method gives up for what it gains."""
+"""A plane of two metrics: where each method is, the front, and the marks that draw it, for every plotting engine."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
+
+from ril_bench.reporting import text
+from ril_bench.reporting.glossary import better
+from ril_bench.reporting.svg import Span, spread
 
 PLANES = (("SSIM to step 0", "FINAL"), ("LEARN", "FORGET"), ("denoiser evaluations", "FINAL"))
 
 
 @dataclass(frozen=True)
 class Point:
-    """A method: means with intervals, or below five units every unit. `series` is its colour in all figures."""
+    """A method: its means with intervals or, below five units, every unit. `series` is its colour in all plots."""
 
     name: str
     series: int
@@ -30,8 +35,17 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Pareto:
-    """A plane of two figures; `better` is +1 or -1, a floor is what noise alone would read."""
+class Mark:
+    """One line or marker of a plane, in the units of its metrics; `point` where it belongs to a method."""
+
+    kind: Literal["floor", "front", "trace", "bar", "unit", "mean"]
+    xy: Sequence[tuple[float, float]]
+    point: Point | None = None
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Methods by two metrics. `x_better` is +1 or -1; a floor is the value that noise alone gives."""
 
     sequence: str
     tuner: str
@@ -45,18 +59,18 @@ class Pareto:
 
     @property
     def front(self) -> list[Point]:
-        """The honest methods that no other honest method beats in both figures, along x.
+        """The methods, oracles left out, that no other one beats in both metrics, along x.
 
-        Only where every method has units enough to claim anything.
+        Empty where some method has too few units for an interval.
         """
-        honest = [p for p in self.points if not p.oracle]
-        if any(p.units for p in honest):
+        allowed = [p for p in self.points if not p.oracle]
+        if any(p.units for p in allowed):
             return []
-        return sorted((p for p in honest if not any(self._beats(q, p) for q in honest)), key=lambda p: p.x)
+        return sorted((p for p in allowed if not any(self._beats(q, p) for q in allowed)), key=lambda p: p.x)
 
     @property
-    def curves(self) -> list[list[Point]]:
-        """The points whose labels differ in a last number alone ("rid@strength=1", "rid@strength=10"), in its order."""
+    def traces(self) -> list[list[Point]]:
+        """One method under several values of an option ("rid@strength=1", "rid@strength=10"), in their order."""
         found: dict[str, list[tuple[float, Point]]] = defaultdict(list)
         for point in self.points:
             option, equals, value = point.name.rpartition("=")
@@ -65,38 +79,83 @@ class Pareto:
         ordered = (sorted(points, key=lambda pair: pair[0]) for option, points in found.items() if option)
         return [[point for _, point in points] for points in ordered if len(points) > 1]
 
+    @property
+    def ends(self) -> tuple[Span, Span]:
+        """The ends of both axes: everything that is drawn, with a little room."""
+        xs = [v for p in self.points for v in (p.x, p.x_low, p.x_high, *(x for x, _ in p.units))]
+        ys = [v for p in self.points for v in (p.y, p.y_low, p.y_high, *(y for _, y in p.units))]
+        return spread([*xs, self.x_floor], 0.09), spread([*ys, self.y_floor], 0.09)
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """The names of both axes, each with the direction that is better."""
+        arrows = {1: "→ better", -1: "← better"}
+        return f"{self.x_name}  {arrows[self.x_better]}", f"{self.y_name}  {arrows[self.y_better]}"
+
+    def marks(self) -> Iterator[Mark]:
+        """What to draw, from back to front: floors, front, traces, then each method."""
+        (left, right), (bottom, top) = self.ends
+        if self.x_floor is not None:
+            yield Mark("floor", [(self.x_floor, bottom), (self.x_floor, top)])
+        if self.y_floor is not None:
+            yield Mark("floor", [(left, self.y_floor), (right, self.y_floor)])
+        if len(self.front) > 1:
+            yield Mark("front", [(p.x, p.y) for p in self.front])
+        for trace in self.traces:
+            yield Mark("trace", [(p.x, p.y) for p in trace])
+        for p in self.points:
+            if p.units:
+                yield from (Mark("unit", [unit], p) for unit in p.units)
+            else:
+                yield Mark("bar", [(p.x_low, p.y), (p.x_high, p.y)], p)
+                yield Mark("bar", [(p.x, p.y_low), (p.x, p.y_high)], p)
+                yield Mark("mean", [(p.x, p.y)], p)
+
+    def in_words(self) -> str:
+        """The plane as a sentence, for readers who do not see the plot."""
+        names = [f"{p.name} {text.short(p.x)}, {text.short(p.y)}" for p in self.points]
+        front = f" On the front: {', '.join(p.name for p in self.front)}." if len(self.front) > 1 else ""
+        return f"Scatter plot of {self.x_name} and {self.y_name}: {'; '.join(names)}.{front}"
+
     def _beats(self, q: Point, p: Point) -> bool:
         gains = (self.x_better * (q.x - p.x), self.y_better * (q.y - p.y))
         return min(gains) >= 0 and max(gains) > 0
 
 
-def planes(table: pd.DataFrame, better: dict[str, int], series: dict[str, int]) -> Iterator[Pareto]:
-    """The planes of every sequence and tuner that `summary.table` has both figures for."""
+def planes(table: pd.DataFrame, series: dict[str, int]) -> Iterator[Plane]:
+    """The planes of every sequence and tuner for which `summary.table` has both metrics."""
     for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
-        by_figure = {name: rows.set_index("method") for name, rows in members.groupby("figure", sort=False)}
+        by_metric = {name: rows.set_index("method") for name, rows in members.groupby("figure", sort=False)}
         for x_name, y_name in PLANES:
-            if x_name not in by_figure or y_name not in by_figure:
+            if x_name not in by_metric or y_name not in by_metric:
                 continue
-            xs, ys = by_figure[x_name], by_figure[y_name]
-            points = []
-            for name in xs.index:
-                x, y = xs.loc[name], ys.loc[name]
-                if not (math.isfinite(x["mean"]) and math.isfinite(y["mean"])):
-                    continue
-                points.append(
-                    Point(
-                        name=str(name), series=series[str(name)], oracle=bool(x["oracle"]),
-                        x=float(x["mean"]), x_low=float(x["low"]), x_high=float(x["high"]),
-                        y=float(y["mean"]), y_low=float(y["low"]), y_high=float(y["high"]),
-                        units=list(zip(x["points"], y["points"], strict=True)),
-                    )
-                )  # fmt: skip
+            xs, ys = by_metric[x_name], by_metric[y_name]
+            points = [
+                _point(str(name), series[str(name)], xs.loc[name], ys.loc[name])
+                for name in xs.index
+                if math.isfinite(xs.loc[name, "mean"]) and math.isfinite(ys.loc[name, "mean"])
+            ]
             points.sort(key=lambda point: (point.oracle, point.series))
             if points:
-                yield Pareto(
-                    str(sequence), str(tuner), x_name, y_name, better[x_name], better[y_name],
-                    _floor(xs), _floor(ys), points,
-                )  # fmt: skip
+                directions = better(x_name), better(y_name)
+                yield Plane(
+                    str(sequence), str(tuner), x_name, y_name, *directions, _floor(xs), _floor(ys), points
+                )
+
+
+def _point(name: str, series: int, x: pd.Series, y: pd.Series) -> Point:
+    return Point(
+        name=name,
+        series=series,
+        oracle=bool(x["oracle"]),
+        x=float(x["mean"]),
+        x_low=float(x["low"]),
+        x_high=float(x["high"]),
+        y=float(y["mean"]),
+        y_low=float(y["low"]),
+        y_high=float(y["high"]),
+        units=list(zip(x["points"], y["points"], strict=True)),
+    )
 
 
 def _floor(rows: pd.DataFrame) -> float | None:

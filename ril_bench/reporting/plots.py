@@ -1,4 +1,4 @@
-"""The pages' plots: rewards over updates, figures over steps, and one figure against another."""
+"""The plots of the pages: rewards over updates, metrics over steps, and one metric against another."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from markupsafe import Markup
 
-from ril_bench.reporting import text
-from ril_bench.reporting.pareto import Pareto, Point
+from ril_bench.reporting.pareto import Plane, Point
 from ril_bench.reporting.svg import SERIES, Axes, clip, marker, spread, ticks
 
 Points = Sequence[tuple[float, float | None]]
-DRAWN = 320  # points of a thin line: more than a pixel each would only weigh
+DRAWN = 320  # points of a thin line: more than one a pixel only makes the page larger
 
 
 def curves(runs: Mapping[str, Points], *, unit: str, label: str) -> Markup:
@@ -55,48 +54,35 @@ def steps_plot(
                 default=0.0)
             for i in (0, -1)
         )  # fmt: skip
-        _floor(axes, floor, across=True, at_left=left > right)
+        _floor_line(axes, floor, at_left=left > right)
     return axes.svg(label)
 
 
-def pareto_plot(pareto: Pareto, label: str) -> Markup:
-    """Methods in a plane, intervals as bars, the front as a line, floors dotted, oracles hollow; a method under
-    several values of an option is a curve through its means.
-    """
-    xs = [v for p in pareto.points for v in (p.x, p.x_low, p.x_high, *(x for x, _ in p.units))]
-    ys = [v for p in pareto.points for v in (p.y, p.y_low, p.y_high, *(y for _, y in p.units))]
-    ends = spread([*xs, pareto.x_floor], 0.09), spread([*ys, pareto.y_floor], 0.09)
-    axes = Axes(*ends, size=(380, 290), margin=(56, 14, 14, 38))
-    arrows = {1: "→ better", -1: "← better"}
-    _frame(axes, f"{pareto.x_name}  {arrows[pareto.x_better]}", f"{pareto.y_name}  {arrows[pareto.y_better]}")
-    for floor, across in ((pareto.x_floor, False), (pareto.y_floor, True)):
+def plane_plot(plane: Plane, label: str) -> Markup:
+    """The marks of a plane: intervals as bars, floors dotted, oracles hollow, and each method's name."""
+    axes = Axes(*plane.ends, size=(380, 290), margin=(56, 14, 14, 38))
+    _frame(axes, *plane.labels)
+    for mark in plane.marks():
+        pixels = [axes.at(*xy) for xy in mark.xy]
+        if mark.point is None:
+            axes.line(pixels, mark.kind)
+        elif mark.kind == "bar":
+            axes.line(pixels, f"s{mark.point.series % SERIES} bar")
+        else:
+            css = f"s{mark.point.series % SERIES} {'hollow' if mark.point.oracle else 'full'}"
+            axes.marker(*pixels[0], mark.point.series, css, 3 if mark.kind == "unit" else 5)
+    for floor, across in ((plane.x_floor, False), (plane.y_floor, True)):
         if floor is not None:
-            _floor(axes, floor, across)
-    if len(pareto.front) > 1:
-        axes.line([axes.at(p.x, p.y) for p in pareto.front], "front")
-    for curve in pareto.curves:
-        axes.line([axes.at(p.x, p.y) for p in curve], "trace")
-    taken: list[tuple[float, float, float, float]] = []
-    for point in pareto.points:
-        css = f"s{point.series % SERIES}"
-        for x, y in point.units:
-            axes.marker(*axes.at(x, y), point.series, f"{css} {'hollow' if point.oracle else 'full'}", 3)
-        if not point.units:
-            axes.line([axes.at(point.x_low, point.y), axes.at(point.x_high, point.y)], f"{css} bar")
-            axes.line([axes.at(point.x, point.y_low), axes.at(point.x, point.y_high)], f"{css} bar")
-            axes.marker(
-                *axes.at(point.x, point.y), point.series, f"{css} {'hollow' if point.oracle else 'full'}", 5
-            )
-        x, y = axes.at(point.x, point.y)
-        taken.append((x - 6, y - 6, x + 6, y + 6))
-    for point in pareto.points:
-        _name(axes, point, taken)
+            _floor_label(axes, floor, across)
+    around = [(x - 6, y - 6, x + 6, y + 6) for x, y in (axes.at(p.x, p.y) for p in plane.points)]
+    for point in plane.points:
+        _name(axes, point, around)
     return axes.svg(label)
 
 
 def forest(mean: float, low: float, high: float, points: Iterable[float], floor: float, ends: tuple[float, float],
            series: int) -> Markup:  # fmt: skip
-    """An interval beside its number: a bar and a dot on an axis that a whole column shares. Decoration only."""
+    """An interval beside its number: a bar and a dot on the axis that a column shares. It only decorates the number."""
     axes = Axes(ends, (0, 1), size=(92, 12), margin=(3, 3, 0, 0))
     css = f"s{series % SERIES}"
     axes.line([axes.at(ends[0], 0.5), axes.at(ends[1], 0.5)], "grid")
@@ -111,7 +97,7 @@ def forest(mean: float, low: float, high: float, points: Iterable[float], floor:
 
 
 def key(series: int, oracle: bool) -> Markup:
-    """A method's marker, to stand before its name."""
+    """The marker of a method, drawn before its name."""
     shape = marker(7, 7, series, f"s{series % SERIES} {'hollow' if oracle else 'full'}", 4.5)
     return Markup(
         '<svg class="key" aria-hidden="true" width="14" height="14" viewBox="0 0 14 14">{}</svg>'
@@ -122,20 +108,25 @@ def _frame(axes: Axes, x_label: str, y_label: str, x_whole: bool = False) -> Non
     axes.frame(ticks(*axes.x, whole=x_whole), ticks(*axes.y, 5), x_label, y_label)
 
 
-def _floor(axes: Axes, value: float, across: bool, at_left: bool = False) -> None:
-    """A dotted line across or up the plot; its label is at the end that is given."""
-    left, top, right, bottom = axes.box
+def _floor_line(axes: Axes, value: float, at_left: bool) -> None:
+    """A dotted line across the plot; its label is at the end that is given."""
+    left, _, right, _ = axes.box
+    y = axes.at(value, value)[1]
+    axes.line([(left, y), (right, y)], "floor")
+    _floor_label(axes, value, across=True, at_left=at_left)
+
+
+def _floor_label(axes: Axes, value: float, across: bool, at_left: bool = False) -> None:
+    left, top, right, _ = axes.box
     x, y = axes.at(value, value)
     if across:
-        axes.line([(left, y), (right, y)], "floor")
         axes.text(left + 2 if at_left else right, y - 4, "floor", f"{'' if at_left else 'end '}muted small")
     else:
-        axes.line([(x, top), (x, bottom)], "floor")
         axes.text(x + 4, top + 8, "floor", "muted small")
 
 
 def _name(axes: Axes, point: Point, taken: list[tuple[float, float, float, float]]) -> None:
-    """The method's name where it hides least: right, left, above or below its point."""
+    """Writes the name of a method where it hides least: right, left, above or below its point."""
     x, y = axes.at(point.x, point.y)
     words = clip(point.name, 22)
     wide, (left, top, right, bottom) = 6.1 * len(words), axes.box
@@ -173,10 +164,3 @@ def _moving_mean(y: np.ndarray) -> np.ndarray:
     middle = slice(len(kernel) // 2, len(kernel) // 2 + len(y))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(there, total[middle] / number[middle], np.nan)
-
-
-def spoken(pareto: Pareto) -> str:
-    """A plane of methods in words, for those who hear it."""
-    names = [f"{p.name} {text.short(p.x)}, {text.short(p.y)}" for p in pareto.points]
-    front = f" On the front: {', '.join(p.name for p in pareto.front)}." if len(pareto.front) > 1 else ""
-    return f"Scatter plot of {pareto.x_name} and {pareto.y_name}: {'; '.join(names)}.{front}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,11 @@ def fid_convention(run: Run) -> str:
     """What FID was computed from, "64 features of 128 images"; empty where the run has no FID."""
     features, images = (number(dig(run.metrics, "fidelity", "convention", key)) for key in ("dimension", "n"))
     return f"{fixed(features, 0)} features of {fixed(images, 0)} images" if features and images else ""
+
+
+def fid_note(runs: Sequence[Run]) -> str:
+    """`fid_convention` of all runs that have one; several, where they differ."""
+    return "; ".join(sorted({convention for run in runs if (convention := fid_convention(run))}))
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

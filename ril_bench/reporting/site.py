@@ -1,4 +1,4 @@
-"""A static site from many runs: a first page, a page a run, methods side by side, tables and figures."""
+"""A static site from many runs: a first page, a page for each run, methods side by side, tables and figures."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from pathlib import Path
 import pandas as pd
 
 from ril_bench.reporting import index, paper, summary
+from ril_bench.reporting.answers import answers
+from ril_bench.reporting.entry_rows import entry_rows, origins
 from ril_bench.reporting.film import Images
+from ril_bench.reporting.glossary import METRICS, better
 from ril_bench.reporting.render import render, script, style
 from ril_bench.reporting.run_page import run_page
+from ril_bench.reporting.settings import fid_note
 from ril_bench.reporting.side_by_side import side_by_side
 from ril_bench.reporting.tables import write_table
 from ril_bench.reporting.text import slugs
@@ -22,8 +26,8 @@ from ril_bench.storage.run_folder import write_files
 
 
 @dataclass(frozen=True)
-class Side:
-    """Every method of a sequence, order and tuner at one seed, and the page that sets them side by side."""
+class SideBySide:
+    """Every method of a sequence, order and tuner at one seed, and the page that shows them side by side."""
 
     place: str
     runs: list[Run]
@@ -35,16 +39,17 @@ class Side:
 
     @property
     def keys(self) -> dict[str, str]:
-        """What the filters read."""
+        """The data attributes that the page's filters read."""
         run = self.runs[0]
         return {"sequence": run.sequence, "tuner": run.tuner, "orders": json.dumps([run.order])}
 
 
 def write_site(runs: Sequence[Run], out: Path, left_out: Sequence[str] = ()) -> Path:
-    """Write the site of `runs` into the folder `out`; returns its first page, which opens without a network.
+    """Writes the site of `runs` into the folder `out`; returns its first page, which opens without a network.
 
-    index.html, pages/ (a page a run, and one a sequence, order and tuner that sets its methods side by side),
-    table.csv, table.md, table.tex, runs.csv, and figures/ as PDF and SVG. `left_out` is told on the first page.
+    The site is index.html, pages/ (a page for each run, and one for each sequence, order and tuner with its methods
+    side by side), table.csv, table.md, table.tex, runs.csv, and figures/ as PDF, SVG and PNG. The first page lists
+    `left_out`.
 
     Raises UserError where the table has holes, or a file of a run cannot be read; then nothing is written.
     """
@@ -74,7 +79,7 @@ def write_site(runs: Sequence[Run], out: Path, left_out: Sequence[str] = ()) -> 
     return out / "index.html"
 
 
-def _sides(runs: Sequence[Run]) -> Iterator[Side]:
+def _sides(runs: Sequence[Run]) -> Iterator[SideBySide]:
     """For each sequence, order and tuner: every method at the first seed that all have."""
     groups: dict[tuple[str, str, str], dict[str, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
@@ -85,7 +90,7 @@ def _sides(runs: Sequence[Run]) -> Iterator[Side]:
             seed = min(set.intersection(*(set(seeds) for seeds in methods.values())))
             ordered = sorted(methods, key=index.baseline_first)
             found.append(
-                Side(" · ".join((*place, f"seed {seed}")), [methods[name][seed] for name in ordered])
+                SideBySide(" · ".join((*place, f"seed {seed}")), [methods[name][seed] for name in ordered])
             )
     for side, name in zip(found, slugs(side.place for side in found), strict=True):
         yield replace(side, link=f"pages/side-by-side-{name}.html")
@@ -96,10 +101,10 @@ def _index(
     frame: pd.DataFrame,
     runs: Sequence[Run],
     links: list[str],
-    sides: list[Side],
+    sides: list[SideBySide],
     left_out: Sequence[str],
 ) -> bytes:
-    shown = index.columns(table, [name for _, names in index.COLUMNS for name in names])
+    shown = index.columns(table, [name for _, names in index.QUESTIONS for name in names])
     rows = index.method_rows(table, frame, shown)
     compared = index.columns(table, index.COMPARED)
     listed, ranked = index.columns(table, index.LISTED), index.columns(table, index.RANKED)
@@ -112,24 +117,25 @@ def _index(
         runs=runs,
         tasks={run.sequence: run.rewards for run in runs if run.order == "given"},
         filters={name: sorted(set(frame[name])) for name in ("sequence", "tuner", "method", "order")},
-        answers=list(index.answers(table)),
+        answers=list(answers(table)),
         places=index.places(frame),
         shown=shown,
         head=index.head(shown),
-        meanings=index.MEANINGS,
-        better=index.BETTER,
+        meanings=[metric for metric in METRICS if metric.name in {*shown, *ranked, *compared, *listed}],
+        better={name: better(name) for name in {*shown, *compared, *listed}},
+        fid=fid_note(runs),
         rows=[row for row in rows if not row.oracle],
         oracles=[row for row in rows if row.oracle],
         scales=sorted(set(filter(None, frame["scale"]))),
         compared=compared,
         against=index.against_rows(table, compared),
         holm=bool(table["p_holm"].notna().any()),
-        planes=list(index.plane_figures(table)),
+        planes=list(index.plane_plots(table)),
         sides=sides,
         ranked=ranked,
         rank_rows=index.rank_rows(table, ranked),
-        origins=index.origins(runs),
-        entered=index.entry_rows(runs),
+        origins=origins(runs),
+        entered=entry_rows(runs),
         left_out=left_out,
         listed=listed,
         run_rows=index.run_rows(frame, table, links, listed),

@@ -64,8 +64,8 @@ def test_a_leaderboard_becomes_a_site(honest: Path, tmp_path: Path) -> None:
     assert "https://arxiv.org/abs/2411.17310" in {link.get("href") for link in page.all("a")}
     one = read(next(site.glob("pages/*seed-0.html")))
     assert [image["alt"].startswith("Contact sheet") for image in one.all("img")] == [True]
-    assert "figures recomputed from its scores" in one.text
-    assert "figures of images claimed" in one.text
+    assert "metrics recomputed from its scores" in one.text
+    assert "metrics of images claimed" in one.text
     assert not list(honest.rglob("*.html")), "nothing is written into an entry"
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from ril_bench.reporting import index
+from ril_bench.reporting.answers import answers
 
 
 def table(*methods: dict[str, Any], units: int = 5) -> pd.DataFrame:
@@ -35,8 +36,8 @@ def table(*methods: dict[str, Any], units: int = 5) -> pd.DataFrame:
 
 
 def answer(*methods: dict[str, Any]) -> str:
-    (said,) = index.answers(table(*methods))
-    return str(said.words.striptags())
+    (found,) = answers(table(*methods))
+    return str(found.words.striptags())
 
 
 NAIVE = {"name": "naive", "mean": 0.5, "cost": 100.0}
@@ -51,9 +52,9 @@ def test_a_method_that_forgets_less_is_named_with_its_price() -> None:
 
 
 @pytest.mark.parametrize("change", [{"difference": (-0.3, -0.7, 0.1)}, {"p_holm": 0.2}])
-def test_what_is_not_told_apart_is_not_claimed(change: dict[str, Any]) -> None:
+def test_a_difference_that_noise_explains_is_not_claimed(change: dict[str, Any]) -> None:
     said = answer(NAIVE, BETTER | change)
-    assert "but is not told apart from naive" in said
+    assert "but is not distinguishable from naive" in said
     assert "forgets less" not in said
 
 
@@ -70,9 +71,9 @@ def test_an_oracle_is_no_answer() -> None:
 
 
 def test_without_anything_to_compare() -> None:
-    assert answer(BETTER) == "rid stands alone: FORGET 0.200 [0.100, 0.900]."
+    assert answer(BETTER) == "rid is the only method: FORGET 0.200 [0.100, 0.900]."
     assert "no naive runs" in answer(BETTER, {"name": "ewc", "mean": 0.3})
-    assert answer(BETTER | {"mean": math.nan}).startswith("No figure of forgetting")
+    assert answer(BETTER | {"mean": math.nan}).startswith("FORGET is not defined")
 
 
 def test_kid_leads_only_where_fid_is_biased() -> None:

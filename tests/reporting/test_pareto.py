@@ -6,19 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ril_bench.reporting import plots
-from ril_bench.reporting.pareto import Pareto, Point
+from ril_bench.reporting.pareto import Plane, Point
 
 
 def plane(points: list[tuple[int, int]], better: tuple[int, int] = (1, -1), oracle: int | None = None,
-          units: bool = False) -> Pareto:  # fmt: skip
+          units: bool = False) -> Plane:  # fmt: skip
     made = [
         Point(f"m{k}", k, k == oracle, x, x - 1, x + 1, y, y - 1, y + 1, [(x, y)] if units else [])
         for k, (x, y) in enumerate(points)
     ]
-    return Pareto("s", "t", "X", "Y", *better, None, None, made)
+    return Plane("s", "t", "X", "Y", *better, None, None, made)
 
 
-def names(made: Pareto) -> set[str]:
+def names(made: Plane) -> set[str]:
     return {point.name for point in made.front}
 
 
@@ -56,7 +56,7 @@ def test_front_has_no_beaten_method_and_covers_every_other(
 
 def test_names_do_not_hide_one_another() -> None:
     made = plane([(10, 10), (30, 40), (60, 20), (90, 70), (50, 50)])
-    drawn = ElementTree.fromstring(plots.pareto_plot(made, "label"))
+    drawn = ElementTree.fromstring(plots.plane_plot(made, "label"))
     labels = {text.text: text for text in drawn.iter("text") if "label" in text.attrib["class"].split()}
     assert set(labels) == {f"m{k}" for k in range(5)}
     assert len([line for line in drawn if line.attrib.get("class") == "front"]) == 1
@@ -72,9 +72,9 @@ def test_values_of_one_option_make_a_curve() -> None:
         "rid",
     ]
     points = [Point(name, k, False, k, k, k, k, k, k, []) for k, name in enumerate(called)]
-    made = Pareto("s", "t", "X", "Y", 1, 1, None, None, points)
-    assert [[p.name for p in curve] for curve in made.curves] == [
+    made = Plane("s", "t", "X", "Y", 1, 1, None, None, points)
+    assert [[p.name for p in curve] for curve in made.traces] == [
         ["rid@strength=1e-2", "rid@strength=1", "rid@strength=10"]
     ]
-    drawn = ElementTree.fromstring(plots.pareto_plot(made, "label"))
+    drawn = ElementTree.fromstring(plots.plane_plot(made, "label"))
     assert len([line for line in drawn if line.attrib.get("class") == "trace"]) == 1
