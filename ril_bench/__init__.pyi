@@ -6,6 +6,8 @@ from .api.verbs import compare as compare
 from .api.verbs import report as report
 from .api.verbs import run as run
 from .api.verbs import submit as submit
+from .diagnosis.diagnose import Diagnosis as Diagnosis
+from .diagnosis.diagnose import doctor as doctor
 from .errors import NumericalError as NumericalError
 from .errors import RilError as RilError
 from .errors import UserError as UserError

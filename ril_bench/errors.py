@@ -33,6 +33,11 @@ class RilError(Exception):
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
 
+    @property
+    def in_one_line(self) -> str:
+        """What happened, where and the hint, for a list of notes or faults."""
+        return "; ".join(filter(None, (self.what, self.where, self.hint and f"hint: {self.hint}")))
+
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders in a grid; the default would lose where and hint.
         return _rebuild, (type(self), self.what, self.where, self.hint)

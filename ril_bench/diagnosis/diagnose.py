@@ -1,41 +1,54 @@
-"""Whether this machine can run a sequence: files, memory, time; what is missing, and how to fix it. No weights."""
+"""Whether this machine can run a sequence: its files, memory and time. No weights are loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ril_bench.config.settings import UNCHANGED, Settings
-from ril_bench.diagnosis.footprint import Footprint, Memory, footprint, rate
+from ril_bench.config.settings import UNCHANGED, Settings, parse_settings
+from ril_bench.diagnosis.describe import description, size
+from ril_bench.diagnosis.footprint import Footprint, Memory, footprint, guided_calls, images_at_once, rate
+from ril_bench.diagnosis.gpus import GPUEstimate, estimates
+from ril_bench.diffusion.configs import check_configs
 from ril_bench.errors import UserError
-from ril_bench.machine.compute import Compute
+from ril_bench.machine.compute import Compute, compute_of
+from ril_bench.machine.devices import named_device
 from ril_bench.remote.network import hub_answers
 from ril_bench.remote.search import FOLDER
+from ril_bench.running.materials import new_tuner
 from ril_bench.running.plan import plan_run
 from ril_bench.sequences.calibrations import load_calibration
+from ril_bench.sequences.model_folders import local_folder
 from ril_bench.sequences.needs import Need, needs_of
+from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.studies.grid.forecast import evaluations_of, seconds_per_evaluation
 from ril_bench.worlds.missing import missing_metrics
+from ril_bench.worlds.table import REAL
 
-#: tried in turn where a run does not fit: what keeps results the same up to rounding comes first
-LEANER = (
+#: tried in turn where a run does not fit: first what keeps results the same up to rounding
+LEANER: tuple[dict[str, Any], ...] = (
     {"checkpointing": True},
     {"checkpointing": True, "slicing": True, "dtype": "bfloat16"},
     {"checkpointing": True, "slicing": True, "dtype": "bfloat16", "vae_dtype": "bfloat16"},
 )
+NOT_RUN_YET = (
+    "no sequence on a real model has been run on a GPU by the authors yet: its memory and hours are estimates"
+)
 
 
 @dataclass(frozen=True)
-class Time:
-    """Of one run with the plain method (naive).
+class RunTime:
+    """The time of one run with the plain method (naive).
 
-    evaluations: of the denoiser, by rollouts and images; a guided one counts two.
-    at_least: seconds, at the rate of a plain matrix product measured here; None where the model is not known.
-    by_runs: seconds, by runs of this sequence and tuner that were made here; None where there are none.
+    Attributes:
+        evaluations: denoiser evaluations of rollouts and images; a guided prediction counts two.
+        rate: operations a second of a matrix product, measured here; None where the model is not known.
+        at_least: seconds, the evaluations at that rate; None where the model is not known.
+        by_runs: seconds, by complete runs of this sequence and tuner; None where there are none.
     """
 
     evaluations: int
@@ -44,60 +57,70 @@ class Time:
     by_runs: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """What a sequence needs, and what of it is not right. `faults` keep it from running, `notes` do not."""
+    """What a sequence needs, and what this machine lacks. A fault prevents the run, a note does not."""
 
     sequence: str
     tasks: list[str]
     model: str
     device: str
     compute: dict[str, Any]
-    online: bool | None  # None where nothing has to be downloaded: nobody asked
+    online: bool | None  # None where everything is on this machine, so that the hub was not asked
     needs: list[Need]
     memory: Memory | None
-    time: Time
-    faults: list[str]
-    notes: list[str]
+    time: RunTime
+    gpus: list[GPUEstimate] = field(default_factory=list)  # empty for the embedded world
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ready(self) -> bool:
-        """Whether `ril-bench run` would run it to its end, as far as can be told beforehand."""
+        """Whether `ril-bench run` would complete, as far as can be known before it starts."""
         return not self.faults
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Lists and dictionaries for JSON."""
         return asdict(self) | {"ready": self.ready}
 
+    def __repr__(self) -> str:
+        return description(self)
 
-def diagnose(
+
+def doctor(
     sequence: str,
     *,
-    device: str = "cpu",
-    compute: Compute | None = None,
-    settings: Settings = UNCHANGED,
+    device: str = "auto",
+    compute: Compute | Mapping[str, Any] | Sequence[str] = (),
+    settings: Settings | Sequence[str] = UNCHANGED,
     preset: str | None = None,
-    out: Path = Path("runs"),
+    out: str | Path = "runs",
 ) -> Diagnosis:
-    """Looks at everything that a run would need, in seconds.
+    """Whether this machine can run a sequence; downloads nothing and loads no weights.
 
     Args:
-        compute: as the run would be given it.
+        sequence: a sequence that ships, or a path to a YAML file.
+        device: "cpu", "cuda", "cuda:1"; "auto" takes a GPU if there is one.
+        compute: options of the arithmetic, as `ril_bench.run` takes them.
         settings: changes to the sequence: {"budget.micro_batch": 1}.
         preset: published settings by name.
-        out: where runs are kept, for times that were measured.
+        out: the folder of runs, for times that were measured.
 
-    Raises UserError for a sequence that is faulty as it is written.
+    Returns a `Diagnosis` with `.ready`, `.faults`, `.notes` and `.plain()`.
+
+    Raises UserError for a sequence, a setting or a device that is wrong.
     """
-    compute, place = compute or Compute(), torch.device(device)
-    plan = plan_run(sequence, "naive", settings=settings, preset=preset)
+    device = named_device(device)
+    compute, place = compute if isinstance(compute, Compute) else compute_of(compute), torch.device(device)
+    plan = plan_run(sequence, "naive", settings=parse_settings(settings), preset=preset)
     spec = plan.sequence
+    model_faults, tuner_faults = list(_model_faults(spec)), list(_tuner_faults(spec))
     needs = needs_of(spec)
     missing = [need for need in needs if not need.here and not need.optional]
     online = hub_answers() if missing else None
-    found = footprint(spec, place, compute)
-    evaluations = evaluations_of(plan, 1) + 2 * _images(spec)
-    pace = seconds_per_evaluation(plan, out)
+    found = None if tuner_faults else footprint(spec, place, compute)
+    evaluations = evaluations_of(plan, 1) + 2 * _images_of_an_evaluation(spec)
+    pace = seconds_per_evaluation(plan, Path(out))
     speed = rate(place, compute) if found else None
     return Diagnosis(
         sequence=spec.name,
@@ -108,75 +131,108 @@ def diagnose(
         online=online,
         needs=needs,
         memory=found.memory if found else None,
-        time=Time(
+        time=RunTime(
             evaluations=evaluations,
             rate=speed,
             at_least=evaluations * found.flops_per_evaluation / speed if found and speed else None,
             by_runs=evaluations * pace[0] if pace else None,
         ),
-        faults=[*_missing(missing, online), *_too_large(spec, place, compute, found)],
-        notes=list(_notes(spec, needs, found)),
+        gpus=estimates(found, compute) if found and spec.home is REAL else [],
+        faults=[
+            *model_faults,
+            *tuner_faults,
+            *_missing(missing, online),
+            *_too_large(spec, place, compute, found),
+        ],
+        notes=[*_notes(spec, needs, found is not None), *missing_metrics(spec.home)],
     )
 
 
-def _images(spec: Any) -> int:
-    """Denoiser evaluations of one evaluation's images; step 0 has two: its own, and those FID is held against."""
-    each = spec.sampler.steps * (1 if spec.sampler.guidance == 1 else 2)
-    return int(spec.evaluation.prompts * spec.evaluation.images_per_prompt * each)
+def _images_of_an_evaluation(spec: SequenceSpec) -> int:
+    """Denoiser evaluations of one evaluation's images. Step 0 has two: its own, and the reference of FID."""
+    each = spec.sampler.steps * guided_calls(spec)
+    return spec.evaluation.prompts * spec.evaluation.images_per_prompt * each
+
+
+def _model_faults(spec: SequenceSpec) -> Iterable[str]:
+    """What the configs of a model that is on this machine show: the wrong class, scheduler or number of steps."""
+    folder = local_folder(spec.model)
+    if folder is None or not (folder / "model_index.json").is_file():
+        return
+    try:
+        check_configs(folder, spec.sampler.steps, spec.sampler.eta)
+    except UserError as error:
+        yield error.in_one_line
+
+
+def _tuner_faults(spec: SequenceSpec) -> Iterable[str]:
+    """Options that a tuner does not have, and a tuner that needs a gradient which the reward lacks."""
+    for i in range(1, len(spec.tasks) + 1):
+        try:
+            new_tuner(spec, i, spec.reward(spec.task(i).name))
+        except UserError as error:
+            yield error.in_one_line
 
 
 def _missing(missing: list[Need], online: bool | None) -> Iterable[str]:
-    """What a run could not get for itself."""
+    """What a run could not download."""
     files = [need for need in missing if need.local]
     if files and not online:
         known = size(sum(need.size or 0 for need in files))
         yield (
             f"{len(files)} files ({known} or more) are not on this machine, and the hub does not answer: go online, or "
-            f"set ${FOLDER} to a folder and put each into it under the name that is told above"
+            f"set ${FOLDER} to a folder and put each file into it under the name that is listed with it"
         )
     for need in missing:
-        if not need.source.startswith("https://"):
+        if not need.downloadable:
             yield f"{need.what} is not there: {need.hint}"
         elif not online and not need.local:
             yield f"{need.what} is not on this machine, and the hub does not answer: {need.hint}"
 
 
-def _too_large(spec: Any, device: torch.device, compute: Compute, found: Footprint | None) -> Iterable[str]:
-    """Whether it fits, and if not, the first of the leaner ways that does."""
+def _too_large(
+    spec: SequenceSpec, device: torch.device, compute: Compute, found: Footprint | None
+) -> Iterable[str]:
+    """Whether a run does not fit, with the first change that makes it fit."""
     if found is None or found.memory.fits:
         return
     peak, free = size(found.memory.peak), size(found.memory.free)
-    said = f"a run needs about {peak} on {found.memory.device}, where {free} are free"
-    for changes in LEANER:
-        leaner = compute.model_copy(update=changes)
-        other = footprint(spec, device, leaner)
-        if other is not None and other.memory.fits:
-            options = " ".join(
-                f"--compute {key}={str(value).lower()}"
-                for key, value in leaner.model_dump().items()
-                if value != Compute.model_fields[key].default
-            )
-            yield f"{said}: {options} brings it to about {size(other.memory.peak)}"
-            return
-    yield f"{said}: try --set budget.micro_batch=1 (results stay the same), or a device with more"
+    fault = f"a run needs about {peak} on {found.memory.device}, where {free} are free"
+    smaller = _one_image_at_once(spec)
+    for changes in ({}, *LEANER):
+        new = {key: value for key, value in changes.items() if getattr(compute, key) != value}
+        options = [f"--compute {key}={str(value).lower()}" for key, value in new.items()]
+        for changed, more in ((spec, []), (smaller, ["--set budget.micro_batch=1"])):
+            if changed is None or not (options or more):
+                continue
+            other = footprint(changed, device, compute.model_copy(update=new))
+            if other is not None and other.memory.fits:
+                advice = " ".join([*options, *more])
+                yield f"{fault}: add {advice}, and it needs about {size(other.memory.peak)}"
+                return
+    yield f"{fault}: no option makes it fit; use a device with more memory"
 
 
-def _notes(spec: Any, needs: list[Need], found: Footprint | None) -> Iterable[str]:
+def _one_image_at_once(spec: SequenceSpec) -> SequenceSpec | None:
+    """The sequence with micro-batches of one sample (results stay the same), None where they are that already."""
+    if all(images_at_once(spec.task(i)) == 1 for i in range(1, len(spec.tasks) + 1)):
+        return None
+    tasks = [
+        task.model_copy(update={"budget": task.budget.model_copy(update={"micro_batch": 1})})
+        for task in spec.tasks
+    ]
+    return spec.model_copy(update={"tasks": tasks})
+
+
+def _notes(spec: SequenceSpec, needs: list[Need], known: bool) -> Iterable[str]:
     try:
         if load_calibration(spec) is None:
-            yield f"there is no calibration: figures will be z; ril-bench calibrate {spec.name} makes one"
+            yield f"no calibration: metrics will be in standard deviations (z); hint: ril-bench calibrate {spec.name}"
     except UserError as error:
-        yield str(error)
-    if found is None:
-        yield f"memory and time are not known before {spec.model} is on this machine"
-    yield from missing_metrics(spec.home)
-    if loose := [need.what for need in needs if not need.pinned and need.source.startswith("https://")]:
+        yield error.in_one_line
+    if not known:
+        yield f"memory and time are not known: they need {spec.model} on this machine, and tuners without a fault"
+    if spec.home is REAL:
+        yield NOT_RUN_YET
+    if loose := [need.what for need in needs if not need.pinned and need.downloadable]:
         yield f"not pinned to one version here: {', '.join(loose)}; run.json records what was used"
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count:.0f} bytes"

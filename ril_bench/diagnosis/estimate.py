@@ -1,4 +1,4 @@
-"""What a model's calls take, found without its weights: it runs on torch's meta device, where tensors have no content.
+"""The memory and the operations of a model's calls, counted on torch's meta device, where tensors have no content.
 
 Bytes are those of the tensors that autograd keeps for the backward call, counted one by one. Operations are torch's own
 count; a multiplication and an addition are two. Attention counts as that of a fused kernel, which keeps its inputs, its
@@ -34,8 +34,8 @@ BLOCKS = (ResnetBlock2D, Transformer2DModel)
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call for one image (a guided one is two)."""
+class ModelCall:
+    """What one call costs for one image; a guided prediction is two calls."""
 
     flops: float  # of the forward call
     kept: int  # bytes for the backward call, with gradients on
@@ -44,7 +44,7 @@ class Call:
 
 
 class _FusedAttention(torch.autograd.Function):
-    """The shapes of fused attention, and what it keeps."""
+    """The shapes of fused attention, and the tensors that it keeps for the backward call."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class _FusedAttention(torch.autograd.Function):
 
 
 class _Fused(TorchFunctionMode):
-    """Attention on the meta device as on a real one; torch itself would take it apart there."""
+    """Counts attention as one fused kernel; on the meta device torch would decompose it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _Fused(TorchFunctionMode):
 
 @contextmanager
 def counted_saves(modules: nn.Module) -> Iterator[dict[int, int]]:
-    """The bytes of every storage that autograd keeps meanwhile, less the weights of `modules`, by storage."""
+    """Counts the bytes of every storage that autograd keeps inside the block, except the weights of `modules`."""
     own = {parameter.untyped_storage()._cdata for parameter in modules.parameters()}
     kept: dict[int, int] = {}
     held = []  # a storage that is freed might give its address to the next one
@@ -88,7 +88,7 @@ def counted_saves(modules: nn.Module) -> Iterator[dict[int, int]]:
 
 def denoiser(
     config: Mapping[str, Any], rank: int, targets: list[str], compute: Compute, *, chained: bool
-) -> Call:
+) -> ModelCall:
     """A call of a denoiser with one adapter that trains.
 
     Args:
@@ -97,25 +97,24 @@ def denoiser(
     """
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).requires_grad_(False)
-        nn.Module.to(
-            unet, getattr(torch, compute.dtype)
-        )  # diffusers' own warns of modules that there are none of
+        # diffusers' own `to` warns about modules that this model does not have
+        nn.Module.to(unet, getattr(torch, compute.dtype))
         unet.add_adapter(LoraConfig(r=rank, target_modules=list(targets)))
         for name, parameter in unet.named_parameters():
             if ".lora_" in name:
                 parameter.data = parameter.data.float()
         dtype, known = getattr(torch, compute.dtype), unet.config
         x = torch.empty(1, known.in_channels, *latent_size(config), dtype=dtype, requires_grad=chained)
-        told: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "encoder_hidden_states": torch.empty(1, TOKENS, known.cross_attention_dim, dtype=dtype)
         }
         if known.addition_embed_type == "text_time":
             pooled = known.projection_class_embeddings_input_dim - 6 * known.addition_time_embed_dim
-            told["added_cond_kwargs"] = {
+            arguments["added_cond_kwargs"] = {
                 "text_embeds": torch.empty(1, pooled, dtype=dtype),
                 "time_ids": torch.empty(1, 6, dtype=dtype),
             }
-        call = _measured(unet, lambda: unet(x, torch.tensor(1), **told), compute)
+        call = _measured(unet, lambda: unet(x, torch.tensor(1), **arguments), compute)
         adapted = [layer for layer in unet.modules() if isinstance(layer, LoraLayer)]
         return replace(
             call,
@@ -124,7 +123,7 @@ def denoiser(
         )
 
 
-def decoder(config: Mapping[str, Any], latents: tuple[int, int], compute: Compute) -> Call:
+def decoder(config: Mapping[str, Any], latents: tuple[int, int], compute: Compute) -> ModelCall:
     """A decoding of latents that carry a gradient; config: vae/config.json of the model."""
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(dict(config)).requires_grad_(False)
@@ -152,7 +151,7 @@ def latent_size(config: Mapping[str, Any]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _measured(model: nn.Module, call: Callable[[], Any], compute: Compute) -> Call:
+def _measured(model: nn.Module, call: Callable[[], Any], compute: Compute) -> ModelCall:
     with (
         FlopCounterMode(display=False) as flops,
         _Fused() as fused,
@@ -166,7 +165,7 @@ def _measured(model: nn.Module, call: Callable[[], Any], compute: Compute) -> Ca
         with _Fused(), counted_saves(model) as kept:
             call()
         held = min(held, sum(kept.values()) + max(largest))
-    return Call(flops.get_total_flops() + fused.flops, held)
+    return ModelCall(flops.get_total_flops() + fused.flops, held)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The memory and time that a sequence will take on a machine, before anything is loaded: a stated formula.
+"""The memory and the operations that a sequence takes, by a stated formula, before anything is loaded.
 
     peak = 1.1 (weights + folded copies + adapter and optimizer + what an update keeps), and 1 GB on a GPU
 
@@ -6,8 +6,7 @@ An update keeps c C + D + R bytes for each image of a micro-batch, where its tun
 the decoding and the reward in one graph, and the larger of c C and D + R where it takes them one after another. C and D
 are counted on the architecture (estimate). R is taken as a sixth of the reward's weights, near what ViT-L/14 and
 ViT-H/14 keep of an image at 224 pixels: 16 tensors of tokens x width in a layer. A reward's weights are at most twice
-its files, as those in half precision double. The time is a lower bound: counted denoiser evaluations of rollouts and
-images, at the rate of a plain matrix product on this machine.
+its files, as weights in half precision double.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from typing import Any
 import psutil
 import torch
 
-from ril_bench import registry
 from ril_bench.diagnosis import estimate
 from ril_bench.diagnosis.architectures import ARCHITECTURES
 from ril_bench.machine.compute import Compute
 from ril_bench.remote.file import RemoteFile
+from ril_bench.running.materials import new_tuner
 from ril_bench.sequences.model_folders import hub_model, local_folder
 from ril_bench.sequences.spec import Sequence, TaskSpec
+from ril_bench.tuners.base import Tuner
 
 REWARD_KEEPS = 1 / 6  # of its weights, for each image
 SLACK, CONTEXT = 1.1, 1 << 30  # of the allocator; of CUDA's own kernels and libraries
@@ -57,37 +57,49 @@ class Memory:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a sequence takes on a device with given options."""
+    """What a sequence takes on a device with given options.
+
+    Attributes:
+        memory: on the device.
+        peak_on_gpu: bytes, on any GPU.
+        flops_per_evaluation: of a denoiser call for one image.
+        operations: of a whole run; see `operations_of`.
+    """
 
     memory: Memory
+    peak_on_gpu: int
     flops_per_evaluation: float
+    operations: float
 
 
 def footprint(sequence: Sequence, device: torch.device, compute: Compute) -> Footprint | None:
-    """None where the model's architecture is not known: it is neither here nor a pinned one."""
+    """None where the model's architecture is not known: its folder is not here and it is not a pinned model."""
     configs = _configs(sequence.model)
     if configs is None:
         return None
-    guided = 1 if sequence.sampler.guidance == 1 else 2
-    kept: dict[str, tuple[int, int]] = {}
     rank, targets = sequence.adapter.rank, sequence.adapter.targets
-    for i in range(1, len(sequence.tasks) + 1):
-        task = sequence.task(i)
-        tuner = registry.load("tuner", task.tuner.name)(**task.tuner.options)
-        evaluations, together = tuner.holds(sequence.sampler.steps, guided)
-        call = estimate.denoiser(configs["unet"], rank, targets, compute, chained=together)
-        decoded = estimate.decoder(configs["vae"], estimate.latent_size(configs["unet"]), compute)
+    tuners = {task.name: new_tuner(sequence, i, sequence.reward(task.name)) for i, task in _tasks(sequence)}
+    guided = guided_calls(sequence)
+    held = {name: tuner.holds(sequence.sampler.steps, guided) for name, tuner in tuners.items()}
+    calls = {
+        chained: estimate.denoiser(configs["unet"], rank, targets, compute, chained=chained)
+        for chained in {bool(task.together) for task in held.values()}
+    }
+    decoding = estimate.decoder(configs["vae"], estimate.latent_size(configs["unet"]), compute)
+    kept: dict[str, tuple[int, int]] = {}
+    for _, task in _tasks(sequence):
+        tuner, (evaluations, together) = tuners[task.name], held[task.name]
         scored = 0
         if "reward_gradient" in tuner.needs:
-            scored = decoded.kept + round(REWARD_KEEPS * _reward_bytes(sequence, [task.name]))
-        graded = evaluations * call.kept
-        images = _images(task)
-        each = graded + scored if together else max(graded, scored)
-        kept[task.name] = images * each, images
+            scored = decoding.kept + round(REWARD_KEEPS * _reward_bytes(sequence, [task.name]))
+        graded = evaluations * calls[together].kept
+        images = images_at_once(task)
+        kept[task.name] = images * (graded + scored if together else max(graded, scored)), images
     name = max(kept, key=lambda name: kept[name])
+    call = next(iter(calls.values()))
     weights = _weights(sequence, configs, compute) | {"folded copies": call.folded}
     adapter = TRAINED * call.trained
-    peak = sum(weights.values()) + adapter + kept[name][0]
+    peak = round(SLACK * (sum(weights.values()) + adapter + kept[name][0]))
     memory = Memory(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU",
         weights=weights,
@@ -95,10 +107,50 @@ def footprint(sequence: Sequence, device: torch.device, compute: Compute) -> Foo
         kept=kept[name][0],
         images=kept[name][1],
         task=name,
-        peak=round(SLACK * peak) + (CONTEXT if device.type == "cuda" else 0),
+        peak=peak + (CONTEXT if device.type == "cuda" else 0),
         free=free_memory(device),
     )
-    return Footprint(memory, call.flops)
+    operations = operations_of(sequence, tuners, call.flops, decoding.flops)
+    return Footprint(memory, peak + CONTEXT, call.flops, operations)
+
+
+def operations_of(
+    sequence: Sequence, tuners: Mapping[str, Tuner], evaluation: float, decoding: float
+) -> float:
+    """Operations of a run with the plain method (naive): the denoiser and the decoder.
+
+    A backward call counts as two forward calls. Rewards, text encoders and bounded budgets are not counted.
+
+    Args:
+        evaluation: operations of a denoiser call for one image.
+        decoding: operations of a decoding of one image.
+    """
+    guided, steps = guided_calls(sequence), sequence.sampler.steps
+    image = steps * guided * evaluation + decoding
+    total = 0.0
+    for _, task in _tasks(sequence):
+        tuner = tuners[task.name]
+        backward = 2 * tuner.holds(steps, guided).evaluations * evaluation
+        if "reward_gradient" in tuner.needs:
+            backward += 2 * decoding
+        total += task.budget.updates * task.budget.batch * (image + backward)
+    evaluated = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
+    rows = len(sequence.tasks) + 2  # step 0 has a second set, the reference of FID
+    return total + rows * evaluated * image
+
+
+def guided_calls(sequence: Sequence) -> int:
+    """Denoiser calls of one prediction: 2 with guidance, 1 without."""
+    return 1 if sequence.sampler.guidance == 1 else 2
+
+
+def images_at_once(task: TaskSpec) -> int:
+    """The samples of a micro-batch."""
+    return min(task.budget.micro_batch or task.budget.batch, task.budget.batch)
+
+
+def _tasks(sequence: Sequence) -> list[tuple[int, TaskSpec]]:
+    return [(i, sequence.task(i)) for i in range(1, len(sequence.tasks) + 1)]
 
 
 def free_memory(device: torch.device) -> int:
@@ -110,7 +162,7 @@ def free_memory(device: torch.device) -> int:
 
 @torch.no_grad()
 def rate(device: torch.device, compute: Compute, seconds: float = 0.5) -> float:
-    """Operations a second of a plain matrix product in the denoiser's number format, measured for so long."""
+    """Operations a second of a plain matrix product in the denoiser's number format, measured for `seconds`."""
     side = 8192 if device.type == "cuda" else 1024
     a = torch.randn(side, side, device=device, dtype=getattr(torch, compute.dtype))
     taken: list[float] = []
@@ -120,10 +172,6 @@ def rate(device: torch.device, compute: Compute, seconds: float = 0.5) -> float:
         float(product[0, 0])  # waits for the device
         taken.append(time.perf_counter() - began)
     return 2.0 * side**3 / min(taken)
-
-
-def _images(task: TaskSpec) -> int:
-    return min(task.budget.micro_batch or task.budget.batch, task.budget.batch)
 
 
 def _configs(reference: str) -> Mapping[str, Mapping[str, Any]] | None:

@@ -27,6 +27,16 @@ PROMPTS_KEPT = 4096  # embeddings remembered; 1 GB of Stable Diffusion 1.5's in 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 
 
+def check_prediction(kind: str) -> None:
+    """Raises UserError where a denoiser predicts neither noise nor velocity."""
+    if kind not in PREDICTION_TYPES:
+        raise UserError(
+            f"the model's denoiser predicts {kind!r}",
+            where="prediction_type in scheduler/scheduler_config.json of the model",
+            hint=f"choose a model that predicts {' or '.join(PREDICTION_TYPES)}",
+        )
+
+
 class _Clamp(torch.autograd.Function):
     """Clamp to [0, 1] whose gradient is 1 everywhere: a hard one silences the saturated pixels. [ours]"""
 
@@ -66,12 +76,7 @@ class DiffusionModel(Adapters):
         self.dtype, self.vae_dtype = (getattr(torch, name) for name in (compute.dtype, compute.vae_dtype))
         self._family = family_called(type(pipe).__name__, where="the pipeline")(pipe)
         self.predicts: str = pipe.scheduler.config.prediction_type
-        if self.predicts not in PREDICTION_TYPES:
-            raise UserError(
-                f"the model's denoiser predicts {self.predicts!r}",
-                where="prediction_type in scheduler/scheduler_config.json of the model",
-                hint=f"choose a model that predicts {' or '.join(PREDICTION_TYPES)}",
-            )
+        check_prediction(self.predicts)
         for part in (pipe.unet, pipe.vae, *self._family.encoders):
             part.requires_grad_(False).eval()
             dtype = self.vae_dtype if part is pipe.vae else self.dtype

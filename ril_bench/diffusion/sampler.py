@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
@@ -24,6 +25,17 @@ SCHEDULE = {  # Stable Diffusion's; the linear path and the log-probabilities of
     "timestep_spacing": "leading",
     "rescale_betas_zero_snr": False,
 }
+
+
+def check_schedule(config: Mapping[str, Any]) -> None:
+    """Raises UserError, all faults at once, where a scheduler's config is not Stable Diffusion's."""
+    found = DDIMScheduler.from_config(config).config
+    if faults := [key for key, value in SCHEDULE.items() if found[key] != value]:
+        raise UserError(
+            f"the model's scheduler has {', '.join(f'{key}: {found[key]}' for key in faults)}",
+            where="scheduler/scheduler_config.json of the model",
+            hint=", ".join(f"{key}: {SCHEDULE[key]}" for key in faults),
+        )
 
 
 class DDIM:
@@ -72,15 +84,7 @@ class DDIM:
 
         Raises UserError, all faults at once, where its scheduler is not Stable Diffusion's.
         """
-        config = DDIMScheduler.from_config(model.pipe.scheduler.config).config
-        if faults := [f"{key}: {config[key]}" for key, value in SCHEDULE.items() if config[key] != value]:
-            raise UserError(
-                f"the model's scheduler has {', '.join(faults)}",
-                where="scheduler/scheduler_config.json of the model",
-                hint=", ".join(
-                    f"{key}: {SCHEDULE[key]}" for key in (fault.split(":")[0] for fault in faults)
-                ),
-            )
+        check_schedule(model.pipe.scheduler.config)
         return cls(model.alphas_cumprod, steps, eta)
 
     def x0hat(self, x: Tensor, eps: Tensor, i: int) -> Tensor:

@@ -67,15 +67,7 @@ class Materials:
 
     def tuner(self, i: int) -> Tuner:
         """A fresh tuner of task i; UserError if its options are wrong or it cannot raise the task's reward."""
-        spec = self.sequence.task(i)
-        tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
-        if "reward_gradient" in tuner.needs and not self.rewards[spec.name].differentiable:
-            raise UserError(
-                f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.name} has none",
-                where=f"tasks.{i}",
-                hint=f"choose a differentiable reward, or a tuner that does without: {', '.join(_gradient_free())}",
-            )
-        return tuner
+        return new_tuner(self.sequence, i, self.rewards[self.sequence.task(i).name])
 
     def check_tuners(self) -> None:
         """Raises UserError for the first task whose tuner, as it is written, cannot do what the sequence asks."""
@@ -95,6 +87,19 @@ class Materials:
             reward_model=self.rewards[spec.name],
             counter=self.model.counter,
         )
+
+
+def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tuner:
+    """The tuner of task i. Raises UserError if its options are wrong or it needs a gradient that the reward lacks."""
+    spec = sequence.task(i)
+    tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
+    if "reward_gradient" in tuner.needs and not reward.differentiable:
+        raise UserError(
+            f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.name} has none",
+            where=f"tasks.{i}",
+            hint=f"choose a differentiable reward, or a tuner that does without: {', '.join(_gradient_free())}",
+        )
+    return tuner
 
 
 def _gradient_free() -> list[str]:

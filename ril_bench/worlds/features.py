@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ril_bench.errors import RilError
 from ril_bench.worlds.missing import note
-from ril_bench.worlds.table import Network, World
+from ril_bench.worlds.table import FeatureNetwork, World
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ def load(world: World, notes: list[str]) -> Features:
     return load_all(notes)
 
 
-def or_note(load_one: Callable[[], T], network: Network, notes: list[str]) -> T | None:
+def or_note(load_one: Callable[[], T], network: FeatureNetwork, notes: list[str]) -> T | None:
     """What `load_one` returns; where it raises, None, and a note that the network's metrics are missing."""
     try:
         return load_one()

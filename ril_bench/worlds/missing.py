@@ -8,7 +8,7 @@ from ril_bench.errors import RilError, UserError
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.network import downloads_are_off, hub_answers
 from ril_bench.remote.published import used_by
-from ril_bench.worlds.table import Network, World
+from ril_bench.worlds.table import FeatureNetwork, World
 
 
 def missing_metrics(world: World) -> list[str]:
@@ -25,7 +25,7 @@ def missing_metrics(world: World) -> list[str]:
     return [note(network, unusable[network]) for network in world.networks if network in unusable]
 
 
-def package_fault(network: Network) -> UserError | None:
+def package_fault(network: FeatureNetwork) -> UserError | None:
     """An error with its hint where the Python package of a network is not installed."""
     if network.package is None or find_spec(network.package) is not None:
         return None
@@ -35,11 +35,11 @@ def package_fault(network: Network) -> UserError | None:
     )
 
 
-def note(network: Network, error: RilError) -> str:
+def note(network: FeatureNetwork, error: RilError) -> str:
     """An error as a note of one line."""
-    return f"no {network.metrics}: {' '.join(line.strip() for line in str(error).splitlines())}"
+    return f"no {network.metrics}: {error.in_one_line}"
 
 
-def _absent(network: Network) -> list[RemoteFile]:
+def _absent(network: FeatureNetwork) -> list[RemoteFile]:
     """The files of a network that are not on this machine."""
     return [file for file in used_by(network.user) if file.cached_path() is None]

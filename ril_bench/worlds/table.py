@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Network:
+class FeatureNetwork:
     """A feature network with published weights. A run can do without it, and then lacks some metrics.
 
     Attributes:
@@ -44,7 +44,7 @@ class World:
     models: tuple[str, ...]
     rewards: Mapping[str, str]
     extractors: str
-    networks: tuple[Network, ...] = ()
+    networks: tuple[FeatureNetwork, ...] = ()
 
 
 SHAPES = World(
@@ -59,9 +59,9 @@ SHAPES = World(
     extractors="ril_bench.worlds.shapes.extractors:load",
 )
 
-INCEPTION = Network("FID or KID", user="FID", package="torch_fidelity", extra="real")
-DINO = Network("feature cosine, diversity or FD-DINOv2", user="DINOv2")
-ALEXNET = Network("LPIPS", user="LPIPS")
+INCEPTION = FeatureNetwork("FID or KID", user="FID", package="torch_fidelity", extra="real")
+DINO = FeatureNetwork("feature cosine, diversity or FD-DINOv2", user="DINOv2")
+ALEXNET = FeatureNetwork("LPIPS", user="LPIPS")
 
 REAL = World(
     name="real",

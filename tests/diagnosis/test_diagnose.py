@@ -1,25 +1,33 @@
-"""The doctor's answers: what is here, what is not, whether it fits, and that nothing is loaded to tell."""
+"""The diagnosis: which files are here, which are missing, whether a run fits, without loading anything."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from huggingface_hub import constants
 
 from ril_bench import cli
-from ril_bench.diagnosis import diagnose as doctor
-from ril_bench.diagnosis import footprint
-from ril_bench.diagnosis.diagnose import diagnose, size
+from ril_bench.diagnosis import diagnose, footprint
+from ril_bench.diagnosis.describe import size
+from ril_bench.diagnosis.diagnose import doctor
+from ril_bench.diagnosis.gpus import GPUS
+from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from ril_bench.diffusion.sampler import DDIM
 from ril_bench.errors import UserError
-from ril_bench.machine.compute import Compute
 from ril_bench.remote import search as remote
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.running.runner import Runner
-from tests.pipelines import autoencoder, denoiser
+from ril_bench.sequences.needs import needs_of
+from ril_bench.sequences.sequence_file import load_sequence
+from ril_bench.tuners.draft import Draft
+from ril_bench.worlds.missing import missing_metrics
+from ril_bench.worlds.table import REAL
+from tests.pipelines import autoencoder, denoiser, scheduler, stable_diffusion
 from tests.tiny import write_sequence
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5@451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
@@ -40,7 +48,7 @@ def bare(request, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.delenv(remote.FOLDER, raising=False)
     monkeypatch.setattr(footprint, "rate", lambda *_: 1e12)
-    monkeypatch.setattr(doctor, "rate", lambda *_: 1e12)
+    monkeypatch.setattr(diagnose, "rate", lambda *_: 1e12)
 
 
 @pytest.fixture
@@ -55,16 +63,16 @@ def real(tiny_data, tmp_path):
 
 
 def test_the_embedded_world_is_ready():
-    found = diagnose("shapes-ril")
+    found = doctor("shapes-ril")
     assert found.ready
-    assert found.faults == found.notes == []
+    assert found.faults == found.notes == found.gpus == []
     assert all(need.here for need in found.needs)
     assert found.memory.fits
     assert found.online is None  # nobody had to ask
 
 
 def test_a_machine_without_anything_gets_a_full_answer(real, published):
-    found = diagnose(real())
+    found = doctor(real())
     assert not found.ready
     missing = {need.what: need for need in found.needs if not need.here and not need.optional}
     unet = missing["unet of stable-diffusion-v1-5/stable-diffusion-v1-5"]
@@ -82,57 +90,125 @@ def test_a_machine_without_anything_gets_a_full_answer(real, published):
     assert found.time.at_least == pytest.approx(found.time.evaluations * 2 * 402e9 / 1e12, rel=0.01)
 
 
-def test_what_can_be_downloaded_is_no_fault(real, monkeypatch):
-    monkeypatch.setattr(doctor, "hub_answers", lambda: True)
+def test_what_can_be_downloaded_is_not_a_fault(real, monkeypatch):
+    monkeypatch.setattr(diagnose, "hub_answers", lambda: True)
     monkeypatch.setattr(footprint, "free_memory", lambda _: 10**12)
-    found = diagnose(real())
+    found = doctor(real())
     assert found.ready
     assert not all(need.here for need in found.needs)
 
 
-def test_what_does_not_fit_is_told_with_the_options_that_help(real, monkeypatch):
-    plain = diagnose(real()).memory.peak
-    lean = diagnose(real(), compute=Compute(checkpointing=True)).memory.peak
+@pytest.fixture
+def with_required_files(real, monkeypatch):
+    """A machine that has all but the networks of the metrics."""
+    needs = [replace(need, here=need.here or not need.optional) for need in needs_of(load_sequence(real()))]
+    monkeypatch.setattr(diagnose, "needs_of", lambda _: needs)
+    monkeypatch.setattr(footprint, "free_memory", lambda _: 10**12)
+
+
+def test_files_that_only_metrics_need_are_notes(real, with_required_files):
+    found = doctor(real())
+    assert found.ready
+    assert not all(need.here for need in found.needs)
+    assert missing_metrics(REAL)
+    assert found.notes[-len(REAL.networks) :] == missing_metrics(REAL)
+    assert found.plain()["ready"] is True
+
+
+def test_a_run_that_does_not_fit_gets_the_first_change_that_helps(real, monkeypatch):
+    plain = doctor(real()).memory.peak
+    lean = doctor(real(), compute={"checkpointing": True}).memory.peak
+    one = doctor(real(), settings={"budget.micro_batch": 1}).memory.peak
+    assert one < plain
     assert lean < plain
-    monkeypatch.setattr(footprint, "free_memory", lambda _: (plain + lean) // 2)
-    (fault,) = [fault for fault in diagnose(real()).faults if "a run needs about" in fault]
-    assert "--compute checkpointing=true brings it to" in fault
-    monkeypatch.setattr(footprint, "free_memory", lambda _: 10**9)
-    (fault,) = [fault for fault in diagnose(real()).faults if "a run needs about" in fault]
-    assert "--set budget.micro_batch=1" in fault
+
+    def fault(free, **options):
+        monkeypatch.setattr(footprint, "free_memory", lambda _: free)
+        (found,) = [fault for fault in doctor(real(), **options).faults if "a run needs about" in fault]
+        return found
+
+    assert "add --set budget.micro_batch=1, and it needs" in fault((plain + one) // 2)
+
+
+def test_no_change_is_advised_that_is_set_already(real, monkeypatch):
+    every = {"checkpointing": True, "slicing": True, "dtype": "bfloat16", "vae_dtype": "bfloat16"}
+    monkeypatch.setattr(footprint, "free_memory", lambda _: 0)
+    found = doctor(real(), compute=every, settings={"budget.micro_batch": 1})
+    (fault,) = [fault for fault in found.faults if "a run needs about" in fault]
+    assert fault.endswith("no option makes it fit; use a device with more memory")
+
+
+def test_the_scheduler_of_a_model_is_checked_as_a_run_checks_it(real, tmp_path):
+    pipe = stable_diffusion()
+    pipe.scheduler = scheduler(clip_sample=True)
+    pipe.save_pretrained(tmp_path / "mine")
+    found = doctor(real(model=str(tmp_path / "mine")))
+    with pytest.raises(UserError) as caught:
+        DDIM.of(DiffusionModel(pipe, adapter=AdapterSpec(1, 1.0, ("to_q",))), 3, 1.0)
+    assert caught.value.in_one_line in found.faults
+    assert "clip_sample: True" in caught.value.what
+
+
+def test_a_tuner_that_needs_a_gradient_is_a_fault(real):
+    found = doctor(real(tasks=[{"reward": "jpeg_kb"}]))
+    assert any(
+        "draft needs the gradient of the reward, and jpeg_kb has none" in fault for fault in found.faults
+    )
+    assert found.memory is None
+
+
+def test_gpus_are_estimates_and_say_so(real):
+    found = doctor(real())
+    assert [row.gpu for row in found.gpus] == [gpu.name for gpu in GPUS]
+    hours = {row.gpu: row.hours for row in found.gpus}
+    assert hours["T4"] / hours["H100"] == pytest.approx(67.0 / 8.1)
+    assert "not measured" in str(found)
+    assert diagnose.NOT_RUN_YET in found.notes
+    half = doctor(real(), compute=["dtype=bfloat16"])
+    assert {row.gpu: row.hours for row in half.gpus}["T4"] is None
+    assert "no bfloat16" in str(half)
+
+
+def test_operations_are_the_sum_over_images_and_backward_calls(real):
+    """2 tasks of 2 updates of 2 samples, 4 evaluations of 6 images; 3 guided steps; DRaFT-1 grades one prediction."""
+    spec = load_sequence(real())
+    tuners = {name: Draft(k=1) for name in spec.order}
+    images = 2 * 2 * 2 + 4 * 6
+    expected = images * (3 * 2 * 10 + 1) + 2 * 2 * 2 * 2 * (2 * 10 + 1)
+    assert footprint.operations_of(spec, tuners, evaluation=10, decoding=1) == expected
 
 
 def test_a_tuner_that_holds_more_calls_needs_more(real):
     def kept(**tuner):
-        return diagnose(real(tuner=tuner, sampler={"steps": 20, "guidance": 3.0, "eta": 1.0})).memory.kept
+        return doctor(real(tuner=tuner, sampler={"steps": 20, "guidance": 3.0, "eta": 1.0})).memory.kept
 
     one, two, ten = (kept(name="draft", k=k) for k in (1, 2, 10))
     assert ten - one == 9 * (two - one) > 0
     assert kept(name="drtune", k=10) == kept(name="drtune", k=2) < one
 
 
-def test_a_model_that_nobody_knows(real):
-    found = diagnose(real(model="someone/some-model"))
+def test_a_model_that_is_not_known(real):
+    found = doctor(real(model="someone/some-model"))
     assert found.memory is None
     assert found.time.at_least is None
-    assert "memory and time are not known before someone/some-model is on this machine" in found.notes
+    assert any("memory and time are not known" in note for note in found.notes)
     assert any("not pinned" in note and "someone/some-model" in note for note in found.notes)
 
 
-def test_a_folder_that_is_no_model(real, tmp_path):
+def test_a_folder_without_a_model(real, tmp_path):
     (tmp_path / "empty").mkdir()
-    found = diagnose(real(model=str(tmp_path / "empty")))
+    found = doctor(real(model=str(tmp_path / "empty")))
     assert any("name a folder in which diffusers saved a pipeline" in fault for fault in found.faults)
 
 
-def test_nothing_is_loaded_to_tell(real, monkeypatch):
+def test_no_weights_are_loaded(real, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the doctor loads no weights")
 
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", refuse)
     monkeypatch.setattr("safetensors.torch.load_file", refuse)
-    diagnose(real())
-    diagnose("shapes-ril")
+    doctor(real())
+    doctor("shapes-ril")
 
 
 def test_the_evaluations_are_those_that_a_run_counts(tiny_sequence, tmp_path, monkeypatch):
@@ -142,7 +218,7 @@ def test_the_evaluations_are_those_that_a_run_counts(tiny_sequence, tmp_path, mo
         plan_run(tiny_sequence, "naive"), tmp_path, threads=1, reporter=Reporter(quiet=True)
     ).execute()
     steps = json.loads((folder / "run.json").read_text())["steps"]
-    found = diagnose(tiny_sequence, out=tmp_path)
+    found = doctor(tiny_sequence, out=tmp_path)
     assert found.time.evaluations == sum(step["denoiser_forwards"] for step in steps)
     assert found.time.by_runs > 0
 
@@ -156,34 +232,34 @@ def test_the_verb(real, name, code, capsys, monkeypatch):
         )
         with pytest.raises(SystemExit) as left:
             cli.main()
-        said = capsys.readouterr()
+        printed = capsys.readouterr()
         assert left.value.code == code
-        assert said.err == ""
-        assert "Traceback" not in said.out
+        assert printed.err == ""
+        assert "Traceback" not in printed.out
         if options:
-            answer = json.loads(said.out)
+            answer = json.loads(printed.out)
             assert answer["ready"] is (code == 0)
     for need in answer["needs"]:
-        assert need["what"] in said.out
+        assert need["what"] in printed.out
         if not need["here"]:
-            assert need["source"] in said.out
-            assert f"${remote.FOLDER}/{need['local']}" in said.out
+            assert need["source"] in printed.out
+            assert f"${remote.FOLDER}/{need['local']}" in printed.out
 
 
-def test_a_wrong_option_is_told_with_its_name(capsys, monkeypatch):
+def test_a_wrong_option_is_named(capsys, monkeypatch):
     arguments = ["doctor", "shapes-ril", "--compute", "dtpye=bfloat16", "--compute", "slicing=2"]
     monkeypatch.setattr(sys, "argv", ["ril-bench", *arguments])
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 2
-    said = capsys.readouterr().err
-    assert "--compute dtpye=bfloat16: dtpye: unknown key; did you mean 'dtype'" in said
-    assert "--compute slicing=2: slicing: " in said
+    printed = capsys.readouterr().err
+    assert "--compute dtpye: dtpye: unknown key; did you mean 'dtype'" in printed
+    assert "--compute slicing: slicing: " in printed
 
 
 def test_a_faulty_sequence_is_refused(real):
     with pytest.raises(UserError, match="did you mean 'aesthetic'"):
-        diagnose(real(tasks=[{"reward": "aestetic"}]))
+        doctor(real(tasks=[{"reward": "aestetic"}]))
 
 
 def test_sizes_for_people():

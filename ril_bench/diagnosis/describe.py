@@ -1,0 +1,86 @@
+"""A diagnosis as text: what the command line prints and a notebook shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ril_bench.diagnosis.gpus import EFFICIENCY, GPUEstimate
+from ril_bench.remote.search import FOLDER
+from ril_bench.running.progress import spoken
+from ril_bench.sequences.needs import Need
+
+if TYPE_CHECKING:
+    from ril_bench.diagnosis.diagnose import Diagnosis
+
+
+def description(found: Diagnosis) -> str:
+    """All of a diagnosis, its verdict in the last line."""
+    lines = [f"{found.sequence}: {' -> '.join(found.tasks)}", f"on {found.model}"]
+    for need in found.needs:
+        lines += _of_need(need)
+    if memory := found.memory:
+        parts = ", ".join(f"{part} {size(count)}" for part, count in memory.weights.items() if count)
+        lines += [
+            f"memory on {memory.device}: about {size(memory.peak)}, {size(memory.free)} free",
+            f"  weights: {parts}",
+            f"  an update ({memory.task}, {memory.images} prompts at once) keeps {size(memory.kept)}",
+        ]
+    lines += _of_time(found)
+    if found.gpus:
+        lines += _of_gpus(found.gpus, found.compute["dtype"])
+    lines += [f"note: {note}" for note in found.notes]
+    lines += [f"fault: {fault}" for fault in found.faults]
+    return "\n".join([*lines, _verdict(found)])
+
+
+def size(count: float) -> str:
+    """Bytes with a unit, in three digits."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def _of_need(need: Need) -> Iterable[str]:
+    state = "here    " if need.here else "optional" if need.optional else "missing "
+    facts = ", ".join(filter(None, [need.used_by, size(need.size) if need.size else "", need.licence]))
+    yield f"  {state} {need.what} ({facts})"
+    if not need.here:
+        yield f"           {need.source}"
+        if need.local:
+            yield f"           ${FOLDER}/{need.local}"
+
+
+def _of_time(found: Diagnosis) -> Iterable[str]:
+    time = found.time
+    yield f"time of a run: {time.evaluations:,} denoiser evaluations for rollouts and images".replace(
+        ",", " "
+    )
+    if time.at_least is not None and time.rate is not None:
+        yield f"  at least {spoken(time.at_least)}, at {time.rate / 1e12:.3g} TFLOP/s, measured here"
+    if time.by_runs is not None:
+        yield f"  about {spoken(time.by_runs)}, by runs in the folder of runs"
+
+
+def _of_gpus(rows: Iterable[GPUEstimate], dtype: str) -> Iterable[str]:
+    yield f"estimates for common GPUs in {dtype}, not measured: counted operations at {EFFICIENCY:.0%} of the"
+    yield "published peak rate, without the rewards"
+    yield f"  {'GPU':<10} {'memory':>8}  {'enough':<6}  time of a run"
+    for row in rows:
+        hours = "no bfloat16" if row.hours is None else spoken(3600 * row.hours)
+        yield f"  {row.gpu:<10} {row.memory:>5} GB  {'yes' if row.fits else 'no':<6}  {hours}"
+
+
+def _verdict(found: Diagnosis) -> str:
+    if not found.ready:
+        return "not ready"
+    absent = [need for need in found.needs if not need.here]
+    required, optional = (
+        sum(need.size or 0 for need in absent if need.optional is state) for state in (False, True)
+    )
+    if required:
+        return f"ready: a run will download about {size(required)}" + (
+            f", and {size(optional)} for more metrics" if optional else ""
+        )
+    return "ready"
