@@ -24,7 +24,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
 
 
 def test_what_ships() -> None:
-    assert {"shapes-ril", "shapes-ril-reversed", "shapes-smoke"} <= set(registry.names("sequence"))
+    assert {"shapes-ril", "shapes-smoke"} <= set(registry.names("sequence"))
     assert {"aesthetic", "jpeg_kb", "attributes"} <= set(registry.names("reward"))
     assert "draft" in registry.names("tuner")
     assert registry.names("model") == ["shapes-64"]

@@ -36,7 +36,9 @@ def literal(text: object) -> str:
 
     Line feeds and tabs stay.
     """
-    return "".join(c if c in "\n\t" or _is_visible(c) else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(
+        c if c in "\n\t" or _is_visible(c) else c.encode("unicode_escape").decode() for c in str(text)
+    )
 
 
 def _is_visible(c: str) -> bool:

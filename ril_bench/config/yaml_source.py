@@ -64,7 +64,19 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would read as something else than text, and nothing more."""
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        plain = all(not isinstance(value, dict | list) for value in mapping.values())
+        return super().represent_mapping(tag, mapping, flow_style=plain and len(mapping) <= 4)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 _Loader.yaml_implicit_resolvers = {}
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -107,6 +119,11 @@ def parse_source(text: str, name: str) -> Source:
     except (RecursionError, ValueError) as error:  # nested without end; a number with thousands of digits
         raise UserError(f"not valid YAML: {error}", where=name) from error
     return source
+
+
+def yaml_text(data: Any) -> str:
+    """Plain data as YAML that `parse_source` reads back: keys in their order, small lists and mappings on one line."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def set_value(source: Source, name: str, value: Any, place: str) -> None:

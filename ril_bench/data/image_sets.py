@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from torch import Tensor
 
 SHIPPED = ("shapes/aesthetic", "shapes/preference")
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -73,5 +72,7 @@ class Folder:
 
     def of(self, prompts: list[str], draws: Draws) -> tuple[Tensor, list[str]]:
         rows = [self._table[int(stream.integers(len(self._table)))] for stream in draws.streams("picture")]
+        import torch  # on demand: to read a sequence needs no torch
+
         images = [np.asarray(row["image"].convert("RGB"), np.float32) / 255 for row in rows]
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), [row[self._column] for row in rows]

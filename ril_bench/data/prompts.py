@@ -57,6 +57,11 @@ _READERS = {
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(:(?P<split>[\w.-]+))?")
 
 
+def is_file(reference: str) -> bool:
+    """Whether a reference names a file; it need not exist."""
+    return reference not in NAMED and Path(reference).suffix in _READERS
+
+
 def locate_prompts(reference: str) -> Path | None:
     """The file that a reference names, or None for a set by name or on the hub; nothing is loaded.
 
@@ -65,7 +70,7 @@ def locate_prompts(reference: str) -> Path | None:
     """
     if reference in NAMED:
         return None
-    if Path(reference).suffix in _READERS:
+    if is_file(reference):
         path = Path(reference).expanduser()
         if not path.is_file():
             raise UserError(f"no prompts at {reference}", where=str(path.absolute()))

@@ -100,7 +100,7 @@ class Entry:
     @cached_property
     def calibration(self) -> Calibration:
         """The official one; UserError where there is none: such a sequence has no leaderboard."""
-        found = load_calibration(self.sequence)
+        found = load_calibration(self.sequence, official=True)
         if found is None:
             raise UserError(
                 f"{self.sequence.name} has no calibration, and so no leaderboard",

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from ril_bench.errors import UserError
+from ril_bench.storage.names import RUN
 
-# A run's inside holds no run, and calibration's single-task runs are none of the sequence.
-_SKIPPED = ("step-", "checkpoint", "calibration", ".")
+# A run's inside holds no run.
+_SKIPPED = ("step-", "checkpoint", ".")
 
 
 def find_runs(places: Iterable[str | Path]) -> list[Path]:
     """The run folders (those that hold run.json) at or anywhere below each place, sorted within it.
 
-    A folder that is found twice counts once. Raises UserError where a place holds no run.
+    Runs of a tuning or a calibration are left out: they are no results. A folder that is found twice counts once.
+
+    Raises UserError where a place holds no run.
     """
     found: dict[Path, Path] = {}
     for place in map(Path, places):
         below = list(_below(place))
         if not below:
             raise UserError(
-                "there is no run here: no folder at or below it has a run.json",
+                "there is no run here: no folder at or below it has the run.json of a result",
                 where=str(place),
                 hint="name the folder of a run, or one that holds runs",
             )
@@ -33,10 +37,19 @@ def find_runs(places: Iterable[str | Path]) -> list[Path]:
 
 def _below(place: Path) -> Iterable[Path]:
     for folder, folders, files in os.walk(place):
-        if "run.json" in files:
+        if RUN in files:
             folders.clear()
-            yield Path(folder)
+            if _purpose(Path(folder)) == "result":
+                yield Path(folder)
         folders[:] = sorted((f for f in folders if not f.startswith(_SKIPPED)), key=_natural)
+
+
+def _purpose(folder: Path) -> str:
+    """What a run is for, as run.json states it. A run.json that cannot be read is left to the reports' reader."""
+    try:
+        return str(json.loads((folder / RUN).read_bytes()).get("purpose", "result"))
+    except (OSError, ValueError, AttributeError):
+        return "result"
 
 
 def _natural(name: str) -> tuple[str, int, str]:

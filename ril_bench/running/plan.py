@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings, setting_text, split_settings
@@ -20,7 +20,10 @@ from ril_bench.storage.run_folder import RunFolder, sha256_file, sha256_json
 if TYPE_CHECKING:
     from ril_bench.methods import Method
 
+Purpose = Literal["result", "tuning", "calibration"]
 GIVEN, REVERSED = "given", "reversed"  # orders of tasks that have a name
+#: in run.json: names and paths as the user wrote them
+REFERENCES = ("sequence_reference", "method_reference")
 LATIN = "latin"  # stands for several of them
 
 
@@ -37,8 +40,10 @@ class RunPlan:
     order: str = "given"
     #: whether the sequence runs as it is written, but for its order and tuner
     official: bool = True
-    #: whether step 0 is made exactly as the unchanged sequence makes it
+    #: whether step 0 is generated exactly as the unchanged sequence generates it
     comparable: bool = True
+    #: what the run is for: reports and the leaderboard take results alone
+    purpose: Purpose = "result"
 
     @property
     def tuner(self) -> str:
@@ -53,9 +58,11 @@ class RunPlan:
         """Whether this very run is done in a folder. Raises UserError where the folder holds another one."""
         if not folder.exists:
             return False
-        run, mine = folder.read_run(), self.identity()
-        run["method"] = {key: run["method"].get(key) for key in mine["method"]}  # less what the class says
-        if others := [key for key in mine if run.get(key) != mine[key]]:
+        run, own = folder.read_run(), self.identity()
+        # The digest stands for the sequence, wherever it lies; run.json also records what the method's class states.
+        own = {key: value for key, value in own.items() if key not in ("sequence", *REFERENCES)}
+        run["method"] = {key: run["method"].get(key) for key in own["method"]}
+        if others := [key for key in own if run.get(key) != own[key]]:
             raise UserError(
                 f"this folder holds another run: {', '.join(others)} differ",
                 where=str(folder.path),
@@ -91,6 +98,7 @@ class RunPlan:
             "sequence": self.sequence.model_dump(mode="json"),
             "sequence_sha256": self.sequence.sha256,
             "sequence_reference": self.reference,
+            "method_reference": self.method,
             "order": self.order,
             "method": {
                 "name": registry.short_name(self.method),
@@ -102,6 +110,32 @@ class RunPlan:
             "seed": self.seed,
             "official": self.official,
             "comparable": self.comparable,
+        } | ({} if self.purpose == "result" else {"purpose": self.purpose})
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything that decides the result, with the defaults of all options, as plain data for people to read.
+
+        Raises UserError as `check`, and for a task's tuner with a wrong option.
+        """
+        self.check()
+        sequence = self.sequence.model_dump(mode="json")
+        for task in sequence["tasks"]:
+            options = {key: value for key, value in task["tuner"].items() if key != "name"}
+            tuner = registry.load("tuner", task["tuner"]["name"])(**options)
+            task["tuner"] |= tuner.options.model_dump(mode="json")
+        calibration = load_calibration(self.sequence) if self.comparable else None
+        return {
+            "folder": self.folder(Path()).as_posix(),
+            "method": {"name": self.method, **self.build_method().options.model_dump(mode="json")},
+            "label": self.label,
+            "seed": self.seed,
+            "order": self.order,
+            "official": self.official,
+            "calibration": str(calibration.file) if calibration else None,
+            # What tasks inherit is shown in each task.
+            "sequence": {
+                key: value for key, value in sequence.items() if key not in ("tuner", "optimizer", "budget")
+            },
         }
 
 

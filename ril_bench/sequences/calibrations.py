@@ -46,20 +46,30 @@ class Calibration(Part):
         return self._file
 
 
-def calibration_file(sequence: Sequence) -> Path:
-    """Where the calibration of a sequence is, or would be: beside its file, else among those that ship."""
-    folder = sequence._file.parent if sequence._file else registry.shipped("tasks")
-    return folder / f"{sequence.calibration or sequence.name}.calibration.json"
+def calibration_file(sequence: Sequence, *, official: bool = False) -> Path:
+    """Where the calibration of a sequence is, or would be: beside its file.
+
+    A sequence that ships without a calibration is looked for in the current folder too, where `ril-bench calibrate`
+    writes it, unless the `official` one is asked for.
+    """
+    name = f"{sequence.calibration or sequence.name}.calibration.json"
+    ships = registry.shipped("tasks")
+    beside = (sequence._file.parent if sequence._file else ships) / name
+    if official or beside.exists() or beside.parent != ships:
+        return beside
+    return Path(name) if Path(name).exists() else beside
 
 
-def load_calibration(sequence: Sequence) -> Calibration | None:
-    """The calibration of a sequence, or None if it has none. Whether it covers every reward is for the caller
-    to see.
+def load_calibration(sequence: Sequence, *, official: bool = False) -> Calibration | None:
+    """The calibration of a sequence, or None if it has none; it may not cover every reward.
+
+    Args:
+        official: only the one beside the sequence's file, never one in the current folder.
 
     Raises:
-        UserError: the file is faulty, was made for another version, or is named by the sequence and missing.
+        UserError: the file is faulty, belongs to another version, or is named by the sequence and missing.
     """
-    file = calibration_file(sequence)
+    file = calibration_file(sequence, official=official)
     if not file.exists():
         if sequence.calibration is None:
             return None

@@ -6,7 +6,7 @@ All faults are reported at once, each with its file, line and key.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from ril_bench.config.validation import validated
 from ril_bench.config.yaml_source import Key, Source, read_source, set_value
 from ril_bench.data.prompts import locate_prompts
 from ril_bench.errors import UserError, nearest
+from ril_bench.sequences.paths import absolute_paths
 from ril_bench.sequences.spec import INHERITED, Sequence
 from ril_bench.worlds.table import WORLDS, world_of
 
@@ -28,15 +29,19 @@ class SequenceFile:
 
     Attributes:
         reference: the name or path that the user gave.
-        source: the values, each with its line.
+        source: the values, each with its line; paths are absolute.
+        written: {absolute path: as it is written in the file}.
     """
 
     reference: str
     path: Path
     source: Source
+    written: Mapping[str, str]
 
     def resolve(self, settings: Settings = UNCHANGED, *, tuner: str | None = None) -> Sequence:
         """The sequence under changed settings; the file is not read again.
+
+        Paths in the file are relative to the file; paths in settings are relative to the current folder.
 
         Args:
             settings: {"budget.updates": 10}; tasks count from 1: {"tasks.1.reward": "symmetry"}.
@@ -52,7 +57,7 @@ class SequenceFile:
             set_value(source, key, value, f"--set {key}")
         _check_names(source)
         sequence = validated(Sequence, source, INHERITED)
-        sequence._file = self.path
+        sequence._file, sequence._written = self.path, dict(self.written)
         return sequence
 
 
@@ -60,7 +65,9 @@ def read_sequence(name_or_path: str) -> SequenceFile:
     """Reads and parses a sequence's file. Raises UserError where there is none, or it is not YAML."""
     path = registry.locate("sequence", name_or_path)
     assert isinstance(path, Path), "sequences are files"
-    return SequenceFile(name_or_path, path, read_source(path))
+    source = read_source(path)
+    source.data, written = absolute_paths(source.data, path.parent)
+    return SequenceFile(name_or_path, path, source, written)
 
 
 def load_sequence(name_or_path: str, settings: Settings = UNCHANGED) -> Sequence:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from ril_bench import registry
 from ril_bench.config.validation import Part
+from ril_bench.sequences.paths import as_written
 from ril_bench.storage.run_folder import sha256_json
 from ril_bench.worlds.table import WORLDS, World, world_of
 
@@ -143,8 +144,9 @@ class Sequence(Part):
     tasks: Annotated[list[TaskSpec], Field(min_length=1)]
     evaluation: EvaluationSpec
 
-    # Beside which file to look for a calibration; it is no part of what the sequence says.
+    # The file, to look for a calibration beside it, and its paths as they are written there: no part of the content.
     _file: Path | None = PrivateAttr(default=None)
+    _written: dict[str, str] = PrivateAttr(default={})
 
     @model_validator(mode="before")
     @classmethod
@@ -186,10 +188,11 @@ class Sequence(Part):
 
     @property
     def sha256(self) -> str:
-        """SHA-256 (hex) of the resolved sequence: layout, comments and spelled-out defaults do not change
-        it.
+        """SHA-256 (hex) of the resolved sequence.
+
+        Layout, comments and spelled-out defaults do not change it, nor does the folder that the file lies in.
         """
-        return sha256_json(self.model_dump(mode="json"))
+        return sha256_json(as_written(self.model_dump(mode="json"), self._written))
 
 
 def _resolved(task: Any, sequence: Mapping[str, Any]) -> Any:

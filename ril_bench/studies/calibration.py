@@ -1,7 +1,7 @@
-"""A sequence's calibration: what each reward's unit is worth there, measured by single-task runs.
+"""Measures the calibration of a sequence: what each reward's unit is worth there, by single-task runs.
 
-For each reward, `seeds` runs of a single adapter from the pretrained model with the sequence's own tuner and budget.
-Their seeds are never a submission's.
+For each reward, `seeds` runs train one adapter from the pretrained model with the sequence's own tuner and budget. No
+submission uses these seeds.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from ril_bench.metrics.statistics import mean_interval
 from ril_bench.running import provenance
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter
-from ril_bench.sequences.calibrations import Calibration, RewardCalibration, calibration_file
+from ril_bench.sequences.calibrations import Calibration, RewardCalibration
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.sequences.spec import Sequence
+from ril_bench.storage.names import SCORES
 from ril_bench.storage.run_folder import to_json, write_files
-from ril_bench.studies.grid.workers import make_all
+from ril_bench.studies.grid.workers import run_all
+from ril_bench.studies.output_files import output_file
 
 FIRST_SEED = 1001
 LEAST_SEEDS = 3
@@ -32,17 +34,28 @@ def calibrate(
     *,
     out: Path,
     seeds: int = LEAST_SEEDS,
+    to: Path | None = None,
+    in_place: bool = False,
     jobs: int | None = None,
+    threads: int = 1,
     device: str = "cpu",
     compute: Compute | None = None,
     reporter: Reporter | None = None,
 ) -> Path:
-    """Makes tasks/NAME.calibration.json and returns it; the runs lie in `out`, and finished ones are not made again.
+    """Measures NAME.calibration.json of a sequence and returns its path.
+
+    Runs are kept in `out`; complete ones are not repeated. Reports leave them out, since they are no results.
 
     Args:
-        jobs: runs side by side; as many as there are cores unless told.
+        to: the file to write; None for one beside the sequence's file, or in the current folder for a sequence that
+            ships, where `ril-bench run` finds it if the sequence ships without one.
+        in_place: refresh the file of a sequence that ships, for maintainers.
+        jobs: runs side by side; None for as many as the cores allow at `threads` each.
+        threads: of each run, pinned.
 
-    Raises UserError for fewer than three seeds, or a sequence that shares another's calibration.
+    Raises:
+        UserError: before anything is computed: fewer than three seeds, a sequence that shares another's calibration,
+            or a file that cannot be written.
     """
     reporter = reporter or Reporter()
     sequence = load_sequence(name)
@@ -54,16 +67,19 @@ def calibrate(
             where="calibration",
             hint=f"ril-bench calibrate {sequence.calibration}",
         )
+    file = output_file("sequence", name, f"{sequence.name}.calibration.json", to=to, in_place=in_place)
     cells = [(reward, FIRST_SEED + k) for k in range(seeds) for reward in dict.fromkeys(sequence.order)]
     plans = [single_task(sequence, name, reward, seed) for reward, seed in cells]
-    reporter.stage(f"calibrating {name}: {len(plans)} single-task runs", len(plans))
-    make_all(plans, out, jobs=jobs, device=device, compute=compute, reporter=reporter)
-    reporter.close()
-    gained: dict[str, list[float]] = {reward: [] for reward in sequence.order}
+    reporter.stage(f"calibrating {name}: single-task runs", len(plans))
+    try:
+        run_all(plans, out, jobs=jobs, threads=threads, device=device, compute=compute, reporter=reporter)
+    finally:
+        reporter.close()
+    reached: dict[str, list[float]] = {reward: [] for reward in sequence.order}
     for (reward, _), plan in zip(cells, plans, strict=True):
-        scores = pd.read_parquet(plan.folder(out) / "scores.parquet")
+        scores = pd.read_parquet(plan.folder(out) / SCORES)
         after = scores[(scores["step"] == 1) & (scores["reward"] == reward)]
-        gained[reward].append(float(after["score"].mean()))
+        reached[reward].append(float(after["score"].mean()))
     row_zero = scores[scores["step"] == 0]
     calibration = Calibration(
         sequence=sequence.name,
@@ -79,17 +95,16 @@ def calibrate(
             "seeds": sorted({seed for _, seed in cells}),
         },
         rewards={
-            reward: _entry(row_zero, reward, sequence.reward(reward), gained.get(reward, []))
+            reward: _entry(row_zero, reward, sequence.reward(reward), reached.get(reward, []))
             for reward in sequence.rewards
         },
     )
-    file = calibration_file(sequence)
     write_files({file: to_json(calibration.model_dump(mode="json")).encode()})
     return file
 
 
 def single_task(sequence: Sequence, reference: str, reward: str, seed: int) -> RunPlan:
-    """The run of one task alone, every other reward watched."""
+    """The run of one task alone; every other reward is evaluated as a probe."""
     task = next(task for task in sequence.tasks if task.name == reward)
     others = [reference for name, reference in sequence.rewards.items() if name != reward]
     evaluation = sequence.evaluation.model_copy(update={"probes": others})
@@ -103,6 +118,7 @@ def single_task(sequence: Sequence, reference: str, reward: str, seed: int) -> R
         order=f"only-{reward}",
         official=False,
         comparable=False,
+        purpose="calibration",
     )
 
 

@@ -6,12 +6,13 @@ tuning learns, then the strongest protection that keeps a stated part of it.
     floor_i = d_i R_naive[i][i] - (1 - keep) d_i (R_naive[i][i] - R_naive[i-1][i])        i = 1, 2
     a value keeps  <=>  d_i R[i][i] >= floor_i  for both i
 
-Theirs is a multiple of the accuracy; rewards can be negative, so ours takes a part of the gain off [ours]. Theirs
-weakens the protection by a factor until the floor is reached; ours halves the candidates, which asks less and
-supposes, as theirs does, that more protection never learns more [ours]. A method may learn less than naive at any
-strength, as a fresh adapter over frozen ones does: then what its weakest value learns takes naive's place, and the
-study says so [ours]. Later tasks, the evaluation's prompts and the
-seeds of reported runs are never seen.
+Three choices differ from the paper's [ours]. The paper keeps a multiple of the accuracy; rewards can be negative, so
+this module keeps a part of the gain. The paper weakens the protection by a factor until it reaches the floor; this
+module bisects a list of candidates, which needs fewer runs; both assume that more protection never learns more. A
+method may learn less than naive at any strength, as a fresh adapter over frozen ones does; then its weakest candidate
+takes naive's place, and the study reports this.
+
+The study never sees later tasks, the prompts of the evaluation, or the seeds of reported runs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +35,10 @@ from ril_bench.running.plan import RunPlan, plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.sequences.sequence_file import read_sequence
 from ril_bench.sequences.spec import Sequence as SequenceSpec
+from ril_bench.storage.names import MATRIX
 from ril_bench.storage.run_folder import read_json, to_json, write_files
-from ril_bench.studies.grid.workers import make_all
+from ril_bench.studies.grid.workers import run_all
+from ril_bench.studies.output_files import output_file
 
 Matrix = tuple[tuple[float, ...], ...]  # as JSON holds it
 FIRST_SEED = 2001  # neither a submission's nor a calibration's
@@ -45,10 +47,11 @@ STRENGTHS = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-6, 9))  # .001 t
 
 @dataclass(frozen=True)
 class Trial:
-    """One value of the option, and what came of it.
+    """One value of the option and its result.
 
     R: the mean reward matrix of the first two tasks over the seeds, rows step 0..2, in the rewards' units; None
-    where the training left the finite numbers.
+        where the training did not stay finite.
+    keeps: whether R reaches the floors.
     """
 
     value: float
@@ -58,10 +61,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study:
-    """What `tune` found.
+    """The result of `tune`.
 
-    chosen: None where no value keeps. at_the_end: the strongest candidate was chosen: stronger ones may keep as much.
-    reference: whose learning the floors were taken from.
+    file: where the trials were written.
+    chosen: the strongest value that keeps; None where no value keeps.
+    at_the_end: whether `chosen` is the strongest candidate. Stronger values may keep as much.
+    reference: the runs that the floors come from: "naive", or "OPTION VALUE".
     """
 
     file: Path
@@ -76,22 +81,22 @@ class Study:
 
 
 def learned(R: Array) -> Array:
-    """R[i][i] of a matrix with rows 0..2 and two columns: each reward just after its own task."""
+    """R[i][i] of a matrix with rows 0..2 and two columns: each reward directly after its own task; (2,)."""
     return np.diagonal(R[1:])
 
 
 def gains(R: Array, directions: Array) -> Array:
-    """d_i (R[i][i] - R[i-1][i]), i = 1, 2: what each task raised its own reward by."""
+    """d_i (R[i][i] - R[i-1][i]), i = 1, 2: the gain of each task in its own reward; (2,)."""
     return directions * (learned(R) - np.diagonal(R))
 
 
 def floors(R: Array, directions: Array, keep: float) -> Array:
-    """What a value must reach on each task to keep a part of what R learned; signed, higher is better; (2,)."""
+    """The score that keeps a part of the gain of R on each task; signed, so that higher is better; (2,)."""
     return directions * learned(R) - (1 - keep) * gains(R, directions)
 
 
 def keeps(R: Array | None, floors: Array, directions: Array) -> bool:
-    """Whether a matrix reaches the floors; one that is not there does not."""
+    """Whether a matrix reaches both floors. None, a training that did not stay finite, does not."""
     return R is not None and bool((directions * learned(R) >= floors).all())
 
 
@@ -107,29 +112,47 @@ def tune(
     settings: Settings | Iterable[str] = (),
     seeds: int = 2,
     out: Path,
+    to: Path | None = None,
+    in_place: bool = False,
     jobs: int | None = None,
+    threads: int = 1,
     device: str = "cpu",
     reporter: Reporter | None = None,
 ) -> Study:
-    """Chooses a method's option for a sequence and a tuner, and files the trials in METHOD.tuning.json beside it.
+    """Chooses the strength of a method for a sequence and a tuner; writes all trials to METHOD.tuning.json.
 
-    Runs lie in `out`, and finished ones are not made again.
+    Runs are kept in `out`; complete ones are not repeated. Reports leave them out, since they are no results.
 
     Args:
-        keep: the part of naive's gain that has to be learned on each of the two tasks.
+        keep: the part of naive's gain that has to be kept on each of the two tasks.
         values: candidates, from the weakest protection to the strongest.
-        prompts: to judge by; the sequence's training prompts unless told, as they are not reported.
+        prompts: the set to evaluate on; None for the sequence's training prompts, which are never reported.
         settings: fixed changes: {"method.space": "noise"}, or texts as "method.space=noise".
+        to: the file to write; None for one beside the method's file, or in the current folder for a method that ships.
+        in_place: refresh the file of a method that ships, for maintainers.
+        jobs: runs side by side; None for as many as the cores allow at `threads` each.
+        threads: of each run, pinned.
 
-    Raises UserError for an option that the method lacks, a sequence of one task, prompts that the evaluation
-    reports, or rewards that naive tuning does not raise within the budget.
+    Raises:
+        UserError: before anything is computed: the method has no such option, the sequence has one task, the
+            evaluation reports the prompts, or the file cannot be written. Later: naive tuning does not raise a reward.
     """
     reporter = reporter or Reporter()
+    name = f"{registry.short_name(method)}.tuning.json"
+    file = output_file("method", method, name, to=to, in_place=in_place)
     candidates = _Candidates.of(method, sequence, option, prompts, tuner, parse_settings(settings), seeds)
     directions, names = candidates.directions, candidates.rewards
-    measured = partial(_matrix, out=out, jobs=jobs, device=device, reporter=reporter)
-    reporter.say(f"what naive tuning learns of {' and '.join(names)}")
-    R_naive = measured(candidates.naive())
+
+    def measured(title: str, plans: list[RunPlan]) -> Array:
+        """R over rows step 0..2 and the two rewards, averaged over the plans' seeds; (3, 2)."""
+        reporter.stage(title, len(plans))
+        try:
+            run_all(plans, out, jobs=jobs, threads=threads, device=device, reporter=reporter)
+        finally:
+            reporter.close()
+        return np.asarray(np.mean([_matrix(plan, out) for plan in plans], axis=0))
+
+    R_naive = measured(f"naive on {' and '.join(names)}", candidates.naive())
     gained = gains(R_naive, directions)
     if (gained <= 0).any():
         lost = ", ".join(name for name, gain in zip(names, gained, strict=True) if gain <= 0)
@@ -142,27 +165,26 @@ def tune(
 
     def matrix_at(value: float) -> Array | None:
         if value not in found:
-            reporter.say(f"{option} {value:g}")
             try:
-                found[value] = measured(candidates.plans(value))
+                found[value] = measured(f"{option} {value:g}", candidates.plans(value))
             except NumericalError as error:  # a protection that breaks the training keeps nothing
                 reporter.say(str(error))
                 found[value] = None
         return found[value]
 
     def strongest(floor: Array) -> int:
-        """How many of the values keep, counted from the weakest."""
+        """The number of values that keep, counted from the weakest."""
         return bisect_left(values, True, key=lambda value: not keeps(matrix_at(value), floor, directions))
 
     reference, floor = "naive", floors(R_naive, directions, keep)
     kept = strongest(floor)
     weakest = matrix_at(values[0]) if not kept else None
     if weakest is not None:
-        reporter.say(f"no {option} learns what naive does: what {values[0]:g} learns takes its place")
+        reporter.say(f"no {option} learns as much as naive: the floors now come from {option} {values[0]:g}")
         reference, floor = f"{option} {values[0]:g}", floors(weakest, directions, keep)
         kept = strongest(floor)
     study = Study(
-        file=_file(method),
+        file=file,
         option=option,
         chosen=values[kept - 1] if kept else None,
         at_the_end=kept == len(values),
@@ -181,7 +203,7 @@ def tune(
 
 @dataclass(frozen=True)
 class _Candidates:
-    """The runs that are to be compared: the first two tasks, judged on prompts that are not reported."""
+    """The runs to compare: the first two tasks, evaluated on prompts that are not reported."""
 
     method: str
     option: str
@@ -204,7 +226,7 @@ class _Candidates:
         if option not in fields:
             raise UserError(
                 f"{method} has no option {option!r}: there is nothing to tune",
-                hint=f"--option, one of {', '.join(fields)}" if fields else "run it as it is",
+                hint=f"--option, one of {', '.join(fields)}" if fields else "run it without tuning",
             )
         written = read_sequence(sequence)
         _, changes = split_settings(settings)
@@ -214,8 +236,8 @@ class _Candidates:
         return cls(
             method=method,
             option=option,
-            base=_judged(whole, two),
-            unprotected=_judged(naive, two),
+            base=_for_tuning(whole, two),
+            unprotected=_for_tuning(naive, two),
             seeds=tuple(range(FIRST_SEED, FIRST_SEED + seeds)),
         )
 
@@ -240,50 +262,41 @@ def _first_two(sequence: SequenceSpec, reference: str, prompts: str | None) -> S
     """The sequence cut after its second task, with other evaluation prompts and latents."""
     if len(sequence.tasks) < 2:
         raise UserError("one task alone leaves nothing to protect", where=reference, hint="add a second task")
-    judged_on, count = prompts or sequence.prompts.train, sequence.evaluation.prompts
+    evaluated, count = prompts or sequence.prompts.train, sequence.evaluation.prompts
     reported = set(load_prompts(sequence.prompts.eval)[:count])
-    if shared := reported & set(load_prompts(judged_on)[:count]):
+    if shared := reported & set(load_prompts(evaluated)[:count]):
         raise UserError(
-            f"{len(shared)} prompts of {judged_on} are reported by the evaluation, as {min(shared)!r}",
+            f"the evaluation reports {len(shared)} prompts of {evaluated}, for example {min(shared)!r}",
             where="--prompts",
-            hint="name a set of other prompts to judge by",
+            hint="name a set of other prompts",
         )
     return sequence.model_copy(
         update={
             "tasks": sequence.tasks[:2],
-            "prompts": sequence.prompts.model_copy(update={"eval": judged_on}),
+            "prompts": sequence.prompts.model_copy(update={"eval": evaluated}),
             "evaluation": sequence.evaluation.model_copy(update={"seed": FIRST_SEED, "probes": []}),
         }
     )
 
 
-def _judged(plan: RunPlan, sequence: SequenceSpec) -> RunPlan:
-    return replace(plan, sequence=sequence, order="first-two", official=False, comparable=False)
+def _for_tuning(plan: RunPlan, sequence: SequenceSpec) -> RunPlan:
+    return replace(
+        plan, sequence=sequence, order="first-two", official=False, comparable=False, purpose="tuning"
+    )
 
 
-def _matrix(
-    plans: Sequence[RunPlan], *, out: Path, jobs: int | None, device: str, reporter: Reporter
-) -> Array:
-    """R over rows step 0..2 and the two rewards, averaged over the plans' seeds; (3, 2)."""
-    make_all(plans, out, jobs=jobs, device=device, reporter=reporter)
-    names = plans[0].sequence.order
-    found = [pd.read_csv(plan.folder(out) / "matrix.csv", index_col="step")[names] for plan in plans]
-    return np.asarray(np.mean([matrix.to_numpy() for matrix in found], axis=0))
+def _matrix(plan: RunPlan, out: Path) -> Array:
+    """R of a run over rows step 0..2 and the two rewards; (3, 2)."""
+    table = pd.read_csv(plan.folder(out) / MATRIX, index_col="step")
+    return np.asarray(table[plan.sequence.order].to_numpy())
 
 
 def _plain(R: Array) -> Matrix:
     return tuple(tuple(float(f"{value:.6g}") for value in row) for row in R)
 
 
-def _file(method: str) -> Path:
-    """Beside the method's own file; for one of an installed package, in the current folder."""
-    place = registry.locate("method", method)
-    name = f"{registry.short_name(method)}.tuning.json"
-    return place.with_name(name) if isinstance(place, Path) else Path(name)
-
-
 def _write(study: Study, candidates: _Candidates, keep: float, device: str) -> None:
-    """Adds the study to the method's file; an older one of the same sequence, tuner and settings gives way."""
+    """Adds the study to its file; it replaces an older one of the same sequence, tuner and settings."""
     sequence, plan = candidates.base.sequence, candidates.base
     key = " / ".join(filter(None, [sequence.name, plan.tuner, plan.label, study.option]))
     older = read_json(study.file) if study.file.exists() else {}

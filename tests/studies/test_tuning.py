@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import ril_bench
 from ril_bench.errors import NumericalError, UserError
 from ril_bench.registry import load, shipped
+from ril_bench.reporting.find import find_runs
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter
 from ril_bench.storage.run_folder import RunFolder
@@ -61,7 +62,7 @@ def world(monkeypatch):
     asked: list[RunPlan] = []
 
     def learns(rule, naive=(1.0, 2.0), base=(0.0, 0.0)):
-        def make_all(plans, out, **_):
+        def run_all(plans, out, **_):
             for plan in plans:
                 asked.append(plan)
                 strength = plan.method_options.get("strength")
@@ -72,7 +73,7 @@ def world(monkeypatch):
                 rows = "\n".join(f"{i},{a},{b}" for i, (a, b) in enumerate(R))
                 (folder / "matrix.csv").write_text(f"step,{','.join(plan.sequence.order)}\n{rows}\n")
 
-        monkeypatch.setattr(tuning, "make_all", make_all)
+        monkeypatch.setattr(tuning, "run_all", run_all)
         return asked
 
     return learns
@@ -166,7 +167,7 @@ def test_it_never_sees_the_future_nor_what_is_reported(world, method, sequence, 
 def test_prompts_that_are_reported_are_refused(method, sequence, tmp_path):
     with pytest.raises(UserError) as caught:
         tuned(method, sequence, None, tmp_path)  # the tiny sequence trains on what it evaluates
-    assert "reported by the evaluation" in str(caught.value)
+    assert "the evaluation reports 3 prompts" in str(caught.value)
     assert caught.value.where == "--prompts"
     assert repr(min(PROMPTS[:3])) in str(caught.value)
 
@@ -200,6 +201,23 @@ def test_the_trials_lie_beside_the_method(world, method, sequence, judged_on, tm
     assert filed["tiny / draft / other=b / strength"]["made_with"]["options"] == {"other": "b"}
 
 
+def test_a_file_that_cannot_be_written_stops_a_study_before_its_first_run(
+    world, method, sequence, judged_on, tmp_path
+):
+    asked = world(lambda s: (1.0, 2.0))
+    with pytest.raises(UserError, match=r"cannot write held\.tuning\.json"):
+        tuned(method, sequence, judged_on, tmp_path, to=Path("/proc/held.tuning.json"))
+    assert asked == []
+
+
+def test_a_study_shows_how_many_runs_are_done(world, method, sequence, judged_on, tmp_path, monkeypatch):
+    world(lambda s: (1.0, 2.0))
+    stages = []
+    monkeypatch.setattr(Reporter, "stage", lambda self, name, total: stages.append((name, total)))
+    tuned(method, sequence, judged_on, tmp_path, values=[1.0, 10.0])
+    assert stages == [("naive on brightness and symmetry", 2), ("strength 10", 2)]
+
+
 def test_the_whole_way(sequence, judged_on, tmp_path, in_this_process):
     """Real runs: an l2 that cannot move after its first task, and one that is not held at all."""
     copy = tmp_path / "l2.py"
@@ -210,6 +228,9 @@ def test_the_whole_way(sequence, judged_on, tmp_path, in_this_process):
     assert study.naive == free.R
     done = [RunFolder(file.parent) for file in (tmp_path / "out").rglob("run.json")]
     assert len(done) == 1 + len(study.trials)
+    assert {run.read_run()["purpose"] for run in done} == {"tuning"}
+    with pytest.raises(UserError, match="no run here"):  # none is a result
+        find_runs([tmp_path / "out"])
     before = {run.path: (run.path / "scores.parquet").stat().st_mtime_ns for run in done}
     again = tuned(str(copy), sequence, judged_on, tmp_path, values=[0.0, 1e9], seeds=1, jobs=1)
     assert again == study

@@ -14,6 +14,7 @@ from ril_bench.config.validation import Part, validated
 from ril_bench.config.yaml_source import Source, read_source
 from ril_bench.errors import UserError
 from ril_bench.running.plan import GIVEN, RunPlan, orders, plan_run
+from ril_bench.sequences.paths import absolute_paths
 from ril_bench.sequences.sequence_file import SequenceFile, read_sequence
 from ril_bench.sequences.spec import Name, TunerSpec
 
@@ -50,11 +51,15 @@ class GridSpec(Part):
 def axes(file: Path | None, given: Mapping[str, list[Any]], settings: Settings = UNCHANGED) -> GridSpec:
     """A grid from a file, from axes given one by one, or from both: what is given replaces the file's axis.
 
+    Paths in the file are relative to the file; paths that are given are relative to the current folder.
+
     Args:
         given: {"methods": ["naive", "rid"], "seeds": [0, 1]}.
         settings: {"budget.updates": 10}, on top of the file's.
     """
     source = read_source(_found(file)) if file else Source("the grid's options", {})
+    if file:
+        source.data, _ = absolute_paths(source.data, file.parent)
     if isinstance(source.data, dict):  # else the file is at fault, and `validated` says so
         source.data |= given
         if isinstance(source.data.setdefault("set", {}), dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from ril_bench.studies.grid.cells import cells as cells_of
 from ril_bench.studies.grid.cells import shard as shard_of
 from ril_bench.studies.grid.forecast import forecast
 from ril_bench.studies.grid.ray_cluster import on_ray
-from ril_bench.studies.grid.workers import Cell, Failure, Machine, side_by_side
+from ril_bench.studies.grid.workers import Cell, Failure, Machine, jobs_that_fit, side_by_side
 
 THREADS = 1  # a cell's: on small models two cells with one thread each beat one with two
 
@@ -68,7 +67,7 @@ def grid(
         if gpus is not None:
             raise UserError("a part of a GPU is Ray's to give", where="--gpus", hint="--engine ray")
         device = named_device(device)
-        jobs = jobs or (max(1, (os.cpu_count() or 1) // threads) if device == "cpu" else 1)
+        jobs = jobs or jobs_that_fit(threads, device)
     jobs = min(jobs, max(1, len(left))) if jobs else None
     reporter.say(_said(every, mine, left, out, jobs, threads))
     if dry_run:

@@ -122,30 +122,34 @@ def make(cell: Cell, out: Path, machine: Machine) -> Failure | None:
     return None
 
 
-def make_all(
+def run_all(
     plans: Sequence[RunPlan],
     out: Path,
     *,
     jobs: int | None = None,
+    threads: int = 1,
     device: str = "cpu",
     compute: Compute | None = None,
     reporter: Reporter,
 ) -> None:
-    """Makes every run that is not complete, for one who can do nothing without all of them: the first failure is
-    raised.
+    """Makes every run that is not complete. Raises the first failure; use it where all runs are needed.
 
     Args:
-        jobs: runs side by side, each with its share of the cores; as many as there are cores unless told, since
-            on a small model two runs with one thread each beat one with two.
+        jobs: runs side by side; None for as many as the cores allow at `threads` each, one on a GPU.
+        threads: of each run, pinned: on a small model two runs with one thread each beat one with two.
     """
-    cores = os.cpu_count() or 1
-    jobs = jobs or (cores if device == "cpu" else 1)
+    jobs = jobs or jobs_that_fit(threads, device)
     left = [Cell(plan) for plan in plans if not plan.is_complete(RunFolder(plan.folder(out)))]
-    machine = Machine(max(1, cores // jobs), device, compute)
-    for cell, failure in side_by_side(left, out, jobs=jobs, machine=machine):
+    reporter.advance(len(plans) - len(left))
+    for cell, failure in side_by_side(left, out, jobs=jobs, machine=Machine(threads, device, compute)):
         if failure:
             raise failure.error(where=str(cell.plan.folder(out)))
         reporter.advance(note=str(cell.plan.folder(Path())))
+
+
+def jobs_that_fit(threads: int, device: str) -> int:
+    """How many runs this machine makes side by side: its cores at `threads` each, one on a GPU."""
+    return max(1, (os.cpu_count() or 1) // threads) if device == "cpu" else 1
 
 
 class _Lane:

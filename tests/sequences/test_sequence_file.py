@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ from hypothesis import strategies as st
 
 from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED
-from ril_bench.config.yaml_source import parse_source
 from ril_bench.errors import UserError
-from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.sequence_file import load_sequence, read_sequence
 from ril_bench.sequences.spec import Sequence
 
@@ -59,13 +56,6 @@ def faults(path: str, settings: Mapping[str, Any] = UNCHANGED) -> list[str]:
 @pytest.mark.parametrize("name", registry.names("sequence"))
 def test_what_ships_is_valid_and_is_named_as_its_file(name: str) -> None:
     assert load_sequence(name).name == name
-
-
-def test_reversed_is_shapes_ril_but_for_the_order() -> None:
-    given_order, reverse = load_sequence("shapes-ril"), load_sequence("shapes-ril-reversed")
-    assert reverse.order == given_order.order[::-1]
-    same = {"name": "", "calibration": None, "tasks": []}
-    assert reverse.model_copy(update=same).sha256 == given_order.model_copy(update=same).sha256
 
 
 def test_tasks_hold_what_they_inherit(tmp_path: Path) -> None:
@@ -131,7 +121,7 @@ evaluation: {prompts: 64, images_per_prompt: 2, seed: 1, probes: [symmetry]}
         (2, "version", "valid integer"),
         (3, "model", "did you mean 'shapes-64'"),
         (4, "prompts.train", "did you mean 'shapes/train'"),
-        (4, "prompts.eval", "no prompts at missing.txt"),
+        (4, "prompts.eval", f"no prompts at {tmp_path}/missing.txt"),
         (5, "sampler.eta", "given twice"),
         (6, "adapter.rank", "valid integer"),
         (6, "adapter.targets", "at least 1 item"),
@@ -157,24 +147,6 @@ def test_a_fault_that_tasks_inherit_is_told_once(tmp_path: Path) -> None:
     assert len(faults(path)) == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1e-4", 1e-4),
-        ("5E+2", 500.0),
-        (".5", 0.5),
-        ("-3", -3),
-        ("012", "012"),
-        ("12:30", "12:30"),
-        ("no", "no"),
-    ],
-)
-def test_yaml_without_its_traps(text: str, value: object) -> None:
-    read = parse_source(f"a: {text}", "x").data["a"]
-    assert read == value
-    assert type(read) is type(value)
-
-
 def test_numbers_in_a_tuners_options_are_numbers_too(tmp_path: Path) -> None:
     text = yaml.safe_dump(PLAIN).replace("k: 1", "k: 1e-4")
     assert load_sequence(written(tmp_path, text)).tuner.options == {"k": 1e-4}
@@ -189,7 +161,7 @@ def test_numbers_in_a_tuners_options_are_numbers_too(tmp_path: Path) -> None:
         ("a: 1\n--- \nb: 2", ":2:1"),
         ("\t- a", ":1:1"),
         ("a: \x07", "mine.yaml"),
-        ("[" * 5000, "mine.yaml"),
+        ("[" * 2000, "mine.yaml"),
     ],
 )
 def test_what_is_no_yaml_is_refused_with_its_place(tmp_path: Path, text: str, where: str) -> None:
@@ -295,70 +267,6 @@ def test_one_changed_value_gives_a_sequence_or_its_faults(
         assert lines
     else:
         assert [task.reward for task in sequence.tasks] == sequence.order
-
-
-@settings(max_examples=50, deadline=None)
-@given(VALUES)
-def test_json_reads_as_json(value: Any) -> None:
-    assert parse_source(json.dumps(value, ensure_ascii=True), "x").data == value
-
-
-@settings(deadline=None)
-@given(st.text())
-def test_any_text_is_read_or_refused(text: str) -> None:
-    with suppress(UserError):
-        assert parse_source(text, "x").name == "x"
-
-
-CALIBRATION = {
-    "sequence": "mine",
-    "version": 3,
-    "made_with": {"torch": "2"},
-    "rewards": {
-        "aesthetic": {
-            "direction": 1,
-            "unit": "points",
-            "b": 4.0,
-            "u": 5.0,
-            "sigma": 0.5,
-            "se": 0.1,
-            "seeds": [5.0],
-        },
-        "attributes": {"direction": 1, "unit": "fraction", "b": 0.9, "u": None, "sigma": 0.1, "se": None},
-    },
-}
-
-
-def test_a_calibration_lies_beside_its_sequence_and_may_be_shared(tmp_path: Path) -> None:
-    alone = load_sequence(written(tmp_path, PLAIN))
-    sharing = load_sequence(written(tmp_path, PLAIN | {"name": "other", "calibration": "mine"}, "other.yaml"))
-    assert load_calibration(alone) is None
-    with pytest.raises(UserError, match="missing") as caught:
-        load_calibration(sharing)
-    assert caught.value.hint == "ril-bench calibrate mine"
-
-    written(tmp_path, json.dumps(CALIBRATION, indent=1), "mine.calibration.json")
-    for sequence in (alone, sharing):
-        calibration = load_calibration(sequence)
-        assert calibration is not None
-        assert calibration.rewards["aesthetic"].u == 5.0
-        assert calibration.file == tmp_path / "mine.calibration.json"
-
-
-def test_a_calibration_of_another_version_or_with_faults_is_refused(tmp_path: Path) -> None:
-    sequence = load_sequence(written(tmp_path, PLAIN))
-    written(tmp_path, json.dumps(CALIBRATION | {"version": 2}), "mine.calibration.json")
-    with pytest.raises(UserError, match="version 2; mine is at 3"):
-        load_calibration(sequence)
-    broken = (
-        json.dumps(CALIBRATION, indent=1)
-        .replace('"direction": 1', '"direction": 2', 1)
-        .replace("0.5", "-0.5")
-    )
-    path = written(tmp_path, broken, "mine.calibration.json")
-    with pytest.raises(UserError, match="2 faults") as caught:
-        load_calibration(sequence)
-    assert f"{path}:9: rewards.aesthetic.direction" in str(caught.value)
 
 
 def test_reading_a_sequence_needs_no_torch() -> None:

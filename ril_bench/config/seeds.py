@@ -1,0 +1,26 @@
+"""Seeds as the command line writes them: single numbers and ranges, "0-4,7"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ril_bench.errors import UserError
+
+_PART = re.compile(r"(\d+)(?:-(\d+))?")
+MOST = 10_000  # seeds of one range: more is a slip of the keyboard
+
+
+def parse_seeds(texts: Iterable[str]) -> list[int]:
+    """The seeds that texts such as "0-4,7" name, each once, in the order given; both ends of a range count.
+
+    Raises UserError for a text that is not a list of numbers and ranges, and for a range that runs backwards.
+    """
+    seeds: dict[int, None] = {}
+    for part in (part.strip() for text in texts for part in text.split(",")):
+        match = _PART.fullmatch(part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if not 0 <= last - first < MOST:
+            raise UserError(f"{part!r} names no seeds", where="--seed", hint="write 0, 0-4 or 0-4,7")
+        seeds |= dict.fromkeys(range(first, last + 1))
+    return list(seeds)

@@ -1,0 +1,61 @@
+"""YAML as plain values: without the traps of YAML 1.1, and written so that it reads back."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ril_bench.config.yaml_source import parse_source, yaml_text
+from ril_bench.errors import UserError
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("5E+2", 500.0),
+        (".5", 0.5),
+        ("-3", -3),
+        ("012", "012"),
+        ("12:30", "12:30"),
+        ("no", "no"),
+    ],
+)
+def test_yaml_without_its_traps(text: str, value: object) -> None:
+    read = parse_source(f"a: {text}", "x").data["a"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(VALUES)
+def test_json_reads_as_json(value: Any) -> None:
+    assert parse_source(json.dumps(value, ensure_ascii=True), "x").data == value
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with suppress(UserError):
+        assert parse_source(text, "x").name == "x"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=5), VALUES, max_size=4))
+def test_what_is_written_as_yaml_reads_back(data: dict[str, Any]) -> None:
+    assert parse_source(yaml_text(data), "x").data == data
