@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ril_bench.draws import Draws
 from ril_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
+
+    from ril_bench.draws import Draws
 
 SHIPPED = ("shapes/aesthetic", "shapes/preference")
 METADATA = ("metadata.csv", "metadata.jsonl")
