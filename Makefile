@@ -1,44 +1,89 @@
-# make demo    a newcomer's first look: the embedded sequence, two methods, a report
-# make test    what continuous integration runs
-# make readme  README.md's tables and image, from the leaderboard
-# Each sets everything up from nothing, in .venv. PYTHON=/path/to/python3.12 chooses the interpreter.
+# make demo         a newcomer's first look: the embedded sequence, two methods, a report
+# make test         lint, types, layers and tests: what a change has to pass
+# make test-lowest  the tests with the oldest versions of every dependency that pyproject.toml allows
+# make test-browser the site in headless Chromium
+# make test-ray     grids on a Ray cluster of this machine
+# make docs         the documentation site, in site-docs/
+# make readme       the tables and images of README.md and docs/, from the leaderboard
+# make dist         the wheel and the source distribution, in dist/
+# make dist-check   installs the wheel into a new environment of each supported Python, and runs it there
+# Each target installs what it needs, in .venv. PYTHON=/path/to/python3.12 chooses the interpreter.
 
-.PHONY: demo test readme venv clean
+.PHONY: demo test test-lowest test-browser test-ray docs readme dist dist-check venv clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
-INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+INSTALL := $(PIP) -e
+LOWEST := .venv-lowest
+# One thread a process: more threads on small tensors only wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-demo: $(INSTALLED)
+demo: .venv/.core
 	$(BIN)/ril-bench demo
 
-# Two processes with one thread each: more threads on small tensors only wait for one another.
-test: $(INSTALLED)
+test: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(PYTEST) -n 2
 
-readme: $(INSTALLED)
+test-lowest: $(LOWEST)/.installed
+	@echo "direct dependencies, as installed in $(LOWEST):"
+	@$(LOWEST)/bin/python tests/packaging/versions.py
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -W ignore
+
+test-browser: .venv/.browser
+	$(PYTEST) tests/reporting/test_browser.py
+
+test-ray: .venv/.ray
+	$(PYTEST) tests/studies/test_ray_cluster.py
+
+docs: .venv/.docs
+	$(BIN)/mkdocs build --strict
+
+readme: .venv/.dev
 	$(BIN)/python docs/readme.py
 
-# The stamp is touched last: an installation that was cut short is made again.
-$(INSTALLED): pyproject.toml
+dist: .venv/.dev
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
+dist-check: dist
+	@$(PIP) -q uv
+	UV=$(BIN)/uv bash tests/packaging/try_wheel.sh dist/*.whl
+
+# A stamp is touched last: an installation that was interrupted is repeated.
+.venv/.core: pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory venv
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[test]'
+	$(INSTALL) .
+	@touch $@
+
+.venv/.dev .venv/.docs .venv/.ray .venv/.browser: .venv/.%: .venv/.core
+	$(INSTALL) '.[dev,$*]'
+	@touch $@
+
+# The oldest versions have wheels for the oldest Python only.
+$(LOWEST)/.installed: pyproject.toml
+	@$(LOWEST)/bin/python -m pip --version >/dev/null 2>&1 || \
+		$(MAKE) --no-print-directory venv VENV=$(LOWEST) PYTHON=$(or $(PYTHON),python3.11)
+	$(LOWEST)/bin/python -m pip install --disable-pip-version-check -q uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[test]'
 	@touch $@
 
 # A shim may be found that starts nothing, so each candidate is asked for its version.
+VENV := .venv
 venv:
 	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
 		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
-			echo "making .venv with $$python"; \
-			exec $$python -m venv .venv; \
+			echo "creating $(VENV) with $$python"; \
+			exec $$python -m venv --clear $(VENV); \
 		fi; \
 	done; \
-	echo 'RIL-Bench needs Python 3.11, 3.12 or 3.13, and found none.' >&2; \
+	echo 'RIL-Bench needs Python $(or $(PYTHON),3.11, 3.12 or 3.13), and found none.' >&2; \
 	echo '  hint: install one, or name it: make PYTHON=/path/to/python3.12 ...' >&2; \
 	exit 1
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest build dist site-docs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,70 @@
+"""What holds the repository together: one version, one table of layers, no large files by accident."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import ril_bench
+
+ROOT = Path(__file__).parents[2]
+LARGE = 1_000_000  # bytes
+#: weights of the embedded world, and entries of the leaderboard
+MAY_BE_LARGE = ("ril_bench/worlds/shapes/weights/", "leaderboard/entries/")
+
+
+@pytest.fixture(scope="module")
+def pyproject() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_contributing_shows_the_layers_that_are_enforced(pyproject):
+    block = read("CONTRIBUTING.md").split("never the reverse:\n\n")[1].split("\n\n")[0]
+    shown = [re.split(r"\s{2,}", line.strip())[0].split(", ") for line in block.splitlines()]
+    (contract,) = pyproject["tool"]["importlinter"]["contracts"]
+    enforced = [re.split(r" [:|] ", layer) for layer in contract["layers"]]
+    assert [sorted(layer) for layer in shown] == [sorted(layer) for layer in enforced]
+    assert contract["exhaustive"] is True  # a module without a layer is an error
+    assert contract["exhaustive_ignores"] == ["__main__"]
+
+
+def test_every_file_that_states_the_version_states_the_same(pyproject):
+    assert "version" in pyproject["project"]["dynamic"]  # read from ril_bench/__init__.py
+    assert yaml.safe_load(read("CITATION.cff"))["version"] == ril_bench.__version__
+    released = re.search(r"^## \[?(\d+\.\d+\.\d+)", read("CHANGELOG.md"), re.MULTILINE)
+    assert released is None or released[1] == ril_bench.__version__
+
+
+def test_extras_that_a_hint_names_exist(pyproject):
+    extras = set(pyproject["project"]["optional-dependencies"])
+    texts = [file for folder in ("ril_bench", "docs") for file in (ROOT / folder).rglob("*.*")]
+    texts = [file for file in texts if file.suffix in (".py", ".md")]
+    named = {
+        extra
+        for file in [*texts, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+        for extras_of in re.findall(r"ril-bench\[([a-z,]+)\]", file.read_text(encoding="utf-8"))
+        for extra in extras_of.split(",")
+    }
+    assert {"real", "ray"} <= named <= extras
+
+
+def test_no_large_file_but_weights_and_entries():
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    large = {
+        name: size
+        for name in listed.stdout.split("\0")
+        if name and (ROOT / name).is_file() and (size := (ROOT / name).stat().st_size) > LARGE
+        if not name.startswith(MAY_BE_LARGE)
+    }
+    assert large == {}
