@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ril_bench.reporting.summary import load
-from ril_bench.storage.read import Run
+from ril_bench.storage.read import StoredRun
 
 LOW_LEVEL = ("compressibility", "symmetry")
 CLOSER = {"diversity": +1, "SSIM": +1, "FID": -1}  # to the pretrained model
@@ -33,7 +33,7 @@ def main() -> None:
         _kinds(frame).to_csv(given.csv, index=False, lineterminator="\n")
 
 
-def _row(run: Run) -> dict[str, object]:
+def _row(run: StoredRun) -> dict[str, object]:
     """One run: `gain` is in the reward's unit, `diversity` a share of the pretrained model's; `underway` is what the
     images of updates 21 to 30 scored; `seconds` are of all updates, at the pace of the fastest tenth, as the machine
     may have been shared."""
@@ -58,7 +58,7 @@ def _row(run: Run) -> dict[str, object]:
     }
 
 
-def _label(run: Run) -> str:
+def _label(run: StoredRun) -> str:
     options = {
         name: value for name, value in run.info["tuner"]["options"].items() if (name, value) != ("k", 1)
     }

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ril_bench.storage.run_folder import RunFolder, read_json
+from ril_bench.storage import names
+from ril_bench.storage.read import StoredRun
 
 
 class Run:
@@ -20,26 +21,30 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     @property
+    def _stored(self) -> StoredRun:
+        return StoredRun(self.path)  # read again each time: a run in progress changes its files
+
+    @property
     def info(self) -> dict[str, Any]:
         """run.json: spec, provenance, status, cost."""
-        return RunFolder(self.path).read_run()
+        return self._stored.info
 
     @property
     def matrix(self) -> pd.DataFrame:
         """The reward matrix R: rows step 0..T, a column for each reward, then for each probe."""
-        return pd.read_csv(self.path / "matrix.csv", index_col="step")
+        return self._stored.reward_matrix
 
     @property
     def scores(self) -> pd.DataFrame:
         """One row a step, reward, prompt and sample."""
-        return pd.read_parquet(self.path / "scores.parquet")
+        return self._stored.scores
 
     @property
     def metrics(self) -> dict[str, Any]:
         """metrics.json; null (None) where a figure is undefined."""
-        return dict(read_json(self.path / "metrics.json"))
+        return self._stored.metrics
 
     @property
     def page(self) -> Path:
         """The run's own page."""
-        return self.path / "report.html"
+        return self.path / names.PAGE

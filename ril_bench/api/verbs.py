@@ -11,10 +11,11 @@ from ril_bench.api.notebook import Run
 from ril_bench.config.settings import Settings, parse_settings
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import compute_of
-from ril_bench.reporting import comparison, summary, write_side_by_side
+from ril_bench.machine.parallel import team
+from ril_bench.reporting import comparison, summary, write_page_after_run, write_side_by_side
 from ril_bench.running.plan import GIVEN, plan_run
 from ril_bench.running.progress import Reporter
-from ril_bench.storage import read as files
+from ril_bench.storage.read import StoredRun
 
 OUT = Path("runs")
 
@@ -74,7 +75,10 @@ def run(
         tracker=told,
         reporter=reporter,
     )
-    return Run(runner.execute())
+    path = runner.execute()
+    if team().main:
+        write_page_after_run(path)
+    return Run(path)
 
 
 def report(runs: Sequence[Run | str | Path], out: str | Path) -> Path:
@@ -91,7 +95,7 @@ def report(runs: Sequence[Run | str | Path], out: str | Path) -> Path:
     return write_site(found, Path(out), left_out)
 
 
-def load(runs: Sequence[Run | str | Path]) -> tuple[list[files.Run], list[str]]:
+def load(runs: Sequence[Run | str | Path]) -> tuple[list[StoredRun], list[str]]:
     """Runs as reports take them, and in words what of a leaderboard is left out; see `report`."""
     from ril_bench.leaderboard.board import is_board, read_board
 

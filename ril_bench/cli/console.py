@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ril_bench.storage.run_folder import to_json
+from ril_bench.storage.files import to_json
 
 #: Rich would interpret "[red]" as a colour, ":bug:" as an emoji and digits as numbers; none of it is ours to guess.
 _LITERAL: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}

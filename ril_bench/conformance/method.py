@@ -21,6 +21,7 @@ from ril_bench.running.accounts import tensor_bytes
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import plan_run
 from ril_bench.running.runner import Runner
+from ril_bench.storage import names
 from ril_bench.storage.checkpoint import pack, unpack
 
 SEQUENCE = "shapes-smoke"  # two rewards that need no weights, in seconds
@@ -130,7 +131,7 @@ class _Suite:
             raise Fault(
                 f"task 1 changed {name} by {gain:.3g}", "train what acts: model.activate(..., train=[...])"
             )
-        first, second = ((run.folder.step(i) / "adapter.safetensors").read_bytes() for i in (1, 2))
+        first, second = ((run.folder.path / names.adapter(i)).read_bytes() for i in (1, 2))
         if first == second:
             raise Fault(
                 "task 2 changed nothing", "a penalty this strong leaves nothing to learn; or nothing trains"
@@ -274,7 +275,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 def _same(one: Runner, other: Runner, what: str, hint: str) -> None:
     for i in range(1, len(one.sequence.tasks) + 1):
-        a, b = ((run.folder.step(i) / "adapter.safetensors").read_bytes() for run in (one, other))
+        a, b = ((run.folder.path / names.adapter(i)).read_bytes() for run in (one, other))
         if a != b:
             largest = np.abs(
                 np.frombuffer(a[-4096:], np.float32) - np.frombuffer(b[-4096:], np.float32)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ril_bench.errors import UserError
-from ril_bench.storage.run_folder import write_files
+from ril_bench.storage.files import write_files
 
 METHOD = '''"""{name}: what it does, in one line."""
 

@@ -11,11 +11,12 @@ from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import check
 from ril_bench.leaderboard.checked import noted
-from ril_bench.leaderboard.layout import ENTRIES, METHOD, Address, entries_root
+from ril_bench.leaderboard.layout import ENTRIES, Address, entries_root
 from ril_bench.leaderboard.record import read_card
 from ril_bench.reporting.summary import BASELINE
-from ril_bench.storage.read import EntryNote, Run, read_run
-from ril_bench.storage.run_folder import sha256_file
+from ril_bench.storage import names
+from ril_bench.storage.digests import sha256_file
+from ril_bench.storage.read import EntryNote, StoredRun, read_run
 
 Unit = tuple[str, int | None]  # order and seed
 
@@ -25,7 +26,7 @@ def is_board(place: Path) -> bool:
     return (place / ENTRIES).is_dir() or place.name == ENTRIES
 
 
-def read_board(place: Path) -> tuple[list[Run], list[str]]:
+def read_board(place: Path) -> tuple[list[StoredRun], list[str]]:
     """The entries to compare, and in words those that are left out.
 
     Every entry is checked first. Raises UserError naming those that do not stand.
@@ -42,15 +43,15 @@ def read_board(place: Path) -> tuple[list[Run], list[str]]:
     return comparable(_told_apart(runs))
 
 
-def _run(root: Path, address: Address) -> Run:
+def _run(root: Path, address: Address) -> StoredRun:
     group = address.group
-    card = read_card(root / group.method / group.revision / METHOD)
+    card = read_card(root / group.method / group.revision / names.METHOD_CARD)
     remade = noted(root.parent, address.path.as_posix(), root / address.path)
     note = EntryNote(card.model_dump(mode="json"), group.revision, False, remade)
     return replace(read_run(root / address.path), entry=note)
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
+def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """The runs; where a method has several revisions, each shows its own, but for that which ships."""
     revisions: dict[str, set[str]] = defaultdict(set)
     for run in runs:
@@ -63,23 +64,23 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
-def _ships(run: Run) -> bool:
+def _ships(run: StoredRun) -> bool:
     """Whether a run is of a method that ships, as its file is now."""
     method = run.info["method"]
     place = registry.locate("method", method["name"]) if method["name"] in registry.names("method") else None
     return isinstance(place, Path) and method["file_sha256"] == sha256_file(place)
 
 
-def comparable(runs: Iterable[Run]) -> tuple[list[Run], list[str]]:
+def comparable(runs: Iterable[StoredRun]) -> tuple[list[StoredRun], list[str]]:
     """The runs whose methods have every unit (order, seed) that naive has, and in words those that are left out.
 
     Where a sequence and tuner has no naive of the file that ships, the units are those that most methods have. One
     entry of fewer seeds, of more, or of another "naive", thus keeps nobody from being shown.
     """
-    groups: dict[tuple[str, str], dict[str, dict[Unit, Run]]] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[tuple[str, str], dict[str, dict[Unit, StoredRun]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         groups[run.sequence, run.tuner][run.name][run.order, run.seed] = run
-    kept: list[Run] = []
+    kept: list[StoredRun] = []
     left_out: list[str] = []
     for (sequence, tuner), methods in groups.items():
         naive = [run for run in methods.get(BASELINE, {}).values() if _ships(run)]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.entry import Entry
-from ril_bench.leaderboard.layout import METHOD, METHOD_BYTES, SEED, Group
+from ril_bench.leaderboard.layout import METHOD_BYTES, SEED, Group
 from ril_bench.leaderboard.record import MethodCard, read_card
+from ril_bench.storage import names
 
 
 def card_faults(
@@ -19,16 +20,18 @@ def card_faults(
     Args:
         standing: its entries that were found to stand by themselves.
     """
-    path = folder / METHOD
+    path = folder / names.METHOD_CARD
     try:
         if path.is_symlink():
             raise UserError("a symbolic link", where=str(path), hint="put the file itself in its place")
         if path.exists() and path.stat().st_size > METHOD_BYTES:
-            raise UserError(f"{METHOD} is too large", where=str(path), hint=f"at most {METHOD_BYTES:,} bytes")
+            raise UserError(
+                f"{names.METHOD_CARD} is too large", where=str(path), hint=f"at most {METHOD_BYTES:,} bytes"
+            )
         card = read_card(path)
     except UserError as error:
         error.hint = error.hint or "leaderboard/README.md shows one, with every key"
-        yield METHOD, error
+        yield names.METHOD_CARD, error
         return
     for group in sorted(groups):
         yield from (("seeds", fault) for fault in _seeds(root / group.path, card))
@@ -42,13 +45,13 @@ def _seeds(folder: Path, card: MethodCard) -> Iterator[UserError]:
     wanted = set(range(card.seeds))
     if missing := sorted(wanted - found):
         yield UserError(
-            f"seeds {missing} are missing of the {card.seeds} that {METHOD} declares",
+            f"seeds {missing} are missing of the {card.seeds} that {names.METHOD_CARD} declares",
             where=str(folder),
             hint="hand in every seed from 0: one that is left out may have been left out for what it showed",
         )
     if more := sorted(found - wanted):
         yield UserError(
-            f"seeds {more} are not among the {card.seeds} that {METHOD} declares",
+            f"seeds {more} are not among the {card.seeds} that {names.METHOD_CARD} declares",
             where=str(folder),
             hint=f"write seeds: {max(found) + 1}, and hand in all of them",
         )
@@ -58,7 +61,7 @@ def _oracle(card: MethodCard, entry: Entry) -> Iterator[UserError]:
     """method.yaml and run.json agree on whether the method is an oracle."""
     if card.oracle != entry.run.method.oracle:
         yield UserError(
-            f"{METHOD} says oracle: {str(card.oracle).lower()}; the run says otherwise",
-            where=str(entry.file("run.json")),
+            f"{names.METHOD_CARD} says oracle: {str(card.oracle).lower()}; the run says otherwise",
+            where=str(entry.file(names.RUN)),
             hint="set `oracle` of the method's class to what is true, run and submit again",
         )

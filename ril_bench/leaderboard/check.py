@@ -13,9 +13,10 @@ from ril_bench.leaderboard import safety
 from ril_bench.leaderboard.cards import card_faults
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.history import added_since
-from ril_bench.leaderboard.layout import METHOD, Address, entries_root
+from ril_bench.leaderboard.layout import Address, entries_root
 from ril_bench.leaderboard.resample import Resampled, Resampler
 from ril_bench.leaderboard.rules import faults
+from ril_bench.storage import names
 
 DEPTH = 6  # folders from entries/ to an entry
 
@@ -130,7 +131,7 @@ def _survey(root: Path, scope: Path) -> tuple[list[Address], set[Path], list[Use
             addresses[address] = None  # its own checks judge what is inside
         elif fault:
             stray.append(fault)
-        elif len(parts) == 3 and parts[2] == METHOD:
+        elif len(parts) == 3 and parts[2] == names.METHOD_CARD:
             revisions.add(path.parent)
         else:
             stray.append(

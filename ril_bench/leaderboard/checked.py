@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ril_bench.leaderboard.check import Verdict
-from ril_bench.leaderboard.layout import DIGESTS
-from ril_bench.storage.run_folder import read_json, sha256_file, to_json, write_files
+from ril_bench.storage import names
+from ril_bench.storage.digests import sha256_file
+from ril_bench.storage.files import read_json, to_json, write_files
 
 CHECKED = "checked.json"
 
@@ -25,7 +26,7 @@ def note(file: Path, verdicts: Iterable[Verdict]) -> None:
             continue
         known.pop(verdict.place, None)
         if verdict.stands and verdict.resampled:
-            digest = sha256_file(verdict.entry.file(DIGESTS))
+            digest = sha256_file(verdict.entry.file(names.DIGESTS))
             known[verdict.place] = {"digests": digest, **asdict(verdict.resampled)}
     write_files({file: to_json(dict(sorted(known.items()))).encode()})
 
@@ -34,4 +35,4 @@ def noted(board: Path, entry: str, folder: Path) -> dict[str, Any] | None:
     """What was made again of an entry as it is now; None where nothing was."""
     file = board / CHECKED
     found = read_json(file).get(entry) if file.exists() else None
-    return found if found and found["digests"] == sha256_file(folder / DIGESTS) else None
+    return found if found and found["digests"] == sha256_file(folder / names.DIGESTS) else None

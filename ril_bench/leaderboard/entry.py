@@ -18,6 +18,7 @@ from ril_bench.leaderboard.safety import read_plain_json, read_table
 from ril_bench.running.plan import official_sequence
 from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.spec import Sequence
+from ril_bench.storage import names
 
 R = TypeVar("R", bound=Record)
 
@@ -38,27 +39,27 @@ class Entry:
     @cached_property
     def raw(self) -> dict[str, Any]:
         """run.json, as it is written."""
-        return self._object("run.json")
+        return self._object(names.RUN)
 
     @cached_property
     def run(self) -> RunRecord:
         """run.json, typed."""
-        return _typed(RunRecord, self.file("run.json"), self.raw)
+        return _typed(RunRecord, self.file(names.RUN), self.raw)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """metrics.json."""
-        return self._object("metrics.json")
+        return self._object(names.METRICS)
 
     @cached_property
     def images(self) -> ImagesRecord:
         """What metrics.json says of the images, typed."""
-        return _typed(ImagesRecord, self.file("metrics.json"), self.metrics)
+        return _typed(ImagesRecord, self.file(names.METRICS), self.metrics)
 
     @cached_property
     def digests(self) -> dict[str, Any]:
         """digests.json: {file: sha256}."""
-        return self._object("digests.json")
+        return self._object(names.DIGESTS)
 
     def _object(self, name: str) -> dict[str, Any]:
         found = read_plain_json(self.file(name))
@@ -69,12 +70,12 @@ class Entry:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """scores.parquet."""
-        return self._rows("scores.parquet")
+        return self._rows(names.SCORES)
 
     @cached_property
     def within(self) -> pd.DataFrame | None:
         """anytime.parquet, where there is one."""
-        return self._rows("anytime.parquet") if self.file("anytime.parquet").exists() else None
+        return self._rows(names.ANYTIME) if self.file(names.ANYTIME).exists() else None
 
     def _rows(self, name: str) -> pd.DataFrame:
         frame = read_table(self.file(name)).to_pandas(ignore_metadata=True)  # it could name another index
@@ -83,7 +84,7 @@ class Entry:
     @cached_property
     def adapters(self) -> dict[int, Path]:
         """The LoRA of each step that there is one of."""
-        files = sorted(path for path in self.folder.glob("step-*/adapter.safetensors") if path.is_file())
+        files = sorted(path for path in self.folder.glob(f"{names.STEPS}/{names.ADAPTER}") if path.is_file())
         named = {path: ADAPTER.fullmatch(path.relative_to(self.folder).as_posix()) for path in files}
         return {int(match[1]): path for path, match in named.items() if match}
 

@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from ril_bench.errors import UserError
-from ril_bench.storage.run_folder import sha256_json
+from ril_bench.storage import names
+from ril_bench.storage.digests import sha256_json
 
 ENTRIES = "entries"
-METHOD, DIGESTS, SHEET = "method.yaml", "digests.json", "contact.png"
 KB, MB = 1000, 1_000_000
 REQUIRED = {  # bytes at most
-    "run.json": 500 * KB,
-    "scores.parquet": 8 * MB,
-    "matrix.csv": 100 * KB,
-    "metrics.json": 500 * KB,
-    SHEET: 2 * MB,
-    DIGESTS: 20 * KB,
+    names.RUN: 500 * KB,
+    names.SCORES: 8 * MB,
+    names.MATRIX: 100 * KB,
+    names.METRICS: 500 * KB,
+    names.CONTACT_SHEET: 2 * MB,
+    names.DIGESTS: 20 * KB,
 }
-OPTIONAL = {"anytime.parquet": 8 * MB}
+OPTIONAL = {names.ANYTIME: 8 * MB}
 METHOD_BYTES, ADAPTER_BYTES = 20 * KB, 8 * MB
-ADAPTER = re.compile(r"step-([1-9][0-9]{0,2})/adapter\.safetensors")
+ADAPTER = re.compile(rf"{names.STEP_PREFIX}([1-9][0-9]{{0,2}})/{re.escape(names.ADAPTER)}")
 # One name at least of every platform's file systems, of URLs and of HTML.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]{0,119}")
 SEED = re.compile(r"seed-(0|[1-9][0-9]{0,5})")

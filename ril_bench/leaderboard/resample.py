@@ -21,14 +21,14 @@ from ril_bench.draws import generator
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.differences import differences, told
 from ril_bench.leaderboard.entry import Entry
-from ril_bench.leaderboard.layout import DIGESTS
 from ril_bench.running import provenance
 from ril_bench.running.materials import Materials
 from ril_bench.running.steps import TOLERANCE, TOLERANCE_SAME_CPU
 from ril_bench.scoring.appearance import Appearance
-from ril_bench.storage.names import FID_REFERENCE
+from ril_bench.storage import names
+from ril_bench.storage.digests import sha256_file
+from ril_bench.storage.files import write_files
 from ril_bench.storage.read import dig
-from ril_bench.storage.run_folder import sha256_file, write_files
 from ril_bench.worlds import features
 
 KEY = ["step", "reward", "prompt_id", "sample"]
@@ -77,7 +77,7 @@ class Resampler:
             )
         materials = self._materials(entry)
         whole = materials.evaluator
-        chosen = positions(len(whole.samples), self.number, sha256_file(entry.file(DIGESTS)))
+        chosen = positions(len(whole.samples), self.number, sha256_file(entry.file(names.DIGESTS)))
         part = whole.part(chosen)
         made = {
             step: part.images(load_file(entry.adapters[step]) if step else {})
@@ -127,7 +127,7 @@ def _far(entry: Entry, gaps: pd.Series) -> Iterator[UserError]:
         yield UserError(
             f"the adapter does not give the scores: {reward} at step {step} is {gap:.3g} sigma off, and "
             f"{tolerance} is allowed",
-            where=str(entry.adapters.get(step, entry.file("scores.parquet"))),
+            where=str(entry.adapters.get(step, entry.file(names.SCORES))),
             hint="hand in the adapter and the scores of one and the same run",
         )
 
@@ -139,7 +139,7 @@ def _weights(entry: Entry, materials: Materials) -> Iterator[UserError]:
         named = sorted(found) or sorted(entry.run.weights.keys() ^ materials.weights.keys())
         yield UserError(
             f"the run was made with other weights: {', '.join(named)}"[:300],
-            where=str(entry.file("run.json")),
+            where=str(entry.file(names.RUN)),
             hint="run it again with the weights of this version",
         )
 
@@ -149,10 +149,11 @@ def _images(entry: Entry, materials: Materials, made: dict[int, Tensor]) -> Iter
     whole, last = materials.evaluator, max(made)
     with TemporaryDirectory() as folder:
         files = {
-            f"step-0/{k}": v for k, v in whole.files(whole.images({}, FID_REFERENCE), FID_REFERENCE).items()
+            names.in_step(0, k): v
+            for k, v in whole.files(whole.images({}, names.FID_REFERENCE), names.FID_REFERENCE).items()
         }
         for step, images in made.items():
-            files |= {f"step-{step}/{name}": data for name, data in whole.files(images).items()}
+            files |= {names.in_step(step, name): data for name, data in whole.files(images).items()}
         write_files({Path(folder, name): data for name, data in files.items()})
         seen = Appearance(Path(folder), sorted(made), features.load(entry.sequence.home, []))
         anew = {"fidelity": seen.fidelity(), "structure": seen.structure(_prompts(materials))}
@@ -161,7 +162,7 @@ def _images(entry: Entry, materials: Materials, made: dict[int, Tensor]) -> Iter
     if wrong := list(differences(claimed, found, relative=IMAGE_TOLERANCE, absolute=1e-3)):
         yield UserError(
             f"the images do not give their figures: {told(wrong)}",
-            where=str(entry.file("metrics.json")),
+            where=str(entry.file(names.METRICS)),
             hint="hand in the adapter and the figures of one and the same run",
         )
 

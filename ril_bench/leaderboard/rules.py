@@ -23,11 +23,12 @@ from ril_bench.leaderboard import adapter_files as adapters
 from ril_bench.leaderboard import safety
 from ril_bench.leaderboard.differences import differences, told
 from ril_bench.leaderboard.entry import Entry
-from ril_bench.leaderboard.layout import DIGESTS, REQUIRED, SHEET, address, limit
+from ril_bench.leaderboard.layout import REQUIRED, address, limit
 from ril_bench.running.steps import off_calibration
 from ril_bench.scoring.matrix import matrix
 from ril_bench.scoring.score import from_scores, resources
-from ril_bench.storage.run_folder import sha256_file
+from ril_bench.storage import names
+from ril_bench.storage.digests import sha256_file
 
 Faults = Iterator[UserError]
 ANEW = "make the entry from the run's own folder: ril-bench submit RUN"
@@ -67,7 +68,7 @@ def files(entry: Entry) -> Faults:
 
 def opens(entry: Entry) -> Faults:
     """Headers promise what may be opened: an image's size, a table's rows and bytes."""
-    yield from safety.image(entry.file(SHEET))
+    yield from safety.image(entry.file(names.CONTACT_SHEET))
     for path in sorted(entry.folder.glob("*.parquet")):
         yield from safety.table(path)
 
@@ -83,8 +84,10 @@ def parses(entry: Entry) -> Faults:
 
 def digests(entry: Entry) -> Faults:
     """digests.json names exactly the files that are there, each with its SHA-256."""
-    where = entry.file(DIGESTS)
-    there = {p.relative_to(entry.folder).as_posix() for p, _, _ in safety.walk(entry.folder)} - {DIGESTS}
+    where = entry.file(names.DIGESTS)
+    there = {p.relative_to(entry.folder).as_posix() for p, _, _ in safety.walk(entry.folder)} - {
+        names.DIGESTS
+    }
     for name in sorted(there ^ set(entry.digests)):
         known = "has no digest" if name in there else "has a digest and is not in this folder"
         yield UserError(f"{name!r:.100} {known}", where=str(where), hint=ANEW)
@@ -117,14 +120,14 @@ def images(entry: Entry) -> Faults:
         if steps and steps != list(range(first, tasks + 1)):
             yield UserError(
                 f"{name} has rows for the steps {steps}"[:200],
-                where=str(entry.file("metrics.json")),
+                where=str(entry.file(names.METRICS)),
                 hint=f"a row for each of the steps {first} to {tasks}",
             )
 
 
 def complete(entry: Entry) -> Faults:
     """The run is complete, and all of its steps are there."""
-    run, where = entry.run, str(entry.file("run.json"))
+    run, where = entry.run, str(entry.file(names.RUN))
     if run.status != "complete":
         yield UserError(f"the run is {run.status!r}, not complete", where=where, hint="let it end")
     steps, tasks = [step.step for step in run.steps], len(entry.sequence.order)
@@ -137,13 +140,13 @@ def complete(entry: Entry) -> Faults:
 def official(entry: Entry) -> Faults:
     """Nothing of the sequence was changed."""
     if not (entry.run.official and entry.run.comparable):
-        yield UserError("unofficial settings", where=str(entry.file("run.json")), hint=RERUN)
+        yield UserError("unofficial settings", where=str(entry.file(names.RUN)), hint=RERUN)
 
 
 def sequence(entry: Entry) -> Faults:
     """The sequence is the official one of that name: its version, its digest, its text."""
     run, mine = entry.run, entry.sequence
-    where = str(entry.file("run.json"))
+    where = str(entry.file(names.RUN))
     if run.sequence.version != mine.version:
         yield UserError(
             f"it was made with version {run.sequence.version} of {mine.name}; the official one is version "
@@ -169,7 +172,7 @@ def calibrated(entry: Entry) -> Faults:
     if kept is None or (official and kept.sha256 != sha256_file(official)):
         yield UserError(
             "the run was scored without the sequence's official calibration",
-            where=str(entry.file("run.json")),
+            where=str(entry.file(names.RUN)),
             hint="run it again with this version of ril-bench",
         )
 
@@ -193,7 +196,7 @@ def oracle(entry: Entry) -> Faults:
     if name in registry.names("method") and registry.load("method", name).oracle != entry.run.method.oracle:
         yield UserError(
             f"{name} is {'no ' if entry.run.method.oracle else 'an '}oracle",
-            where=str(entry.file("run.json")),
+            where=str(entry.file(names.RUN)),
             hint=f"{ANEW}, or give your method a name of its own",
         )
 
@@ -208,7 +211,7 @@ def finite(entry: Entry) -> Faults:
         first = bad.iloc[0]
         yield UserError(
             f"{len(bad)} scores are not finite",
-            where=f"{entry.file('scores.parquet')}: step {first['step']}, {first['reward']}, "
+            where=f"{entry.file(names.SCORES)}: step {first['step']}, {first['reward']}, "
             f"prompt {first['prompt_id']}, sample {first['sample']}",
             hint="a run whose rewards are not finite has failed; it is no entry",
         )
@@ -216,7 +219,7 @@ def finite(entry: Entry) -> Faults:
 
 def rows(entry: Entry) -> Faults:
     """Exactly the evaluation's rows, once each: steps x rewards x prompts x samples."""
-    where, key = str(entry.file("scores.parquet")), ["step", "reward", "prompt_id", "sample"]
+    where, key = str(entry.file(names.SCORES)), ["step", "reward", "prompt_id", "sample"]
     spec = entry.sequence.evaluation
     asked = product(
         range(len(entry.sequence.order) + 1),
@@ -245,7 +248,7 @@ def row_zero(entry: Entry) -> Faults:
     if far := off_calibration(row, entry.calibration, None if hardware.gpu else hardware.cpu):
         yield UserError(
             far,
-            where=str(entry.file("scores.parquet")),
+            where=str(entry.file(names.SCORES)),
             hint="the model, its weights or the libraries are not the benchmark's",
         )
 
@@ -255,9 +258,9 @@ def row_zero(entry: Entry) -> Faults:
 
 def matrix_csv(entry: Entry) -> Faults:
     """matrix.csv holds the means of the scores."""
-    where = str(entry.file("matrix.csv"))
+    where = str(entry.file(names.MATRIX))
     try:
-        head, *body = csv.reader(io.StringIO(entry.file("matrix.csv").read_text("utf-8")))
+        head, *body = csv.reader(io.StringIO(entry.file(names.MATRIX).read_text("utf-8")))
         claimed = {f"step {int(i)}": dict(zip(head[1:], map(float, row), strict=True)) for i, *row in body}
     except (ValueError, csv.Error) as error:
         yield UserError(f"no table of numbers: {error}"[:200], where=where, hint=ANEW)
@@ -284,19 +287,21 @@ def metrics_json(entry: Entry) -> Faults:
     claimed = {key: entry.metrics.get(key) for key in anew}
     if wrong := list(differences(claimed, anew)):
         yield UserError(
-            f"not what the scores give: {told(wrong)}", where=str(entry.file("metrics.json")), hint=ANEW
+            f"not what the scores give: {told(wrong)}", where=str(entry.file(names.METRICS)), hint=ANEW
         )
 
 
 def sheet(entry: Entry) -> Faults:
     """The contact sheet can be decoded."""
     try:
-        with Image.open(entry.file(SHEET), formats=["PNG"]) as image:
+        with Image.open(entry.file(names.CONTACT_SHEET), formats=["PNG"]) as image:
             image.load()
             if image.mode != "RGB":
                 raise ValueError(f"its colours are {image.mode}, not RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL says all of these
-        yield UserError(f"a broken image: {error}"[:200], where=str(entry.file(SHEET)), hint=ANEW)
+        yield UserError(
+            f"a broken image: {error}"[:200], where=str(entry.file(names.CONTACT_SHEET)), hint=ANEW
+        )
 
 
 def faults(entry: Entry) -> Iterator[tuple[str, UserError]]:

@@ -20,6 +20,7 @@ from pyarrow import compute, parquet
 
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.layout import KB, MB, NAME
+from ril_bench.storage.names import SCORES
 
 DEPTH = 24  # of nested JSON
 PIXELS = 8_000_000
@@ -86,7 +87,7 @@ def image(path: Path) -> Iterator[UserError]:
 
 def table(path: Path) -> Iterator[UserError]:
     """A Parquet file whose footer promises the columns of scores, and no more rows or bytes than fit."""
-    columns = COLUMNS if path.name == "scores.parquet" else {**COLUMNS, **WITHIN}
+    columns = COLUMNS if path.name == SCORES else {**COLUMNS, **WITHIN}
     try:
         file = _parquet(path)
         meta, schema = file.metadata, file.schema_arrow

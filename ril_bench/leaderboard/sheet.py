@@ -9,12 +9,12 @@ from PIL import Image
 
 from ril_bench.errors import UserError
 from ril_bench.reporting.film import choose
-from ril_bench.storage.read import Run
+from ril_bench.storage.read import StoredRun
 
 LARGEST = 128  # pixels of an image
 
 
-def contact_sheet(run: Run) -> bytes:
+def contact_sheet(run: StoredRun) -> bytes:
     """The sheet of a run's own images; UserError where it has none."""
     steps = [found for _, found in sorted(run.images.items())]
     if not steps:

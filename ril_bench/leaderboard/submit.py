@@ -9,23 +9,15 @@ from tempfile import TemporaryDirectory
 
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import check
-from ril_bench.leaderboard.layout import (
-    ADAPTER_BYTES,
-    DIGESTS,
-    ENTRIES,
-    METHOD,
-    OPTIONAL,
-    SHEET,
-    Address,
-    address,
-)
+from ril_bench.leaderboard.layout import ADAPTER_BYTES, ENTRIES, OPTIONAL, Address, address
 from ril_bench.leaderboard.record import read_card
 from ril_bench.leaderboard.sheet import contact_sheet
 from ril_bench.reporting.find import find_runs
-from ril_bench.storage.read import Run, read_run
-from ril_bench.storage.run_folder import to_json, write_files
+from ril_bench.storage import names
+from ril_bench.storage.files import to_json, write_files
+from ril_bench.storage.read import StoredRun, read_run
 
-COPIED = ("run.json", "scores.parquet", "matrix.csv", "metrics.json")
+COPIED = (names.RUN, names.SCORES, names.MATRIX, names.METRICS)
 
 
 def submit(places: Iterable[Path], *, card: Path, board: Path, every_step: bool = False) -> list[Path]:
@@ -50,7 +42,7 @@ def submit(places: Iterable[Path], *, card: Path, board: Path, every_step: bool 
     files = {
         address.path / name: data for address, run in runs.items() for name, data in _files(run, every_step)
     }
-    files[Path(*revisions.pop(), METHOD)] = card.read_bytes()
+    files[Path(*revisions.pop(), names.METHOD_CARD)] = card.read_bytes()
     _refuse_changes(board / ENTRIES, files, runs)
     with TemporaryDirectory() as trial:
         write_files({Path(trial, ENTRIES, name): data for name, data in files.items()})
@@ -59,7 +51,7 @@ def submit(places: Iterable[Path], *, card: Path, board: Path, every_step: bool 
     return [board / ENTRIES / one.path for one in sorted(runs)]
 
 
-def _address(run: Run) -> Address:
+def _address(run: StoredRun) -> Address:
     if run.info.get("status") != "complete" or not run.info.get("official"):
         raise UserError(
             f"this run is {run.info.get('status')}"
@@ -71,19 +63,22 @@ def _address(run: Run) -> Address:
     return address(run.info)
 
 
-def _files(run: Run, every_step: bool) -> Iterator[tuple[str, bytes]]:
+def _files(run: StoredRun, every_step: bool) -> Iterator[tuple[str, bytes]]:
     """The files of a run's entry."""
     last = len(run.rewards)
-    names = [*COPIED, *(name for name in OPTIONAL if (run.folder / name).exists())]
-    names += [f"step-{i}/adapter.safetensors" for i in range(1 if every_step else last, last + 1)]
+    handed_in = [*COPIED, *(name for name in OPTIONAL if (run.folder / name).exists())]
+    handed_in += [names.adapter(i) for i in range(1 if every_step else last, last + 1)]
     small = {
         name: (run.folder / name).read_bytes()
-        for name in names
+        for name in handed_in
         if not name.endswith(".safetensors") or (run.folder / name).stat().st_size <= ADAPTER_BYTES
     }
-    small[SHEET] = contact_sheet(run)
+    small[names.CONTACT_SHEET] = contact_sheet(run)
     yield from small.items()
-    yield DIGESTS, to_json({name: hashlib.sha256(data).hexdigest() for name, data in small.items()}).encode()
+    yield (
+        names.DIGESTS,
+        to_json({name: hashlib.sha256(data).hexdigest() for name, data in small.items()}).encode(),
+    )
 
 
 def _refuse_changes(root: Path, files: dict[Path, bytes], runs: Iterable[Address]) -> None:

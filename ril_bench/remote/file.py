@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ril_bench.errors import UserError
 from ril_bench.remote.search import Published, own_places
 from ril_bench.storage.cache import cache_folder
-from ril_bench.storage.run_folder import sha256_file
+from ril_bench.storage.digests import sha256_file
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ril_bench.errors import UserError
 from ril_bench.remote.file import RemoteFile, digest
-from ril_bench.storage.run_folder import sha256_file
+from ril_bench.storage.digests import sha256_file
 
 MANIFEST = "digests.json"  # {path relative to its folder: sha256}
 

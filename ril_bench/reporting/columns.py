@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any, Literal
 
 from ril_bench.reporting import glossary
-from ril_bench.storage.read import Run, dig, number
+from ril_bench.storage.read import StoredRun, dig, number
 
-Reader = Callable[[Run, str | None], Any]  # takes a run and the scale that its rewards are on
+Reader = Callable[[StoredRun, str | None], Any]  # takes a run and the scale that its rewards are on
 Origin = Literal["scores", "images", "run"]
 
 
@@ -32,15 +32,15 @@ class Column:
         return glossary.better(self.name)
 
 
-def _continual(name: str, run: Run, scale: str | None) -> Any:
+def _continual(name: str, run: StoredRun, scale: str | None) -> Any:
     return run.continual(scale, name)
 
 
-def _anytime(name: str, run: Run, scale: str | None) -> Any:
+def _anytime(name: str, run: StoredRun, scale: str | None) -> Any:
     return dig(run.metrics, "anytime", scale, name)
 
 
-def _last(group: str, key: str, run: Run, scale: str | None) -> Any:
+def _last(group: str, key: str, run: StoredRun, scale: str | None) -> Any:
     points = run.per_step(group, key)
     return points[-1][1] if points else None
 
@@ -49,7 +49,7 @@ def _at(*keys: str) -> Reader:
     return lambda run, scale: dig(run.metrics, *keys)
 
 
-def _megabytes(run: Run, scale: str | None) -> Any:
+def _megabytes(run: StoredRun, scale: str | None) -> Any:
     carried = number(dig(run.metrics, "resources", "carried_bytes"))
     return None if carried is None else carried / 1e6
 
@@ -57,7 +57,7 @@ def _megabytes(run: Run, scale: str | None) -> Any:
 def _after_step_0(*keys: str) -> Reader:
     """A sum over the steps after step 0: all runs share the evaluation of the pretrained model."""
 
-    def read(run: Run, scale: str | None) -> Any:
+    def read(run: StoredRun, scale: str | None) -> Any:
         steps = [row for row in run.info.get("steps") or [] if row.get("step")]
         addends = [number(row.get(key)) for row in steps for key in keys]
         return None if None in addends or not addends else sum(filter(None, addends))

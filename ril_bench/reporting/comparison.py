@@ -14,14 +14,14 @@ from ril_bench.reporting import text
 from ril_bench.reporting.columns import COLUMNS, gain_column
 from ril_bench.reporting.holes import refuse_holes
 from ril_bench.reporting.summary import GROUP, by_unit, interval, paired, runs_table
-from ril_bench.storage.read import Run
+from ril_bench.storage.read import StoredRun
 
 # What `compare` prints unless more is asked for, the metric that matters first.
 MAIN = ("FORGET", "BWT", "LEARN", "FINAL", "SSIM to step 0", "FID")
 GAIN = "gain "
 
 
-def compare(a: Sequence[Run], b: Sequence[Run]) -> pd.DataFrame:
+def compare(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> pd.DataFrame:
     """A row for each sequence, tuner and metric (column `figure`): both sides, and b - a over shared units.
 
     Each side holds the runs of one method, of one or more sequences, tuners, orders and seeds. The columns are those

@@ -8,7 +8,7 @@ from typing import Any
 
 from ril_bench.reporting.columns import COLUMNS
 from ril_bench.reporting.index import baseline_first
-from ril_bench.storage.read import Run
+from ril_bench.storage.read import StoredRun
 
 RECOMPUTED, REGENERATED, CLAIMED = "recomputed", "regenerated", "claimed"
 
@@ -25,7 +25,7 @@ class EntryRow:
     images: int
 
 
-def origins(runs: Sequence[Run]) -> dict[str, str]:
+def origins(runs: Sequence[StoredRun]) -> dict[str, str]:
     """How each metric of a leaderboard's entries is known, in one word; empty for runs that are no entries."""
     entries = [run.entry for run in runs if run.entry]
     if not entries:
@@ -35,9 +35,9 @@ def origins(runs: Sequence[Run]) -> dict[str, str]:
     return {column.name: words[column.origin] for column in COLUMNS}
 
 
-def entry_rows(runs: Sequence[Run]) -> list[EntryRow]:
+def entry_rows(runs: Sequence[StoredRun]) -> list[EntryRow]:
     """A row for each method: who made it, how it was tuned, and how many images were generated again."""
-    by_method: dict[str, list[Run]] = {}
+    by_method: dict[str, list[StoredRun]] = {}
     for run in runs:
         if run.entry:
             by_method.setdefault(run.name, []).append(run)

@@ -9,8 +9,9 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ril_bench import registry
 from ril_bench.errors import UserError
-from ril_bench.storage.read import Run, read_run
-from ril_bench.storage.run_folder import write_files
+from ril_bench.storage import names
+from ril_bench.storage.files import write_files
+from ril_bench.storage.read import StoredRun, read_run
 
 WEIGHTS = "pytorch_lora_weights.safetensors"  # where diffusers looks for a LoRA in a folder
 OWN_LICENCE = "apache-2.0"  # of the models that ship
@@ -60,9 +61,9 @@ def export(run: str | Path, out: str | Path, *, step: int | None = None, licence
     """
     read, out = read_run(Path(run)), Path(out)
     step = len(read.rewards) if step is None else step
-    adapter = read.folder / f"step-{step}" / "adapter.safetensors"
+    adapter = read.folder / names.adapter(step)
     if not adapter.is_file():
-        have = sorted(path.parent.name for path in read.folder.glob("step-*/adapter.safetensors"))
+        have = sorted(path.parent.name for path in read.folder.glob(f"{names.STEPS}/{names.ADAPTER}"))
         raise UserError(
             f"step {step} has no adapter",
             where=str(adapter.parent),
@@ -77,7 +78,7 @@ def export(run: str | Path, out: str | Path, *, step: int | None = None, licence
     return out
 
 
-def model_card(run: Run, step: int, licence: str | None = None) -> str:
+def model_card(run: StoredRun, step: int, licence: str | None = None) -> str:
     """README.md: the front matter that the hub reads, then what the weights are and how they are used."""
     spec, rewards = run.info["sequence"], run.rewards
     model, trained = spec["model"], rewards[:step]
@@ -114,11 +115,11 @@ def model_card(run: Run, step: int, licence: str | None = None) -> str:
     )
 
 
-def _row(run: Run, step: int) -> dict[str, float | None]:
+def _row(run: StoredRun, step: int) -> dict[str, float | None]:
     return dict(zip(run.columns, run.matrix[run.steps.index(step)], strict=True))
 
 
-def _results(run: Run, step: int) -> list[EvalResult]:
+def _results(run: StoredRun, step: int) -> list[EvalResult]:
     """The step's row of the reward matrix, as the hub's model index has it."""
     kwargs: dict[str, Any] = {
         "task_type": "text-to-image",
@@ -132,7 +133,7 @@ def _results(run: Run, step: int) -> list[EvalResult]:
     ]
 
 
-def _table(run: Run, step: int) -> str:
+def _table(run: StoredRun, step: int) -> str:
     before, after = _row(run, 0), _row(run, step)
     units = run.metrics.get("units") or {}
     lines = ["| reward | unit | pretrained | this step |", "|---|---|---:|---:|"]

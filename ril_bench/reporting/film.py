@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from ril_bench.errors import UserError
-from ril_bench.storage.read import Run, dig, number
+from ril_bench.storage.read import StoredRun, dig, number
 
 PROMPTS = 8  # columns of a strip
 LARGEST = 256  # pixels; larger images are shrunk, or a page of 512-pixel ones would weigh tens of megabytes
@@ -91,7 +91,7 @@ class Images:
         )
 
 
-def film_strip(runs: Sequence[Run], images: Images, names: Sequence[str] | None = None) -> Strip | None:
+def film_strip(runs: Sequence[StoredRun], images: Images, names: Sequence[str] | None = None) -> Strip | None:
     """The strip of one run, or of several under each other; None where no prompt has images in all."""
     names = names or [run.name for run in runs]
     shown = [{p for found in run.images.values() for p, _ in found} for run in runs]
@@ -135,14 +135,16 @@ def choose(
     return [rest[(2 * i + 1) * len(rest) // (2 * k)] for i in range(k)], changed
 
 
-def _listed(run: Run) -> dict[tuple[int, str], float]:
+def _listed(run: StoredRun) -> dict[tuple[int, str], float]:
     """The SSIM to step 0 of the prompts that metrics.json names as worst: (step, prompt_id) -> SSIM."""
     rows = dig(run.metrics, "structure", "worst") or []
     found = {(int(row["step"]), str(row["prompt_id"])): number(row.get("ssim_to_0")) for row in rows}
     return {key: ssim for key, ssim in found.items() if ssim is not None}
 
 
-def _tile(run: Run, images: Images, name: str, step: int, prompt_id: str, prompt: str) -> tuple[Tile, bool]:
+def _tile(
+    run: StoredRun, images: Images, name: str, step: int, prompt_id: str, prompt: str
+) -> tuple[Tile, bool]:
     samples = sorted({s for found in run.images.values() for p, s in found if p == prompt_id})
     path = run.images.get(step, {}).get((prompt_id, samples[0]))  # one sample in all rows: one set of latents
     ssim = _listed(run).get((step, prompt_id))

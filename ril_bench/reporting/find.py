@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ril_bench.errors import UserError
-from ril_bench.storage.names import RUN
+from ril_bench.storage.names import CHECKPOINTS, RUN, STEP_PREFIX
 
 # A run's inside holds no run.
-_SKIPPED = ("step-", "checkpoint", ".")
+_SKIPPED = (STEP_PREFIX, CHECKPOINTS, ".")
 
 
 def find_runs(places: Iterable[str | Path]) -> list[Path]:

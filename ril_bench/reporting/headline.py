@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ril_bench.reporting import text
 from ril_bench.reporting.settings import fid_convention
-from ril_bench.storage.read import Run, dig, number
+from ril_bench.storage.read import StoredRun, dig, number
 
 _UNIT = {
     "z": "in standard deviations of the pretrained model's scores over prompts: 0 is the pretrained model.",
@@ -25,7 +25,7 @@ class Headline:
     meaning: str
 
 
-def headline(run: Run, scale: str | None) -> list[Headline]:
+def headline(run: StoredRun, scale: str | None) -> list[Headline]:
     """FINAL, LEARN, BWT, FORGET, SSIM and FID or KID, each with one plain sentence of what it means."""
     return [
         Headline(
@@ -58,13 +58,13 @@ def headline(run: Run, scale: str | None) -> list[Headline]:
     ]
 
 
-def floor_note(run: Run, *keys: str) -> str:
+def floor_note(run: StoredRun, *keys: str) -> str:
     """ "floor 0.21", or nothing where the floor is not known."""
     floor = number(dig(run.metrics, *keys))
     return "" if floor is None else f"floor {text.short(floor)}"
 
 
-def _ssim(run: Run) -> Headline:
+def _ssim(run: StoredRun) -> Headline:
     step, value = _last(run.per_step("structure", "ssim_to_0"))
     floor = floor_note(run, "structure", "floor", "ssim")
     notes = [f"step {step}"] * (step is not None) + [floor] * bool(floor)
@@ -73,7 +73,7 @@ def _ssim(run: Run) -> Headline:
     return Headline("SSIM to step 0", text.fixed(value), ", ".join(notes), meaning)
 
 
-def _fidelity(run: Run) -> Headline:
+def _fidelity(run: StoredRun) -> Headline:
     """FID, or KID where there are too few images to read FID by itself."""
     biased = bool(dig(run.metrics, "fidelity", "biased"))
     kid_leads = biased and _last(run.per_step("fidelity", "kid"))[1] is not None

@@ -8,19 +8,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from ril_bench.errors import UserError
-from ril_bench.storage.read import Run, dig
+from ril_bench.storage.read import StoredRun, dig
 
 Unit = tuple[str, int | None]
 
 
-def refuse_holes(runs: Sequence[Run]) -> None:
+def refuse_holes(runs: Sequence[StoredRun]) -> None:
     """Raises UserError unless, within a sequence and a tuner, every method has every unit, complete and once.
 
     A unit is an (order, seed) pair. Averages over different units would compare seeds, not methods.
     """
     if not runs:
         raise UserError("there is no run to show", hint="name folders that hold runs")
-    groups: dict[tuple[str, str], dict[str, dict[Unit, Run]]] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[tuple[str, str], dict[str, dict[Unit, StoredRun]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         cells = groups[run.sequence, run.tuner][run.name]
         unit = (run.order, run.seed)
@@ -40,7 +40,7 @@ def refuse_holes(runs: Sequence[Run]) -> None:
         )
 
 
-def _holes(methods: dict[str, dict[Unit, Run]]) -> Iterator[tuple[str, str]]:
+def _holes(methods: dict[str, dict[Unit, StoredRun]]) -> Iterator[tuple[str, str]]:
     """(what is missing, the command that makes it) for each cell."""
     units = dict.fromkeys(unit for cells in methods.values() for unit in cells)
     for name, cells in methods.items():
@@ -56,7 +56,7 @@ def _holes(methods: dict[str, dict[Unit, Run]]) -> Iterator[tuple[str, str]]:
             yield where, _command(like, order, seed)
 
 
-def _command(like: Run, order: str, seed: int | None) -> str:
+def _command(like: StoredRun, order: str, seed: int | None) -> str:
     """`ril-bench run ...` for a cell of the same method, tuner and settings as the run `like`."""
     info = like.info
     words = ["ril-bench", "run", str(info.get("sequence_reference") or like.sequence)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ril_bench.reporting import text
 from ril_bench.reporting.heat import Heatmap, Values, heatmap
-from ril_bench.storage.read import Run, common_scale, number
+from ril_bench.storage.read import StoredRun, common_scale, number
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Heatmaps:
     maps: list[tuple[str, Heatmap | None]]
 
 
-def heatmaps(runs: Sequence[Run], names: Sequence[str] | None = None) -> list[Heatmaps]:
+def heatmaps(runs: Sequence[StoredRun], names: Sequence[str] | None = None) -> list[Heatmaps]:
     """The reward matrix N, and the effect of each task on each reward. All runs share one colour scale."""
     scale = common_scale(runs)
     if scale != "z":
@@ -95,7 +95,7 @@ class MatrixTable:
     retain: list[str]
 
 
-def matrix_table(run: Run) -> MatrixTable | None:
+def matrix_table(run: StoredRun) -> MatrixTable | None:
     """The reward matrix with standard errors over prompts; each column has its own precision."""
     if not run.matrix:
         return None

@@ -24,7 +24,7 @@ from ril_bench.reporting.matrices import shade_limit
 from ril_bench.reporting.pareto import Plane, planes
 from ril_bench.reporting.svg import SERIES, clip
 from ril_bench.reporting.text import fixed, slugs
-from ril_bench.storage.read import Run, common_scale
+from ril_bench.storage.read import StoredRun, common_scale
 
 COLOURS = ["#5e3c99", "#d9680d", "#2a8c82", "#6b6e78", "#b03a78", "#8a6d1d"]
 KINDS = ("pdf", "svg", "png")
@@ -54,7 +54,7 @@ _LINES: dict[str, dict[str, Any]] = {
 }
 
 
-def figures(table: pd.DataFrame, runs: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
+def figures(table: pd.DataFrame, runs: Sequence[StoredRun]) -> Iterator[tuple[str, bytes]]:
     """(file name, content) of every figure; see `summary.table`."""
     with style.context(["default", _STYLE]):
         drawn = [
@@ -100,7 +100,7 @@ def _plane(plane: Plane) -> Figure:
     return figure
 
 
-def _matrices(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
+def _matrices(runs: Sequence[StoredRun]) -> Iterator[tuple[str, Figure]]:
     """The mean of N over seeds: a figure for each sequence, order and tuner, a panel for each method."""
     scale = common_scale(runs)
     groups: dict[tuple[str, str, str], dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))

@@ -11,8 +11,10 @@ from ril_bench.reporting.matrices import heatmaps, matrix_table
 from ril_bench.reporting.render import render
 from ril_bench.reporting.settings import conventions, fid_convention, hardware, options, sequence_settings
 from ril_bench.reporting.trends import per_step_table, reward_curves, trends
-from ril_bench.storage.read import Run, common_scale, read_run
-from ril_bench.storage.run_folder import write_files
+from ril_bench.running.progress import Reporter
+from ril_bench.storage.files import write_files
+from ril_bench.storage.names import PAGE
+from ril_bench.storage.read import StoredRun, common_scale, read_run
 
 
 def write_page(run_folder: Path) -> Path:
@@ -22,12 +24,26 @@ def write_page(run_folder: Path) -> Path:
     give the same bytes. Raises UserError where a file cannot be read.
     """
     run = read_run(run_folder)
-    path = run.folder / "report.html"
+    path = run.folder / PAGE
     write_files({path: run_page(run, Images())})
     return path
 
 
-def run_page(run: Run, images: Images, home: str | None = None) -> bytes:
+def write_page_after_run(run_folder: Path) -> Path | None:
+    """Writes the page of a run that has just ended. A page that fails is reported on stderr, and None is returned.
+
+    The run is stored by then, and `ril-bench report` writes the page again: a page must not lose a run.
+    """
+    try:
+        return write_page(run_folder)
+    except Exception as error:
+        Reporter().say(
+            f"the run is stored, but its page was not written: {error}\n  hint: ril-bench report {run_folder}"
+        )
+        return None
+
+
+def run_page(run: StoredRun, images: Images, home: str | None = None) -> bytes:
     """The bytes of the page; `home` is the link to the site that the page belongs to."""
     scale = common_scale([run])
     return render(

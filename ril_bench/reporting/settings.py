@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ril_bench.reporting.text import MISSING, fixed
-from ril_bench.storage.read import Run, dig, number
+from ril_bench.storage.read import StoredRun, dig, number
 
 # Keys of metrics.json's conventions in words.
 _WORDS = {
@@ -44,7 +44,7 @@ class Setting:
     changed: bool
 
 
-def options(run: Run) -> list[Setting]:
+def options(run: StoredRun) -> list[Setting]:
     """The options of the method and of the tuner, all with their resolved values."""
     found = []
     for group in ("method", "tuner"):
@@ -58,7 +58,7 @@ def options(run: Run) -> list[Setting]:
     return found
 
 
-def sequence_settings(run: Run) -> list[tuple[str, str]]:
+def sequence_settings(run: StoredRun) -> list[tuple[str, str]]:
     """(key, value) of everything that the resolved sequence states; a key is written as `--set` takes it.
 
     A task's own settings are listed only where they differ from the sequence's.
@@ -71,12 +71,12 @@ def sequence_settings(run: Run) -> list[tuple[str, str]]:
     return rows
 
 
-def hardware(run: Run) -> list[tuple[str, str]]:
+def hardware(run: StoredRun) -> list[tuple[str, str]]:
     """(name, value) of the machine that ran it."""
     return list(_flat(run.info.get("hardware")))
 
 
-def conventions(run: Run) -> list[tuple[str, str, str]]:
+def conventions(run: StoredRun) -> list[tuple[str, str, str]]:
     """(metric, what, how): how the metrics of images were measured, in words."""
     rows = []
     for group, name in _GROUPS.items():
@@ -90,13 +90,13 @@ def conventions(run: Run) -> list[tuple[str, str, str]]:
     return rows
 
 
-def fid_convention(run: Run) -> str:
+def fid_convention(run: StoredRun) -> str:
     """What FID was computed from, "64 features of 128 images"; empty where the run has no FID."""
     features, images = (number(dig(run.metrics, "fidelity", "convention", key)) for key in ("dimension", "n"))
     return f"{fixed(features, 0)} features of {fixed(images, 0)} images" if features and images else ""
 
 
-def fid_note(runs: Sequence[Run]) -> str:
+def fid_note(runs: Sequence[StoredRun]) -> str:
     """`fid_convention` of all runs that have one; several, where they differ."""
     return "; ".join(sorted({convention for run in runs if (convention := fid_convention(run))}))
 

@@ -13,8 +13,9 @@ from ril_bench.reporting.headline import headline
 from ril_bench.reporting.matrices import heatmaps
 from ril_bench.reporting.render import render
 from ril_bench.reporting.trends import reward_curves, trends
-from ril_bench.storage.read import Run, common_scale, read_run
-from ril_bench.storage.run_folder import write_files
+from ril_bench.storage.files import write_files
+from ril_bench.storage.names import PAGE
+from ril_bench.storage.read import StoredRun, common_scale, read_run
 
 
 def write_side_by_side(run_folders: Sequence[Path], out: Path) -> Path:
@@ -24,12 +25,14 @@ def write_side_by_side(run_folders: Sequence[Path], out: Path) -> Path:
     other evaluation prompts.
     """
     runs, out = [read_run(folder) for folder in run_folders], Path(out)
-    links = [relative_link(run.folder / "report.html", out.parent) for run in runs]
+    links = [relative_link(run.folder / PAGE, out.parent) for run in runs]
     write_files({out: side_by_side(runs, links, Images())})
     return out
 
 
-def side_by_side(runs: Sequence[Run], links: Sequence[str], images: Images, home: str | None = None) -> bytes:
+def side_by_side(
+    runs: Sequence[StoredRun], links: Sequence[str], images: Images, home: str | None = None
+) -> bytes:
     """The page's bytes; `links` lead to the runs' own pages, `home` to the site's first page."""
     if not runs:
         raise UserError("no run to compare", hint="give at least one run folder")
@@ -69,7 +72,7 @@ def relative_link(path: Path, start: Path) -> str:
     return "./" + quote(Path(os.path.relpath(path, start)).as_posix())
 
 
-def run_names(runs: Sequence[Run]) -> list[str]:
+def run_names(runs: Sequence[StoredRun]) -> list[str]:
     """What tells the runs apart: the method, and where that is not enough the tuner and the seed too."""
     names = [run.name for run in runs]
     if len(set(names)) < len(names):

@@ -21,8 +21,8 @@ from ril_bench.reporting.settings import fid_note
 from ril_bench.reporting.side_by_side import side_by_side
 from ril_bench.reporting.tables import write_table
 from ril_bench.reporting.text import slugs
-from ril_bench.storage.read import Run
-from ril_bench.storage.run_folder import write_files
+from ril_bench.storage.files import write_files
+from ril_bench.storage.read import StoredRun
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SideBySide:
     """Every method of a sequence, order and tuner at one seed, and the page that shows them side by side."""
 
     place: str
-    runs: list[Run]
+    runs: list[StoredRun]
     link: str = ""
 
     @property
@@ -44,7 +44,7 @@ class SideBySide:
         return {"sequence": run.sequence, "tuner": run.tuner, "orders": json.dumps([run.order])}
 
 
-def write_site(runs: Sequence[Run], out: Path, left_out: Sequence[str] = ()) -> Path:
+def write_site(runs: Sequence[StoredRun], out: Path, left_out: Sequence[str] = ()) -> Path:
     """Writes the site of `runs` into the folder `out`; returns its first page, which opens without a network.
 
     The site is index.html, pages/ (a page for each run, and one for each sequence, order and tuner with its methods
@@ -79,9 +79,11 @@ def write_site(runs: Sequence[Run], out: Path, left_out: Sequence[str] = ()) -> 
     return out / "index.html"
 
 
-def _sides(runs: Sequence[Run]) -> Iterator[SideBySide]:
+def _sides(runs: Sequence[StoredRun]) -> Iterator[SideBySide]:
     """For each sequence, order and tuner: every method at the first seed that all have."""
-    groups: dict[tuple[str, str, str], dict[str, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[tuple[str, str, str], dict[str, dict[int, StoredRun]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
     for run in runs:
         groups[run.sequence, run.order, run.tuner][run.name][run.seed or 0] = run
     found = []
@@ -99,7 +101,7 @@ def _sides(runs: Sequence[Run]) -> Iterator[SideBySide]:
 def _index(
     table: pd.DataFrame,
     frame: pd.DataFrame,
-    runs: Sequence[Run],
+    runs: Sequence[StoredRun],
     links: list[str],
     sides: list[SideBySide],
     left_out: Sequence[str],

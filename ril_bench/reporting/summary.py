@@ -18,7 +18,7 @@ from ril_bench.metrics import statistics
 from ril_bench.reporting.columns import COLUMNS, Column, gain_column
 from ril_bench.reporting.find import find_runs
 from ril_bench.reporting.holes import refuse_holes
-from ril_bench.storage.read import Run, common_scale, dig, number, read_run
+from ril_bench.storage.read import StoredRun, common_scale, dig, number, read_run
 
 BASELINE = "naive"
 # Below this many units, a p value adjusted over methods looks like evidence and is none.
@@ -32,12 +32,12 @@ _NO_DIFFERENCE = dict.fromkeys(
 Unit = tuple[str, int]
 
 
-def load(places: Iterable[str | Path]) -> list[Run]:
+def load(places: Iterable[str | Path]) -> list[StoredRun]:
     """Reads the runs at or below each place; UserError where there is none, or one cannot be read."""
     return [read_run(folder) for folder in find_runs(places)]
 
 
-def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
+def runs_table(runs: Sequence[StoredRun]) -> pd.DataFrame:
     """A row for each run: its names, its metrics ("FINAL"), and their floors ("FORGET floor").
 
     Rewards are normalised where the sequence is calibrated, else in z. Raises UserError where the runs of one
@@ -53,7 +53,7 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
     return frame
 
 
-def table(runs: Sequence[Run]) -> pd.DataFrame:
+def table(runs: Sequence[StoredRun]) -> pd.DataFrame:
     """A row for each sequence, tuner, method and metric (column `figure`), over units (order, seed); oracles last.
 
     Columns: `mean`, `low`, `high` (95% interval; NaN below five units, where `points` holds every value), `iqm`,
@@ -92,7 +92,7 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _run_row(run: Run) -> dict[str, Any]:
+def _run_row(run: StoredRun) -> dict[str, Any]:
     scale = common_scale([run])
     row: dict[str, Any] = {
         "sequence": run.sequence,

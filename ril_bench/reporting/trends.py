@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from ril_bench.reporting import plots, text
 from ril_bench.reporting.headline import floor_note
-from ril_bench.storage.read import Run, dig, number
+from ril_bench.storage.read import StoredRun, dig, number
 
 Curve = list[tuple[float, float | None]]
 
@@ -30,18 +30,18 @@ class Panels:
     legend: list[str]
 
 
-def reward_points(run: Run, task: int) -> Curve:
+def reward_points(run: StoredRun, task: int) -> Curve:
     """(update, mean reward of the batch) of each logged update of a task."""
     return [(line["update"] + 1, number(line.get("score"))) for line in run.log if line.get("task") == task]
 
 
-def reward_unit(run: Run, reward: str) -> str:
+def reward_unit(run: StoredRun, reward: str) -> str:
     """The unit of a logged reward. The log's sign makes up better, so a reward to lower has a minus."""
     unit = str(dig(run.metrics, "units", reward) or "reward")
     return text.MINUS + unit if dig(run.metrics, "directions", reward) == -1 else unit
 
 
-def reward_curves(runs: Sequence[Run], names: Sequence[str] | None = None) -> Panels:
+def reward_curves(runs: Sequence[StoredRun], names: Sequence[str] | None = None) -> Panels:
     """Reward over updates, a panel for each task."""
     names = names or [run.name for run in runs]
     panels = []
@@ -61,7 +61,7 @@ def reward_curves(runs: Sequence[Run], names: Sequence[str] | None = None) -> Pa
     return Panels(panels, list(names) if len(runs) > 1 else [])
 
 
-def trends(runs: Sequence[Run], names: Sequence[str] | None = None) -> Panels:
+def trends(runs: Sequence[StoredRun], names: Sequence[str] | None = None) -> Panels:
     """Fidelity, structure and diversity over steps, with their floors; KID before FID where FID is biased."""
     names = names or [run.name for run in runs]
     fid = ("FID to step 0", "fidelity", "fid", None, ("floor",))
@@ -102,7 +102,7 @@ class StepTable:
     rows: list[tuple[int, str, list[str]]]
 
 
-def per_step_table(run: Run) -> StepTable:
+def per_step_table(run: StoredRun) -> StepTable:
     """Fidelity, structure and diversity of each step; a metric that no step has gets no column."""
     kinds = {
         "SSIM": "ssim",

@@ -22,8 +22,8 @@ from ril_bench.errors import NumericalError
 from ril_bench.machine.parallel import team
 from ril_bench.rewards.base import Reward
 from ril_bench.sequences.spec import Sequence as SequenceSpec
-from ril_bench.storage.names import IMAGES
-from ril_bench.storage.run_folder import sha256_file
+from ril_bench.storage import names
+from ril_bench.storage.digests import sha256_file
 
 BATCH = 32  # images at a time, at most
 ROOM = 8 * 64 * 64  # elements of a latent's channel, of all images that are made at a time
@@ -63,7 +63,7 @@ class Evaluator:
         return chosen
 
     @torch.no_grad()
-    def images(self, lora: Mapping[str, Tensor], purpose: str = IMAGES) -> Tensor:
+    def images(self, lora: Mapping[str, Tensor], purpose: str = names.IMAGES) -> Tensor:
         """8-bit images (N, 3, H, W) of the pretrained model with a step's LoRA, N = prompts x samples.
 
         `lora` is what a step's adapter.safetensors holds, empty for step 0; `purpose` chooses the latents.
@@ -134,10 +134,10 @@ class Evaluator:
         self.model.counter[f"reference:{name}", False, len(images)] += 1
         return reward.reference(images.to(self.model.device).float() / 255, prompts).cpu()
 
-    def files(self, images: Tensor, folder: str = IMAGES) -> dict[str, bytes]:
+    def files(self, images: Tensor, folder: str = names.IMAGES) -> dict[str, bytes]:
         """{images/PROMPT-SAMPLE.png: bytes}."""
         return {
-            f"{folder}/{prompt_id}-{number}.png": png(image)
+            f"{folder}/{names.image(prompt_id, number)}": png(image)
             for (prompt_id, number), image in zip(self.samples, images, strict=True)
         }
 

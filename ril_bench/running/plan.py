@@ -15,7 +15,8 @@ from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.presets import settings_of
 from ril_bench.sequences.sequence_file import SequenceFile, read_sequence
 from ril_bench.sequences.spec import Sequence
-from ril_bench.storage.run_folder import RunFolder, sha256_file, sha256_json
+from ril_bench.storage.digests import sha256_file, sha256_json
+from ril_bench.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ril_bench.methods import Method

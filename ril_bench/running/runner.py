@@ -16,7 +16,6 @@ from torch import Tensor
 from ril_bench.errors import NumericalError, RilError, UserError, failure_class
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.parallel import team
-from ril_bench.reporting import write_page
 from ril_bench.running import accounts, provenance
 from ril_bench.running import shared_steps as prefix
 from ril_bench.running.materials import Materials
@@ -27,7 +26,9 @@ from ril_bench.running.trackers import Tracker
 from ril_bench.running.training import Training, adamw, turns
 from ril_bench.scoring.score import score_run
 from ril_bench.sequences.calibrations import Calibration
-from ril_bench.storage.run_folder import Onlooker, RunFolder, sha256_file
+from ril_bench.storage import names
+from ril_bench.storage.digests import sha256_file
+from ril_bench.storage.run_folder import Onlooker, RunFolder
 
 SCHEMA_VERSION = 1
 CHECKPOINT_EVERY = 10  # updates
@@ -131,7 +132,7 @@ class Runner:
         if recorded and given.numerics != recorded:
             raise UserError(
                 f"this run began in {recorded}, not in {given.numerics}",
-                where=str(self.folder.path / "run.json"),
+                where=str(self.folder.path / names.RUN),
                 hint="give it the same --compute, or choose another --out",
             )
         return given
@@ -169,7 +170,6 @@ class Runner:
 
     def _finish(self, began: float | None) -> None:
         score_run(self.folder.path)
-        write_page(self.folder.path)
         cost = None
         if began is not None:
             seconds = time.perf_counter() - began
@@ -178,7 +178,6 @@ class Runner:
             steps = self.folder.read_run()["steps"]
             cost = accounts.cost(steps, seconds, made.model, made.rewards, made.eval_prompts)
         self.folder.update_run(status="complete", finished=_now(), cost=cost)
-        write_page(self.folder.path)  # again: now it says what the run cost
         self.folder.drop_checkpoints()
         if cost:
             self.reporter.say(
@@ -307,7 +306,7 @@ class Runner:
             if i > 1:
                 raise UserError(
                     f"step {i - 1} is done, but the checkpoint to go on from is gone",
-                    where=str(self.folder.path / "checkpoint"),
+                    where=str(self.folder.path / names.CHECKPOINTS),
                     hint="delete the run's folder and run it again",
                 )
             return None

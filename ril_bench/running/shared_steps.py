@@ -19,10 +19,12 @@ from ril_bench.running.materials import Materials
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.steps import write_tables
 from ril_bench.storage import cache
-from ril_bench.storage.run_folder import RunFolder, to_json
+from ril_bench.storage.files import to_json
+from ril_bench.storage.names import LOG, checkpoint
+from ril_bench.storage.run_folder import RunFolder
 
 KIND = "prefix"
-CHECKPOINT, LOG, ENTRIES = "checkpoint/latest.safetensors", "log.jsonl", "steps.json"
+CHECKPOINT, ENTRIES = checkpoint("latest"), "steps.json"
 
 
 def prefix_key(plan: RunPlan, materials: Materials, i: int) -> dict[str, Any]:

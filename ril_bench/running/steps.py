@@ -21,12 +21,11 @@ from ril_bench.running.progress import Reporter
 from ril_bench.running.training import Training
 from ril_bench.scoring.matrix import matrix
 from ril_bench.sequences.calibrations import Calibration
+from ril_bench.storage import names
 from ril_bench.storage.cache import cached, read, write
-from ril_bench.storage.names import FID_REFERENCE
 from ril_bench.storage.run_folder import RunFolder
 
-ZERO = "step-0"  # in the cache
-WITHIN = "update"  # how the files of scores between two updates are called
+ZERO = names.step(0)  # in the cache
 TOLERANCE_SAME_CPU, TOLERANCE = 0.05, 0.2  # of row 0 to the calibration, in deviations over prompts
 
 
@@ -60,7 +59,7 @@ class Steps:
             {"prompt_id": prompt_id, "prompt": prompt}
             for prompt_id, prompt in zip(evaluator.prompt_ids, self.materials.eval_prompts, strict=True)
         ]
-        self.folder.write_json("prompts.json", prompts)
+        self.folder.write_json(names.PROMPTS, prompts)
         self._record(0, files, began)
 
     def _zero_kept(self, key: Mapping[str, Any]) -> Mapping[str, bytes]:
@@ -76,7 +75,7 @@ class Steps:
     def _zero(self) -> dict[str, bytes]:
         evaluator = self.materials.evaluator
         self.reporter.stage("step 0: images and scores of the pretrained model", 2)
-        reference = evaluator.files(evaluator.images({}, FID_REFERENCE), FID_REFERENCE)
+        reference = evaluator.files(evaluator.images({}, names.FID_REFERENCE), names.FID_REFERENCE)
         self.reporter.advance()
         return {**reference, **self._evaluated(0, {})}
 
@@ -99,7 +98,7 @@ class Steps:
         """The step that a training has led to."""
         began, i = time.perf_counter(), training.step
         lora = self.materials.model.write_lora()
-        self.folder.write_bytes(f"step-{i}/adapter.safetensors", lora)
+        self.folder.write_bytes(names.adapter(i), lora)
         self.reporter.stage(f"step {i}: images and scores", 1)
         self._record(i, self._evaluated(i, self._loaded(lora)), began, training)
 
@@ -112,7 +111,7 @@ class Steps:
         def stored() -> None:
             scores = self.materials.evaluator.scores(images, i)
             scores.insert(1, "update", training.update)
-            self.folder.write_parquet(f"step-{i}/{WITHIN}-{training.update:06d}.parquet", scores)
+            self.folder.write_parquet(names.in_step(i, names.scores_after(training.update)), scores)
 
         self.team.on_main(stored)
         training.watched_seconds += time.perf_counter() - began
@@ -128,7 +127,7 @@ class Steps:
         images = evaluator.images(lora)
         scores = self.team.on_main(lambda: evaluator.scores(images, i).to_parquet(index=False))
         self.reporter.advance()
-        return {**evaluator.files(images), "scores.parquet": scores} if scores is not None else {}
+        return {**evaluator.files(images), names.SCORES: scores} if scores is not None else {}
 
     def _record(
         self, i: int, files: Mapping[str, bytes], began: float, training: Training | None = None
@@ -145,7 +144,7 @@ class Steps:
         evaluated: accounts.Calls,
         training: Training | None,
     ) -> None:
-        self.folder.write_all({f"step-{i}/{name}": data for name, data in files.items()})
+        self.folder.write_all({names.in_step(i, name): data for name, data in files.items()})
         write_tables(self.folder, i)
         model = self.materials.model
         trained: accounts.Calls = Counter()
@@ -172,7 +171,7 @@ class Steps:
 
     def row(self, i: int) -> dict[str, float]:
         """Row i of the reward matrix."""
-        row = matrix(pd.read_parquet(self.folder.step(i) / "scores.parquet")).iloc[0]
+        row = matrix(pd.read_parquet(self.folder.step(i) / names.SCORES)).iloc[0]
         return {str(name): float(value) for name, value in row.items()}
 
     # -- calls -----------------------------------------------------------------------------------------------
@@ -205,12 +204,12 @@ def off_calibration(row: Mapping[Any, float], calibration: Calibration, cpu: str
 
 def write_tables(folder: RunFolder, i: int) -> None:
     """scores.parquet, matrix.csv and, if there are scores between updates, anytime.parquet: of the steps up to i."""
-    scores = _joined([folder.step(k) / "scores.parquet" for k in range(i + 1)])
-    folder.write_parquet("scores.parquet", scores)
-    folder.write_csv("matrix.csv", matrix(scores))
-    within = [file for k in range(1, i + 1) for file in sorted(folder.step(k).glob(f"{WITHIN}-*.parquet"))]
+    scores = _joined([folder.step(k) / names.SCORES for k in range(i + 1)])
+    folder.write_parquet(names.SCORES, scores)
+    folder.write_csv(names.MATRIX, matrix(scores))
+    within = [file for k in range(1, i + 1) for file in sorted(folder.step(k).glob(names.SCORES_AFTER))]
     if within:
-        folder.write_parquet("anytime.parquet", _joined(within))
+        folder.write_parquet(names.ANYTIME, _joined(within))
 
 
 def _joined(files: list[Path]) -> pd.DataFrame:

@@ -21,8 +21,8 @@ from ril_bench.metrics.edges import boundary_f1, edge_maps
 from ril_bench.metrics.frechet import biased, frechet_distance
 from ril_bench.metrics.kernel import KernelDistance, kernel_distance
 from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, scales, ssim
-from ril_bench.storage.names import FID_REFERENCE, IMAGES
-from ril_bench.storage.run_folder import RunFolder
+from ril_bench.storage import names
+from ril_bench.storage.read import StoredRun, image_files
 from ril_bench.worlds import features
 from ril_bench.worlds.table import World
 
@@ -47,13 +47,13 @@ class Look:
 class Appearance:
     """The looks of a run's steps; `second`: step 0's from a second latent seed, None where it has none."""
 
-    def __init__(self, path: Path, steps: Sequence[int], measured: features.Features):
-        found = {step: read_images(path / f"step-{step}" / IMAGES) for step in steps}
-        second = read_images(path / "step-0" / FID_REFERENCE)
+    def __init__(self, folder: Path, steps: Sequence[int], measured: features.Features):
+        found = {step: read_images(folder / names.in_step(step, names.IMAGES)) for step in steps}
+        second = read_images(folder / names.in_step(0, names.FID_REFERENCE))
         self.names = list(found[0])
         if any(list(each) != self.names for each in (*found.values(), second or found[0])):
             raise UserError(
-                "the steps hold different images", where=str(path), hint="run the same command again"
+                "the steps hold different images", where=str(folder), hint="run the same command again"
             )
         self.prompts = [name.rpartition("-")[0] for name in self.names]  # PROMPT-SAMPLE
         self.measured = measured
@@ -203,27 +203,33 @@ class Appearance:
         return rows
 
 
-def appearance(path: Path, steps: Sequence[int], world: World, notes: list[str]) -> dict[str, Any]:
+def appearance(run: StoredRun, world: World, notes: list[str]) -> dict[str, Any]:
     """The blocks `fidelity`, `structure` and `diversity` of metrics.json; `notes` is told what cannot be had.
 
     Raises UserError where the steps hold different images.
     """
     measured = features.load(world, notes)
-    seen = Appearance(path, steps, measured)
-    prompts = {entry["prompt_id"]: entry["prompt"] for entry in RunFolder(path).read_json("prompts.json")}
+    steps = sorted(run.scores["step"].unique().tolist())
+    seen = Appearance(run.folder, steps, measured)
     diversity = seen.diversity()
     if measured.content and diversity is None:
         notes.append("one sample of some prompt: no diversity")
     if seen.second is None:
         notes.append("no images from a second latent seed: no FID, KID or floor of structure")
+    if not run.prompts:
+        raise UserError(
+            f"the run has no {names.PROMPTS}",
+            where=str(run.folder),
+            hint="delete the folder and run it again",
+        )
     fidelity = {**seen.fidelity(), "content": seen.content_distance()}
-    return {"fidelity": fidelity, "structure": seen.structure(prompts), "diversity": diversity}
+    return {"fidelity": fidelity, "structure": seen.structure(run.prompts), "diversity": diversity}
 
 
 def read_images(folder: Path) -> dict[str, Tensor]:
     """{PROMPT-SAMPLE: 8-bit image (3, H, W)} of a folder, in the order of their names."""
     found = {}
-    for file in sorted(folder.glob("*.png")):
+    for file in image_files(folder).values():
         with Image.open(file) as image:
             found[file.stem] = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     return found

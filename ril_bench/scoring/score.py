@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ril_bench.errors import UserError
 from ril_bench.metrics import continual as c
 from ril_bench.metrics.anytime import anytime
 from ril_bench.metrics.arrays import Array
@@ -17,10 +16,11 @@ from ril_bench.rewards.base import Reward
 from ril_bench.scoring.appearance import appearance
 from ril_bench.sequences.calibrations import Calibration
 from ril_bench.sequences.spec import Sequence as SequenceSpec
+from ril_bench.storage import names
+from ril_bench.storage.read import StoredRun
 from ril_bench.storage.run_folder import RunFolder
 
 SCHEMA_VERSION = 1
-ANYTIME = "anytime.parquet"
 Scales = Mapping[str, Callable[[Array], Array] | None]  # a block's name: its score array from the raw one
 
 
@@ -30,28 +30,22 @@ def score_run(path: Path) -> dict[str, Any]:
     Works on an unfinished run too, on the steps that are complete: the continual block then needs more rows,
     and is null.
     """
-    folder = RunFolder(path)
-    run = folder.read_run()
-    sequence = SequenceSpec.model_validate(run["sequence"])
-    if not (path / "scores.parquet").exists():
-        raise UserError("this run has no scores yet", where=str(path), hint="run it: ril-bench run ...")
-    scores = pd.read_parquet(path / "scores.parquet")
-    within = pd.read_parquet(path / ANYTIME) if (path / ANYTIME).exists() else None
-    steps = sorted(scores["step"].unique().tolist())
-    kept = run["calibration"]
+    run = StoredRun(path)
+    sequence = SequenceSpec.model_validate(run.info["sequence"])
+    kept = run.info["calibration"]
     calibration = kept and Calibration.model_validate(kept["content"])
     notes: list[str] = []
     metrics = {
         "schema_version": SCHEMA_VERSION,
-        **from_scores(scores, sequence, calibration, within, notes),
-        **appearance(path, steps, sequence.home, notes),
-        "resources": resources(run["steps"]),
+        **from_scores(run.scores, sequence, calibration, run.anytime_scores, notes),
+        **appearance(run, sequence.home, notes),
+        "resources": resources(run.info["steps"]),
         "calibration": {key: kept[key] for key in ("file", "sha256")}
         if scale(calibration, sequence.order)
         else None,
         "notes": notes,
     }
-    folder.write_json("metrics.json", metrics)
+    RunFolder(path).write_json(names.METRICS, metrics)
     return metrics
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from ril_bench import registry
 from ril_bench.config.validation import Part
 from ril_bench.sequences.paths import as_written
-from ril_bench.storage.run_folder import sha256_json
+from ril_bench.storage.digests import sha256_json
 from ril_bench.worlds.table import WORLDS, World, world_of
 
 Count = Annotated[int, Field(ge=1)]

@@ -1,30 +1,54 @@
-"""Results that many runs share, kept outside of their folders under a key that holds all they depend on."""
+"""Results that many runs share, stored outside of their folders under a key that holds all that they depend on."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ril_bench.storage.run_folder import sha256_json, write_files
+import platformdirs
+
+from ril_bench.errors import UserError
+from ril_bench.storage.digests import sha256_json
+from ril_bench.storage.files import write_files
+from ril_bench.storage.locks import LocksRefusedError, acquired
+
+CACHE = "RIL_BENCH_CACHE"
+APPLICATION = "ril-bench"
 
 Files = dict[str, bytes]
 
 
 def cache_folder() -> Path:
-    """$RIL_BENCH_CACHE, else ril-bench in the user's cache folder."""
-    if own := os.environ.get("RIL_BENCH_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ril-bench"
+    """$RIL_BENCH_CACHE, else ril-bench in the user's cache folder ($XDG_CACHE_HOME, else ~/.cache on Linux).
+
+    Raises UserError where the user has no home folder.
+    """
+    if chosen := os.environ.get(CACHE):
+        return Path(chosen)
+    try:
+        folder = Path(platformdirs.user_cache_dir(APPLICATION))
+    except (RuntimeError, KeyError, OSError) as error:
+        raise _homeless(error) from error
+    if not folder.is_absolute():  # older versions of platformdirs leave "~" as it is
+        raise _homeless(folder)
+    return folder
+
+
+def _homeless(why: object) -> UserError:
+    return UserError(
+        f"there is no place for the cache: this user has no home folder ({why})",
+        where="environment",
+        hint=f"set {CACHE} to a folder that you may write to",
+    )
 
 
 def read(kind: str, key: Mapping[str, Any]) -> Files | None:
-    """The files of `key`, {relative name: bytes}, or None if they are not there."""
+    """The files stored for `key`, {relative name: bytes}, or None if there are none."""
     folder = _folder(kind, key)
     if not folder.is_dir():
         return None
@@ -36,9 +60,9 @@ def read(kind: str, key: Mapping[str, Any]) -> Files | None:
 
 
 def write(kind: str, key: Mapping[str, Any], files: Files) -> None:
-    """Keeps files for `key`, whole or not at all; the first ones that are kept stay.
+    """Stores files for `key`, all of them or none; files that are stored already stay.
 
-    A cache that cannot be written is no fault: what it would hold is made again next time.
+    A cache that cannot be written is not an error: the next run computes the files again.
     """
     folder = _folder(kind, key)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
@@ -49,18 +73,18 @@ def write(kind: str, key: Mapping[str, Any], files: Files) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def cached(kind: str, key: Mapping[str, Any], make: Callable[[], Files]) -> Files:
-    """The files of `key`: read if they are there, else made and kept.
+def cached(kind: str, key: Mapping[str, Any], compute: Callable[[], Files]) -> Files:
+    """The files stored for `key`; if there are none, computes and stores them.
 
-    Two processes that ask at once make them once: the second waits for the first. The kernel ends that wait,
-    however the first one ends.
+    Of two processes that ask at once, the second waits for the first. The kernel ends that wait, however the first
+    process ends.
     """
     if (found := read(kind, key)) is not None:
         return found
-    with _alone(_folder(kind, key)):
+    with _turn(_folder(kind, key)):
         if (found := read(kind, key)) is not None:
             return found
-        files = make()
+        files = compute()
         write(kind, key, files)
         return files
 
@@ -70,17 +94,18 @@ def _folder(kind: str, key: Mapping[str, Any]) -> Path:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process is at work on a folder; where nothing can be locked, nobody waits."""
+def _turn(folder: Path) -> Iterator[None]:
+    """Waits until no other process computes the files of a folder.
+
+    Where the cache cannot be locked nobody waits: two processes then compute the same files.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError:
+        lock = acquired(folder.with_name(f".{folder.name}.lock"), wait=True)
+    except (OSError, LocksRefusedError):
         yield
         return
     try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()

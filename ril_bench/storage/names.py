@@ -1,4 +1,4 @@
-"""The name of every file and folder that RIL-Bench writes into a run's folder."""
+"""The name of every file and folder that RIL-Bench writes into a run's folder or into an entry."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ MATRIX = "matrix.csv"
 METRICS = "metrics.json"
 PROMPTS = "prompts.json"
 LOG = "log.jsonl"
+#: scores between two updates of a task, where the sequence asks for them
 ANYTIME = "anytime.parquet"
 PAGE = "report.html"
 LOCK = ".lock"
+#: which process holds the lock
+LOCK_HOLDER = ".lock-holder"
+
+#: of a leaderboard's entry alone
+CONTACT_SHEET = "contact.png"
+METHOD_CARD = "method.yaml"
+DIGESTS = "digests.json"
 
 #: inside the folder of a step
 ADAPTER = "adapter.safetensors"
@@ -19,18 +27,66 @@ IMAGES = "images"
 FID_REFERENCE = "fid-reference"
 
 CHECKPOINTS = "checkpoint"
+STEP_PREFIX = "step-"
+#: a glob that matches the folders of all steps
+STEPS = f"{STEP_PREFIX}*"
 
 
 def step(i: int) -> str:
     """The folder of step i; step 0 is the pretrained model."""
-    return f"step-{i}"
+    return f"{STEP_PREFIX}{i}"
+
+
+def step_number(folder: str) -> int | None:
+    """The reverse of `step`; None for a name that is not a step's."""
+    number = folder.removeprefix(STEP_PREFIX)
+    return int(number) if folder != number and number.isdecimal() else None
+
+
+def in_step(i: int, name: str) -> str:
+    """The path of a file of step i, relative to the run's folder."""
+    return f"{step(i)}/{name}"
+
+
+def adapter(i: int) -> str:
+    """The LoRA of step i, relative to the run's folder."""
+    return in_step(i, ADAPTER)
+
+
+def scores_after(update: int) -> str:
+    """The scores after an update that does not end its task, in the folder of the task's step."""
+    return f"update-{update:06d}.parquet"
+
+
+#: a glob that matches what `scores_after` names
+SCORES_AFTER = "update-*.parquet"
 
 
 def checkpoint(name: str) -> str:
-    """The file of the checkpoint `name`, "start" or "latest"."""
-    return f"{CHECKPOINTS}/{name}.safetensors"
+    """The file of the checkpoint `name` ("start" or "latest"), relative to the run's folder."""
+    return f"{CHECKPOINTS}/{name}.pt"
 
 
 def image(prompt_id: str, sample: int) -> str:
     """The file of one image in the folder of its set."""
     return f"{prompt_id}-{sample}.png"
+
+
+def image_key(stem: str) -> tuple[str, int] | None:
+    """(prompt_id, sample) of an image file's stem; None for a stem that `image` does not give."""
+    prompt_id, _, sample = stem.rpartition("-")
+    return (prompt_id, int(sample)) if prompt_id and sample.isdecimal() else None
+
+
+def soft_lock(lock: str) -> str:
+    """The file of a soft lock that takes the place of the lock `lock`."""
+    return f"{lock}-soft"
+
+
+def temporary(name: str, unique: str | int) -> str:
+    """The name under which a file is written before it replaces `name`."""
+    return f".{name}.{unique}.tmp"
+
+
+#: a glob that matches what `temporary` names
+TEMPORARIES = ".*.tmp"

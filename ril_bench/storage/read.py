@@ -1,20 +1,27 @@
-"""A run folder, read for a report: plain values, with None wherever something is missing."""
+"""The one reader of a run's folder: plain values and tables, with None wherever something is missing.
+
+pandas is imported only with tables, and torch never: a page of a run needs neither.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyarrow import parquet
 from pyarrow.compute import VarianceOptions
 
 from ril_bench.errors import UserError
+from ril_bench.storage import names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 1
 
@@ -23,8 +30,8 @@ SCHEMA_VERSION = 1
 class EntryNote:
     """What a leaderboard knows of an entry beside its files.
 
-    card: method.yaml; revision: of the method, shown where there are several; remade: what the maintainers have made
-    again of it, None where nothing was.
+    card: method.yaml; revision: of the method, shown where there are several; remade: what the maintainers have
+    computed again, None where they have not.
     """
 
     card: dict[str, Any]
@@ -39,34 +46,68 @@ class EntryNote:
 
 
 @dataclass(frozen=True)
-class Run:
-    """The files of one run folder, read when they are asked for; only run.json has to exist.
+class StoredRun:
+    """The files of one run's folder; each is read when it is asked for, once. Only run.json has to exist.
 
-    Each file is read once. UserError where one cannot be understood. `entry`: set where the run is a leaderboard's.
+    A missing file gives an empty value, except for `info` and `scores`, which raise UserError. Every property raises
+    UserError for a file that cannot be understood.
+
+    Args:
+        folder: the run's.
+        entry: what a leaderboard knows of the run; None for a run that is not an entry.
     """
 
     folder: Path
-    info: dict[str, Any]
     entry: EntryNote | None = None
 
     @cached_property
+    def info(self) -> dict[str, Any]:
+        """run.json. UserError where there is none, or it is of another version."""
+        info = read_info(self.folder)
+        if info.get("schema_version") != SCHEMA_VERSION:
+            raise UserError(
+                f"{names.RUN} has schema_version {info.get('schema_version')!r}, not {SCHEMA_VERSION}",
+                where=str(self.folder / names.RUN),
+                hint="use the version of RIL-Bench that wrote the run (run.json: versions)",
+            )
+        return info
+
+    @cached_property
     def metrics(self) -> dict[str, Any]:
-        """metrics.json."""
-        return dict(_json(self.folder / "metrics.json", dict))
+        """metrics.json; a metric that is undefined is None."""
+        return dict(_json(self.folder / names.METRICS, dict))
 
     @cached_property
     def prompts(self) -> dict[str, str]:
         """The evaluation prompts by their ids."""
-        return {str(p["prompt_id"]): str(p["prompt"]) for p in _json(self.folder / "prompts.json", list)}
+        return {str(p["prompt_id"]): str(p["prompt"]) for p in _json(self.folder / names.PROMPTS, list)}
 
     @cached_property
     def log(self) -> list[dict[str, Any]]:
-        """A line an update."""
-        return _log(self.folder / "log.jsonl")
+        """log.jsonl, a line an update."""
+        return read_log(self.folder)
+
+    # -- scores ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """scores.parquet: a row a step, reward, prompt and sample. UserError where there is none yet."""
+        path = self.folder / names.SCORES
+        if not path.is_file():
+            raise UserError(
+                "this run has no scores yet", where=str(self.folder), hint="run it: ril-bench run ..."
+            )
+        return _table(path)
+
+    @cached_property
+    def anytime_scores(self) -> pd.DataFrame | None:
+        """anytime.parquet: as `scores`, with a column `update`, between updates; None where the run has none."""
+        path = self.folder / names.ANYTIME
+        return _table(path) if path.is_file() else None
 
     @cached_property
     def _matrix(self) -> tuple[list[str], list[int], list[list[float | None]]]:
-        return _matrix(self.folder / "matrix.csv")
+        return _matrix(self.folder / names.MATRIX)
 
     @property
     def columns(self) -> list[str]:
@@ -83,21 +124,38 @@ class Run:
         """`matrix[i][j]` is the mean reward `columns[j]` at step `steps[i]`."""
         return self._matrix[2]
 
+    @property
+    def reward_matrix(self) -> pd.DataFrame:
+        """The reward matrix R of `matrix` as a DataFrame: rows step 0..T, a column a reward, then a probe."""
+        import pandas as pd
+
+        index = pd.Index(self.steps, name="step", dtype=int)
+        return pd.DataFrame(self.matrix, index=index, columns=self.columns, dtype=float)
+
     @cached_property
     def error(self) -> dict[tuple[int, str], float]:
         """The standard error over prompts of (step, reward)."""
-        return _standard_errors(self.folder / "scores.parquet")
+        return _standard_errors(self.folder / names.SCORES)
+
+    # -- images ----------------------------------------------------------------------------------------------
 
     @property
     def sheet(self) -> Path | None:
         """The contact sheet, which an entry has in the place of images."""
-        path = self.folder / "contact.png"
+        path = self.folder / names.CONTACT_SHEET
         return path if self.entry and path.is_file() else None
 
     @cached_property
     def images(self) -> dict[int, dict[tuple[str, int], Path]]:
         """`images[step][prompt_id, sample]` is the path of an image."""
-        return dict(_images(self.folder))
+        found = {names.step_number(path.name): path for path in sorted(self.folder.glob(names.STEPS))}
+        return {
+            step: image_files(path / names.IMAGES)
+            for step, path in found.items()
+            if step is not None and (path / names.IMAGES).is_dir()
+        }
+
+    # -- names -----------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -143,24 +201,46 @@ class Run:
         return f"after {self.rewards[step - 1]}" if step <= len(self.rewards) else f"step {step}"
 
 
-def read_run(folder: Path) -> Run:
-    """Read a run folder. UserError where run.json is missing or a file cannot be understood."""
-    folder = Path(folder)
-    if not (folder / "run.json").is_file():
-        raise UserError(
-            "not a run folder: it has no run.json", where=str(folder), hint="give the folder of a run"
-        )
-    info = _json(folder / "run.json", dict)
-    if info.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(
-            f"run.json has schema_version {info.get('schema_version')!r}, not {SCHEMA_VERSION}",
-            where=str(folder / "run.json"),
-            hint="use the version of RIL-Bench that wrote the run (run.json: versions)",
-        )
-    return Run(folder, info)
+def read_run(folder: Path) -> StoredRun:
+    """The run in a folder, its run.json read. UserError where run.json is missing or cannot be understood."""
+    run = StoredRun(Path(folder))
+    _ = run.info
+    return run
 
 
-def common_scale(runs: Sequence[Run]) -> str | None:
+def read_info(folder: Path) -> dict[str, Any]:
+    """run.json of a folder, of any version. UserError where there is none, or it is damaged."""
+    path = folder / names.RUN
+    if not path.is_file():
+        raise UserError(
+            f"not a run folder: it has no {names.RUN}", where=str(folder), hint="give the folder of a run"
+        )
+    return dict(_json(path, dict))
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of log.jsonl, in order; empty where there is no log. UserError for a line that is not JSON.
+
+    What follows the last newline is a line that a killed run did not finish; its resume writes the line again.
+    """
+    path = folder / names.LOG
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    try:
+        return [json.loads(line) for line in lines[:-1] if line]
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def image_files(folder: Path) -> dict[tuple[str, int], Path]:
+    """{(prompt_id, sample): path} of a folder of images, in the order of their names.
+
+    Images are found by listing: a prompt id of a file from elsewhere never becomes part of a path.
+    """
+    found = {names.image_key(path.stem): path for path in sorted(folder.glob("*.png"))}
+    return {key: path for key, path in found.items() if key is not None}
+
+
+def common_scale(runs: Sequence[StoredRun]) -> str | None:
     """The scale to average rewards and compare runs on: normalised if every run has it, else z, else none.
 
     Raw rewards have different units and are never averaged.
@@ -202,12 +282,12 @@ def _json(path: Path, kind: type) -> Any:
     return value
 
 
-def _log(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
-    # What follows the last newline is a line that a killed run did not finish; its resume writes it again.
+def _table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     try:
-        return [json.loads(line) for line in lines[:-1] if line]
-    except ValueError as error:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # Arrow's own errors are among these
         raise _unreadable(path, error) from error
 
 
@@ -248,23 +328,11 @@ def _standard_errors(path: Path) -> dict[tuple[int, str], float]:
     }
 
 
-def _images(folder: Path) -> Iterator[tuple[int, dict[tuple[str, int], Path]]]:
-    """Images are found by listing: a prompt id of a file from elsewhere never becomes part of a path."""
-    for images in sorted(folder.glob("step-*/images")):
-        step = images.parent.name.removeprefix("step-")
-        if not step.isdecimal():
-            continue
-        found = {}
-        for path in sorted(images.glob("*.png")):
-            prompt_id, _, sample = path.stem.rpartition("-")
-            if prompt_id and sample.isdecimal():
-                found[prompt_id, int(sample)] = path
-        yield int(step), found
-
-
 def _unreadable(path: Path, why: object) -> UserError:
     return UserError(
         f"{path.name} cannot be read: {why}",
         where=str(path),
-        hint="run `ril-bench score` on the folder; if that fails, delete it and run the cell again",
+        hint=f"ril-bench score {path.parent}"
+        if path.name == names.METRICS
+        else "delete the folder and run it again",
     )

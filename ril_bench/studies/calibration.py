@@ -20,8 +20,8 @@ from ril_bench.running.progress import Reporter
 from ril_bench.sequences.calibrations import Calibration, RewardCalibration
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.sequences.spec import Sequence
-from ril_bench.storage.names import SCORES
-from ril_bench.storage.run_folder import to_json, write_files
+from ril_bench.storage.files import to_json, write_files
+from ril_bench.storage.read import StoredRun
 from ril_bench.studies.grid.workers import run_all
 from ril_bench.studies.output_files import output_file
 
@@ -77,7 +77,7 @@ def calibrate(
         reporter.close()
     reached: dict[str, list[float]] = {reward: [] for reward in sequence.order}
     for (reward, _), plan in zip(cells, plans, strict=True):
-        scores = pd.read_parquet(plan.folder(out) / SCORES)
+        scores = StoredRun(plan.folder(out)).scores
         after = scores[(scores["step"] == 1) & (scores["reward"] == reward)]
         reached[reward].append(float(after["score"].mean()))
     row_zero = scores[scores["step"] == 0]

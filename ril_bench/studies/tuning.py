@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ril_bench import registry
 from ril_bench.config.settings import Settings, parse_settings, split_settings
@@ -35,8 +34,8 @@ from ril_bench.running.plan import RunPlan, plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.sequences.sequence_file import read_sequence
 from ril_bench.sequences.spec import Sequence as SequenceSpec
-from ril_bench.storage.names import MATRIX
-from ril_bench.storage.run_folder import read_json, to_json, write_files
+from ril_bench.storage.files import read_json, to_json, write_files
+from ril_bench.storage.read import StoredRun
 from ril_bench.studies.grid.workers import run_all
 from ril_bench.studies.output_files import output_file
 
@@ -287,7 +286,7 @@ def _for_tuning(plan: RunPlan, sequence: SequenceSpec) -> RunPlan:
 
 def _matrix(plan: RunPlan, out: Path) -> Array:
     """R of a run over rows step 0..2 and the two rewards; (3, 2)."""
-    table = pd.read_csv(plan.folder(out) / MATRIX, index_col="step")
+    table = StoredRun(plan.folder(out)).reward_matrix
     return np.asarray(table[plan.sequence.order].to_numpy())
 
 

@@ -17,11 +17,6 @@ Single, Soup, LoraPerTask, Joint, Replay, Rid = (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_pages(monkeypatch):
-    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
-
-
 def lora(folder, step):
     return (folder / f"step-{step}" / "adapter.safetensors").read_bytes()
 

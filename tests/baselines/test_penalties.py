@@ -13,11 +13,6 @@ from tests.tiny import bound, results, runner, trained, training
 L2, Ewc, OLora, Lwf, Ema = (registry.load("method", name) for name in ("l2", "ewc", "olora", "lwf", "ema"))
 
 
-@pytest.fixture(autouse=True)
-def no_pages(monkeypatch):
-    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
-
-
 class Linear:
     """A model whose prediction is W x, W the adapter's only factor; enough of a DiffusionModel for EWC."""
 

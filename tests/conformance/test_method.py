@@ -30,11 +30,6 @@ CAUGHT = {  # file: what the finding says, and what its mend says
 }
 
 
-@pytest.fixture(autouse=True)
-def no_pages(monkeypatch):
-    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
-
-
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_broken_method_is_caught_with_its_own_message(name, tiny_sequence):
     said, mend = CAUGHT[name]

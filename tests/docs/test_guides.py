@@ -13,7 +13,7 @@ import typer
 
 from ril_bench import cli
 from ril_bench.running.runner import Runner
-from ril_bench.storage.run_folder import sha256_json
+from ril_bench.storage.digests import sha256_json
 from tests.docs.pages import GUIDES, PAGES, ROOT, blocks, command_blocks, in_a_fork
 
 

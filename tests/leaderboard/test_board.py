@@ -22,8 +22,8 @@ from ril_bench.leaderboard.board import comparable
 from ril_bench.leaderboard.layout import revision
 from ril_bench.leaderboard.record import MethodCard
 from ril_bench.reporting.site import write_site
-from ril_bench.storage.read import EntryNote, Run, read_run
-from ril_bench.storage.run_folder import sha256_file
+from ril_bench.storage.digests import sha256_file
+from ril_bench.storage.read import EntryNote, StoredRun, read_run
 from tests.leaderboard.tampering import CASES, card, edit, entry, seal
 from tests.leaderboard.world import CARD
 from tests.reporting.html import read
@@ -33,7 +33,9 @@ NAIVE = sha256_file(registry.shipped("baselines") / "naive.py")
 SMALL = {"prompts": 3, "pixels": 16, "updates": 1}
 
 
-def entered(folder: Path, method: str, seeds: int, remade: bool = False, **options: object) -> list[Run]:
+def entered(
+    folder: Path, method: str, seeds: int, remade: bool = False, **options: object
+) -> list[StoredRun]:
     """Runs of a method as a leaderboard has them: without images."""
     found = []
     for seed in range(seeds):
@@ -44,7 +46,7 @@ def entered(folder: Path, method: str, seeds: int, remade: bool = False, **optio
         if method == "naive":
             edit(path, "run.json", method__file_sha256=NAIVE)
         read = read_run(path)
-        found.append(Run(read.folder, read.info, EntryNote(CARD | {"seeds": seeds}, "abc123", False, known)))
+        found.append(StoredRun(read.folder, EntryNote(CARD | {"seeds": seeds}, "abc123", False, known)))
     return found
 
 

@@ -45,7 +45,6 @@ def install(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Makes `folder` the place of the sequences that ship."""
     shipped = registry.shipped
     patch.setattr(registry, "shipped", lambda kind: folder if kind == "tasks" else shipped(kind))
-    patch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
 
 
 def write_sequences(folder: Path) -> None:

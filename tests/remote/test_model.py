@@ -11,7 +11,7 @@ from ril_bench.remote import published
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.model import FILES, HubModel
 from ril_bench.remote.search import FOLDER
-from ril_bench.storage.run_folder import sha256_file
+from ril_bench.storage.digests import sha256_file
 from tests.pipelines import stable_diffusion, stable_diffusion_xl
 
 REPO, REVISION = "someone/a-model", "a" * 40

@@ -6,7 +6,7 @@ import pytest
 
 from ril_bench.errors import UserError
 from ril_bench.remote.weights import MANIFEST, digests, verified
-from ril_bench.storage.run_folder import sha256_file
+from ril_bench.storage.digests import sha256_file
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from ril_bench.reporting import summary
 from ril_bench.reporting.site import write_site
-from ril_bench.storage.read import EntryNote, Run
+from ril_bench.storage.read import EntryNote, StoredRun
 from tests.reporting.synthetic import write_runs
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
@@ -65,9 +65,8 @@ def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
         updates=1,
     )
     entries = [
-        Run(
+        StoredRun(
             run.folder,
-            run.info,
             EntryNote(card, "0123456789ab", False, {"images": 8, "of": 128, "remade": False}),
         )
         for run in summary.load([runs])

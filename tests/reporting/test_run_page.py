@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ril_bench.errors import UserError
-from ril_bench.reporting import write_page, write_side_by_side
+from ril_bench.reporting import write_page, write_page_after_run, write_side_by_side
 from tests.reporting.html import edit, read
 from tests.reporting.synthetic import write_run
 
@@ -224,6 +224,15 @@ def test_a_broken_file_is_named_and_the_old_page_stays(copy: Path, file: str, co
     assert str(copy / file).rpartition("/")[0] in str(caught.value)
     assert "hint: " in str(caught.value)
     assert (copy / "report.html").read_bytes() == before
+
+
+def test_a_page_that_fails_does_not_lose_the_run(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert write_page_after_run(copy) == copy / "report.html"
+    (copy / "metrics.json").write_bytes(b"\xff")
+    assert write_page_after_run(copy) is None
+    reported = capsys.readouterr().err
+    assert "the run is stored, but its page was not written: metrics.json cannot be read" in reported
+    assert f"ril-bench report {copy}" in reported
 
 
 def test_not_a_run_folder(tmp_path: Path) -> None:

@@ -14,11 +14,6 @@ from tests.tiny import results, runner
 EVERY = ["budget.updates=12", "evaluation.every=5"]  # a checkpoint after 10
 
 
-@pytest.fixture(autouse=True)
-def no_pages(monkeypatch):
-    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
-
-
 def between(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "anytime.parquet")
 

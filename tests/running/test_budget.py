@@ -13,11 +13,6 @@ from tests.running.test_runner import Stopping
 from tests.tiny import results, runner, write_sequence
 
 
-@pytest.fixture(autouse=True)
-def no_pages(monkeypatch):
-    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
-
-
 def updates(folder):
     return [line["task"] for line in RunFolder(folder).read_log()]
 

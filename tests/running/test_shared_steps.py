@@ -24,9 +24,8 @@ def four(tiny_data, tmp_path_factory) -> str:
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch) -> None:
-    """A cache that no other test has filled, and no pages."""
+    """A cache that no other test has filled."""
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
 
 
 def made(sequence: str, out: Path, order: str, shared: tuple[int, ...] = ()) -> RunFolder:

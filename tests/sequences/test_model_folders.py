@@ -7,7 +7,7 @@ from pathlib import Path
 from ril_bench.remote.model import HubModel
 from ril_bench.remote.search import FOLDER
 from ril_bench.sequences.model_folders import hub_model, local_folder, model_digests, model_folder
-from ril_bench.storage.run_folder import sha256_file
+from ril_bench.storage.digests import sha256_file
 
 REVISION = "a" * 40
 

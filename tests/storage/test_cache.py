@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import pwd
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
+from ril_bench.errors import UserError
 from ril_bench.storage.cache import cache_folder, cached, read, write
 
 FILES = {"images/000-0.png": b"image", "scores.parquet": b"scores"}
@@ -42,14 +43,29 @@ def test_a_failure_to_make_is_not_kept(folder):
     assert cached("x", {}, lambda: FILES) == FILES
 
 
-def test_where_it_lies(monkeypatch, tmp_path):
+def test_the_place_of_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.delenv("RIL_BENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder() == tmp_path / "xdg" / "ril-bench"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "ril-bench"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "ril-bench"
+
+
+def test_a_user_without_a_home_is_asked_for_a_place(monkeypatch):
+    """As in a container that runs under a user id that the machine does not know."""
+    for name in ("RIL_BENCH_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown_user)
+    with pytest.raises(UserError, match="no home folder") as caught:
+        cache_folder()
+    assert "set RIL_BENCH_CACHE to a folder" in caught.value.hint
+
+
+def unknown_user(uid):
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
 
 
 def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):

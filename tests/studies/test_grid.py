@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from ril_bench.errors import UserError
 from ril_bench.running.progress import Reporter
+from ril_bench.storage import names
 from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid import forecast as cost
 from ril_bench.studies.grid.axes import axes, plans
@@ -204,8 +205,7 @@ def test_only_runs_of_one_method_tuner_and_seed_share_steps():
 @pytest.mark.parametrize(
     "settings", [["evaluation.every=1"], ["budget.updates=99", "budget.denoiser_forwards=36"]]
 )
-def test_the_forecast_is_what_a_run_then_counts(tiny_sequence, tmp_path, fresh_cache, monkeypatch, settings):
-    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
+def test_the_forecast_is_what_a_run_then_counts(tiny_sequence, tmp_path, fresh_cache, settings):
     made = runner(tiny_sequence, tmp_path, settings=settings)
     counted = made.execute()
     spent = RunFolder(counted).read_run()["steps"]
@@ -220,8 +220,7 @@ def test_shared_steps_are_counted_once():
     assert two == one * 5 // 3
 
 
-def test_time_is_forecast_from_runs_that_were_measured(tiny_sequence, tmp_path, monkeypatch):
-    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
+def test_time_is_forecast_from_runs_that_were_measured(tiny_sequence, tmp_path):
     work = cells(plans(small(tiny_sequence)))
     assert forecast(work, tmp_path).seconds is None
     steps = RunFolder(runner(tiny_sequence, tmp_path).execute()).read_run()["steps"]
@@ -255,6 +254,7 @@ def test_two_at_once_and_in_two_shards_give_the_same_bytes(
 ):
     grid(small(tiny_sequence), tmp_path / "two", jobs=2, reporter=QUIET)
     assert everything(tmp_path / "two") == one_after_the_other
+    assert len(list((tmp_path / "two").rglob(names.PAGE))) == 8
     for part in ("1/2", "2/2"):
         assert len(grid(small(tiny_sequence), tmp_path / "shards", jobs=1, shard=part, reporter=QUIET)) == 4
     assert everything(tmp_path / "shards") == one_after_the_other

@@ -113,8 +113,7 @@ def one_update(model, method, options, size, **changes):
     ], lines[0]
 
 
-def test_a_run_of_two_tasks(plain, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("ril_bench.running.runner.write_page", lambda folder: None)
+def test_a_run_of_two_tasks(plain, tiny_data, tmp_path):
     sequence = write_sequence(tmp_path / "tiny.yaml", tiny_data, tuner=plain)
     run = runner(sequence, tmp_path / "out", method="rid", settings=["optimizer.lr=0.02"])
     folder = run.execute()

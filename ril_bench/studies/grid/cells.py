@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ril_bench.errors import UserError
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.shared_steps import shared_steps
-from ril_bench.storage.run_folder import sha256_json
+from ril_bench.storage.digests import sha256_json
 from ril_bench.studies.grid.workers import Cell
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.shared_steps import common_steps
-from ril_bench.storage.run_folder import RunFolder
+from ril_bench.storage.names import RUN
+from ril_bench.storage.read import StoredRun
 from ril_bench.studies.grid.workers import Cell
 
 
@@ -59,8 +60,8 @@ def evaluations_of(plan: RunPlan, first: int) -> int:
 def seconds_per_evaluation(plan: RunPlan, out: Path) -> tuple[float, int] | None:
     """What one took in the complete runs of the same sequence, model and tuner, and how many runs those are."""
     seconds, evaluations, found = 0.0, 0, 0
-    for file in out.glob(f"{plan.sequence.name}/*/*/{plan.tuner}/seed-*/run.json"):
-        run = RunFolder(file.parent).read_run()
+    for file in out.glob(f"{plan.sequence.name}/*/*/{plan.tuner}/seed-*/{RUN}"):
+        run = StoredRun(file.parent).info
         if run["status"] == "complete" and run["sequence"]["model"] == plan.sequence.model:
             found += 1
             seconds += sum(step["train_seconds"] + step["evaluation_seconds"] for step in run["steps"])

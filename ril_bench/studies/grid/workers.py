@@ -104,10 +104,11 @@ def ready(waiting: Sequence[Cell], at_work: Collection[Cell]) -> Cell | None:
 
 def make(cell: Cell, out: Path, machine: Machine) -> Failure | None:
     """A cell's run, made in this process; whatever stops it is returned."""
+    from ril_bench.reporting import write_page_after_run
     from ril_bench.running.runner import Runner
 
     try:
-        Runner(
+        folder = Runner(
             cell.plan,
             out,
             device=machine.device,
@@ -117,6 +118,7 @@ def make(cell: Cell, out: Path, machine: Machine) -> Failure | None:
             account=False,
             reporter=Reporter(quiet=True),
         ).execute()
+        write_page_after_run(folder)
     except Exception as error:
         return Failure(failure_class(error), str(error) or repr(error))
     return None

@@ -17,7 +17,7 @@ from ril_bench.diffusion.sampler import DDIM, sample
 from ril_bench.draws import Draws
 from ril_bench.metrics.frechet import frechet_distance
 from ril_bench.remote.weights import MANIFEST
-from ril_bench.storage.run_folder import sha256_file
+from ril_bench.storage.digests import sha256_file
 from ril_bench.worlds.shapes import WEIGHTS, captions, tastes
 from ril_bench.worlds.shapes.captions import parse
 from ril_bench.worlds.shapes.classifier import load_classifier

@@ -1,0 +1,105 @@
+"""Atomic writes and JSON.
+
+Every file is written under a temporary name in its own folder, synced and renamed. A reader sees a whole file or no
+file, and so does a run that was killed and starts again.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ril_bench.errors import InfrastructureError, NumericalError, RilError, UserError
+from ril_bench.storage.names import temporary
+
+_USERS_FAULT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+
+
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Writes each file whole or not at all. Creates the folders, and syncs each folder once for all its files.
+
+    Raises:
+        UserError: the folder cannot be written.
+        InfrastructureError: the disk is full, or failed.
+    """
+    for path, data in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, data)
+        except OSError as error:
+            raise write_error(path, error) from error
+    for folder in {path.parent for path in files}:
+        try:
+            _sync_folder(folder)
+        except OSError as error:
+            raise write_error(folder, error) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    unfinished = path.with_name(temporary(path.name, os.getpid()))
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_error(path: Path, error: OSError) -> RilError:
+    """The error to raise for a file that cannot be written: the user's, or the machine's."""
+    what = f"cannot write {path.name}: {error.strerror or error}"
+    if error.errno in _USERS_FAULT:
+        return UserError(what, where=str(path), hint="choose a folder that you may write to with --out")
+    return InfrastructureError(
+        what, where=str(path), hint="make room on the disk, then run the same command again: the run resumes"
+    )
+
+
+def to_json(value: Any, *, indent: int | None = 2) -> str:
+    """JSON for people and tools, with a final newline.
+
+    numpy's scalars and arrays count as the plain values that they hold. NaN becomes null, as JSON has no NaN. Raises
+    NumericalError for an infinity.
+    """
+    try:
+        return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise NumericalError(f"cannot be written as JSON: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy, without importing it
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; UserError if the file is missing or is not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"no {path.name} here", where=str(path), hint="name the folder of a run") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"cannot read {path.name}: {error}", where=str(path)) from error
