@@ -68,6 +68,7 @@ def hand_made(tmp_path, tiny_data) -> Path:
     folder.write_json("prompts.json", [{"prompt_id": f"{p:03d}", "prompt": f"prompt {p}"} for p in range(2)])
     step_entry = dict.fromkeys(RESOURCES, 2) | dict.fromkeys(SIZES, 7)
     folder.update_run(
+        schema_version=1,
         status="complete",
         sequence=Sequence.model_validate(data).model_dump(mode="json"),
         steps=[{"step": i, **step_entry} for i in SCORES],
@@ -345,7 +346,7 @@ def test_what_is_missing_is_told(hand_made, tmp_path):
     (hand_made / "scores.parquet").unlink()
     with pytest.raises(UserError, match="no scores yet"):
         score_run(hand_made)
-    with pytest.raises(UserError, match=r"no run\.json here"):
+    with pytest.raises(UserError, match=r"no run\.json"):
         score_run(tmp_path)
 
 
