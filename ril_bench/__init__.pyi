@@ -1,26 +1,32 @@
 """The public names of RIL-Bench, and the module that each comes from."""
 
+from .api.authors import check as check
+from .api.authors import new as new
+from .api.doctor import doctor as doctor
+from .api.leaderboard import submit as submit
 from .api.listing import list as list
 from .api.notebook import Run as Run
-from .api.verbs import compare as compare
-from .api.verbs import report as report
-from .api.verbs import run as run
-from .api.verbs import submit as submit
+from .api.previews import preview as preview
+from .api.previews import preview_grid as preview_grid
+from .api.results import compare as compare
+from .api.results import export as export
+from .api.results import report as report
+from .api.results import score as score
+from .api.runs import demo as demo
+from .api.runs import grid as grid
+from .api.runs import run as run
+from .api.studies import calibrate as calibrate
+from .api.studies import tune as tune
 from .diagnosis.diagnose import Diagnosis as Diagnosis
-from .diagnosis.diagnose import doctor as doctor
 from .errors import NumericalError as NumericalError
 from .errors import RilError as RilError
 from .errors import UserError as UserError
 from .methods import Method as Method
 from .methods import Plan as Plan
-from .reporting.export import export as export
 from .rewards.base import Reward as Reward
 from .sequences.sequence_file import load_sequence as load_sequence
 from .sequences.spec import Sequence as Sequence
-from .studies.calibration import calibrate as calibrate
 from .studies.grid.axes import GridSpec as GridSpec
-from .studies.grid.grid import grid as grid
-from .studies.tuning import tune as tune
 from .tuners.base import Log as Log
 from .tuners.base import Tuner as Tuner
 

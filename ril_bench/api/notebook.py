@@ -1,50 +1,175 @@
-"""A run to look at in a notebook."""
+"""A run to look at in a notebook: its tables, images and plots, read from its folder when they are asked for."""
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from ril_bench.errors import UserError
 from ril_bench.storage import names
-from ril_bench.storage.read import StoredRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+    from ril_bench.storage.read import StoredRun
+
+#: What `summary` shows; the same names as in tables and on pages.
+HEADLINE = ("FINAL", "LEARN", "BWT", "FORGET", "WORST", "SSIM to step 0", "FID")
 
 
 class Run:
-    """A run's folder, read on demand."""
+    """A run's folder. Files are read anew at each access, so that a run in progress can be watched."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
-    def __repr__(self) -> str:
-        return f"Run({str(self.path)!r})"
-
     @property
-    def _stored(self) -> StoredRun:
-        return StoredRun(self.path)  # read again each time: a run in progress changes its files
+    def stored(self) -> StoredRun:
+        """The folder as pages and tables read it."""
+        from ril_bench.storage.read import read_run
+
+        return read_run(self.path)
 
     @property
     def info(self) -> dict[str, Any]:
-        """run.json: spec, provenance, status, cost."""
-        return self._stored.info
+        """run.json: settings, status, cost, and what the run was computed with."""
+        return self.stored.info
+
+    @property
+    def status(self) -> str:
+        """ "complete", "running" or "failed"."""
+        return str(self.info.get("status") or "unknown")
 
     @property
     def matrix(self) -> pd.DataFrame:
-        """The reward matrix R: rows step 0..T, a column for each reward, then for each probe."""
-        return self._stored.reward_matrix
+        """The reward matrix R, in the units of the rewards: rows step 0..T, a column for each reward, then probe."""
+        return self.stored.reward_matrix
+
+    @property
+    def normalised(self) -> pd.DataFrame:
+        """The matrix N: rows step 0..T, a column for each reward; 0 is the pretrained model, 1 is tuned alone.
+
+        Raises UserError where the sequence has no calibration, or the run is not complete.
+        """
+        import pandas as pd
+
+        run = self.stored
+        values = run.continual("normalised", "N")
+        if values is None:
+            if self.status != "complete":
+                raise UserError(
+                    f"this run is {self.status}: N needs all of its steps",
+                    where=str(self.path),
+                    hint="use run.matrix, or call ril_bench.run again to complete the run",
+                )
+            sequence = run.info.get("sequence_reference") or run.sequence
+            raise UserError(
+                f"{run.sequence} has no calibration for these settings, so its rewards have no common unit",
+                where=str(self.path),
+                hint=f"ril-bench calibrate {sequence}; until then use run.matrix, and run.summary in z",
+            )
+        index = pd.RangeIndex(len(values), name="step")
+        return pd.DataFrame(values, index=index, columns=run.rewards, dtype=float)
 
     @property
     def scores(self) -> pd.DataFrame:
-        """One row a step, reward, prompt and sample."""
-        return self._stored.scores
+        """One row for each step, reward, prompt and sample."""
+        return self.stored.scores
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """metrics.json; null (None) where a figure is undefined."""
-        return self._stored.metrics
+        """metrics.json as it is; a metric that is undefined is None. `summary` is easier to use."""
+        return self.stored.metrics
+
+    @property
+    def unit(self) -> str | None:
+        """What `summary` is in: "normalised", else "z" (standard deviations over prompts); None before it is known."""
+        from ril_bench.storage.read import common_scale
+
+        return common_scale([self.stored])
+
+    @property
+    def summary(self) -> pd.Series:
+        """The main metrics in the best unit that the run has; NaN where a metric is undefined."""
+        import pandas as pd
+
+        from ril_bench.reporting.columns import COLUMNS
+
+        run, unit = self.stored, self.unit
+        readers = {column.name: column.read for column in COLUMNS}
+        values = {name: readers[name](run, unit) for name in HEADLINE}
+        return pd.Series(values, dtype=float, name=unit or "not complete")
+
+    @property
+    def log(self) -> pd.DataFrame:
+        """One row for each update: task, update, score of the reward, penalty, seconds, ..."""
+        import pandas as pd
+
+        return pd.DataFrame(self.stored.log)
+
+    def images(self, step: int) -> dict[str, list[Image]]:
+        """The evaluation images of a step: {prompt: one PIL image for each sample}.
+
+        Raises UserError for a step without images.
+        """
+        from PIL import Image
+
+        run = self.stored
+        found = run.images
+        if step not in found:
+            have = ", ".join(map(str, sorted(found))) or "none"
+            raise UserError(
+                f"step {step} has no images", where=str(self.path), hint=f"steps with images: {have}"
+            )
+        images: dict[str, list[Image.Image]] = {}
+        for (prompt_id, _), path in sorted(found[step].items()):
+            with Image.open(path) as image:
+                image.load()
+                images.setdefault(run.prompts.get(prompt_id, prompt_id), []).append(image)
+        return images
+
+    def plot(self) -> Figure:
+        """How each reward rises when its task is trained, and what later tasks do to it; a matplotlib figure."""
+        from ril_bench.reporting.notebook import run_figure
+
+        return run_figure(self.stored)
 
     @property
     def page(self) -> Path:
-        """The run's own page."""
+        """The run's own page, an HTML file."""
         return self.path / names.PAGE
+
+    @property
+    def headline(self) -> str:
+        """The main metrics in one line, with the floors that noise alone gives."""
+        from ril_bench.reporting.columns import COLUMNS
+        from ril_bench.storage.read import number
+
+        run, unit, words = self.stored, self.unit, []
+        floors = {column.name: column.floor for column in COLUMNS}
+        for name, value in self.summary.dropna().items():
+            read = floors[str(name)]
+            floor = number(read(run, unit)) if read else None
+            words.append(f"{name} {value:.3f}" + ("" if floor is None else f" (floor {floor:.3f})"))
+        if unit == "z":
+            words.append("rewards in z: this run has no calibration")
+        return "  ".join(words)
+
+    def __repr__(self) -> str:
+        """A line that names the run, then its main metrics."""
+        if not (self.path / names.RUN).is_file():
+            return f"Run({str(self.path)!r}): no run here yet"
+        run = self.stored
+        head = f"{run.sequence}, {run.name}, {run.tuner}, order {run.order}, seed {run.seed}: {self.status}"
+        return f"Run({str(self.path)!r})\n  {head}\n  {self.headline}".rstrip()
+
+    def _repr_html_(self) -> str:
+        """A line for the run, its matrix with shaded cells, and its main metrics."""
+        from ril_bench.reporting.notebook import run_html
+
+        if not (self.path / names.RUN).is_file():
+            return f"<code>{html.escape(repr(self))}</code>"
+        return run_html(self.stored, self.summary)

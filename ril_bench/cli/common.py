@@ -1,78 +1,149 @@
-"""What the verbs share: the app, the consoles, and the options that several take."""
+"""What the verbs share: the app, and the options that several verbs have."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-OUT = Path("runs")
+from ril_bench import registry
 
 app = typer.Typer(
     name="ril-bench",
     help="Reward incremental learning: teach a diffusion model one reward after another, and see what it forgets.",
-    no_args_is_help=True,
+    epilog="Start with: ril-bench demo. Help on a verb: ril-bench run --help. "
+    "Completion of verbs and names with the Tab key: ril-bench --install-completion.",
     pretty_exceptions_enable=False,
-    add_completion=False,
+    rich_markup_mode="rich",
 )
-out_console, err_console = Console(), Console(stderr=True)
 
-OutOption = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads, pinned; all cores unless told.")]
+#: Panels of the help of a verb with many options.
+WHAT, HOW, SHOWN = "What is run", "How it is run", "What is printed"
+
+
+def names_of(kind: str) -> Callable[[str], list[str]]:
+    """Completes a name of a kind, for the Tab key."""
+    return lambda incomplete: [name for name in registry.names(kind) if name.startswith(incomplete)]
+
+
+SequenceArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The name of a sequence (ril-bench list sequence), or the path of a YAML file.",
+        autocompletion=names_of("sequence"),
+    ),
+]
+MethodOption = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        "-m",
+        help="The name of a method (ril-bench list method), or the path of a .py file.",
+        autocompletion=names_of("method"),
+        rich_help_panel=WHAT,
+    ),
+]
+TunerOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="Another tuner than the sequence's. Default: the sequence's own.",
+        autocompletion=names_of("tuner"),
+        rich_help_panel=WHAT,
+    ),
+]
 PresetOption = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="Published settings by name: ril-bench list preset."),
+    typer.Option(
+        help="Published settings by name (ril-bench list preset). Default: none.",
+        autocompletion=names_of("preset"),
+        rich_help_panel=WHAT,
+    ),
+]
+SettingsOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the sequence (budget.updates=10) or of the method (method.strength=0.1). Repeatable.",
+        rich_help_panel=WHAT,
+    ),
+]
+OutOption = Annotated[
+    Path, typer.Option("--out", help="The folder that holds the runs.", rich_help_panel=HOW)
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.", rich_help_panel=HOW),
+]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="CPU threads of each run. Results are equal to the byte at an equal number of threads; "
+        "the leaderboard has 1.",
+        rich_help_panel=HOW,
+    ),
+]
+JobsOption = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        min=1,
+        help="Runs at the same time. Default: the number of cores divided by --threads; one on a GPU.",
+        rich_help_panel=HOW,
+    ),
 ]
 ComputeOption = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(
-        "--compute", help="How it is computed: dtype=bfloat16, checkpointing=true, ...; repeatable."
+        "--compute",
+        metavar="KEY=VALUE",
+        help="How to compute: dtype=bfloat16, checkpointing=true, ... Repeatable. Default: float32, and nothing "
+        "that trades time for memory.",
+        rich_help_panel=HOW,
+    ),
+]
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Download nothing, as HF_HUB_OFFLINE=1 does.", rich_help_panel=HOW)
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON and nothing else, for scripts.", rich_help_panel=SHOWN)
+]
+QuietOption = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print no progress, only the result.", rich_help_panel=SHOWN),
+]
+VerboseOption = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Print a line for every update, and the traceback of an error.",
+        rich_help_panel=SHOWN,
     ),
 ]
 
 
-def _go_offline(offline: bool) -> bool:
-    if offline:
-        from ril_bench.remote.network import go_offline
+def program() -> str:
+    """How to type this program here: "ril-bench" where the shell finds it, else its path or `python -m ril_bench`."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m ril_bench"
+    found = shutil.which("ril-bench")
+    if started.name != "ril-bench" or (found and Path(found).resolve() == started.resolve()):
+        return "ril-bench"
+    return (
+        shlex.quote(os.path.relpath(started))
+        if started.is_relative_to(Path.cwd())
+        else shlex.quote(str(started))
+    )
 
-        go_offline()
-    return offline
 
-
-OfflineOption = Annotated[
-    bool,
-    # acts by itself, before the verb does
-    typer.Option("--offline", help="Download nothing, as HF_HUB_OFFLINE=1 says.", callback=_go_offline),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for scripts.")]
-
-
-def show_run(made: Any) -> None:
-    """The matrix and the headline figures of a run."""
-    metrics, matrix = made.metrics, made.matrix
-    out_console.print(f"\n{made.path}", soft_wrap=True)
-    table = Table("step", *matrix.columns)
-    for step, row in matrix.iterrows():
-        after = metrics["rewards"][step - 1] if step else "pretrained"
-        table.add_row(f"{step} {after}", *(f"{value:.4g}" for value in row))
-    out_console.print(table)
-    normalised = metrics["continual"]["normalised"]
-    figures = normalised or metrics["continual"]["z"] or {}
-    unit = "" if normalised else " (z)"
-    shown = [
-        f"{name}{unit} {figures[name]:+.3f}"
-        for name in ("FINAL", "LEARN", "BWT", "FORGET")
-        if figures.get(name) is not None
-    ]
-    if figures.get("FORGET") is not None:
-        shown[-1] += f" (floor {figures['FORGET_floor']:.3f})"
-    structure, fidelity = metrics["structure"]["steps"], metrics["fidelity"]
-    if structure:
-        shown.append(f"SSIM to step 0 {structure[-1]['ssim_to_0']:.3f}")
-    if fidelity["steps"]:
-        shown.append(f"FID {fidelity['steps'][-1]['fid']:.2f} (floor {fidelity['floor']:.2f})")
-    out_console.print("  ".join(shown))
+def command(*words: object) -> str:
+    """A command line to be typed, every word quoted as a shell needs it."""
+    return f"{program()} {shlex.join(map(str, words))}"

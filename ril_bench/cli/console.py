@@ -48,7 +48,7 @@ def _is_visible(c: str) -> bool:
 
 
 def say(text: object = "", *, mark: str = "", style: str = "", style_of_mark: str = "") -> None:
-    """Prints a line on stdout: a coloured mark of ours, then text."""
+    """Prints a line on stdout: a coloured mark of ours, directly followed by text."""
     _print(_OUT, text, mark, style, style_of_mark)
 
 
@@ -58,7 +58,7 @@ def warn(text: object = "", *, style: str = "") -> None:
 
 
 def _print(console: Console, text: object, mark: str, style: str, style_of_mark: str) -> None:
-    line = Text.assemble((f"{mark} " if mark else "", style_of_mark), (literal(text), style))
+    line = Text.assemble((mark, style_of_mark), (literal(text), style))
     console.print(line, soft_wrap=True)
 
 
@@ -92,7 +92,8 @@ def show_table(
         )
     for row in rows:
         table.add_row(*(Text(literal(cell)) for cell in row))
-    _OUT.print(table, width=None if _OUT.is_terminal or "COLUMNS" in os.environ else _PIPE_WIDTH)
+    fits_a_screen = _OUT.is_terminal or "COLUMNS" in os.environ
+    (_OUT if fits_a_screen else Console(**_LITERAL, width=_PIPE_WIDTH)).print(table)
 
 
 def show_json(value: Any) -> None:

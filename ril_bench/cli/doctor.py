@@ -1,60 +1,53 @@
-"""The verb doctor: whether this machine can run a sequence."""
+"""The verb that looks at whether this machine can run a sequence: doctor."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Optional
-
 import typer
-from rich.text import Text
 
+from ril_bench.api.common import OUT
 from ril_bench.cli.common import (
-    OUT,
     ComputeOption,
     DeviceOption,
     JsonOption,
     OfflineOption,
     OutOption,
     PresetOption,
+    SequenceArgument,
+    SettingsOption,
     app,
-    out_console,
 )
+from ril_bench.cli.console import say, show_json
+
+#: Words at the start of a line of the diagnosis that are coloured.
+_STYLES = {"fault:": "red", "not ready": "red", "ready": "green", "  missing": "yellow"}
 
 
-@app.command()
+@app.command(epilog="For example: ril-bench doctor sd15-ril")
 def doctor(
-    sequence: Annotated[str, typer.Argument(help="A sequence that ships, or a path to a YAML file.")],
-    compute: ComputeOption = None,
+    sequence: SequenceArgument,
     preset: PresetOption = None,
-    settings: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--set", help="A changed setting, as a run would have it; repeatable."),
-    ] = None,
-    device: DeviceOption = "auto",
-    offline: OfflineOption = False,
+    settings: SettingsOption = None,
     out: OutOption = OUT,
+    device: DeviceOption = "auto",
+    compute: ComputeOption = None,
+    offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Whether this machine can run a sequence: its files, memory and time, with a hint for each fault.
+    """Look at whether this machine can run a sequence: files, memory, time, and how to fix what is missing.
 
-    Downloads nothing and loads no weights. The exit code is 1 where a run would not complete.
+    Downloads nothing and loads no weights. The exit code is 1 where a run would not reach its end.
     """
     import ril_bench
 
     found = ril_bench.doctor(
-        sequence, device=device, compute=compute or (), settings=settings or (), preset=preset, out=out
-    )
+        sequence, preset=preset, settings=settings or (), out=out, device=device, compute=compute or (),
+        offline=offline,
+    )  # fmt: skip
     if as_json:
-        print(json.dumps(found.plain(), indent=2))
+        show_json(found.plain())
     else:
-        text = Text(str(found))
-        for pattern, style in (
-            ("^fault:", "red"),
-            ("^not ready$", "red"),
-            ("^ready", "green"),
-            ("^  missing", "yellow"),
-        ):
-            text.highlight_regex(f"(?m){pattern}", style)
-        out_console.print(text, soft_wrap=True)
+        for line in str(found).splitlines():
+            mark = next((mark for mark in _STYLES if line.startswith(mark)), "")
+            say(line.removeprefix(mark), mark=mark, style_of_mark=_STYLES.get(mark, ""))
     if not found.ready:
         raise typer.Exit(1)

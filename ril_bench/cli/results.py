@@ -1,151 +1,138 @@
-"""The verbs that read what runs left, and what there is: list, score, report, compare."""
+"""The verbs that read complete runs: score, report, compare and export."""
 
 from __future__ import annotations
 
-import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from ril_bench import registry
-from ril_bench.cli.common import JsonOption, app, out_console, show_run
+from ril_bench.cli.common import SHOWN, JsonOption, app
+from ril_bench.cli.console import say, show_json, show_table
+from ril_bench.cli.runs import show_run
 
 MetricOption = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--metric", help="A metric to print: FINAL, BWT, ...; repeatable."),
+    typer.Option("--metric", help="A metric of the table: FINAL, FORGET, ... Repeatable."),
 ]
 
 
-@app.command("list")
-def list_(
-    kind: Annotated[Optional[str], typer.Argument(help=f"One of: {', '.join(registry.KINDS)}.")] = None,  # noqa: UP045
-    as_json: JsonOption = False,
-) -> None:
-    """Sequences, methods, tuners, rewards and models, each with a line on what it is."""
-    from ril_bench.reporting.listing import described
+class Format(StrEnum):
+    """How a table is written."""
 
-    kinds = [_kind(kind)] if kind else list(registry.KINDS)
-    found = {each: described(each) for each in kinds}
-    if as_json:
-        print(json.dumps({each: dict(rows) for each, rows in found.items()}, indent=2))
-        return
-    for each, rows in found.items():
-        table = Table(title=f"{each}s", title_justify="left", title_style="bold", show_header=False, box=None)
-        table.add_column(style="cyan", no_wrap=True)
-        table.add_column()
-        for name, summary in rows:
-            table.add_row(escape(name), escape(summary))  # "[code]" is a tag of provenance, not rich's
-        out_console.print(table)
-        out_console.print()
+    md = "md"
+    csv = "csv"
+    latex = "latex"
 
 
-@app.command()
+@app.command(epilog="For example: ril-bench score runs/shapes-ril/given/naive/draft/seed-0")
 def score(
-    folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Compute a run's figures again, from the scores and images it stores."""
-    from ril_bench.api.notebook import Run
-    from ril_bench.reporting import write_page
-    from ril_bench.scoring.score import score_run
+    """Compute the metrics of a run again, from the scores and images in its folder."""
+    import ril_bench
 
-    metrics = score_run(folder)
-    write_page(folder)
+    found = ril_bench.score(run)
     if as_json:
-        print(json.dumps(Run(folder).metrics))
-        return
-    assert metrics
-    show_run(Run(folder))
+        show_json(found.metrics)
+    else:
+        show_run(found)
 
 
-@app.command()
+@app.command(epilog="For example: ril-bench report runs --out site")
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders that are or hold runs, or a leaderboard.")],
-    out: Annotated[Optional[Path], typer.Option("--out", help="A folder for the site of all runs.")] = None,  # noqa: UP045
-    format_: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--format", help="Print the table instead: md, csv or latex."),
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of runs, folders that hold runs, or a leaderboard.")
+    ],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="A folder for a site of all runs. Default: no site."),
+    ] = None,
+    format: Annotated[
+        Optional[Format],  # noqa: UP045
+        typer.Option("--format", help="Print the table of all runs in this format. Default: no table."),
     ] = None,
     metrics: MetricOption = None,
     paired: Annotated[
-        bool, typer.Option("--paired", help="Print the differences to naive, unit by unit.")
+        bool,
+        typer.Option("--paired", help="Print differences to the method naive, run by run. Default: values."),
     ] = False,
 ) -> None:
-    """With --out a site from all runs, with --format their table; otherwise each run's own page anew."""
+    """Report many runs: --out writes a site, --format prints a table.
+
+    Without both, the page of each run is rewritten.
+    """
     import ril_bench
-    from ril_bench.reporting import write_page
-    from ril_bench.reporting.find import find_runs
 
-    if format_ is not None:
-        from ril_bench.api.verbs import load
-        from ril_bench.reporting import summary
-        from ril_bench.reporting.tables import FORMATS, chosen, write_table
-
-        if format_ not in FORMATS:
-            raise typer.BadParameter(f"{format_!r} is none of {', '.join(FORMATS)}", param_hint="--format")
-        table = summary.table(load(runs)[0])
-        print(write_table(chosen(table, metrics) if metrics else table, format_, paired=paired), end="")
+    if format is not None:
+        table = ril_bench.report(runs, format=format.value, metrics=metrics or (), paired=paired)
+        print(table, end="")
     if out is not None:
-        out_console.print(f"page: {ril_bench.report(runs, out)}", soft_wrap=True)
-    if out is None and format_ is None:
-        _refuse_boards(runs)
-        for folder in find_runs(runs):
-            out_console.print(f"page: {write_page(folder)}", soft_wrap=True)
+        say(f"page: {ril_bench.report(runs, out=out)}")
+    if out is None and format is None:
+        pages = ril_bench.report(runs)
+        assert isinstance(pages, list)
+        for page in pages:
+            say(f"page: {page}")
 
 
-@app.command()
+@app.command(epilog="For example: ril-bench compare runs/shapes-ril/given/naive runs/shapes-ril/given/rid")
 def compare(
-    a: Annotated[Path, typer.Argument(help="A run, or a folder of one method's runs.")],
-    b: Annotated[Path, typer.Argument(help="Another: the difference is B - A.")],
-    out: Annotated[Optional[Path], typer.Option("--out", help="A page that shows both side by side.")] = None,  # noqa: UP045
+    a: Annotated[Path, typer.Argument(help="A run, or a folder that holds the runs of one method.")],
+    b: Annotated[Path, typer.Argument(help="Another one. Differences are B - A.")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="A page to write that shows both side by side. Default: no page."),
+    ] = None,
     metrics: MetricOption = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Print all metrics; without it, those that matter most.")
+        bool,
+        typer.Option(
+            "--all", help="Print all metrics. Default: those that matter most.", rich_help_panel=SHOWN
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two runs or two methods on the same sequences, orders, tuners and seeds; B - A, and a verdict."""
+    """Compare two runs or two methods on the same sequences, orders, tuners and seeds: B - A, and a verdict."""
     import ril_bench
     from ril_bench.reporting.comparison import main_metrics, verdicts
     from ril_bench.reporting.tables import chosen, compared
 
-    rows = ril_bench.compare(a, b, out)
+    rows = ril_bench.compare(a, b, out=out)
+    shown = rows if every and not metrics else chosen(rows, metrics or main_metrics(rows))
     if as_json:
-        print(rows.to_json(orient="records", indent=2))
+        show_json((chosen(rows, metrics) if metrics else rows).to_dict("records"))
         return
-    shown = rows if every else chosen(rows, metrics or main_metrics(rows))
     for title, (head, *body) in compared(shown):
-        table = Table(*head[:1], title=title, title_justify="left", box=None)
-        for name in head[1:]:
-            table.add_column(name, justify="right", no_wrap=True)
-        for cells in body:
-            table.add_row(*map(escape, cells))  # "[low, high]" is an interval, not rich's markup
-        out_console.print(table)
-    out_console.print("↑ higher is better, ↓ lower is better")
+        show_table(head, body, title=title, numbers=True)
+    say("↑ higher is better, ↓ lower is better")
     for sentence in verdicts(rows):
-        out_console.print(escape(sentence), soft_wrap=True)
+        say(sentence)
     if out is not None:
-        out_console.print(f"page: {out}", soft_wrap=True)
+        say(f"page: {out}")
 
 
-def _refuse_boards(places: list[Path]) -> None:
-    """A page written into an entry would be a file that belongs to none."""
-    from ril_bench.errors import UserError
-    from ril_bench.leaderboard.board import is_board
+@app.command(epilog="For example: ril-bench export runs/shapes-ril/given/naive/draft/seed-0 --out my-lora")
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, or of an entry of a leaderboard.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the LoRA and its model card.")],
+    step: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="The step, from 1. Default: the last one."),
+    ] = None,
+    licence: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="The licence of the weights, by the identifier of the Hugging Face hub. The licence of the base model "
+            "binds you. Default: apache-2.0 for a model that ships, else none."
+        ),
+    ] = None,
+) -> None:
+    """Write the model of a step as a LoRA for diffusers, with a model card: to load, to share, to push to the hub."""
+    import ril_bench
 
-    for place in filter(is_board, places):
-        raise UserError(
-            "a leaderboard's pages go into a folder of their own", where=str(place), hint="name it with --out"
-        )
-
-
-def _kind(word: str) -> str:
-    from ril_bench.errors import UserError, nearest
-
-    kind = word.removesuffix("s")
-    if kind not in registry.KINDS:
-        raise UserError(f"there is no kind {word!r}", hint=nearest(kind, registry.KINDS))
-    return kind
+    folder = ril_bench.export(run, out, step=step, licence=licence)
+    say(folder)
+    say(f"next: {folder / 'README.md'} shows how to load it")

@@ -1,182 +1,330 @@
-"""The verbs that make runs: demo, run, grid, calibrate."""
+"""The verbs that train: demo, run and grid."""
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
-from rich.table import Table
 
+from ril_bench.api.common import DEMO_METHODS, OUT, THREADS
 from ril_bench.cli.common import (
-    OUT,
+    HOW,
+    SHOWN,
+    WHAT,
     ComputeOption,
     DeviceOption,
+    JobsOption,
     JsonOption,
+    MethodOption,
     OfflineOption,
     OutOption,
     PresetOption,
+    QuietOption,
+    SequenceArgument,
+    SettingsOption,
     ThreadsOption,
+    TunerOption,
+    VerboseOption,
     app,
-    out_console,
-    show_run,
+    command,
+    names_of,
 )
-from ril_bench.machine.devices import named_device
+from ril_bench.cli.console import say, show_json, show_table
+from ril_bench.config.seeds import parse_seeds
+
+if TYPE_CHECKING:
+    from ril_bench.api.notebook import Run
+
+NUMBERS = """What the numbers mean: FINAL is where the rewards stand at the end, on a scale where 0 is the pretrained
+model and 1 is a model tuned on that reward alone. FORGET is how far earlier rewards fell from their best: lower is
+better. SSIM is how much of the pretrained model's images is left: 1 is all."""
 
 
-@app.command()
+@app.command(epilog="For example: ril-bench demo")
 def demo(
-    out: OutOption = OUT / "demo",
-    sequence: Annotated[str, typer.Option(help="The sequence to show.")] = "shapes-ril",
-    methods: Annotated[list[str], typer.Option("--method", help="What to compare.")] = ["naive", "rid"],  # noqa: B006
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
-) -> None:
-    """The embedded sequence with naive and RID, then a page that shows both: the first thing to try."""
-    import ril_bench
-    from ril_bench.reporting import write_side_by_side
-
-    runs = []
-    for method in methods:
-        made = ril_bench.run(sequence, method=method, out=out, device=named_device(device), threads=threads)
-        show_run(made)
-        runs.append(made)
-    page = write_side_by_side([made.path for made in runs], out / "index.html")
-    out_console.print(f"\nOpen [bold]{page.absolute().as_uri()}[/bold] in a browser.", soft_wrap=True)
-
-
-@app.command()
-def run(
-    sequence: Annotated[str, typer.Argument(help="A sequence that ships, or a path to a YAML file.")],
-    method: Annotated[
-        str, typer.Option("--method", "-m", help="A method that ships, or a path to a .py file.")
-    ],
-    tuner: Annotated[Optional[str], typer.Option(help="Another tuner than the sequence's.")] = None,  # noqa: UP045
-    order: Annotated[
-        str, typer.Option(help="Of the tasks: given, reversed, or their numbers: 2-3-1.")
-    ] = "given",
-    seed: Annotated[int, typer.Option(min=0, help="Decides every draw of the training.")] = 0,
-    out: OutOption = OUT,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
-    compute: ComputeOption = None,
-    offline: OfflineOption = False,
-    preset: PresetOption = None,
-    settings: Annotated[
-        Optional[list[str]],  # noqa: UP045
+    sequence: Annotated[
+        str,
+        typer.Option(help="The sequence to run.", autocompletion=names_of("sequence"), rich_help_panel=WHAT),
+    ] = "shapes-ril",
+    methods: Annotated[
+        list[str],
         typer.Option(
-            "--set", help="Change a setting: budget.updates=10, tuner.k=2, method.strength=0.1; repeatable."
+            "--method",
+            "-m",
+            help="A method to compare. Repeatable.",
+            autocompletion=names_of("method"),
+            rich_help_panel=WHAT,
+        ),
+    ] = list(DEMO_METHODS),  # noqa: B006
+    jobs: JobsOption = None,
+    out: OutOption = OUT / "demo",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = THREADS,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the embedded sequence with three methods, and write a page that compares them: the first thing to try."""
+    import ril_bench
+
+    found = ril_bench.demo(
+        sequence=sequence, methods=methods, jobs=jobs, out=out, device=device, threads=threads,
+        quiet=quiet, verbose=verbose,
+    )  # fmt: skip
+    metrics = ("FINAL", "LEARN", "FORGET", "SSIM to step 0")
+    rows = [[made.stored.name, *(f"{made.summary[metric]:.2f}" for metric in metrics)] for made in found]
+    say()
+    show_table(["method", *metrics], rows, title=f"{sequence}, seed 0", numbers=True)
+    say(" ".join(NUMBERS.split()))
+    say(f"\nOpen {(out / 'index.html').absolute().as_uri()} in a browser.\n")
+    say("What to type next:")
+    for words, why in (
+        (("report", out, "--out", "site"), "all tables and plots, and a page for each run"),
+        (("run", sequence, "--method", "ema"), "another method"),
+        (("list", "method"), "all methods"),
+    ):
+        say(f"  {command(*words)}    # {why}")
+
+
+@app.command(epilog="For example: ril-bench run shapes-ril --method rid")
+def run(
+    sequence: SequenceArgument,
+    method: MethodOption,
+    tuner: TunerOption = None,
+    order: Annotated[
+        str,
+        typer.Option(
+            help="The order of the tasks: given, reversed, or their numbers, as 2-3-1.", rich_help_panel=WHAT
+        ),
+    ] = "given",
+    seed: Annotated[
+        str,
+        typer.Option(
+            help="Decides every random number of the training. 0-4 runs five seeds, one after another; "
+            "ril-bench grid runs them side by side.",
+            rich_help_panel=WHAT,
+        ),
+    ] = "0",
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
+    label: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="A name for changed settings. Default: made of the settings.", rich_help_panel=WHAT
         ),
     ] = None,
-    label: Annotated[Optional[str], typer.Option(help="A name for changed settings.")] = None,  # noqa: UP045
+    out: OutOption = OUT,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = THREADS,
+    compute: ComputeOption = None,
+    offline: OfflineOption = False,
     tracker: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Log to tensorboard (files in the run's folder) or wandb as well."),
+        typer.Option(
+            help="tensorboard (files in the run's folder) or wandb, to log to as well. Default: neither.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the resolved settings, the folder, the cost and what is missing, and stop.",
+            rich_help_panel=SHOWN,
+        ),
+    ] = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Tune a model on a sequence of rewards. The same command again goes on, or finds it done.
+    """Train a model on a sequence of rewards, one after another, and evaluate it after each.
 
-    On several GPUs: accelerate launch -m ril_bench run ...; the batch is shared, the update is the same.
+    The same command again continues an interrupted run, and does nothing when the run is complete. On several GPUs:
+    accelerate launch -m ril_bench run ...; the processes share each batch, and the update stays the same.
     """
     import ril_bench
+
+    what: dict[str, Any] = {
+        "method": method, "tuner": tuner, "order": order, "preset": preset, "settings": settings or (),
+        "label": label, "out": out, "device": device, "compute": compute or (), "offline": offline,
+    }  # fmt: skip
+    seeds = parse_seeds([seed])
+    if dry_run:
+        previews = [ril_bench.preview(sequence, **what, seed=each) for each in seeds]
+        if as_json:
+            _show_json_of([preview.plain() for preview in previews])
+        else:
+            for preview in previews:
+                say(preview)
+        return
+    found = []
+    for each in seeds:
+        made = ril_bench.run(
+            sequence,
+            **what,
+            seed=each,
+            threads=threads,
+            tracker=tracker,
+            quiet=quiet or as_json,
+            verbose=verbose,
+        )
+        if not _is_main_process():
+            continue
+        found.append(made)
+        if not as_json:
+            show_run(made)
+            say(f"page: {made.page}")
+    if as_json and found:
+        _show_json_of(
+            [{"folder": str(made.path), "metrics": made.metrics, "cost": made.info["cost"]} for made in found]
+        )
+
+
+def _show_json_of(objects: list[dict[str, Any]]) -> None:
+    """One object for one seed, a list for several."""
+    show_json(objects[0] if len(objects) == 1 else objects)
+
+
+def _is_main_process() -> bool:
     from ril_bench.machine.parallel import team
 
-    made = ril_bench.run(
-        sequence, method=method, seed=seed, tuner=tuner, order=order, out=out, device=named_device(device),
-        threads=threads, compute=compute or (), settings=settings or (), label=label, preset=preset,
-        tracker=tracker, quiet=as_json,
-    )  # fmt: skip
-    if not team().main:
-        return
-    if as_json:
-        print(json.dumps({"folder": str(made.path), "metrics": made.metrics, "cost": made.info["cost"]}))
-        return
-    show_run(made)
-    out_console.print(f"page: {made.page}", soft_wrap=True)
+    return bool(team().main)
 
 
 class Engine(StrEnum):
-    """Where a grid's runs are made."""
+    """What runs the cells of a grid."""
 
     local = "local"
     ray = "ray"
 
 
-@app.command()
+#: The axes of a grid.
+SequencesOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--sequence",
+        help="A sequence. Repeatable, as all axes are.",
+        autocompletion=names_of("sequence"),
+        rich_help_panel=WHAT,
+    ),
+]
+MethodsOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--method",
+        "-m",
+        help="A method.",
+        autocompletion=names_of("method"),
+        rich_help_panel=WHAT,
+    ),
+]
+TunersOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--tuner",
+        help="A tuner. Default: each sequence's own.",
+        autocompletion=names_of("tuner"),
+        rich_help_panel=WHAT,
+    ),
+]
+OrdersOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--order",
+        help="given, reversed, 2-3-1, or latin for all cyclic shifts. Default: given.",
+        rich_help_panel=WHAT,
+    ),
+]
+SeedsOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--seed",
+        help="A seed, or several: 0-4, or 0,2,5. Default: 0.",
+        rich_help_panel=WHAT,
+    ),
+]
+
+
+@app.command(epilog="For example: ril-bench grid --sequence shapes-ril -m naive -m rid --seed 0-4 --dry-run")
 def grid(
-    file: Annotated[Optional[Path], typer.Argument(help="A YAML file with the axes below.")] = None,  # noqa: UP045
-    sequences: Annotated[Optional[list[str]], typer.Option("--sequence", help="Repeatable, as are all axes.")] = None,  # noqa: UP045
-    methods: Annotated[Optional[list[str]], typer.Option("--method", "-m", help="A method.")] = None,  # noqa: UP045
-    tuners: Annotated[Optional[list[str]], typer.Option("--tuner", help="A tuner; the sequence's unless told.")] = None,  # noqa: UP045
-    orders: Annotated[Optional[list[str]], typer.Option("--order", help="given, reversed, 2-3-1, latin.")] = None,  # noqa: UP045
-    seeds: Annotated[Optional[list[int]], typer.Option("--seed", min=0, help="A seed.")] = None,  # noqa: UP045
-    settings: Annotated[Optional[list[str]], typer.Option("--set", help="A changed setting, in every run.")] = None,  # noqa: UP045
-    shard: Annotated[Optional[str], typer.Option(help="Only part i of n: i/n, for array jobs.")] = None,  # noqa: UP045
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side; cores / threads unless told.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Of each run, pinned: results hold at equal threads.")] = 1,
-    engine: Annotated[Engine, typer.Option(help="Processes of this machine, or a Ray cluster.")] = Engine.local,
-    gpus: Annotated[float | None, typer.Option(min=0, help="Of each run, on Ray: 0.5 is half of one.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")] = False,
+    file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="A YAML file with the axes. Default: the options alone."),
+    ] = None,
+    sequences: SequencesOption = None,
+    methods: MethodsOption = None,
+    tuners: TunersOption = None,
+    orders: OrdersOption = None,
+    seeds: SeedsOption = None,
+    settings: SettingsOption = None,
+    shard: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Only part i of n, as i/n, for array jobs. Default: all.", rich_help_panel=HOW),
+    ] = None,
+    jobs: JobsOption = None,
+    engine: Annotated[
+        Engine, typer.Option(help="Processes of this machine, or a Ray cluster.", rich_help_panel=HOW)
+    ] = Engine.local,
+    gpus: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            min=0,
+            help="GPUs of each run on Ray; 0.5 is half of one. Default: one where the device is a GPU.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     out: OutOption = OUT,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = THREADS,
     compute: ComputeOption = None,
     offline: OfflineOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.", rich_help_panel=SHOWN)
+    ] = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
-) -> None:  # fmt: skip
-    """Methods x tuners x sequences x orders x seeds, side by side; what is done is never done again.
+) -> None:
+    """Run every combination of methods, tuners, sequences, orders and seeds, side by side.
 
-    A run that fails is recorded with its class and stops no other; the same command tries it again.
+    Complete runs are kept. A run that fails is recorded and stops no other one; the same command tries it again.
     """
     import ril_bench
-    from ril_bench.config.settings import parse_settings
-    from ril_bench.machine.compute import compute_of
-    from ril_bench.running.progress import Reporter
-    from ril_bench.studies.grid.axes import axes
 
-    given = {"sequences": sequences, "methods": methods, "tuners": tuners, "orders": orders, "seeds": seeds}
+    axes: dict[str, Any] = {
+        "sequences": sequences or (), "methods": methods or (), "tuners": tuners or (), "orders": orders or (),
+        "seeds": parse_seeds(seeds or ()), "settings": settings or (),
+    }  # fmt: skip
+    how: dict[str, Any] = {
+        "shard": shard, "jobs": jobs, "engine": engine.value, "gpus": gpus, "out": out, "device": device,
+        "threads": threads,
+    }  # fmt: skip
+    if dry_run:
+        plan = ril_bench.preview_grid(file, **axes, **how)
+        show_json(plan.plain()) if as_json else say(plan)
+        return
     outcomes = ril_bench.grid(
-        axes(file, {key: value for key, value in given.items() if value}, parse_settings(settings or ())),
-        out=out, shard=shard, jobs=jobs, threads=threads, device=device, engine=engine.value,
-        gpus=gpus, compute=compute_of(compute) if compute else None, dry_run=dry_run,
-        reporter=Reporter(quiet=as_json),
-    )  # fmt: skip
+        file, **axes, **how, compute=compute or (), offline=offline, quiet=quiet or as_json, verbose=verbose
+    )
     failed = [outcome for outcome in outcomes if outcome.failure]
     if as_json:
-        print(json.dumps([outcome.plain() for outcome in outcomes], indent=2))
-    elif not dry_run:
-        out_console.print(f"{len(outcomes) - len(failed)} complete, {len(failed)} failed")
-        out_console.print(f"next: ril-bench report {out} --out site", soft_wrap=True)
+        show_json([outcome.plain() for outcome in outcomes])
+    else:
+        say(f"{len(outcomes) - len(failed)} complete, {len(failed)} failed")
+        say(f"next: {command('report', out, '--out', 'site')}")
     if failed:
         raise typer.Exit(1)
 
 
-@app.command()
-def calibrate(
-    sequence: Annotated[str, typer.Argument(help="A sequence that ships, or a path to a YAML file.")],
-    seeds: Annotated[int, typer.Option(help="Single-task runs for each reward, at least 3.")] = 3,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs side by side; as many as cores unless told.")
-    ] = None,
-    out: OutOption = OUT / "calibration",
-    device: DeviceOption = "auto",
-    compute: ComputeOption = None,
-    offline: OfflineOption = False,
-) -> None:
-    """Measure what each reward's unit is worth in a sequence, for normalised figures."""
-    import ril_bench
-    from ril_bench.machine.compute import compute_of
-
-    file = ril_bench.calibrate(
-        sequence, out=out, seeds=seeds, jobs=jobs, device=named_device(device),
-        compute=compute_of(compute) if compute else None,
-    )  # fmt: skip
-    entries = json.loads(file.read_text())["rewards"]
-    table = Table("reward", "unit", "pretrained", "tuned alone", "SE", "SD over prompts")
-    for name, entry in entries.items():
-        tuned = ["-", "-"] if entry["u"] is None else [f"{entry['u']:.4g}", f"{entry['se']:.2g}"]
-        table.add_row(name, entry["unit"], f"{entry['b']:.4g}", *tuned, f"{entry['sigma']:.3g}")
-    out_console.print(table)
-    out_console.print(f"wrote {file}", soft_wrap=True)
+def show_run(made: Run) -> None:
+    """Prints the matrix and the main metrics of a run."""
+    matrix, rewards = made.matrix, made.metrics["rewards"]
+    names = ["pretrained", *rewards]
+    say(f"\n{made.path}")
+    show_table(
+        ["step", *matrix.columns],
+        ([f"{step} {names[step]}", *(f"{value:.4g}" for value in row)] for step, row in matrix.iterrows()),
+        numbers=True,
+    )
+    say(made.headline)

@@ -21,10 +21,15 @@ class Reporter:
 
     On a terminal the piece of work is a bar with its speed and the time left, and under it a line of what is being
     watched; elsewhere a line every 15 seconds.
+
+    Args:
+        quiet: nothing is printed.
+        verbose: a line for every unit of work, on a terminal too.
     """
 
-    def __init__(self, console: Console | None = None, *, quiet: bool = False):
-        self.console = console or Console(stderr=True, quiet=quiet)
+    def __init__(self, console: Console | None = None, *, quiet: bool = False, verbose: bool = False):
+        self.console = console or Console(stderr=True, quiet=quiet, emoji=False)
+        self._verbose = verbose
         self._live: Live | None = None
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -38,9 +43,9 @@ class Reporter:
         """A piece of work begins: `total` units of which `done` were done before."""
         self.close()
         self._name, self._total, self._done, self._said = name, total, done, time.monotonic()
-        if self.console.is_terminal and not self.console.quiet:
+        if self.console.is_terminal and not self.console.quiet and not self._verbose:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),  # it may hold the name of a file
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[speed]}"),
@@ -58,7 +63,7 @@ class Reporter:
             pace = self._bar.tasks[0].speed
             self._bar.update(self._task, advance=units, speed=_per_second(pace))
             self._live.update(self._shown(note))
-        elif time.monotonic() - self._said > LINE_EVERY:
+        elif self._verbose or time.monotonic() - self._said > LINE_EVERY:
             self._said = time.monotonic()
             self.say(f"{self._name}: {self._done}/{self._total}  {note}".rstrip())
 

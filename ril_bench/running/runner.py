@@ -20,7 +20,7 @@ from ril_bench.running import accounts, provenance
 from ril_bench.running import shared_steps as prefix
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import RunPlan
-from ril_bench.running.progress import Reporter, watched
+from ril_bench.running.progress import Reporter, spoken, watched
 from ril_bench.running.steps import Steps
 from ril_bench.running.trackers import Tracker
 from ril_bench.running.training import Training, adamw, turns
@@ -173,16 +173,17 @@ class Runner:
         cost = None
         if began is not None:
             seconds = time.perf_counter() - began
-            self.reporter.say("measuring the bare cost of what was counted")
+            self.reporter.say("measuring what the counted model and reward calls take alone")
             made = self.materials
             steps = self.folder.read_run()["steps"]
             cost = accounts.cost(steps, seconds, made.model, made.rewards, made.eval_prompts)
         self.folder.update_run(status="complete", finished=_now(), cost=cost)
         self.folder.drop_checkpoints()
         if cost:
+            trained, whole = spoken(cost["training_seconds"]), spoken(cost["run_seconds"])
             self.reporter.say(
-                f"training {cost['training_seconds']:.0f} s ({cost['training_ratio']:.2f} x bare cost), "
-                f"whole run {cost['run_seconds']:.0f} s ({cost['run_ratio']:.2f} x)"
+                f"training took {trained}, {cost['training_ratio']:.2f} times what its model and reward calls take "
+                f"alone; the whole run took {whole} ({cost['run_ratio']:.2f} times)"
             )
 
     # -- a task ----------------------------------------------------------------------------------------------

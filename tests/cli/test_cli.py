@@ -1,4 +1,4 @@
-"""The verbs, and that whatever is wrong with a request ends in a message, exit code 2, and no traceback."""
+"""What a user types, and that a wrong request ends in a message with exit code 2 and no traceback."""
 
 from __future__ import annotations
 
@@ -10,32 +10,8 @@ from pathlib import Path
 import pytest
 
 import ril_bench
-from ril_bench import cli, registry
+from ril_bench import registry
 from tests.tiny import write_sequence
-
-
-@pytest.fixture
-def verb(capsys, monkeypatch):
-    """Calls the entry point in this process: (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ril-bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        said = capsys.readouterr()
-        assert "Traceback" not in said.out + said.err
-        return left.value.code, said.out, said.err
-
-    return call
-
-
-def refused(verb, *arguments):
-    """The message of a request that is refused."""
-    code, out, message = verb(*arguments)
-    assert (code, out) == (2, "")
-    return message
-
 
 # -- what is wrong with a request ----------------------------------------------------------------------------
 
@@ -65,20 +41,20 @@ def refused(verb, *arguments):
         ),
     ],
 )
-def test_a_faulty_sequence(verb, tiny_data, tmp_path, change, said):
+def test_a_faulty_sequence(refused, tiny_data, tmp_path, change, said):
     sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, **change)
     for arguments in (("check", sequence), ("run", sequence, "--method", "naive", "--out", tmp_path / "out")):
-        message = refused(verb, *arguments)
+        message = refused(*arguments)
         assert f"{sequence}:" in message
         for words in said:
             assert words in message
     assert not (tmp_path / "out").exists()
 
 
-def test_all_faults_at_once_each_with_its_line(verb, tiny_data, tmp_path):
+def test_all_faults_at_once_each_with_its_line(refused, tiny_data, tmp_path):
     tasks = [{"reward": "brightnes"}, {"reward": "symmetri"}]
     sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, tasks=tasks, version=0, modle="x")
-    message = refused(verb, "check", sequence)
+    message = refused("check", sequence)
     assert "4 faults" in message
     lines = Path(sequence).read_text().splitlines()
     for word in ("brightnes", "symmetri", "version", "modle"):
@@ -86,10 +62,10 @@ def test_all_faults_at_once_each_with_its_line(verb, tiny_data, tmp_path):
         assert f"{sequence}:{number}:" in message
 
 
-def test_yaml_that_is_none(verb, tmp_path):
+def test_yaml_that_is_none(refused, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\ntasks: [a, b\nversion: 1\n")
-    message = refused(verb, "run", file, "--method", "naive")
+    message = refused("run", file, "--method", "naive")
     assert "not valid YAML" in message
     assert f"{file}:3:" in message
 
@@ -117,36 +93,36 @@ def test_yaml_that_is_none(verb, tmp_path):
         (("calibrate", "shapes-ril", "--seeds", "2"), "2 seeds are too few"),
     ],
 )
-def test_a_request_that_cannot_be_met(verb, arguments, said, tmp_path, monkeypatch):
+def test_a_request_that_cannot_be_met(refused, arguments, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert said in refused(verb, *arguments)
+    assert said in refused(*arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_written(verb, tiny_sequence, tmp_path):
+def test_a_folder_that_cannot_be_written(refused, tiny_sequence, tmp_path):
     (tmp_path / "file").write_text("")
-    message = refused(verb, "run", tiny_sequence, "--method", "naive", "--out", tmp_path / "file" / "out")
+    message = refused("run", tiny_sequence, "--method", "naive", "--out", tmp_path / "file" / "out")
     assert "cannot write" in message
     assert "--out" in message
 
 
 @pytest.mark.parametrize("words", [("score",), ("report",)])
-def test_a_folder_that_holds_no_run(verb, tmp_path, words):
-    message = refused(verb, *words, tmp_path)
+def test_a_folder_that_holds_no_run(refused, tmp_path, words):
+    message = refused(*words, tmp_path)
     assert str(tmp_path) in message
 
 
-def test_a_method_with_a_wrong_option(verb, tiny_sequence, tmp_path):
+def test_a_method_with_a_wrong_option(refused, tiny_sequence, tmp_path):
     message = refused(
-        verb, "run", tiny_sequence, "--method", "rid", "--set", "method.strenght=1", "--out", tmp_path / "out"
+        "run", tiny_sequence, "--method", "rid", "--set", "method.strenght=1", "--out", tmp_path / "out"
     )
     assert "'strenght'; did you mean 'strength'?" in message
 
 
-def test_a_method_file_with_a_typo_in_a_hook(verb, tiny_sequence, tmp_path):
+def test_a_method_file_with_a_typo_in_a_hook(refused, tiny_sequence, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("from ril_bench import Method\nclass Mine(Method):\n    def start_tasks(self): ...\n")
-    message = refused(verb, "run", tiny_sequence, "--method", file, "--out", tmp_path / "out")
+    message = refused("run", tiny_sequence, "--method", file, "--out", tmp_path / "out")
     assert "start_tasks is no hook" in message
     assert str(file) in message
 
@@ -168,7 +144,10 @@ def test_ctrl_c_says_how_to_go_on(verb, tiny_sequence, monkeypatch):
     monkeypatch.setattr(ril_bench, "run", interrupted, raising=False)
     code, _, message = verb("run", tiny_sequence, "--method", "naive")
     assert code == 130
-    assert "the same command goes on" in message
+    assert (
+        message
+        == f"interrupted; to continue from the last checkpoint: ril-bench run {tiny_sequence} --method naive\n"
+    )
 
 
 # -- the verbs -----------------------------------------------------------------------------------------------
@@ -206,22 +185,28 @@ def test_run_prints_the_matrix_and_json_where_asked(verb, tiny_sequence, out):
     assert (out / "site" / "index.html").stat().st_size > 10_000
 
 
-def test_check_says_what_a_sequence_is(verb, tiny_sequence):
-    code, said, _ = verb("check", tiny_sequence)
+def test_check_states_what_a_sequence_is(verb, tiny_sequence):
+    code, printed, _ = verb("check", tiny_sequence)
     assert code == 0
-    assert "tiny version 1: brightness -> symmetry" in said
-    assert "3 evaluation prompts" in said
-    assert "no calibration for brightness, symmetry" in said
-    assert said.rstrip().endswith("ok")
+    for words in (
+        "tiny version 1: brightness -> symmetry",
+        "3 evaluation prompts",
+        "no calibration for brightness",
+    ):
+        assert words in printed
+    assert printed.rstrip().endswith("all checks passed")
+    code, printed, _ = verb("check", tiny_sequence, "--json")
+    assert code == 0
+    assert all(finding["fault"] is None for finding in json.loads(printed))
 
 
-def test_check_tries_the_tuner(verb, tiny_data, tmp_path):
+def test_check_tries_the_tuner(refused, tiny_data, tmp_path):
     sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, tuner={"name": "draft", "k": 7})
-    assert "last 7 steps" in refused(verb, "check", sequence)
+    assert "last 7 steps" in refused("check", sequence)
     sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, tuner={"name": "draft", "kk": 1})
-    assert "unknown option 'kk'" in refused(verb, "check", sequence)
+    assert "unknown option 'kk'" in refused("check", sequence)
     sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, tasks=[{"reward": "jpeg_kb"}])
-    assert "jpeg_kb has none" in refused(verb, "check", sequence)
+    assert "jpeg_kb has none" in refused("check", sequence)
 
 
 def test_list(verb):

@@ -24,7 +24,8 @@ from ril_bench.studies.grid import forecast as cost
 from ril_bench.studies.grid.axes import axes, plans
 from ril_bench.studies.grid.cells import cells, shard
 from ril_bench.studies.grid.forecast import forecast
-from ril_bench.studies.grid.grid import grid
+from ril_bench.studies.grid.grid import grid, plan_grid
+from ril_bench.studies.grid.live import state_of
 from ril_bench.studies.grid.workers import Cell
 from tests.tiny import results, runner
 
@@ -319,9 +320,28 @@ def test_the_verb_answers_with_json_and_an_exit_code(tiny_sequence, tmp_path):
     ]
 
 
-def test_a_dry_run_makes_nothing(tiny_sequence, tmp_path):
-    assert grid(small(tiny_sequence), tmp_path / "out", dry_run=True, reporter=QUIET) == []
+def test_a_plan_states_its_runs_and_writes_nothing(tiny_sequence, tmp_path):
+    plan = plan_grid(small(tiny_sequence), tmp_path / "out", jobs=2)
+    content = json.loads(json.dumps(plan.plain()))
+    assert (content["runs_of_the_grid"], content["jobs"], content["seconds"]) == (8, 2, None)
+    assert {run["complete"] for run in content["runs"]} == {False}
+    assert len({run["folder"] for run in content["runs"]}) == 8
+    assert "8 runs: 0 complete, 8 to run, 2 at a time with 1 thread each" in str(plan)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_at_work_states_what_it_does(tiny_sequence, tmp_path):
+    """The line of a grid's progress, from the files that a run writes while it works."""
+    whole = runner(tiny_sequence, tmp_path)
+    assert state_of(whole.plan, tmp_path) is None  # not begun
+    folder = RunFolder(whole.execute())
+    assert state_of(whole.plan, tmp_path) is None  # complete
+    folder.update_run(status="running")
+    assert "evaluates the model after symmetry" in state_of(whole.plan, tmp_path)
+    folder.truncate_log(2, 1)
+    assert "trains symmetry, update 1 of 2, reward " in state_of(whole.plan, tmp_path)
+    folder.truncate_log(1, 0)
+    assert "loads, and evaluates the pretrained model" in state_of(whole.plan, tmp_path)
 
 
 def _complete(file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""A grid, made: the plan first, then every cell that is not there yet, then how it went."""
+"""A grid: its plan, then every run that is not complete, then how each ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid.axes import GridSpec, plans
 from ril_bench.studies.grid.cells import cells as cells_of
 from ril_bench.studies.grid.cells import shard as shard_of
-from ril_bench.studies.grid.forecast import forecast
+from ril_bench.studies.grid.forecast import Forecast, forecast
+from ril_bench.studies.grid.live import watching
 from ril_bench.studies.grid.ray_cluster import on_ray
 from ril_bench.studies.grid.workers import Cell, Failure, Machine, jobs_that_fit, side_by_side
 
@@ -34,6 +35,103 @@ class Outcome:
         return {"folder": str(self.folder), "failure": self.failure and asdict(self.failure)}
 
 
+@dataclass(frozen=True)
+class GridPlan:
+    """A grid before it starts; `str()` gives it in words.
+
+    Attributes:
+        runs: the number of runs of the whole grid.
+        cells: the runs of this shard; `left` are those that are not complete.
+        jobs: runs at the same time; None is as many as a Ray cluster holds.
+        cost: of the runs in `left`.
+    """
+
+    out: Path
+    runs: int
+    cells: Sequence[Cell]
+    left: Sequence[Cell]
+    jobs: int | None
+    threads: int
+    device: str
+    cost: Forecast
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        left = {cell.plan.folder(self.out) for cell in self.left}
+        return {
+            "runs_of_the_grid": self.runs,
+            "runs": [
+                {
+                    "folder": str(folder),
+                    "complete": folder not in left,
+                    "sequence": cell.plan.sequence.name,
+                    "method": cell.plan.method,
+                    "options": cell.plan.method_options,
+                    "tuner": cell.plan.tuner,
+                    "order": cell.plan.order,
+                    "seed": cell.plan.seed,
+                }
+                for cell in self.cells
+                for folder in [cell.plan.folder(self.out)]
+            ],
+            "jobs": self.jobs,
+            "threads": self.threads,
+            "device": self.device,
+            "evaluations": self.cost.evaluations,
+            "seconds": None if self.cost.seconds is None else self.cost.seconds / (self.jobs or 1),
+        }
+
+    def __str__(self) -> str:
+        shard = f", {len(self.cells)} of them in this shard" if len(self.cells) < self.runs else ""
+        counts = f"{len(self.cells) - len(self.left)} complete, {len(self.left)} to run"
+        if not self.left:
+            return f"{self.runs} runs{shard}: {counts}"
+        at_once = f"{self.jobs} at a time" if self.jobs else "as many at a time as the cluster holds,"
+        lines = [
+            f"{self.runs} runs{shard}: {counts}, {at_once} with {self.threads} thread{'s' * (self.threads > 1)} each"
+        ]
+        evaluations = f"{self.cost.evaluations:,}".replace(",", " ")
+        lines.append(f"about {evaluations} denoiser evaluations, and what the methods add")
+        if shared := sum(bool(cell.shared) for cell in self.left):
+            lines.append(
+                f"{shared} runs begin with the same tasks as another one: those tasks are trained once"
+            )
+        if self.cost.seconds is None:
+            lines.append("time: not known before the first of them is complete")
+        else:
+            time = spoken(self.cost.seconds / (self.jobs or 1))
+            one_by_one = "" if self.jobs else " of one run after another"
+            lines.append(f"about {time}{one_by_one}, by {self.cost.measured} runs that were measured here")
+        return "\n  ".join(lines)
+
+
+def plan_grid(
+    spec: GridSpec,
+    out: Path,
+    *,
+    shard: str | None = None,
+    jobs: int | None = None,
+    threads: int = THREADS,
+    device: str = "cpu",
+    engine: Literal["local", "ray"] = "local",
+    gpus: float | None = None,
+) -> GridPlan:
+    """The runs of a grid (or of a shard "i/n" of it), which of them are complete, and what the others will cost.
+
+    The arguments are those of `grid`. Raises UserError for combinations that cannot be run.
+    """
+    every = cells_of(plans(spec))
+    cells = shard_of(every, shard) if shard else every
+    left = [cell for cell in cells if not cell.plan.is_complete(RunFolder(cell.plan.folder(out)))]
+    if engine == "local":
+        if gpus is not None:
+            raise UserError("only Ray can give a part of a GPU", where="--gpus", hint="add --engine ray")
+        device = named_device(device)
+        jobs = jobs or jobs_that_fit(threads, device)
+    jobs = min(jobs, max(1, len(left))) if jobs else None
+    return GridPlan(out, len(every), cells, left, jobs, threads, device, forecast(left, out))
+
+
 def grid(
     spec: GridSpec,
     out: Path,
@@ -45,81 +143,40 @@ def grid(
     engine: Literal["local", "ray"] = "local",
     gpus: float | None = None,
     compute: Compute | None = None,
-    dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> list[Outcome]:
-    """Makes the runs of a grid (or of a shard "i/n" of it) that are not complete yet, and returns how each one ended.
+    """Runs what is not complete of a grid (or of a shard "i/n" of it), and returns how each run ended.
 
-    The bytes of a result hold at equal `threads`, so that is not made of the number of jobs. Raises UserError,
-    before anything starts, for combinations that cannot be run.
+    Results are equal to the byte at equal `threads`, so `threads` never depends on the number of jobs. Raises
+    UserError, before anything starts, for combinations that cannot be run.
 
     Args:
-        jobs: runs at once; unless told, what this machine's cores allow, one on a GPU, or what a Ray cluster holds.
-        engine: where runs are made: processes of this machine, or a Ray cluster (see `grids.cluster`).
-        device: as torch names it; auto is found out where a run is made.
-        gpus: of each run on Ray; one where the device is a GPU's unless told, and a part of one will do.
+        jobs: runs at the same time; None is what the cores of this machine allow, one on a GPU, or what a Ray cluster
+            holds.
+        engine: "local" starts processes on this machine, "ray" uses a Ray cluster (`ray_cluster`).
+        device: as torch names it; "auto" is resolved where a run is executed.
+        gpus: of each run on Ray, a part of one too; None is one where the device is a GPU.
     """
     reporter = reporter or Reporter()
-    every = cells_of(plans(spec))
-    mine = shard_of(every, shard) if shard else every
-    left = [cell for cell in mine if not cell.plan.is_complete(RunFolder(cell.plan.folder(out)))]
-    if engine == "local":
-        if gpus is not None:
-            raise UserError("a part of a GPU is Ray's to give", where="--gpus", hint="--engine ray")
-        device = named_device(device)
-        jobs = jobs or jobs_that_fit(threads, device)
-    jobs = min(jobs, max(1, len(left))) if jobs else None
-    reporter.say(_said(every, mine, left, out, jobs, threads))
-    if dry_run:
-        return []
+    plan = plan_grid(
+        spec, out, shard=shard, jobs=jobs, threads=threads, device=device, engine=engine, gpus=gpus
+    )
+    reporter.say(str(plan))
     failures: dict[Path, Failure] = {}
-    if left:
-        reporter.stage("grid", len(left))
-        machine = Machine(threads, device, compute)
+    if plan.left:
+        reporter.stage("grid", len(plan.left))
+        machine = Machine(threads, plan.device, compute)
         if engine == "ray":
             share = gpus if gpus is not None else float(device.startswith("cuda"))
-            ended = on_ray(left, out, jobs=jobs, machine=machine, gpus=share)
+            ended = on_ray(plan.left, out, jobs=plan.jobs, machine=machine, gpus=share)
         else:
-            ended = side_by_side(left, out, jobs=jobs or 1, machine=machine)
-        for cell, failure in ended:
-            name = cell.plan.folder(Path())
-            if failure:
-                failures[name] = failure
-                reporter.say(f"failed ({failure.kind}): {name}: {failure.message}")
-            reporter.advance(note=str(name))
+            ended = side_by_side(plan.left, out, jobs=plan.jobs or 1, machine=machine)
+        with watching([cell.plan for cell in plan.left], out, reporter):
+            for cell, failure in ended:
+                name = cell.plan.folder(Path())
+                if failure:
+                    failures[name] = failure
+                    reporter.say(f"failed ({failure.kind}): {name}: {failure.message}")
+                reporter.advance(note=str(name))
         reporter.close()
-    return [Outcome(cell.plan.folder(out), failures.get(cell.plan.folder(Path()))) for cell in mine]
-
-
-def _said(
-    every: Sequence[Cell],
-    mine: Sequence[Cell],
-    left: Sequence[Cell],
-    out: Path,
-    jobs: int | None,
-    threads: int,
-) -> str:
-    """The plan and its cost, in words."""
-    expected = forecast(left, out)
-    lines = [
-        f"{len(every)} runs, {len(mine)} of them in this shard"
-        if len(mine) < len(every)
-        else f"{len(every)} runs"
-    ]
-    lines[0] += f": {len(mine) - len(left)} complete, {len(left)} to make"
-    if left:
-        at_once = f"{jobs} at a time" if jobs else "as many at a time as the cluster holds,"
-        lines[0] += f", {at_once} with {threads} thread{'s' * (threads > 1)} each"
-        count = f"{expected.evaluations:,}".replace(",", " ")
-        lines.append(f"about {count} denoiser evaluations, and what the methods add")
-        shared = sum(bool(cell.shared) for cell in left)
-        if shared:
-            lines.append(f"{shared} runs begin as another one does: what they share is made once")
-        if expected.seconds is None:
-            lines.append("time: not known before the first of them is done")
-        else:
-            lines.append(
-                f"about {spoken(expected.seconds / (jobs or 1))}{'' if jobs else ' of one run after another'}, "
-                f"by {expected.measured} runs that were measured here"
-            )
-    return "\n  ".join(lines)
+    return [Outcome(cell.plan.folder(out), failures.get(cell.plan.folder(Path()))) for cell in plan.cells]

@@ -1,0 +1,33 @@
+"""The verb doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ril_bench.api.common import OUT, Settings, set_network
+
+if TYPE_CHECKING:
+    from ril_bench.diagnosis.diagnose import Diagnosis
+
+
+def doctor(
+    sequence: str,
+    *,
+    preset: str | None = None,
+    settings: Settings = (),
+    out: str | Path = OUT,
+    device: str = "auto",
+    compute: Settings = (),
+    offline: bool = False,
+) -> Diagnosis:
+    """Looks at whether this machine can run a sequence: files, memory and time, with a hint for each fault.
+
+    Downloads nothing and loads no weights. The arguments are those of `run`; times come from complete runs in `out`.
+
+    Raises UserError for a sequence, a setting or a device that is wrong.
+    """
+    from ril_bench.diagnosis.diagnose import doctor
+
+    set_network(offline)
+    return doctor(sequence, preset=preset, settings=settings, out=out, device=device, compute=compute)

@@ -1,0 +1,24 @@
+"""The verb of the leaderboard: submit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ril_bench.api.common import Places, places_of
+
+
+def submit(
+    runs: Places, *, method_yaml: str | Path, to: str | Path = "leaderboard", every_step: bool = False
+) -> list[Path]:
+    """Writes entries of a leaderboard from the complete runs of one method; returns their folders.
+
+    Args:
+        method_yaml: who made the method, and how it was tuned; leaderboard/README.md explains it.
+        to: the leaderboard's folder.
+        every_step: with the adapters of all steps, not of the last one alone.
+
+    Raises UserError for whatever `check` would refuse; then nothing is written.
+    """
+    from ril_bench.leaderboard.submit import submit
+
+    return submit(places_of(runs), card=Path(method_yaml), board=Path(to), every_step=every_step)

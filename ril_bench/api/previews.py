@@ -1,0 +1,136 @@
+"""What `run --dry-run` and `grid --dry-run` print: what would run, where, at what cost, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from ril_bench.api.common import OUT, THREADS, Settings
+from ril_bench.api.doctor import doctor
+from ril_bench.api.runs import plan_of, spec_of
+
+if TYPE_CHECKING:
+    from ril_bench.studies.grid.axes import GridSpec
+    from ril_bench.studies.grid.grid import GridPlan
+
+
+@dataclass(frozen=True)
+class RunPreview:
+    """A run before it starts.
+
+    Attributes:
+        state: "new", "can be continued" or "complete".
+        configuration: every setting that decides the result, as run.json will hold it.
+        evaluations: of the denoiser, by rollouts and evaluation images; what the method adds is not counted.
+        seconds: by runs of the same sequence and tuner in the same folder; None where there are none.
+        faults: what keeps the run from reaching its end, each with its hint.
+        notes: what the run can do without, as a metric that will be missing.
+    """
+
+    folder: Path
+    state: Literal["new", "can be continued", "complete"]
+    device: str
+    configuration: dict[str, Any]
+    evaluations: int
+    seconds: float | None
+    faults: list[str]
+    notes: list[str]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self) | {"folder": str(self.folder)}
+
+    def __str__(self) -> str:
+        from ril_bench.running.progress import spoken
+
+        time = "not known before a first run" if self.seconds is None else f"about {spoken(self.seconds)}"
+        evaluations = f"{self.evaluations:,}".replace(",", " ")
+        return "\n".join(
+            [
+                yaml.safe_dump(self.configuration, sort_keys=False, allow_unicode=True).rstrip(),
+                "",
+                f"folder: {self.folder} ({self.state})",
+                f"device: {self.device}",
+                f"cost: {evaluations} denoiser evaluations, and what the method adds; time: {time}",
+                *(f"missing: {fault}" for fault in self.faults),
+                *(f"note: {note}" for note in self.notes),
+                *([] if self.faults else ["nothing that the run needs is missing"]),
+            ]
+        )
+
+
+def preview(
+    sequence: str,
+    *,
+    method: str,
+    tuner: str | None = None,
+    order: str = "given",
+    seed: int = 0,
+    preset: str | None = None,
+    settings: Settings = (),
+    label: str | None = None,
+    out: str | Path = OUT,
+    device: str = "auto",
+    compute: Settings = (),
+    offline: bool = False,
+) -> RunPreview:
+    """What `run` with the same arguments would do; trains nothing, downloads nothing and writes nothing.
+
+    Raises UserError for whatever `run` would refuse at its start.
+    """
+    from ril_bench.config.settings import parse_settings
+    from ril_bench.storage.run_folder import RunFolder
+
+    settings = parse_settings(settings)
+    plan = plan_of(sequence, method, tuner, order, seed, preset, settings, label)
+    plan.check()
+    folder = plan.folder(Path(out))
+    complete = plan.is_complete(RunFolder(folder))
+    on_tuner = {"tuner": {"name": tuner}} if tuner else {}
+    found = doctor(
+        sequence, preset=preset, settings={**on_tuner, **settings}, out=out, device=device, compute=compute,
+        offline=offline,
+    )  # fmt: skip
+    return RunPreview(
+        folder=folder,
+        state="complete" if complete else "can be continued" if RunFolder(folder).exists else "new",
+        device=found.device,
+        configuration=plan.identity(),
+        evaluations=found.time.evaluations,
+        seconds=found.time.by_runs,
+        faults=found.faults,
+        notes=found.notes,
+    )
+
+
+def preview_grid(
+    file: str | Path | GridSpec | None = None,
+    *,
+    sequences: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    tuners: Sequence[str] = (),
+    orders: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    settings: Settings = (),
+    shard: str | None = None,
+    jobs: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    gpus: float | None = None,
+    out: str | Path = OUT,
+    device: str = "auto",
+    threads: int = THREADS,
+) -> GridPlan:
+    """What `grid` with the same arguments would do; trains nothing and writes nothing.
+
+    Raises UserError for combinations that cannot run.
+    """
+    from ril_bench.studies.grid.grid import plan_grid
+
+    spec = spec_of(file, sequences, methods, tuners, orders, seeds, settings)
+    return plan_grid(
+        spec, Path(out), shard=shard, jobs=jobs, threads=threads, device=device, engine=engine, gpus=gpus
+    )

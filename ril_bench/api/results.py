@@ -1,0 +1,152 @@
+"""The verbs that read complete runs: score, report, compare and export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ril_bench.api.common import Places, places_of, run_of
+from ril_bench.api.notebook import Run
+from ril_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ril_bench.storage.read import StoredRun
+
+
+def score(run: Run | str | Path) -> Run:
+    """Computes the metrics of a run again, from the scores and images in its folder, and rewrites its page."""
+    from ril_bench.reporting import write_page
+    from ril_bench.scoring.score import score_run
+
+    found = run_of(run)
+    score_run(found.path)
+    write_page(found.path)
+    return found
+
+
+def report(
+    runs: Places,
+    *,
+    out: str | Path | None = None,
+    format: Literal["md", "csv", "latex"] | None = None,
+    metrics: Sequence[str] = (),
+    paired: bool = False,
+) -> Path | str | list[Path]:
+    """Reports many runs: as a site in the folder `out`, or as the text of a table in a `format`.
+
+    Args:
+        runs: runs, folders that hold runs, or the folder of a leaderboard, whose entries are checked first.
+        out: a folder for the site; its first page is returned.
+        format: "md", "csv" or "latex": the table is returned as text, whether or not `out` is given.
+        metrics: of the table: ["FINAL", "FORGET"]; empty is all.
+        paired: of the table: differences to the method `naive`, run by run.
+
+    With neither `out` nor `format` it rewrites each run's own page and returns those.
+
+    Raises UserError where a run that the table needs is missing or not complete, or an entry fails its checks.
+    """
+    from ril_bench.leaderboard.board import is_board
+
+    places = places_of(runs)
+    if out is None and format is None:
+        from ril_bench.reporting import write_page
+        from ril_bench.reporting.find import find_runs
+
+        for place in filter(is_board, places):
+            # a page inside an entry would be a file that does not belong to it
+            raise UserError(
+                "the pages of a leaderboard need a folder of their own",
+                where=str(place),
+                hint=f"ril-bench report {place} --out site",
+            )
+        return [write_page(folder) for folder in find_runs(places)]
+    found, left_out = load(places)
+    page = None
+    if out is not None:
+        from ril_bench.reporting.site import write_site
+
+        page = write_site(found, Path(out), left_out)
+    if format is None:
+        assert page is not None
+        return page
+    from ril_bench.reporting import summary
+    from ril_bench.reporting.tables import FORMATS, chosen, write_table
+
+    if format not in FORMATS:
+        raise UserError(
+            f"{format!r} is not a format of tables",
+            where="--format",
+            hint=f"--format {FORMATS[0]}; known: {', '.join(FORMATS)}",
+        )
+    table = summary.table(found)
+    return write_table(chosen(table, metrics) if metrics else table, format, paired=paired)
+
+
+def load(runs: Places) -> tuple[list[StoredRun], list[str]]:
+    """The runs that a report shows, and one line for each entry of a leaderboard that it leaves out."""
+    from ril_bench.leaderboard.board import is_board, read_board
+    from ril_bench.reporting import summary
+
+    places = places_of(runs)
+    boards = [place for place in places if is_board(place)]
+    if not boards:
+        return summary.load(places), []
+    if len(places) > 1:
+        raise UserError(
+            "a leaderboard is reported alone",
+            where=str(boards[0]),
+            hint=f"ril-bench report {boards[0]} --out site",
+        )
+    return read_board(boards[0])
+
+
+def compare(
+    a: Run | str | Path,
+    b: Run | str | Path,
+    *,
+    out: str | Path | None = None,
+    metrics: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Compares two runs, or two methods whose runs share sequences, orders, tuners and seeds.
+
+    Args:
+        a, b: a run, or a folder that holds the runs of one method; differences are b - a.
+        out: a page to write that shows the first pair of runs side by side; None writes none.
+        metrics: ["FINAL", "FORGET"]; empty is all.
+
+    Returns a row for each sequence, tuner and metric: `a_mean`, `a_low`, `a_high`, the same for b, the paired
+    `difference` with its 95% interval, the probability of `improvement`, and `p` of the paired t test.
+
+    Raises UserError where a run has no partner, or one side holds several methods.
+    """
+    from ril_bench.reporting import comparison, summary, write_side_by_side
+    from ril_bench.reporting.tables import chosen
+
+    sides = [summary.load(places_of(side)) for side in (a, b)]
+    rows = comparison.compare(*sides)
+    if out is not None:
+        first = sides[0][0]
+        cell = (first.sequence, first.order, first.tuner, first.seed)
+        partner = next(r for r in sides[1] if (r.sequence, r.order, r.tuner, r.seed) == cell)
+        write_side_by_side([first.folder, partner.folder], Path(out))
+    return chosen(rows, metrics) if metrics else rows
+
+
+def export(
+    run: Run | str | Path, out: str | Path, *, step: int | None = None, licence: str | None = None
+) -> Path:
+    """Writes the model of a step as a LoRA for diffusers, with a model card, into the new folder `out`.
+
+    Args:
+        run: a run, or an entry of a leaderboard.
+        step: from 1; None is the last one. Step 0 is the base model itself.
+        licence: of the weights, by the Hugging Face hub's identifier; None is Apache 2.0 for a model that ships.
+
+    Raises UserError where the folder exists already, or the step has no adapter.
+    """
+    from ril_bench.reporting.export import export
+
+    return export(run_of(run).path, out, step=step, licence=licence)

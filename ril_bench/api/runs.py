@@ -1,0 +1,211 @@
+"""The verbs that train: run, grid and demo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ril_bench.api.common import DEMO_METHODS, OUT, THREADS, Settings, reporter_of, set_network
+from ril_bench.api.notebook import Run
+
+if TYPE_CHECKING:
+    from ril_bench.running.plan import RunPlan
+    from ril_bench.studies.grid.axes import GridSpec
+    from ril_bench.studies.grid.grid import Outcome
+
+
+def run(
+    sequence: str,
+    *,
+    method: str,
+    tuner: str | None = None,
+    order: str = "given",
+    seed: int = 0,
+    preset: str | None = None,
+    settings: Settings = (),
+    label: str | None = None,
+    out: str | Path = OUT,
+    device: str = "auto",
+    threads: int = THREADS,
+    compute: Settings = (),
+    offline: bool = False,
+    tracker: str | None = None,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> Run:
+    """Trains a model on a sequence of rewards, one after another, and evaluates it after each.
+
+    The same call again continues a run that was interrupted, and returns at once when the run is complete.
+
+    Args:
+        sequence: a name (`ril_bench.list("sequence")`), or the path of a YAML file.
+        method: a name, or the path of a .py file.
+        tuner: another tuner than the sequence's; None keeps the sequence's own.
+        order: the order of the tasks: "given", "reversed", or their numbers, "2-3-1".
+        seed: decides every random number of the training.
+        preset: published settings by name (`ril_bench.list("preset")`); None changes nothing.
+        settings: changes to the sequence and the method: {"budget.updates": 10, "method.strength": 0.1}.
+        label: a name for changed settings; None makes one of them.
+        out: the folder that holds all runs.
+        device: "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU if there is one.
+        threads: CPU threads. Results are equal to the byte at an equal number of threads.
+        compute: how to compute: {"dtype": "bfloat16"}; see `ril_bench.machine.compute`. A run that is continued
+            keeps what it began with.
+        offline: download nothing.
+        tracker: "tensorboard" or "wandb", to log to as well; None logs to the run's folder alone.
+        quiet: print no progress.
+        verbose: print a line for every update.
+
+    Raises:
+        UserError: the request is wrong.
+        NumericalError: a value of the training is not finite.
+    """
+    from ril_bench.machine.compute import compute_of
+    from ril_bench.machine.devices import named_device
+    from ril_bench.machine.parallel import team
+    from ril_bench.reporting import write_page_after_run
+    from ril_bench.running.runner import Runner
+    from ril_bench.running.trackers import Tracker
+
+    set_network(offline)
+    plan = plan_of(sequence, method, tuner, order, seed, preset, settings, label)
+    folder = plan.folder(Path(out))
+    runner = Runner(
+        plan,
+        Path(out),
+        device=named_device(device),
+        threads=threads,
+        compute=compute_of(compute) if compute else None,
+        tracker=Tracker(tracker, folder, str(plan.folder(Path())), plan.identity()) if tracker else None,
+        reporter=reporter_of(quiet, verbose),
+    )
+    path = runner.execute()
+    if team().main:
+        write_page_after_run(path)
+    return Run(path)
+
+
+def grid(
+    file: str | Path | GridSpec | None = None,
+    *,
+    sequences: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    tuners: Sequence[str] = (),
+    orders: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    settings: Settings = (),
+    shard: str | None = None,
+    jobs: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    gpus: float | None = None,
+    out: str | Path = OUT,
+    device: str = "auto",
+    threads: int = THREADS,
+    compute: Settings = (),
+    offline: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> list[Outcome]:
+    """Runs every combination of sequences, methods, tuners, orders and seeds that is not complete yet.
+
+    A run that fails is recorded and stops no other one; the same call tries it again.
+
+    Args:
+        file: a YAML file with the axes; an axis that is given here replaces the file's. A `GridSpec` is taken as it is.
+        tuners: empty takes each sequence's own.
+        orders: "given", "reversed", "2-3-1", or "latin" for all cyclic shifts; empty takes "given".
+        seeds: empty takes seed 0.
+        settings: changes for every run: {"budget.updates": 10}.
+        shard: "i/n": only part i of n, for array jobs; None is all.
+        jobs: runs at the same time; None is the number of cores divided by `threads`, and one on a GPU.
+        engine: "local" starts processes on this machine, "ray" uses a Ray cluster.
+        gpus: of each run on Ray; 0.5 is half of one; None is one where the device is a GPU.
+        threads: of each run.
+
+    The other arguments are those of `run`. Raises UserError, before anything starts, for combinations that cannot run.
+    """
+    from ril_bench.machine.compute import compute_of
+    from ril_bench.studies.grid.grid import grid
+
+    set_network(offline)
+    return grid(
+        spec_of(file, sequences, methods, tuners, orders, seeds, settings),
+        Path(out),
+        shard=shard,
+        jobs=jobs,
+        threads=threads,
+        device=device,
+        engine=engine,
+        gpus=gpus,
+        compute=compute_of(compute) if compute else None,
+        reporter=reporter_of(quiet, verbose),
+    )
+
+
+def demo(
+    *,
+    sequence: str = "shapes-ril",
+    methods: Sequence[str] = DEMO_METHODS,
+    jobs: int | None = None,
+    out: str | Path = OUT / "demo",
+    device: str = "auto",
+    threads: int = THREADS,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> list[Run]:
+    """Runs the embedded sequence with several methods, side by side, and writes a page that compares them.
+
+    The page is OUT/index.html. The other arguments are those of `grid`. Raises the first failure of a run.
+    """
+    from ril_bench.reporting import write_side_by_side
+
+    outcomes = grid(
+        sequences=[sequence], methods=methods, jobs=jobs, out=out, device=device, threads=threads,
+        quiet=quiet, verbose=verbose,
+    )  # fmt: skip
+    for outcome in outcomes:
+        if outcome.failure:
+            raise outcome.failure.error(where=str(outcome.folder))
+    write_side_by_side([outcome.folder for outcome in outcomes], Path(out) / "index.html")
+    return [Run(outcome.folder) for outcome in outcomes]
+
+
+def plan_of(
+    sequence: str,
+    method: str,
+    tuner: str | None,
+    order: str,
+    seed: int,
+    preset: str | None,
+    settings: Settings,
+    label: str | None,
+) -> RunPlan:
+    """The run that these arguments stand for, as `run` and `preview` take them."""
+    from ril_bench.config.settings import parse_settings
+    from ril_bench.running.plan import plan_run
+
+    return plan_run(
+        sequence, method, seed=seed, tuner=tuner, settings=parse_settings(settings), label=label, order=order,
+        preset=preset,
+    )  # fmt: skip
+
+
+def spec_of(
+    file: str | Path | GridSpec | None,
+    sequences: Sequence[str],
+    methods: Sequence[str],
+    tuners: Sequence[str],
+    orders: Sequence[str],
+    seeds: Sequence[int],
+    settings: Settings,
+) -> GridSpec:
+    """The axes that these arguments stand for, as `grid` and `preview_grid` take them."""
+    from ril_bench.config.settings import parse_settings
+    from ril_bench.studies.grid.axes import GridSpec, axes
+
+    if isinstance(file, GridSpec):
+        return file
+    given = {"sequences": sequences, "methods": methods, "tuners": tuners, "orders": orders, "seeds": seeds}
+    chosen = {name: list(values) for name, values in given.items() if values}
+    return axes(None if file is None else Path(file), chosen, parse_settings(settings))

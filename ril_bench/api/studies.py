@@ -1,0 +1,98 @@
+"""The verbs that choose a number from many runs: tune and calibrate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ril_bench.api.common import OUT, THREADS, Settings, reporter_of, set_network
+
+if TYPE_CHECKING:
+    from ril_bench.studies.tuning import Study
+
+
+def tune(
+    method: str,
+    sequence: str,
+    *,
+    keep: float = 0.8,
+    option: str = "strength",
+    values: Sequence[float] | None = None,
+    prompts: str | None = None,
+    tuner: str | None = None,
+    settings: Settings = (),
+    seeds: int = 2,
+    to: str | Path | None = None,
+    in_place: bool = False,
+    jobs: int | None = None,
+    out: str | Path = OUT / "tuning",
+    device: str = "auto",
+    threads: int = THREADS,
+    offline: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> Study:
+    """Chooses how strongly a method protects, on the first two tasks of a sequence alone.
+
+    The choice is the strongest value with which both tasks still learn what they should. All trials are written into
+    METHOD.tuning.json.
+
+    Args:
+        keep: the part of naive tuning's gain that each task must reach.
+        option: the option of the method that protects.
+        values: candidates, from the weakest protection to the strongest; None is .001 to 10 000 by half decades.
+        prompts: the prompts to judge by; None is the sequence's training prompts. They may not be reported ones.
+        seeds: the number of runs of each candidate.
+        to: the file to write; None is a file beside the method's, or in the current folder for a method that ships.
+        in_place: rewrite the file of a method that ships, for maintainers.
+
+    The other arguments are those of `grid`. Raises UserError for an option that the method lacks, a sequence of one
+    task, or rewards that naive tuning does not raise.
+    """
+    from ril_bench.machine.devices import named_device
+    from ril_bench.studies.tuning import STRENGTHS, tune
+
+    set_network(offline)
+    return tune(
+        method, sequence, keep=keep, option=option, values=STRENGTHS if values is None else values, prompts=prompts,
+        tuner=tuner, settings=settings, seeds=seeds, out=Path(out), jobs=jobs, device=named_device(device),
+        threads=threads, to=None if to is None else Path(to), in_place=in_place, reporter=reporter_of(quiet, verbose),
+    )  # fmt: skip
+
+
+def calibrate(
+    sequence: str,
+    *,
+    seeds: int = 3,
+    to: str | Path | None = None,
+    in_place: bool = False,
+    jobs: int | None = None,
+    out: str | Path = OUT / "calibration",
+    device: str = "auto",
+    threads: int = THREADS,
+    compute: Settings = (),
+    offline: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> Path:
+    """Measures what tuning on each reward alone reaches, so that metrics of the sequence can be normalised.
+
+    Args:
+        seeds: the number of single-task runs for each reward, 3 or more.
+        to: the file to write; None is a file beside the sequence's, or in the current folder for one that ships.
+        in_place: rewrite the file of a sequence that ships, for maintainers.
+
+    The other arguments are those of `grid`. Returns the file NAME.calibration.json. Raises UserError for fewer than
+    three seeds, or a sequence that shares another one's calibration.
+    """
+    from ril_bench.machine.compute import compute_of
+    from ril_bench.machine.devices import named_device
+    from ril_bench.studies.calibration import calibrate
+
+    set_network(offline)
+    return calibrate(
+        sequence, out=Path(out), seeds=seeds, jobs=jobs, device=named_device(device), threads=threads,
+        to=None if to is None else Path(to), in_place=in_place,
+        compute=compute_of(compute) if compute else None, reporter=reporter_of(quiet, verbose),
+    )  # fmt: skip

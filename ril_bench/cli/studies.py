@@ -1,0 +1,173 @@
+"""The verbs that choose a number from many runs: tune and calibrate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from ril_bench.api.common import OUT, THREADS
+from ril_bench.cli.common import (
+    HOW,
+    ComputeOption,
+    DeviceOption,
+    JobsOption,
+    JsonOption,
+    OfflineOption,
+    OutOption,
+    QuietOption,
+    SequenceArgument,
+    SettingsOption,
+    ThreadsOption,
+    TunerOption,
+    VerboseOption,
+    app,
+    command,
+    names_of,
+)
+from ril_bench.cli.console import say, show_json, show_table
+from ril_bench.errors import UserError
+
+ToOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        help="The file to write. Default: beside the file of the method or sequence; in the current folder for one "
+        "that ships.",
+        rich_help_panel=HOW,
+    ),
+]
+InPlaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--in-place", help="Rewrite the file of one that ships, for maintainers.", rich_help_panel=HOW
+    ),
+]
+
+
+@app.command(epilog="For example: ril-bench tune ewc shapes-ril")
+def tune(
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="The name of a method, or the path of a .py file.", autocompletion=names_of("method")
+        ),
+    ],
+    sequence: SequenceArgument,
+    keep: Annotated[
+        float, typer.Option(min=0, max=1, help="The part of naive tuning's gain that each task must reach.")
+    ] = 0.8,
+    option: Annotated[str, typer.Option(help="The option of the method that protects.")] = "strength",
+    values: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Candidates, from the weakest protection to the strongest, as 1,0.5,0.2. "
+            "Default: .001 to 10000 by half decades."
+        ),
+    ] = None,
+    prompts: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="The prompts to judge by; prompts that are reported are refused. Default: the training prompts."
+        ),
+    ] = None,
+    tuner: TunerOption = None,
+    settings: SettingsOption = None,
+    seeds: Annotated[int, typer.Option(min=1, help="The number of runs of each candidate.")] = 2,
+    to: ToOption = None,
+    in_place: InPlaceOption = False,
+    jobs: JobsOption = None,
+    out: OutOption = OUT / "tuning",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = THREADS,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose how strongly a method protects, on the first two tasks alone.
+
+    The choice is the strongest value with which both tasks still learn what they should. All trials are written into
+    METHOD.tuning.json.
+    """
+    from dataclasses import asdict
+
+    import ril_bench
+
+    study = ril_bench.tune(
+        method, sequence, keep=keep, option=option, values=_numbers(values) if values else None, prompts=prompts,
+        tuner=tuner, settings=settings or (), seeds=seeds, to=to, in_place=in_place, jobs=jobs, out=out,
+        device=device, threads=threads,
+        offline=offline, quiet=quiet or as_json, verbose=verbose,
+    )  # fmt: skip
+    if as_json:
+        show_json(asdict(study) | {"file": str(study.file)})
+    else:
+        rows = [["naive", *(f"{study.naive[i + 1][i]:.4g}" for i in range(2)), ""]]
+        for trial in study.trials:
+            cells = [f"{trial.R[i + 1][i]:.4g}" for i in range(2)] if trial.R else ["not finite"] * 2
+            rows.append([f"{trial.value:g}", *cells, "yes" if trial.keeps else "no"])
+        show_table(
+            [option, *(f"{name} after its task" for name in study.rewards), "keeps"], rows, numbers=True
+        )
+        say(f"wrote {study.file}")
+    if study.chosen is None:
+        if not as_json:
+            say(f"no value keeps {keep:.0%} on both tasks: try weaker ones with --values")
+        raise typer.Exit(1)
+    if not as_json:
+        gain = f"what {study.reference} gains"
+        say(f"{option} {study.chosen:g} is the strongest value that keeps {keep:.0%} of {gain} on each task")
+        if study.at_the_end:
+            say("it is the strongest that was tried: stronger ones, with --values, may keep as much")
+        say(
+            f"next: {command('run', sequence, '--method', method, '--set', f'method.{option}={study.chosen:g}')}"
+        )
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(
+            f"{text!r} is not a list of numbers", where="--values", hint="--values 1,0.5,0.2"
+        ) from error
+
+
+@app.command(epilog="For example: ril-bench calibrate ./my-sequence.yaml")
+def calibrate(
+    sequence: SequenceArgument,
+    seeds: Annotated[
+        int, typer.Option(help="The number of single-task runs for each reward, 3 or more.")
+    ] = 3,
+    to: ToOption = None,
+    in_place: InPlaceOption = False,
+    jobs: JobsOption = None,
+    out: OutOption = OUT / "calibration",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = THREADS,
+    compute: ComputeOption = None,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what tuning on each reward alone reaches, so that metrics of the sequence can be normalised."""
+    import ril_bench
+
+    file = ril_bench.calibrate(
+        sequence, seeds=seeds, to=to, in_place=in_place, jobs=jobs, out=out, device=device, threads=threads,
+        compute=compute or (), offline=offline, quiet=quiet or as_json, verbose=verbose,
+    )  # fmt: skip
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if as_json:
+        show_json({"file": str(file), "content": content})
+        return
+    rows = []
+    for name, entry in content["rewards"].items():
+        tuned = ["-", "-"] if entry["u"] is None else [f"{entry['u']:.4g}", f"{entry['se']:.2g}"]
+        rows.append([name, entry["unit"], f"{entry['b']:.4g}", *tuned, f"{entry['sigma']:.3g}"])
+    head = ["reward", "unit", "pretrained", "tuned alone", "SE over seeds", "SD over prompts"]
+    show_table(head, rows, numbers=True)
+    say(f"wrote {file}")

@@ -1,0 +1,55 @@
+"""What the runs of a grid are doing while they run in processes of their own, read from their folders."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ril_bench.errors import UserError
+from ril_bench.running.plan import RunPlan
+from ril_bench.running.progress import Reporter
+from ril_bench.storage.read import read_run
+
+EVERY = 1.0  # seconds between two looks
+
+
+@contextmanager
+def watching(plans: Sequence[RunPlan], out: Path, reporter: Reporter) -> Iterator[None]:
+    """Keeps the note of the reporter's bar at one line for each run that is at work, as long as the block lasts."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(EVERY):
+            lines = [line for plan in plans if (line := state_of(plan, out))]
+            if lines:
+                reporter.advance(0, note="\n  ".join(lines))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def state_of(plan: RunPlan, out: Path) -> str | None:
+    """What a run is doing, in one line; None where it has not begun, or has ended."""
+    folder = plan.folder(out)
+    try:
+        run = read_run(folder)
+        if run.info.get("status") != "running":
+            return None
+        log = run.log
+    except UserError:  # no run yet
+        return None
+    name = str(plan.folder(Path()))
+    if not log:
+        return f"{name}: loads, and evaluates the pretrained model"
+    task, update = log[-1]["task"], log[-1]["update"] + 1
+    reward, updates = plan.sequence.order[task - 1], plan.sequence.task(task).budget.updates
+    if update >= updates:
+        return f"{name}: evaluates the model after {reward}"
+    return f"{name}: trains {reward}, update {update} of {updates}, reward {log[-1]['score']:.4g}"

@@ -1,0 +1,95 @@
+"""The public names: what each is, that nothing shadows one, and that each verb equals the command line's."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+import subprocess
+import sys
+from enum import Enum
+from importlib import import_module
+from pathlib import Path, PurePath
+
+import pytest
+
+import ril_bench
+from ril_bench import cli
+
+STUB = Path(ril_bench.__file__).with_suffix(".pyi")
+#: What only the command line has: it prints, and functions return; `preview` and `preview_grid` are the dry runs.
+PRINTING = {"as_json", "dry_run", "every"}
+HEAVY = ("ril_bench.worlds.shapes.train",)  # a program of its own
+
+
+def public_names() -> dict[str, str]:
+    """{name: module} of the stub."""
+    imports = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: f"ril_bench.{node.module}" for node in imports for alias in node.names}
+
+
+def test_the_names_stay_what_they_are_after_every_module_was_imported():
+    for module in pkgutil.walk_packages(ril_bench.__path__, "ril_bench."):
+        if not module.name.startswith(HEAVY) and not module.name.endswith("__main__"):
+            import_module(module.name)
+    for name, place in public_names().items():
+        assert getattr(ril_bench, name) is getattr(import_module(place), name), name
+        assert not inspect.ismodule(getattr(ril_bench, name)), name
+
+
+def test_tab_completion_shows_the_public_names_and_nothing_else():
+    assert set(dir(ril_bench)) == set(public_names())
+    assert set(ril_bench.__all__) == set(public_names()) - {"list"}  # a star import keeps Python's own list
+
+
+def test_importing_the_package_imports_neither_torch_nor_pandas():
+    script = "import ril_bench, sys; ril_bench.run, ril_bench.list; print(sorted({'torch', 'pandas'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+# -- the verbs -----------------------------------------------------------------------------------------------
+
+VERBS = {
+    (command.name or command.callback.__name__): command.callback for command in cli.app.registered_commands
+}
+
+
+def plain(default: object) -> object:
+    """A default as both sides may write it: nothing is None, "0" is 0, a path is text."""
+    if isinstance(default, Enum):
+        default = default.value
+    if isinstance(default, PurePath):
+        return str(default)
+    if isinstance(default, list | tuple):
+        return tuple(default) or None
+    return int(default) if isinstance(default, str) and default.isdecimal() else default
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_and_its_function_have_the_same_options_and_defaults(verb):
+    typed = {
+        name: plain(parameter.default)
+        for name, parameter in inspect.signature(VERBS[verb]).parameters.items()
+        if name not in PRINTING
+    }
+    function = getattr(ril_bench, verb)
+    called = {name: plain(p.default) for name, p in inspect.signature(function).parameters.items()}
+    assert typed == called
+
+
+def test_every_function_that_is_no_verb_is_known():
+    functions = {name for name in public_names() if inspect.isfunction(getattr(ril_bench, name))}
+    assert functions - set(VERBS) == {"preview", "preview_grid", "load_sequence"}
+    assert set(VERBS) <= functions
+
+
+@pytest.mark.parametrize(("preview", "verb"), [("preview", "run"), ("preview_grid", "grid")])
+def test_a_preview_takes_the_arguments_of_its_verb(preview, verb):
+    asked, known = (inspect.signature(getattr(ril_bench, name)).parameters for name in (preview, verb))
+    assert {name: p.default for name, p in asked.items()} == {name: known[name].default for name in asked}
+
+
+@pytest.mark.parametrize("name", sorted(public_names()))
+def test_every_public_name_is_documented(name):
+    assert (inspect.getdoc(getattr(ril_bench, name)) or "").strip()

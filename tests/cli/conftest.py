@@ -1,0 +1,40 @@
+"""What the tests of the command line share: a verb called as a user types it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from ril_bench import cli
+
+Answer = tuple[int, str, str]  # exit code, stdout, stderr
+
+
+@pytest.fixture
+def verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """Calls the entry point in this process with the words of a command."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["ril-bench", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return left.value.code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def refused(verb: Callable[..., Answer]) -> Callable[..., str]:
+    """The message of a request that is refused: exit code 2, and nothing on stdout."""
+
+    def message(*words: object) -> str:
+        code, out, text = verb(*words)
+        assert (code, out) == (2, "")
+        return text
+
+    return message
