@@ -1,6 +1,6 @@
 """The embedded world `shapes`: 64x64 images of coloured shapes, a small diffusion model, learned rewards.
 
-Everything here is made by `python -m ril_bench.worlds.shapes.train`; the results lie in `weights/`.
+`python -m ril_bench.worlds.shapes.train` trains all of it; `weights/` holds the weights that ship.
 """
 
 from pathlib import Path

@@ -1,10 +1,12 @@
-"""The attribute classifier: what does an image show? It never trains a generator, it only watches.
+"""The attribute classifier: the shapes, colours, size and ground that an image shows. It is never trained on.
 
-Its penultimate features (64 numbers) also serve FID, KID, feature cosine and diversity on shapes, and its blocks'
-maps the perceptual distance.
+Its penultimate features (64 numbers) are also those of FID, KID, feature cosine and diversity on shapes; the feature
+maps of its blocks are those of the perceptual distance.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -14,6 +16,7 @@ from ril_bench.remote.weights import verified
 from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.captions import COLOURS, RELATIONS, SHAPES, SIZES, TEXTURES, Caption
 
+CLASSIFIER = WEIGHTS / "classifier.safetensors"
 NOTHING = "none"
 #: The questions asked of an image and their possible answers. Object `a` is the upper or left one of two.
 QUESTIONS: dict[str, tuple[str, ...]] = {
@@ -47,8 +50,8 @@ def answers(caption: Caption) -> dict[str, str]:
 
 def labels(captions: list[Caption]) -> Tensor:
     """Right answers as indices, (N, questions)."""
-    told = [answers(caption) for caption in captions]
-    return torch.tensor([[QUESTIONS[q].index(one[q]) for q in QUESTIONS] for one in told])
+    right = [answers(caption) for caption in captions]
+    return torch.tensor([[QUESTIONS[q].index(answer[q]) for q in QUESTIONS] for answer in right])
 
 
 def _block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
@@ -99,9 +102,9 @@ class Classifier(nn.Module):
         return chosen == labels(captions).to(images.device)
 
 
-def load_classifier(device: torch.device | str = "cpu") -> Classifier:
-    """The shipped attribute classifier, frozen, fp32."""
+def load_classifier(device: torch.device | str = "cpu", file: Path = CLASSIFIER) -> Classifier:
+    """The attribute classifier of a file, frozen, fp32."""
     model = Classifier()
-    state = load_file(verified(WEIGHTS / "classifier.safetensors"))
+    state = load_file(verified(file))
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     return model.to(device).eval().requires_grad_(False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,24 +18,26 @@ from ril_bench.rewards.clip import Clip, OpenClip
 from ril_bench.rewards.cosine import CosineReward
 from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.captions import parse
-from ril_bench.worlds.shapes.classifier import load_classifier
+from ril_bench.worlds.shapes.classifier import CLASSIFIER, load_classifier
 
 ENCODER, HEAD = WEIGHTS / "clip-reward", WEIGHTS / "aesthetic.safetensors"
 PREFERENCE, PROBE = WEIGHTS / "preference.safetensors", WEIGHTS / "clip-probe"
-CLASSIFIER = WEIGHTS / "classifier.safetensors"
 
 
 class ShapesAesthetic(Aesthetic):
-    """How much the world's aesthetic taste likes an image, about 1 to 10; it does not read the prompt.
+    """The rating of an image by the world's aesthetic taste, about 1 to 10; it does not read the prompt.
 
     LAION's architecture, trained on ratings by the taste stated in `worlds/shapes/tastes.py`.
     """
 
-    weights = (ENCODER, HEAD)
+    weights: ClassVar[tuple[Path, ...]] = (ENCODER, HEAD)
 
     def load(self) -> tuple[Clip, AestheticHead]:
-        head = AestheticHead.of(read_state(verified(HEAD)), HEAD, self.device)
-        return OpenClip.load(ENCODER, self.device), head
+        encoder, head = self.weights
+        return (
+            OpenClip.load(encoder, self.device),
+            AestheticHead.of(read_state(verified(head)), head, self.device),
+        )
 
 
 class ShapesPreference(CosineReward):
@@ -45,10 +49,11 @@ class ShapesPreference(CosineReward):
 
     name = "preference"
     unit = "cosine"
-    weights = (ENCODER, PREFERENCE)
+    weights: ClassVar[tuple[Path, ...]] = (ENCODER, PREFERENCE)
 
     def load(self) -> Clip:
-        return OpenClip.load(ENCODER, self.device, weights=PREFERENCE)
+        encoder, preference = self.weights
+        return OpenClip.load(encoder, self.device, weights=preference)
 
 
 class ShapesClipScore(CosineReward):
@@ -57,10 +62,10 @@ class ShapesClipScore(CosineReward):
     name = "clip_score"
     unit = "100 cos"
     factor = 100.0
-    weights = (PROBE,)
+    weights: ClassVar[tuple[Path, ...]] = (PROBE,)
 
     def load(self) -> Clip:
-        return OpenClip.load(PROBE, self.device)
+        return OpenClip.load(self.weights[0], self.device)
 
 
 class Attributes(Reward):
@@ -70,11 +75,11 @@ class Attributes(Reward):
     name = "attributes"
     unit = "share right"
     differentiable = False
-    weights = (CLASSIFIER,)
+    weights: ClassVar[tuple[Path, ...]] = (CLASSIFIER,)
 
     def __init__(self, device: torch.device | str = "cpu"):
         super().__init__(device)
-        self.classifier = load_classifier(self.device)
+        self.classifier = load_classifier(self.device, *self.weights)
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         try:

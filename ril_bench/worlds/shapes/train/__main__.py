@@ -1,35 +1,48 @@
-"""`python -m ril_bench.worlds.shapes.train [STAGE ...]`: makes the world's weights anew, all stages or those named.
+"""`python -m ril_bench.worlds.shapes.train [STAGE ...]` trains the world's weights: all stages, or those named.
 
-About two hours on two CPU cores. Each stage needs what the ones before it wrote.
+About two hours on two CPU cores. Each stage needs the files of the stages before it. The weights that ship are in the
+package's `weights/`, where nothing is overwritten: `--out` names the folder to write to.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 
 from ril_bench.worlds.shapes.train import autoencoder, classifier, denoiser, encoders, quality, tastes
+from ril_bench.worlds.shapes.train.common import Recipe
 
-STAGES: dict[str, Callable[[], None]] = {
+STAGES: dict[str, Callable[[Recipe], None]] = {
     "autoencoder": autoencoder.train,
     "decoder": autoencoder.refine,
     "denoiser": denoiser.train,
     "classifier": classifier.train,
-    "clip-reward": partial(encoders.train, encoders.REWARD, seed=20),
-    "clip-probe": partial(encoders.train, encoders.PROBE, seed=30),
+    "clip-reward": lambda recipe: encoders.train(recipe, recipe.reward_encoder, seed=20),
+    "clip-probe": lambda recipe: encoders.train(recipe, recipe.probe_encoder, seed=30),
     "aesthetic": tastes.train_aesthetic,
     "preference": tastes.train_preference,
     "quality": quality.measure,
 }
 
 
-def main(names: list[str]) -> None:
-    if unknown := [name for name in names if name not in STAGES]:
-        sys.exit(f"no stage is called {', '.join(unknown)}; there are: {', '.join(STAGES)}")
-    for name in names or STAGES:
-        STAGES[name]()
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the stages that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m ril_bench.worlds.shapes.train", description=__doc__)
+    parser.add_argument(
+        "stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; all if none is named"
+    )
+    parser.add_argument("--out", type=Path, default=Path("shapes-weights"), help="the folder of the weights")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of updates and images; 0.001 tries the recipe out"
+    )
+    given = parser.parse_args(arguments)
+    if unknown := [name for name in given.stages if name not in STAGES]:
+        parser.error(f"no stage is called {', '.join(unknown)}; there are: {', '.join(STAGES)}")
+    recipe = Recipe(given.out, given.scale)
+    for name in given.stages or STAGES:
+        STAGES[name](recipe)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

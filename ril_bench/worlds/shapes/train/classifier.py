@@ -1,4 +1,4 @@
-"""Stage `classifier`: the attribute probe, trained on renders only, lightly blurred and grained."""
+"""Stage `classifier`: the attribute probe, trained on renders alone, with a little blur and grain."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.classifier import Classifier, labels
 from ril_bench.worlds.shapes.renderer import Scene
-from ril_bench.worlds.shapes.train.common import batches, fit, halves, images, images8, log, scenes, write
-
-PATH = WEIGHTS / "classifier.safetensors"
+from ril_bench.worlds.shapes.train.common import (
+    Recipe,
+    batches,
+    fit,
+    halves,
+    rendered,
+    rendered8,
+    scenes,
+    write,
+)
 
 
 def weathered(images: Tensor) -> Tensor:
-    """Renders as a good generator might draw them: a little soft, a little grain. Shapes kept."""
+    """Renders (N, 3, H, W) with a little blur and grain, as a good generator might draw them."""
     sigma = 0.2 + 0.7 * torch.rand(len(images), 1).expand(-1, 2)
     images = torch.where(
         torch.rand(len(images), 1, 1, 1) < 0.5, gaussian_blur2d(images, (5, 5), sigma), images
@@ -28,14 +34,15 @@ def accuracy(model: Classifier, some: list[Scene]) -> Tensor:
     """(N, questions), bool, in batches of 256."""
     parts = [some[i : i + 256] for i in range(0, len(some), 256)]
     with torch.no_grad():
-        return torch.cat([model.correct(images(part), [s.caption for s in part]) for part in parts])
+        return torch.cat([model.correct(rendered(part), [s.caption for s in part]) for part in parts])
 
 
-def train(updates: int = 3000, batch: int = 64) -> None:
+def train(recipe: Recipe) -> None:
+    count = recipe.scaled(40_000)
     torch.manual_seed(10)
-    model, some = Classifier(), scenes(40_000, seed=11)
+    model, some = Classifier(), scenes(count, seed=11)
     truth = labels([scene.caption for scene in some])
-    pool, draw = images8(40_000, seed=11), batches(40_000, batch, seed=12)
+    pool, draw = rendered8(count, seed=11), batches(count, recipe.scaled(64), seed=12)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)
@@ -44,10 +51,13 @@ def train(updates: int = 3000, batch: int = 64) -> None:
             [F.cross_entropy(out, truth[chosen, k]) for k, out in enumerate(logits.values())]
         ).sum()
 
-    model = fit("classifier", model, loss_of, updates=updates, lr=2e-3, weight_decay=0.05, every=250).eval()
+    updates = recipe.scaled(3000)
+    model = fit(
+        recipe, "classifier", model, loss_of, updates=updates, lr=2e-3, weight_decay=0.05, every=250
+    ).eval()
     model.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in halves(model.state_dict()).items()}
     )
-    right = accuracy(model, scenes(4096, seed=13, held_out=True)).float()
-    log("classifier", attributes=right.mean().item(), whole_images=right.prod(1).mean().item())
-    write(model.state_dict(), PATH)
+    right = accuracy(model, scenes(recipe.scaled(4096), seed=13, held_out=True)).float()
+    recipe.log("classifier", attributes=right.mean().item(), whole_images=right.prod(1).mean().item())
+    write(model.state_dict(), recipe.classifier)

@@ -1,4 +1,4 @@
-"""What every stage of the recipe shares: images to learn from, a loop with a log, weights written in half."""
+"""Shared by all stages of the recipe: where they write and how large they are, renders, the training loop, weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -16,11 +17,62 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ril_bench.worlds.shapes import WEIGHTS, captions
+from ril_bench.worlds.shapes import captions
 from ril_bench.worlds.shapes.renderer import Scene, compose, render_all
 
 M = TypeVar("M", bound=nn.Module)
-LOG = WEIGHTS / "training.jsonl"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where all stages write, and how large they are.
+
+    Attributes:
+        folder: of the weights; it gets the same files as the `weights/` that ship.
+        scale: of the numbers of updates, images and measurements; 1 is the recipe of the weights that ship.
+    """
+
+    folder: Path
+    scale: float = 1.0
+
+    def scaled(self, count: int, least: int = 2) -> int:
+        """A number of the full recipe at this scale."""
+        return max(round(self.scale * count), least)
+
+    @property
+    def pipeline(self) -> Path:
+        return self.folder / "pipeline"
+
+    @property
+    def classifier(self) -> Path:
+        return self.folder / "classifier.safetensors"
+
+    @property
+    def reward_encoder(self) -> Path:
+        return self.folder / "clip-reward"
+
+    @property
+    def probe_encoder(self) -> Path:
+        return self.folder / "clip-probe"
+
+    @property
+    def aesthetic(self) -> Path:
+        return self.folder / "aesthetic.safetensors"
+
+    @property
+    def preference(self) -> Path:
+        return self.folder / "preference.safetensors"
+
+    def log(self, stage: str, **values: float | str) -> None:
+        """Prints one line and appends it to training.jsonl."""
+        rounded = {
+            key: round(value, 5) if isinstance(value, float) else value for key, value in values.items()
+        }
+        line = json.dumps({"stage": stage} | rounded)
+        print(line, flush=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "training.jsonl").open("a") as file:
+            file.write(line + "\n")
 
 
 def scenes(count: int, seed: int, *, held_out: bool = False, two: float = 0.4) -> list[Scene]:
@@ -32,18 +84,19 @@ def scenes(count: int, seed: int, *, held_out: bool = False, two: float = 0.4) -
     ]
 
 
-def images(some: list[Scene]) -> Tensor:
+def rendered(some: list[Scene]) -> Tensor:
     """The renders of scenes, (N, 3, 64, 64) in [0, 1]."""
     return torch.from_numpy(render_all(some))
 
 
-def images8(count: int, seed: int) -> Tensor:
-    """A pool to learn from: 8-bit renders (N, 3, 64, 64) of `scenes(count, seed)`."""
+def rendered8(count: int, seed: int) -> Tensor:
+    """A pool of training images: 8-bit renders (N, 3, 64, 64) of `scenes(count, seed)`."""
     some = scenes(count, seed)
-    return torch.cat([(images(some[i : i + 500]) * 255).round().byte() for i in range(0, count, 500)])
+    return torch.cat([(rendered(some[i : i + 500]) * 255).round().byte() for i in range(0, count, 500)])
 
 
 def fit(
+    recipe: Recipe,
     stage: str,
     modules: M,
     loss_of: Callable[[int], Tensor],
@@ -58,7 +111,7 @@ def fit(
 ) -> M:
     """AdamW with warm-up and cosine decay on `loss_of(update)`; returns the weights' moving average.
 
-    Logs to `weights/training.jsonl` every `every` updates; `on_log(update, averaged)` may save or measure.
+    Logs every `every` updates; `on_log(update, averaged)` may save or measure.
     """
     optimizer = torch.optim.AdamW(modules.parameters(), lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -76,26 +129,16 @@ def fit(
         averaged.update_parameters(modules)
         window.append(loss.item())
         if (update + 1) % every == 0 or update + 1 == updates:
-            log(stage, update=update + 1, loss=sum(window) / len(window), seconds=time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            recipe.log(stage, update=update + 1, loss=sum(window) / len(window), seconds=seconds)
             window.clear()
             if on_log is not None:
                 on_log(update + 1, cast(M, averaged.module))
     return cast(M, averaged.module)
 
 
-def log(stage: str, **figures: float | str) -> None:
-    """One line to the terminal and to `weights/training.jsonl`."""
-    line = json.dumps(
-        {"stage": stage} | {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
-    )
-    print(line, flush=True)
-    LOG.parent.mkdir(parents=True, exist_ok=True)
-    with LOG.open("a") as file:
-        file.write(line + "\n")
-
-
 def halves(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Floating tensors in half precision, contiguous: what ships."""
+    """Floating tensors in half precision, contiguous, as the weights ship."""
     return {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
 
 

@@ -1,9 +1,9 @@
 """Stage `denoiser`: the UNet and its text encoder, trained together on latents of renders.
 
 DDPM's noise-prediction loss (arXiv 2006.11239) on Stable Diffusion's schedule, weighted by SNR^(-1/2) within bounds.
-Unweighted, it hardly pays to know a flat colour from the caption: at high noise that is a mean over all latents, and
-the noise itself tells most of it (tried: after 2,500 updates only 28% of the backgrounds were right). One caption in
-ten is dropped, for guidance (arXiv 2207.12598).
+Without the weights, knowing a flat colour from the caption hardly lowers the loss: at high noise the colour is a mean
+over all latents, which the noisy latents almost show (tried: after 2,500 updates only 28% of the backgrounds were
+right). One caption in ten is dropped, for guidance (arXiv 2207.12598).
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from ril_bench.worlds.shapes import WEIGHTS
-from ril_bench.worlds.shapes.train import autoencoder, tokenizer
-from ril_bench.worlds.shapes.train.common import batches, fit, halves, images, scenes
+from ril_bench.worlds.shapes.train import tokenizer
+from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves, rendered, scenes
 
-FOLDER = WEIGHTS / "pipeline"
 WIDTH = 96
 DROPPED = 0.1
 WEIGHTS_OF_NOISE = (0.1, 8.0)
@@ -67,19 +65,20 @@ def schedule() -> DDIMScheduler:
 
 
 @torch.no_grad()
-def encoded(count: int, seed: int) -> tuple[Tensor, list[str]]:
-    """Latents (N, 4, 16, 16) of renders, scaled as the denoiser sees them, and the captions."""
-    vae = AutoencoderKL.from_pretrained(autoencoder.FOLDER, torch_dtype=torch.float32).eval()
+def encoded(recipe: Recipe, count: int, seed: int) -> tuple[Tensor, list[str]]:
+    """Latents (N, 4, 16, 16) of renders, scaled for the denoiser, and the captions."""
+    vae = AutoencoderKL.from_pretrained(recipe.pipeline / "vae", torch_dtype=torch.float32).eval()
     some = scenes(count, seed)
-    parts = [vae.encode(images(some[i : i + 64]) * 2 - 1).latent_dist.mean for i in range(0, count, 64)]
+    parts = [vae.encode(rendered(some[i : i + 64]) * 2 - 1).latent_dist.mean for i in range(0, count, 64)]
     return torch.cat(parts) * vae.config["scaling_factor"], [str(scene.caption) for scene in some]
 
 
-def train(updates: int = 8000, batch: int = 32, pool: int = 32_000) -> None:
+def train(recipe: Recipe) -> None:
+    updates, batch, pool = recipe.scaled(8000), recipe.scaled(32), recipe.scaled(32_000)
     torch.manual_seed(60)
-    words = tokenizer.write(FOLDER / "tokenizer")
+    words = tokenizer.write(recipe.pipeline / "tokenizer")
     net = nn.ModuleDict({"unet": build_unet(), "text": build_text_encoder(words)})
-    latents, texts = encoded(pool, seed=61)
+    latents, texts = encoded(recipe, pool, seed=61)
     tokens = torch.tensor(words([*texts, ""], padding="max_length", truncation=True)["input_ids"])
     scheduler = schedule()
     snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
@@ -89,34 +88,35 @@ def train(updates: int = 8000, batch: int = 32, pool: int = 32_000) -> None:
         chosen = next(draw)
         x0, noise = latents[chosen], torch.randn(batch, 4, 16, 16)
         t = torch.randint(0, scheduler.config["num_train_timesteps"], (batch,))
-        told = torch.where(torch.rand(batch) < DROPPED, len(texts), chosen)
-        text = net["text"](tokens[told]).last_hidden_state
-        made = net["unet"](scheduler.add_noise(x0, noise, t), t, text).sample
-        return (weight[t] * (made - noise).square().mean(dim=(1, 2, 3))).mean()
+        shown = torch.where(torch.rand(batch) < DROPPED, len(texts), chosen)  # the last text is the empty one
+        text = net["text"](tokens[shown]).last_hidden_state
+        predicted = net["unet"](scheduler.add_noise(x0, noise, t), t, text).sample
+        return (weight[t] * (predicted - noise).square().mean(dim=(1, 2, 3))).mean()
 
     def snapshot(update: int, averaged: nn.ModuleDict) -> None:
         if update % 500 == 0 or update == updates:
-            save(averaged["unet"], averaged["text"])
+            save(averaged["unet"], averaged["text"], recipe)
 
-    fit("denoiser", net, loss_of, updates=updates, lr=1e-3, ema=0.999, on_log=snapshot)
+    fit(recipe, "denoiser", net, loss_of, updates=updates, lr=1e-3, ema=0.999, on_log=snapshot)
 
 
-def save(unet: UNet2DConditionModel, text: CLIPTextModel) -> None:
-    """The parts in half precision, in the layout of a StableDiffusionPipeline."""
+def save(unet: UNet2DConditionModel, text: CLIPTextModel, recipe: Recipe) -> None:
+    """Writes the parts in half precision, in the layout of a StableDiffusionPipeline."""
+    folder = recipe.pipeline
     fresh_unet, fresh_text = build_unet(), CLIPTextModel(text.config)
     fresh_unet.load_state_dict(halves(unet.state_dict()))
     fresh_text.load_state_dict(halves(text.state_dict()))
     pipe = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(autoencoder.FOLDER),
+        vae=AutoencoderKL.from_pretrained(folder / "vae"),
         text_encoder=fresh_text,
-        tokenizer=CLIPTokenizer.from_pretrained(FOLDER / "tokenizer"),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         unet=fresh_unet,
         scheduler=schedule(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    fresh_unet.half().save_pretrained(FOLDER / "unet")
-    fresh_text.half().save_pretrained(FOLDER / "text_encoder")
-    pipe.scheduler.save_pretrained(FOLDER / "scheduler")
-    pipe.save_config(FOLDER)
+    fresh_unet.half().save_pretrained(folder / "unet")
+    fresh_text.half().save_pretrained(folder / "text_encoder")
+    pipe.scheduler.save_pretrained(folder / "scheduler")
+    pipe.save_config(folder)

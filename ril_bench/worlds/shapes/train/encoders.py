@@ -1,7 +1,7 @@
 """Stage `encoders`: two open_clip models of one small configuration, trained on images and their captions.
 
-`clip-reward` carries the rewards (aesthetic, preference); `clip-probe` only ever watches (clip_score). They
-share nothing: other initial weights, other images.
+The rewards aesthetic and preference use `clip-reward`; the probe clip_score uses `clip-probe`. The two have different
+initial weights and different training images.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ from open_clip import CLIP, create_model, get_tokenizer
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ril_bench.worlds.shapes import WEIGHTS
 from ril_bench.worlds.shapes.train import tokenizer
 from ril_bench.worlds.shapes.train.classifier import weathered
-from ril_bench.worlds.shapes.train.common import batches, fit, images, images8, log, scenes, write
+from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, rendered, rendered8, scenes, write
 
-REWARD, PROBE = WEIGHTS / "clip-reward", WEIGHTS / "clip-probe"
 EMBEDDING = 64
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def configure(folder: Path) -> None:
-    """open_clip's own folder format, as its `local-dir:` reads it."""
+    """Writes the tokenizer and the config in open_clip's folder format, which `local-dir:` reads."""
     vocabulary = len(tokenizer.write(folder))
     config = {
         "model_cfg": {
@@ -53,7 +51,7 @@ def configure(folder: Path) -> None:
 
 
 def open_folder(folder: Path) -> CLIP:
-    """The model of a folder in fp32 - with random weights where none are there yet."""
+    """The model of a folder in fp32, with random weights where the folder has none yet."""
     model = create_model(f"local-dir:{folder}", load_weights=False)
     weights = folder / "open_clip_model.safetensors"
     if weights.exists():
@@ -75,26 +73,28 @@ def contrastive(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def retrieval(model: CLIP, folder: Path, among: int = 64, rounds: int = 16) -> float:
+def retrieval(model: CLIP, folder: Path, rounds: int, among: int = 64) -> float:
     """Share of images whose own caption is the nearest of `among`, on the held-out side of the split."""
     tokens, right = get_tokenizer(f"local-dir:{folder}"), []
     for seed in range(rounds):
         unique = {str(scene.caption): scene for scene in scenes(2 * among, seed=900 + seed, held_out=True)}
         some = list(unique.values())[:among]
         with torch.no_grad():
-            image = model.encode_image(prepared(images(some)), normalize=True)
+            image = model.encode_image(prepared(rendered(some)), normalize=True)
             text = model.encode_text(tokens([str(scene.caption) for scene in some]), normalize=True)
         right.append(((image @ text.T).argmax(1) == torch.arange(len(some))).float().mean().item())
     return sum(right) / len(right)
 
 
-def train(folder: Path, seed: int, updates: int = 2000, batch: int = 128) -> None:
+def train(recipe: Recipe, folder: Path, seed: int) -> None:
+    """Trains the encoder of one folder."""
+    count = recipe.scaled(40_000)
     torch.manual_seed(seed)
     configure(folder)
     model = open_folder(folder).train()
-    some = scenes(40_000, seed=seed)
+    some = scenes(count, seed=seed)
     texts = get_tokenizer(f"local-dir:{folder}")([str(scene.caption) for scene in some])
-    pool, draw = images8(40_000, seed), batches(40_000, batch, seed=seed + 1)
+    pool, draw = rendered8(count, seed), batches(count, recipe.scaled(128), seed=seed + 1)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)
@@ -102,6 +102,12 @@ def train(folder: Path, seed: int, updates: int = 2000, batch: int = 128) -> Non
         text = model.encode_text(texts[chosen], normalize=True)
         return contrastive(image, text, model.logit_scale.exp().clamp(max=100))
 
-    model = fit(folder.name, model, loss_of, updates=updates, lr=1.5e-3, weight_decay=0.05, every=250).eval()
+    updates = recipe.scaled(2000)
+    model = fit(
+        recipe, folder.name, model, loss_of, updates=updates, lr=1.5e-3, weight_decay=0.05, every=250
+    ).eval()
     write(model.state_dict(), folder / "open_clip_model.safetensors")
-    log(folder.name, retrieval_among_64=retrieval(open_folder(folder).eval(), folder))
+    recipe.log(
+        folder.name,
+        retrieval_among_64=retrieval(open_folder(folder).eval(), folder, rounds=recipe.scaled(16, 1)),
+    )

@@ -12,52 +12,49 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ril_bench.rewards.aesthetic import AestheticHead
-from ril_bench.worlds.shapes import WEIGHTS, captions, tastes
+from ril_bench.worlds.shapes import captions, tastes
 from ril_bench.worlds.shapes.captions import Caption
 from ril_bench.worlds.shapes.renderer import Scene, compose, with_clarity
-from ril_bench.worlds.shapes.rewards import ShapesPreference
 from ril_bench.worlds.shapes.train import encoders
 from ril_bench.worlds.shapes.train.classifier import weathered
-from ril_bench.worlds.shapes.train.common import batches, fit, images, log, scenes, write
+from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, rendered, scenes, write
 
-AESTHETIC = WEIGHTS / "aesthetic.safetensors"
-TIE = 0.08  # a smaller difference is a tie to the judge, and no verdict
-PREFERENCE = WEIGHTS / "preference.safetensors"
+TIE = 0.08  # a smaller difference of the taste is a tie
 
 
 @torch.no_grad()
-def embeddings(images: Tensor) -> Tensor:
-    """Normalised image embeddings of the rewards' encoder, (N, 64)."""
-    model = encoders.open_folder(encoders.REWARD).eval()
+def embeddings(recipe: Recipe, images: Tensor) -> Tensor:
+    """Normalised image embeddings (N, 64) of images (N, 3, 64, 64), by the rewards' encoder."""
+    model = encoders.open_folder(recipe.reward_encoder).eval()
     return torch.cat(
         [model.encode_image(encoders.prepared(part), normalize=True) for part in images.split(256)]
     )
 
 
-def train_aesthetic(updates: int = 3000, batch: int = 256) -> None:
+def train_aesthetic(recipe: Recipe) -> None:
     """LAION's architecture on the frozen, normalised image embedding; mean squared error to the rating."""
     torch.manual_seed(40)
-    some = scenes(20_000, seed=41)
-    inputs = embeddings(weathered(images(some)))
+    some = scenes(recipe.scaled(20_000), seed=41)
+    inputs = embeddings(recipe, weathered(rendered(some)))
     ratings = torch.tensor([tastes.aesthetic(scene) for scene in some])
     head = AestheticHead(encoders.EMBEDDING)
-    draw = batches(len(inputs), batch, seed=42)
+    draw = batches(len(inputs), recipe.scaled(256), seed=42)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)
         return F.mse_loss(head(inputs[chosen]).squeeze(1), ratings[chosen])
 
-    head = fit("aesthetic", head, loss_of, updates=updates, lr=2e-3, every=1000).eval()
-    held_out = scenes(2048, seed=43, held_out=True)
+    head = fit(recipe, "aesthetic", head, loss_of, updates=recipe.scaled(3000), lr=2e-3, every=1000).eval()
+    held_out = scenes(recipe.scaled(2048), seed=43, held_out=True)
     with torch.no_grad():
-        scores = head(embeddings(images(held_out))).squeeze(1)
+        scores = head(embeddings(recipe, rendered(held_out))).squeeze(1)
     rank = spearmanr(scores.numpy(), [tastes.aesthetic(scene) for scene in held_out]).statistic
-    log("aesthetic", spearman_with_taste=float(rank))
-    write(head.state_dict(), AESTHETIC)
+    recipe.log("aesthetic", spearman_with_taste=float(rank))
+    write(head.state_dict(), recipe.aesthetic)
 
 
 def rivals(prompt: Caption, words: random.Random, places: np.random.Generator) -> tuple[Scene, Scene]:
-    """Two images offered for one prompt: changed in an attribute or two, or faithful but unequally clear."""
+    """Two scenes for one prompt: with one or two wrong attributes, or right but more or less clear."""
     pair = []
     for _ in range(2):
         shown = prompt if words.random() < 0.5 else changed(prompt, words)
@@ -86,7 +83,7 @@ def changed(prompt: Caption, words: random.Random) -> Caption:
 
 
 def duels(count: int, seed: int, *, held_out: bool = False) -> tuple[list[Caption], list[Scene], list[Scene]]:
-    """Prompts with the image the taste prefers and the one it does not, for `count` clear verdicts."""
+    """`count` prompts, the scene of each that the taste prefers, and the other scene; ties are left out."""
     words, places = random.Random(seed), np.random.default_rng(seed)
     prompts: list[Caption] = []
     won: list[Scene] = []
@@ -103,16 +100,15 @@ def duels(count: int, seed: int, *, held_out: bool = False) -> tuple[list[Captio
     return prompts, won, lost
 
 
-def train_preference(updates: int = 1500, batch: int = 64) -> None:
-    """HPSv2's recipe (arXiv 2306.09341): the CLIP model fine-tuned so that the preferred image of a pair has
-    the larger share of the prompt's softmax."""
+def train_preference(recipe: Recipe) -> None:
+    """HPSv2's recipe (arXiv 2306.09341) on the rewards' encoder: cross-entropy to the preferred image of each pair."""
     torch.manual_seed(50)
-    prompts, won, lost = duels(16_000, seed=51)
-    tokens = get_tokenizer(f"local-dir:{encoders.REWARD}")
+    prompts, won, lost = duels(recipe.scaled(16_000), seed=51)
+    tokens = get_tokenizer(f"local-dir:{recipe.reward_encoder}")
     texts = tokens([str(prompt) for prompt in prompts])
-    better, worse = ((images(some) * 255).round().byte() for some in (won, lost))
-    model = encoders.open_folder(encoders.REWARD).train()
-    draw = batches(len(texts), batch, seed=52)
+    better, worse = ((rendered(some) * 255).round().byte() for some in (won, lost))
+    model = encoders.open_folder(recipe.reward_encoder).train()
+    draw = batches(len(texts), recipe.scaled(64), seed=52)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)
@@ -123,10 +119,6 @@ def train_preference(updates: int = 1500, batch: int = 64) -> None:
         logits = model.logit_scale.exp().clamp(max=100) * torch.stack([first, second], dim=1)
         return F.cross_entropy(logits, torch.zeros(len(chosen), dtype=torch.long))
 
-    model = fit("preference", model, loss_of, updates=updates, lr=5e-4, every=250).eval()
-    # A fresh model: the averaged one's attention mask, a buffer of -inf, is NaN by now.
-    write(model.state_dict(), PREFERENCE)
-    prompts, won, lost = duels(2048, seed=53, held_out=True)
-    reward, texts_held_out = ShapesPreference(), [str(prompt) for prompt in prompts]
-    first, second = (reward.reference(images(some), texts_held_out) for some in (won, lost))
-    log("preference", pair_accuracy=(first > second).float().mean().item(), mean_cosine=first.mean().item())
+    updates = recipe.scaled(1500)
+    model = fit(recipe, "preference", model, loss_of, updates=updates, lr=5e-4, every=250).eval()
+    write(model.state_dict(), recipe.preference)
