@@ -134,6 +134,8 @@ def _commands(command: Any, called: str) -> Iterator[str]:
     usage = [f"{word}..." if p.nargs == -1 else word for word, p in zip(usage, arguments, strict=True)]
     usage += [f"{p.opts[0]} {p.name.upper()}" for p in options if p.required]
     yield f"## {called}\n\n{_prose(command.help)}"
+    if example := _prose(getattr(command, "epilog", None)).removeprefix("For example: "):
+        yield f"For example: `{example}`"
     yield f"```text\n{' '.join([called, *usage, *(['[OPTIONS]'] if options else [])])}\n```"
     rows = [f"| `{p.name.upper()}` | {_cell(_prose(p.help))} | {_default(p)} |" for p in arguments]
     rows += [

@@ -34,9 +34,11 @@ def main() -> None:
 
 
 def _row(run: StoredRun) -> dict[str, object]:
-    """One run: `gain` is in the reward's unit, `diversity` a share of the pretrained model's; `underway` is what the
-    images of updates 21 to 30 scored; `seconds` are of all updates, at the pace of the fastest tenth, as the machine
-    may have been shared."""
+    """One run as a row.
+
+    gain: in the reward's unit. diversity: as a share of the pretrained model's. underway: mean score of the images of
+    updates 21 to 30. seconds: of all updates at the pace of the fastest tenth, because the machine may be shared.
+    """
     (before,), (after,) = (row[:1] for row in run.matrix)
     diverse = dict(run.per_step("diversity", "pairwise"))
     return {
@@ -94,20 +96,20 @@ def _kinds(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _drtune_leads(frame: pd.DataFrame) -> list[str]:
-    """DRTune ahead of ReFL, AlignProp and DRaFT-1 on low-level rewards: its figures less theirs, seed by seed."""
-    said = []
+    """DRTune ahead of ReFL, AlignProp and DRaFT-1 on low-level rewards: its value minus theirs, seed by seed."""
+    claims = []
     for reward in LOW_LEVEL:
         for what, figure in (("gain", "at the end"), ("underway", "in updates 21 to 30")):
             found = _by_seed(frame, reward, what)
             for other in ("refl", "alignprop", "alignprop variant=original", "draft"):
                 differences = _seeds(found["drtune k=5"] - found[other])
-                said.append(f"- {reward}, {figure}: drtune k=5 less {other}: {differences}")
-    return ["\n".join(said)]
+                claims.append(f"- {reward}, {figure}: drtune k=5 minus {other}: {differences}")
+    return ["\n".join(claims)]
 
 
 def _nabla_stays_near(frame: pd.DataFrame) -> list[str]:
-    """nabla-GFlowNet against DRaFT-1 at equal reward: DRaFT's figures between its budgets (0 is one), at that gain."""
-    said = []
+    """nabla-GFlowNet against DRaFT-1 at equal reward: DRaFT is interpolated at the gain of nabla-GFlowNet."""
+    claims = []
     for (reward, tuner), runs in frame[frame["tuner"].str.startswith("nabla")].groupby(["reward", "tuner"]):
         differences: dict[str, list[float]] = {name: [] for name in CLOSER}
         for run in runs.sort_values("seed").itertuples():
@@ -121,8 +123,8 @@ def _nabla_stays_near(frame: pd.DataFrame) -> list[str]:
                 at_equal_gain = np.interp(run.gain, draft["gain"], draft[name]) if within else np.nan
                 differences[name].append(getattr(run, name) - at_equal_gain)
         figures = "; ".join(f"{name} {_seeds(np.array(values))}" for name, values in differences.items())
-        said.append(f"- {reward}: {tuner} less draft at its gain: {figures}")
-    return ["\n".join(said)]
+        claims.append(f"- {reward}: {tuner} minus draft at its gain: {figures}")
+    return ["\n".join(claims)]
 
 
 def _spin_leads(frame: pd.DataFrame) -> list[str]:
@@ -131,14 +133,14 @@ def _spin_leads(frame: pd.DataFrame) -> list[str]:
     images = [name for name in gains.columns if "images=" in name]
     sft = next((name for name in images if name.startswith("sft")), None)
     return [
-        f"- aesthetic: {name} less {sft}: {_seeds(gains[name] - gains[sft])}"
+        f"- aesthetic: {name} minus {sft}: {_seeds(gains[name] - gains[sft])}"
         for name in images
         if name != sft
     ]
 
 
 def _by_seed(frame: pd.DataFrame, reward: str, figure: str) -> pd.DataFrame:
-    """A row a seed, a column a tuner, at the full budget."""
+    """A row for each seed, a column for each tuner, at the full budget."""
     rows = frame[(frame["reward"] == reward) & (frame["evaluations"] == BUDGET)]
     return rows.pivot(index="seed", columns="tuner", values=figure)
 

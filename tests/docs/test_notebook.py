@@ -1,0 +1,28 @@
+"""The notebook of the documentation runs from its first cell to its last, and shows what it stores."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_it_runs_and_shows_as_much_as_it_stores(tmp_path, monkeypatch):
+    place = importlib.util.spec_from_file_location("execute", ROOT / "docs" / "notebooks" / "execute.py")
+    execute = importlib.util.module_from_spec(place)
+    place.loader.exec_module(execute)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    done = execute.executed(tmp_path)
+    stored = nbformat.read(execute.NOTEBOOK, as_version=4)
+    assert [kinds(cell) for cell in done.cells] == [kinds(cell) for cell in stored.cells]
+    assert (tmp_path / "site" / "index.html").is_file()
+
+
+def kinds(cell: nbformat.NotebookNode) -> list[list[str]]:
+    """The kinds of data that a cell shows, such as text and an image."""
+    return [sorted(output.get("data", {})) for output in cell.get("outputs", [])]
