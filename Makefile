@@ -41,7 +41,8 @@ test-ray: .venv/.ray
 	$(PYTEST) tests/studies/test_ray_cluster.py
 
 docs: .venv/.docs
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(PYTEST) tests/docs/test_site.py
 
 readme: .venv/.dev
 	$(BIN)/python docs/readme.py

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import typer
-from mkdocs.commands.build import build
-from mkdocs.config import load_config
 
 import ril_bench
 from ril_bench import cli
+
+pytest.importorskip(
+    "mkdocs", reason="the extra docs is not installed; make docs installs it and runs this file"
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,6 +23,9 @@ ROOT = Path(__file__).parents[2]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site; a warning, such as a broken link, fails the build."""
     folder = tmp_path_factory.mktemp("site")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_MKDOCS_2_WARNING", "1")
         config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True)
