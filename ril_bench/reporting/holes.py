@@ -1,4 +1,4 @@
-"""A table with holes is refused: every cell that is missing is named, with the command that makes it."""
+"""Holes of a table: a run that is missing or not complete. A table with holes is refused, or its holes are dropped."""
 
 from __future__ import annotations
 
@@ -6,42 +6,87 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ril_bench.errors import UserError
+from ril_bench.reporting.settings import flat
+from ril_bench.sequences.sequence_file import read_sequence
 from ril_bench.storage.read import StoredRun, dig
 
-Unit = tuple[str, int | None]
+Unit = tuple[str, int | None]  # order and seed
+Methods = dict[str, dict[Unit, StoredRun]]
 
 
 def refuse_holes(runs: Sequence[StoredRun]) -> None:
-    """Raises UserError unless, within a sequence and a tuner, every method has every unit, complete and once.
+    """Raises UserError unless, within a sequence and a tuner, every method has a complete run of every unit.
 
-    A unit is an (order, seed) pair. Averages over different units would compare seeds, not methods.
+    A unit is an (order, seed) pair. Averages over different units would compare seeds, not methods. The error names
+    every hole, and the command that computes it.
     """
+    holes = [hole for methods in _grouped(runs).values() for hole in _holes(methods)]
+    if holes:
+        commands = "".join(f"\n    {command}" for _, command in holes)
+        raise UserError(
+            f"the table has {len(holes)} hole{'s' if len(holes) > 1 else ''}: runs that are missing or not complete",
+            where="".join(f"\n    {name}" for name, _ in holes),
+            hint=f"--drop-holes leaves them out; these commands compute them:{commands}",
+        )
+
+
+def drop_holes(runs: Sequence[StoredRun]) -> tuple[list[StoredRun], list[str]]:
+    """The runs without holes, and one sentence for each thing that is left out.
+
+    Within a sequence and a tuner, the units that all methods have complete are kept. Where there is no such unit, the
+    method with the fewest complete runs is left out, until there is one.
+    """
+    kept: list[StoredRun] = []
+    left_out: list[str] = []
+    for (sequence, tuner), methods in _grouped(runs).items():
+        place = f"on {sequence} with {tuner}"
+        complete = {
+            name: {unit: run for unit, run in cells.items() if run.info.get("status") == "complete"}
+            for name, cells in methods.items()
+        }
+        while complete and not (units := _shared(complete)):
+            fewest = min(complete, key=lambda name: len(complete[name]))
+            del complete[fewest]
+            left_out.append(f"{fewest} {place}: it has no complete run that the other methods have too")
+        for name, cells in complete.items():
+            kept += [run for unit, run in methods[name].items() if unit in units]
+            if dropped := [f"{order} {seed}" for order, seed in methods[name] if (order, seed) not in units]:
+                left_out.append(
+                    f"{name} {place}: runs that some method lacks, or that are not complete "
+                    f"(order and seed: {', '.join(dropped)})"
+                )
+            assert cells
+    return kept, left_out
+
+
+def _shared(methods: Methods) -> set[Unit]:
+    """The units that all methods have."""
+    return set.intersection(*(set(cells) for cells in methods.values()))
+
+
+def _grouped(runs: Sequence[StoredRun]) -> dict[tuple[str, str], Methods]:
+    """Runs by sequence and tuner, method, and unit. Raises UserError for no run, and for two of one unit."""
     if not runs:
         raise UserError("there is no run to show", hint="name folders that hold runs")
-    groups: dict[tuple[str, str], dict[str, dict[Unit, StoredRun]]] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[tuple[str, str], Methods] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         cells = groups[run.sequence, run.tuner][run.name]
         unit = (run.order, run.seed)
         if unit in cells:
             raise UserError(
-                f"two runs of one cell: {run.name} on {run.sequence}, order {run.order}, seed {run.seed}",
+                f"two runs of {run.name} on {run.sequence}, order {run.order}, seed {run.seed}",
                 where=f"{cells[unit].folder} and {run.folder}",
                 hint="leave one out, or run one of them under a label",
             )
         cells[unit] = run
-    holes = [hole for methods in groups.values() for hole in _holes(methods)]
-    if holes:
-        raise UserError(
-            f"the table has {len(holes)} hole{'s' if len(holes) > 1 else ''}: runs that are missing or not complete",
-            where="".join(f"\n    {name}" for name, _ in holes),
-            hint="make them, or leave their method or unit out:" + "".join(f"\n    {c}" for _, c in holes),
-        )
+    return groups
 
 
-def _holes(methods: dict[str, dict[Unit, StoredRun]]) -> Iterator[tuple[str, str]]:
-    """(what is missing, the command that makes it) for each cell."""
+def _holes(methods: Methods) -> Iterator[tuple[str, str]]:
+    """(what is missing, the command that computes it) for each hole."""
     units = dict.fromkeys(unit for cells in methods.values() for unit in cells)
     for name, cells in methods.items():
         for order, seed in units:
@@ -57,22 +102,40 @@ def _holes(methods: dict[str, dict[Unit, StoredRun]]) -> Iterator[tuple[str, str
 
 
 def _command(like: StoredRun, order: str, seed: int | None) -> str:
-    """`ril-bench run ...` for a cell of the same method, tuner and settings as the run `like`."""
+    """`ril-bench run ...` for a unit of the same method, tuner and settings as the run `like`."""
     info = like.info
+    method = info.get("method_reference") or dig(info, "method", "name")
     words = ["ril-bench", "run", str(info.get("sequence_reference") or like.sequence)]
-    words += ["--method", str(dig(info, "method", "name")), "--seed", str(seed)]
+    words += ["--method", str(method), "--seed", str(seed)]
     if order != "given":
         words += ["--order", order]
-    if not info.get("official"):
-        words += ["--tuner", like.tuner]
+    words += ["--tuner", like.tuner]
+    changed = _changed_settings(info)
+    for key, value in (changed or {}).items():
+        words += ["--set", f"{key}={value}"]
     for key, value in (dig(info, "method", "options") or {}).items():
         words += ["--set", f"method.{key}={json.dumps(value)}"]
     if label := dig(info, "method", "label"):
         words += ["--label", str(label)]
-    parts = (like.sequence, like.order, like.name, like.tuner, f"seed-{like.seed}")
+    place = (like.sequence, like.order, like.name, like.tuner, f"seed-{like.seed}")
     folder = like.folder.absolute()  # it may have been named from within the runs
-    if folder.parts[-len(parts) :] == parts:
-        words += ["--out", str(folder.parents[len(parts) - 1])]
+    if folder.parts[-len(place) :] == place:
+        words += ["--out", str(folder.parents[len(place) - 1])]
     command = shlex.join(words)
-    # Which of the sequence's settings were changed is in run.json, but not as the options that changed them.
-    return command if info.get("official") else f"{command}  # with the settings of {like.folder}"
+    return command if changed is not None else f"{command}  # with the settings of {like.folder}"
+
+
+def _changed_settings(info: dict[str, Any]) -> dict[str, str] | None:
+    """The settings in which a run differs from its sequence's file; None where they cannot be known."""
+    if info.get("official"):
+        return {}
+    reference, tuner = info.get("sequence_reference"), dig(info, "tuner", "name")
+    try:
+        written = read_sequence(str(reference)).resolve(tuner=tuner).model_dump(mode="json")
+    except UserError:  # the file is not here: another machine's, or deleted
+        return None
+    ran = info.get("sequence") or {}
+    before, after = (
+        dict(flat({k: v for k, v in spec.items() if k != "tasks"}, json.dumps)) for spec in (written, ran)
+    )
+    return {key: value for key, value in after.items() if before.get(key) != value}

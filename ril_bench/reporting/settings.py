@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,16 +64,16 @@ def sequence_settings(run: StoredRun) -> list[tuple[str, str]]:
     A task's own settings are listed only where they differ from the sequence's.
     """
     sequence = dict(run.info.get("sequence") or {})
-    common = dict(_flat({key: value for key, value in sequence.items() if key != "tasks"}))
+    common = dict(flat({key: value for key, value in sequence.items() if key != "tasks"}, _shown))
     rows = list(common.items())
     for i, task in enumerate(sequence.get("tasks") or [], 1):
-        rows += [(f"task {i}: {key}", value) for key, value in _flat(task) if common.get(key) != value]
+        rows += [(f"task {i}: {key}", value) for key, value in flat(task, _shown) if common.get(key) != value]
     return rows
 
 
 def hardware(run: StoredRun) -> list[tuple[str, str]]:
     """(name, value) of the machine that ran it."""
-    return list(_flat(run.info.get("hardware")))
+    return list(flat(run.info.get("hardware"), _shown))
 
 
 def conventions(run: StoredRun) -> list[tuple[str, str, str]]:
@@ -101,15 +101,13 @@ def fid_note(runs: Sequence[StoredRun]) -> str:
     return "; ".join(sorted({convention for run in runs if (convention := fid_convention(run))}))
 
 
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: Any, write: Callable[[Any], str], key: str = "") -> Iterator[tuple[str, str]]:
+    """(key, value) of each leaf of nested settings: {"budget": {"updates": 10}} gives "budget.updates", "10"."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        for i, item in enumerate(value):
-            yield from _flat(item, f"{key}[{i}]")
+            yield from flat(inner, write, f"{key}.{name}" if key else str(name))
     elif key:
-        yield key, _shown(value)
+        yield key, write(value)
 
 
 def _words(key: str) -> str:

@@ -19,7 +19,9 @@ from ril_bench.cli import app
 from ril_bench.errors import UserError
 from ril_bench.reporting import comparison, summary
 from ril_bench.reporting.find import find_runs
+from ril_bench.reporting.holes import drop_holes
 from ril_bench.reporting.tables import write_table
+from ril_bench.sequences.sequence_file import load_sequence
 from tests.reporting.synthetic import write_run
 
 
@@ -189,15 +191,50 @@ def test_a_missing_figure_is_never_zero(tmp_path: Path) -> None:
     assert "–" in write_table(summary.table(summary.load([tmp_path])), "md")
 
 
+def test_holes_are_dropped_with_a_note(tmp_path: Path) -> None:
+    runs(tmp_path, 3)
+    runs(tmp_path, 2, "rid")
+    runs(tmp_path, 1, "ewc", first=7)
+    kept, left_out = drop_holes(summary.load([tmp_path]))
+    assert sorted((run.name, run.seed) for run in kept) == [
+        ("naive", 0),
+        ("naive", 1),
+        ("rid", 0),
+        ("rid", 1),
+    ]
+    assert left_out[0].startswith(
+        "ewc on shapes-ril with draft: it has no complete run that the other methods"
+    )
+    assert "(order and seed: given 2)" in left_out[1]
+    assert set(summary.table(kept)["method"]) == {"naive", "rid"}
+
+
+def test_a_command_names_the_file_of_a_method_and_the_changed_settings(tmp_path: Path) -> None:
+    sequence = load_sequence("shapes-smoke").model_dump(mode="json")
+    sequence["budget"]["updates"] = 7
+    changed = {"sequence_reference": "shapes-smoke", "official": False}
+    folders = runs(tmp_path, 2, **changed)
+    folders += runs(tmp_path, 1, "mine", method_reference="my methods/mine.py", **changed)
+    for folder in folders:
+        info = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps(info | {"sequence": sequence}))
+    (line,) = re.findall(r"ril-bench run .*", refused(tmp_path))
+    words = shlex.split(line)
+    assert words[words.index("--method") + 1] == "my methods/mine.py"
+    assert words[words.index("--set") + 1] == "budget.updates=7"
+    assert "with the settings of" not in line
+
+
 # -- finding -------------------------------------------------------------------------------------------------
 
 
 def test_runs_are_found_below_and_counted_once(tmp_path: Path) -> None:
     folders = runs(tmp_path, 11)
-    (tmp_path / "calibration").mkdir()
-    for inside in (folders[0] / "step-1", folders[0] / "checkpoint", tmp_path / "calibration"):
+    for inside in (folders[0] / "step-1", folders[0] / "checkpoint"):
         inside.mkdir(exist_ok=True)
         (inside / "run.json").write_text("{}")
+    for purpose in ("tuning", "calibration"):  # not results
+        runs(tmp_path / purpose, 1, purpose=purpose)
     assert find_runs([tmp_path, folders[3], tmp_path / "shapes-ril"]) == folders  # seed-2 before seed-10
     with pytest.raises(UserError, match="no run here"):
         find_runs([tmp_path, folders[0] / "step-2"])
