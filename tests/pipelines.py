@@ -14,6 +14,8 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from ril_bench.rewards.tokenizers import clip_tokenizer_from
+
 WORDS = [
     "a",
     "small",
@@ -42,7 +44,7 @@ def tokenizer(length: int = 16) -> CLIPTokenizer:
             merges.append((pieces[0], pieces[1]))
             pieces = [pieces[0] + pieces[1], *pieces[2:]]
             vocab.setdefault(pieces[0], len(vocab))
-    return CLIPTokenizer(vocab, list(dict.fromkeys(merges)), model_max_length=length)
+    return clip_tokenizer_from(vocab, dict.fromkeys(merges), model_max_length=length)
 
 
 def text_config(**changes: Any) -> CLIPTextConfig:

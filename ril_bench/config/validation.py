@@ -5,9 +5,9 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from ril_bench.config.yaml_source import Key, Source
 from ril_bench.errors import UserError, nearest
@@ -17,6 +17,14 @@ class Part(BaseModel):
     """Typed strictly: an unknown key is a fault."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    #: fields that a dump leaves out while they are None, so that what does not use them keeps its digest
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset()
+
+    # pydantic 2.12 has Field(exclude_if=...); this works with the versions before it, too.
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = handler(self)
+        return {k: v for k, v in fields.items() if v is not None or k not in self.omitted_if_none}
 
 
 P = TypeVar("P", bound=Part)

@@ -11,9 +11,9 @@ TIMEOUT = 3.0  # seconds that the hub has to answer in
 
 def downloads_are_off() -> bool:
     """Whether HF_HUB_OFFLINE=1 or `go_offline` forbids downloads."""
-    from huggingface_hub.constants import is_offline_mode
+    from huggingface_hub import constants
 
-    return bool(is_offline_mode())
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def hub_answers() -> bool:

@@ -20,6 +20,7 @@ from ril_bench.errors import UserError
 from ril_bench.remote.weights import verified
 from ril_bench.rewards.checkpoints import State, filled, read_state
 from ril_bench.rewards.preprocessing import Preprocessing
+from ril_bench.rewards.tokenizers import clip_tokenizer_from
 
 START, END, LENGTH = 49406, 49407, 77  # of CLIP's tokens
 
@@ -201,4 +202,4 @@ def clip_tokenizer() -> CLIPTokenizer:
     words = open_clip.SimpleTokenizer()
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     vocabulary = {names.get(word, word): number for word, number in words.encoder.items()}
-    return CLIPTokenizer(vocabulary, list(words.bpe_ranks))
+    return clip_tokenizer_from(vocabulary, words.bpe_ranks)

@@ -104,11 +104,11 @@ class Imagereward(Reward):
 
     def __init__(self, device: torch.device | str = "cpu"):
         super().__init__(device)
-        file, words = WEIGHTS.fetch(), VOCABULARY.fetch().read_text(encoding="utf-8").splitlines()
+        file = WEIGHTS.fetch()
         with init_empty_weights():
             empty = Network(self.vision, self.text)
         self.network = filled(empty, renamed(read_state(file)), file, self.device)
-        self._tokenizer = BertTokenizer({word: number for number, word in enumerate(words)})
+        self._tokenizer = BertTokenizer(str(VOCABULARY.fetch()))
         self.preprocessing = Preprocessing(self.vision.image_size)
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:

@@ -78,18 +78,19 @@ class Budget(Part):
     makes tuners comparable whose updates cost differently.
     """
 
+    omitted_if_none = frozenset({"denoiser_forwards", "denoiser_backwards", "reward_calls"})
+
     updates: Count
     batch: Count
     micro_batch: Count | None = None
-    # left out where they are not set: a sequence that does not use them keeps its digest
-    denoiser_forwards: Count | None = Field(default=None, exclude_if=lambda bound: bound is None)
-    denoiser_backwards: Count | None = Field(default=None, exclude_if=lambda bound: bound is None)
-    reward_calls: Count | None = Field(default=None, exclude_if=lambda bound: bound is None)
+    denoiser_forwards: Count | None = None
+    denoiser_backwards: Count | None = None
+    reward_calls: Count | None = None
 
     @property
     def bounds(self) -> dict[str, int]:
         """The calls that are bounded, by run.json's names."""
-        return self.model_dump(include={"denoiser_forwards", "denoiser_backwards", "reward_calls"})
+        return self.model_dump(include=set(self.omitted_if_none))
 
 
 class TaskSpec(Part):
@@ -112,12 +113,13 @@ class EvaluationSpec(Part):
     `seed`; with `every`, also after each so many updates of a task, for the anytime figures.
     """
 
+    omitted_if_none = frozenset({"every"})
+
     prompts: Count
     images_per_prompt: Count
     seed: Annotated[int, Field(ge=0)]
     probes: list[str] = Field(default=[])
-    # left out where it is not set: a sequence that does not use it keeps its digest
-    every: Count | None = Field(default=None, exclude_if=lambda every: every is None)
+    every: Count | None = None
 
 
 #: what a task takes over from the sequence
@@ -129,11 +131,12 @@ class Sequence(Part):
     inherit.
     """
 
+    omitted_if_none = frozenset({"world"})
+
     name: Name
     version: Count
     model: str
-    # left out where it is not set: a sequence that does not use it keeps its digest
-    world: str | None = Field(default=None, exclude_if=lambda world: world is None)
+    world: str | None = None
     calibration: Name | None = None
     prompts: Prompts
     sampler: Sampler

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 from transformers import BertTokenizerFast, CLIPModel, CLIPTokenizer
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ril_bench.errors import UserError
 from ril_bench.remote.search import FOLDER
@@ -25,6 +24,11 @@ from ril_bench.rewards.clip import HfClip, OpenClip, clip_tokenizer
 from ril_bench.worlds.table import REAL
 from tests.rewards import blip
 from tests.rewards.published import OPEN_CLIP, PROMPTS, Published, photographs, write
+
+try:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+except ImportError:  # transformers 4 has one image processor, and it uses Pillow
+    from transformers import CLIPImageProcessor as CLIPImageProcessorPil
 
 DATA = "RIL_BENCH_SHARED_DATA"  # a folder of real published files, as far as they are here
 SHARED = os.environ.get(DATA, "")
@@ -116,7 +120,7 @@ def test_the_versions_of_hpsv2_are_two_files(published, images):
 def test_imagereward(published, images):
     reward = published.imagereward()
     pixels = reward.preprocessing.published(images)
-    tokenizer = BertTokenizerFast({word: number for number, word in enumerate(blip.WORDS)})
+    tokenizer = BertTokenizerFast(str(imagereward.VOCABULARY.fetch()))
     tokens = [tokenizer(prompt)["input_ids"] for prompt in PROMPTS]
     assert len({len(one) for one in tokens}) > 1  # so that padding is masked, not read
     expected = torch.stack(

@@ -141,7 +141,7 @@ def test_the_tables_agree_with_each_other(finished):
     scores = pd.read_parquet(finished / "scores.parquet")
     assert list(scores) == ["step", "reward", "prompt_id", "sample", "score", "trained"]
     assert len(scores) == 3 * 2 * 6
-    matrix = pd.read_csv(finished / "matrix.csv", index_col="step")
+    matrix = pd.read_csv(finished / "matrix.csv", index_col="step", float_precision="round_trip")
     assert list(matrix) == ["brightness", "symmetry"]
     means = scores.pivot_table(index="step", columns="reward", values="score")
     pd.testing.assert_frame_equal(matrix, means[list(matrix)], check_names=False)

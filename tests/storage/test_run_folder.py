@@ -71,7 +71,7 @@ def test_tables_read_back_to_the_bit(tmp_path: Path) -> None:
     folder.write_parquet("a.parquet", table)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), table)
     folder.write_csv("a.csv", table[["x"]].rename_axis("step"))
-    again = pd.read_csv(tmp_path / "a.csv", index_col="step")
+    again = pd.read_csv(tmp_path / "a.csv", index_col="step", float_precision="round_trip")
     pd.testing.assert_frame_equal(again, table[["x"]].rename_axis("step"), check_exact=True)
     first = (tmp_path / "a.parquet").read_bytes()
     folder.write_parquet("a.parquet", table)

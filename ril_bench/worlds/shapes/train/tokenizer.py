@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
+from ril_bench.rewards.tokenizers import clip_tokenizer_from
 from ril_bench.worlds.shapes import captions
 
 CONTEXT = 16
@@ -32,9 +33,9 @@ def write(folder: Path) -> CLIPTokenizer:
     )
     vocab = {token: index for index, token in enumerate([*known, BEGIN, END])}
     merges = [tuple(pair) for pair in learned["merges"]]
-    made = CLIPTokenizer(
-        vocab=vocab,
-        merges=merges,
+    made = clip_tokenizer_from(
+        vocab,
+        merges,
         unk_token=END,
         bos_token=BEGIN,
         eos_token=END,
