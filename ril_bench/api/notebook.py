@@ -45,7 +45,6 @@ class Run:
 
     @property
     def matrix(self) -> pd.DataFrame:
-<<<<<<< HEAD
         """The reward matrix R, in the units of the rewards: rows step 0..T, a column for each reward, then probe."""
         return self.stored.reward_matrix
 
@@ -74,10 +73,6 @@ class Run:
             )
         index = pd.RangeIndex(len(values), name="step")
         return pd.DataFrame(values, index=index, columns=run.rewards, dtype=float)
-=======
-        """The reward matrix R: rows step 0..T, a column for each reward, then for each probe."""
-        return pd.read_csv(self.path / "matrix.csv", index_col="step", float_precision="round_trip")
->>>>>>> 8f34700 (Run with transformers 4, pydantic 2.7, pandas 2.2 and huggingface_hub 0.27)
 
     @property
     def scores(self) -> pd.DataFrame:
