@@ -24,7 +24,7 @@ class RunPreview:
 
     Attributes:
         state: "new", "can be continued" or "complete".
-        configuration: every setting that decides the result, as run.json will hold it.
+        configuration: every setting that decides the result, with its default where none is given.
         evaluations: of the denoiser, by rollouts and evaluation images; what the method adds is not counted.
         seconds: by runs of the same sequence and tuner in the same folder; None where there are none.
         faults: what keeps the run from reaching its end, each with its hint.
@@ -88,6 +88,8 @@ def preview(
     settings = parse_settings(settings)
     plan = plan_of(sequence, method, tuner, order, seed, preset, settings, label)
     plan.check()
+    options = plan.build_method().options.model_dump(mode="json")  # those of the class beside those that are set
+    settings_of_plan = plan.identity()
     folder = plan.folder(Path(out))
     complete = plan.is_complete(RunFolder(folder))
     on_tuner = {"tuner": {"name": tuner}} if tuner else {}
@@ -99,7 +101,7 @@ def preview(
         folder=folder,
         state="complete" if complete else "can be continued" if RunFolder(folder).exists else "new",
         device=found.device,
-        configuration=plan.identity(),
+        configuration={**settings_of_plan, "method": {**settings_of_plan["method"], "options": options}},
         evaluations=found.time.evaluations,
         seconds=found.time.by_runs,
         faults=found.faults,

@@ -67,10 +67,11 @@ def run(
     from ril_bench.reporting import write_page_after_run
     from ril_bench.running.runner import Runner
     from ril_bench.running.trackers import Tracker
+    from ril_bench.worlds.missing import missing_metrics
 
     set_network(offline)
     plan = plan_of(sequence, method, tuner, order, seed, preset, settings, label)
-    folder = plan.folder(Path(out))
+    folder, reporter = plan.folder(Path(out)), reporter_of(quiet, verbose)
     runner = Runner(
         plan,
         Path(out),
@@ -78,8 +79,11 @@ def run(
         threads=threads,
         compute=compute_of(compute) if compute else None,
         tracker=Tracker(tracker, folder, str(plan.folder(Path())), plan.identity()) if tracker else None,
-        reporter=reporter_of(quiet, verbose),
+        reporter=reporter,
     )
+    if team().main:
+        for note in missing_metrics(plan.sequence.home):
+            reporter.say(f"note: {note}")
     path = runner.execute()
     if team().main:
         write_page_after_run(path)
