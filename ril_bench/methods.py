@@ -1,4 +1,4 @@
-"""The Method base class: what happens between rewards. Every hook does nothing until a method overrides it."""
+"""The Method base class, which decides what happens between rewards, and the plan of a step."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from ril_bench.tuners.base import Task
 
 @dataclass(frozen=True)
 class Plan:
-    """How a step spends its budget.
+    """How a step uses its updates, and where it starts.
 
-    weights: {task: share of the updates}, tasks counted from 1; each update belongs to one task, in turn, with
-        that task's own reward and prompts. updates: the step's budget, in budgets of one task. start: the model
-        it begins with; "pretrained" drops every adapter first.
+    Attributes:
+        weights: {task: share of the updates}, tasks counted from 1; the shares are relative to their sum. Each update
+            trains one task, with that task's reward and prompts. The tasks take turns.
+        updates: how many updates the step has, as a multiple of one task's budget.
+        start: "current": from the model as the step before left it; "pretrained": all adapters are removed first.
     """
 
     weights: Mapping[int, float] = field(default_factory=dict)
@@ -30,13 +32,34 @@ class Plan:
 
 
 class Method(Configurable):
-    """An incremental method. The runner calls the hooks; a method never calls the runner.
+    """An incremental method: base class of all methods.
 
-    One update: accumulate (the tuner's, with `prediction_loss`) -> weight_loss().backward() -> adjust_gradients
-    -> clip -> step -> after_update. A public method that is no hook is an error: it would never be called.
+    A method is a set of hooks that a run calls. Every hook is optional, and does nothing in this class. A method
+    never calls the run. The order of the calls is
+
+        bind                                      once, and once again on every resume
+        plan -> start_task                        at the start of step i
+            for each update:
+                accumulate (the tuner)            calls prediction_loss for each differentiated noise prediction
+                weight_loss, then its backward
+                adjust_gradients
+                clipping, check that all values are finite, optimizer step
+                after_update
+        end_task                                  after the last update of step i, before the evaluation
+
+    `state_dict` is called for a checkpoint, at any point between two updates and at the end of a step;
+    `load_state_dict` is called on a resume, after `bind`.
+
+    A method sees the model, the task's key and sampler, and the current reward. It must not keep earlier rewards,
+    prompts or images for later steps, unless it is an `oracle`; `ril-bench check FILE` tests this and the other
+    rules below. The names of a method's own helpers begin with an underscore: a public method that is not a hook
+    raises UserError when the class is defined, as it would never be called.
 
     Attributes:
-        oracle: True if it sees what reward incremental learning forbids (old rewards, the task's identity).
+        oracle: True for a method that uses what reward incremental learning forbids: earlier or later rewards. Reports
+            mark it.
+        options: the method's options, validated. Declare them in a nested class `Options(Method.Options)`, a pydantic
+            model; `Method(**options)` raises UserError naming every wrong option.
     """
 
     oracle: ClassVar[bool] = False
@@ -51,42 +74,94 @@ class Method(Configurable):
                 and name not in HOOKS
             ):
                 raise UserError(
-                    f"{cls.__name__}.{name} is no hook: it would never be called",
+                    f"{cls.__name__}.{name} is not a hook: it would never be called",
                     where=f"{cls.__module__}, class {cls.__name__}",
-                    hint=f"{nearest(name, HOOKS)} A helper's name begins with _",
+                    hint=f"{nearest(name, HOOKS)} The name of a helper begins with _",
                 )
 
     def bind(self, model: DiffusionModel) -> None:
-        """Called at the start of a run and of every resume, before any other hook."""
+        """Gives the method its model. Called first, at the start of a run and of every resume.
+
+        Store the model here, and set every attribute that the other hooks read to its initial value. The model has no
+        adapters yet, and this hook must not add any: `start_task` does, and on a resume the adapters of the checkpoint
+        are put in place after `bind` and before `load_state_dict`.
+        """
 
     def plan(self, tasks: Sequence[str], i: int) -> Plan:
-        """How step i (from 1) spends its budget; `tasks` are the rewards' names up to task i."""
+        """Decides how step i uses its updates. Called before each step, and possibly more often.
+
+        Args:
+            tasks: names of the rewards of tasks 1 to i.
+            i: the step, counted from 1.
+
+        Returns:
+            The step's plan; by default all updates train task i. Weights for tasks other than i are allowed for an
+            oracle only. The result must depend on the arguments and the options alone.
+        """
         return Plan(weights={i: 1.0})
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
-        """Add, freeze and activate adapters; called once for each task in a run's life, not on a resume."""
+        """Chooses which adapters exist, which are active and which train. Called once for each step of a run.
+
+        It is not called again on a resume inside the step. Use `model.add_adapter(name, seed_key=task.key)` and
+        `model.activate({name: scale, ...}, train=[name])`; afterwards at least one adapter must train. The base
+        weights stay frozen. With a plan of several tasks, `task` is task i.
+        """
 
     def prediction_loss(self, prediction: Prediction) -> Tensor | None:
-        """A scalar loss on one graded noise prediction of the tuner; its mean over graded calls is added."""
+        """A loss on one noise prediction of the tuner, such as a distillation. Called inside `accumulate`.
+
+        Called for every denoiser call that the tuner differentiates, with the samples of one micro-batch. The mean
+        over these calls is added to the tuner's loss. The number of calls differs between tuners, so do not count on
+        one call for each update.
+
+        Args:
+            prediction: its `eps` (N, C, h, w) carries the graph; `x_t` and all else do not. `prediction.x0()` gives the
+                clean latents, and `prediction.with_eps(eps)` the same prediction with the noise of another model. For a
+                teacher's noise call `model.predict` inside `torch.no_grad()` and `model.folded(...)`.
+
+        Returns:
+            A scalar that averages over the N samples, or None for no loss. Never call backward on it.
+        """
 
     def weight_loss(self) -> Tensor | None:
-        """A scalar loss on the weights, once an update."""
+        """A loss on the weights, such as a quadratic penalty. Called once in each update, after `accumulate`.
+
+        Returns:
+            A scalar, whose backward the run calls, or None for no loss.
+        """
 
     def adjust_gradients(self) -> None:
-        """Change the gradients in place, before they are clipped."""
+        """Changes the gradients of `model.parameters()` in place, such as a projection.
+
+        Called once in each update, after all backward calls, before the gradients are clipped.
+        """
 
     def after_update(self) -> None:
-        """Called after each optimizer step."""
+        """Called after each optimizer step, for example to update a moving average of the weights."""
 
     def end_task(self, task: Task, model: DiffusionModel) -> None:
-        """Measure importance, merge adapters; called after a task's last update, before the evaluation."""
+        """Finishes step i: measure importance, merge or rescale adapters. Called once, before the evaluation.
+
+        The evaluation of the step sees the model as this hook leaves it. It is the last time that the method may call
+        `task.reward` and `task.states`; what it needs later it must store as tensors. Calls of the model here are
+        counted as training.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resume needs beyond the adapters, as tensors and plain values; its size is reported."""
+        """All that the method stores besides the adapters, for a checkpoint. Its size is reported as carried memory.
+
+        Returns:
+            Tensors and plain values (numbers, strings, None), in dicts, lists and tuples. Leave out the model, its
+            adapters, and what `bind` sets.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back a `state_dict`; called after `bind`, with the adapters in place."""
+        """Restores what `state_dict` returned. Called on a resume, after `bind`, with the adapters in place.
+
+        A run that was interrupted and resumed must give the same bytes as one that was not.
+        """
 
 
 HOOKS = frozenset(

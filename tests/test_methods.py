@@ -33,7 +33,7 @@ def test_every_hook_is_optional():
     [("start_tasks", "start_task"), ("after_updates", "after_update"), ("predictionloss", "prediction_loss")],
 )
 def test_a_public_method_that_is_no_hook_is_an_error(typo, meant):
-    with pytest.raises(UserError, match=f"{typo} is no hook") as caught:
+    with pytest.raises(UserError, match=f"{typo} is not a hook") as caught:
         type("Mine", (Method,), {typo: lambda self: None})
     assert repr(meant) in caught.value.hint
 
@@ -41,7 +41,7 @@ def test_a_public_method_that_is_no_hook_is_an_error(typo, meant):
 def test_helpers_begin_with_an_underscore():
     type("Mine", (Method,), {"_helper": lambda self: None, "Options": Method.Options, "oracle": True})
     for helper in (lambda self: None, staticmethod(lambda: None)):
-        with pytest.raises(UserError, match="helper is no hook"):
+        with pytest.raises(UserError, match="helper is not a hook"):
             type("Mine", (Method,), {"helper": helper})
 
 
@@ -50,7 +50,7 @@ def test_a_typo_in_a_file_is_told_with_its_place(tmp_path):
     file.write_text(
         "from ril_bench import Method\n\n\nclass Mine(Method):\n    def afterupdate(self):\n        pass\n"
     )
-    with pytest.raises(UserError, match="afterupdate is no hook") as caught:
+    with pytest.raises(UserError, match="afterupdate is not a hook") as caught:
         registry.load("method", str(file))
     assert "'after_update'" in str(caught.value)
     assert str(file) in caught.value.where

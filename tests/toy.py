@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ril_bench.diffusion.sampler import DDIM
 from ril_bench.draws import Draws
-from ril_bench.tuners.base import Log, Tuner
+from ril_bench.tuners.base import Log, MicroBatch, Tuner
 
 PROMPTS = ["a red circle", "a large blue star", "a", "green square above a star"] * 2
 SHAPE = (3, 4, 4)
@@ -144,7 +144,7 @@ def update(
     log = Log(0.0, 0.0, 0.0)
     for i in range(0, 8, micro_batch):
         part = slice(i, i + micro_batch)
-        log += tuner.accumulate(model, PROMPTS[part], task, penalty, draws[part], micro_batch / 8)
+        log += tuner.accumulate(model, task, MicroBatch(PROMPTS[part], draws[part], micro_batch / 8, penalty))
     return taken(model.parameters()), log
 
 

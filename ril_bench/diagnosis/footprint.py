@@ -80,15 +80,15 @@ def footprint(sequence: Sequence, device: torch.device, compute: Compute) -> Foo
     rank, targets = sequence.adapter.rank, sequence.adapter.targets
     tuners = {task.name: new_tuner(sequence, i, sequence.reward(task.name)) for i, task in _tasks(sequence)}
     guided = guided_calls(sequence)
-    held = {name: tuner.holds(sequence.sampler.steps, guided) for name, tuner in tuners.items()}
+    graphs = {name: tuner.open_graphs(sequence.sampler.steps, guided) for name, tuner in tuners.items()}
     calls = {
         chained: estimate.denoiser(configs["unet"], rank, targets, compute, chained=chained)
-        for chained in {bool(task.together) for task in held.values()}
+        for chained in {bool(open_graphs.together) for open_graphs in graphs.values()}
     }
     decoding = estimate.decoder(configs["vae"], estimate.latent_size(configs["unet"]), compute)
     kept: dict[str, tuple[int, int]] = {}
     for _, task in _tasks(sequence):
-        tuner, (evaluations, together) = tuners[task.name], held[task.name]
+        tuner, (evaluations, together) = tuners[task.name], graphs[task.name]
         scored = 0
         if "reward_gradient" in tuner.needs:
             scored = decoding.kept + round(REWARD_KEEPS * _reward_bytes(sequence, [task.name]))
@@ -130,7 +130,7 @@ def operations_of(
     total = 0.0
     for _, task in _tasks(sequence):
         tuner = tuners[task.name]
-        backward = 2 * tuner.holds(steps, guided).evaluations * evaluation
+        backward = 2 * tuner.open_graphs(steps, guided).evaluations * evaluation
         if "reward_gradient" in tuner.needs:
             backward += 2 * decoding
         total += task.budget.updates * task.budget.batch * (image + backward)

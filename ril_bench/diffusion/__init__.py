@@ -1,1 +1,1 @@
-"""A diffusers pipeline made trainable, and the one sampler."""
+"""A trainable diffusers pipeline: its adapters, the sampler, and the states that a rollout visits."""

@@ -1,7 +1,7 @@
-"""The LoRA adapters of a UNet: which exist, which act, which train, and what they add up to.
+"""The LoRA adapters of a UNet: which exist, which are active, which train, and the weights they add up to.
 
-The layers are PEFT's, put in place by diffusers; this module adds what they leave to chance: exact
-requires_grad, a refusal while a graph is open, and folding into the weights.
+The layers are PEFT's, inserted by diffusers. This module adds exact control of requires_grad, refuses changes while
+an autograd graph is open, and folds adapters into the weights.
 """
 
 from __future__ import annotations
@@ -21,14 +21,20 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from ril_bench.diffusion.folding import PREFIX, Part, parts_of_file, twins
+from ril_bench.diffusion.folding import PREFIX, LoraFactors, folded_layers, parts_of_file
 from ril_bench.draws import Key, generator
 from ril_bench.errors import UserError
 
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """A LoRA adapter's shape: its delta is alpha / rank * B A, on every linear layer that a target names."""
+    """The shape of a LoRA adapter: alpha / rank * B A is added to every linear layer that `targets` names.
+
+    Attributes:
+        rank: rank of the factors A (rank, in) and B (out, rank).
+        alpha: the scaling is alpha / rank, as in PEFT.
+        targets: ends of the layers' names in the UNet, such as "to_q".
+    """
 
     rank: int
     alpha: float
@@ -39,11 +45,11 @@ class AdapterSpec:
 
 
 class _Token:
-    """Stands for one open graph; weakly referenced, so a graph that is dropped takes it along."""
+    """Represents one open graph; it is weakly referenced, so it disappears with its graph."""
 
 
 class _Watch(torch.autograd.Function):
-    """The identity; its graph node owns a token until it is freed or has been run backward."""
+    """The identity; its graph node owns a token until the node is freed or has run backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, open_graphs: weakref.WeakSet[_Token]) -> Tensor:
@@ -58,7 +64,7 @@ class _Watch(torch.autograd.Function):
 
 
 class Adapters:
-    """The adapters of `unet`, whose own weights are frozen."""
+    """The adapters of a UNet whose own weights are frozen. `DiffusionModel` is a subclass; methods get that."""
 
     def __init__(self, unet: UNet2DConditionModel, spec: AdapterSpec):
         self.unet = unet
@@ -74,17 +80,22 @@ class Adapters:
 
     @property
     def adapters(self) -> dict[str, AdapterSpec]:
-        """Every adapter there is, in the order they were added."""
+        """All adapters by name, in the order in which they were added."""
         return dict(self._adapters)
 
     def add_adapter(self, name: str, *, seed_key: tuple[Key, ...], rank: int | None = None) -> None:
-        """Add an adapter, inactive and frozen, that changes nothing yet: B is zero, A is drawn from the key.
+        """Adds an adapter, inactive and frozen; B is zero, so the adapter changes nothing before it is trained.
 
-        A ~ U(-1/sqrt(d), 1/sqrt(d)), d the layer's input width, as PEFT draws it [code: peft]; keyed by
-        (seed_key, name, layer), so every machine gets the same. Another rank keeps alpha / rank.
+        A ~ U(-1/sqrt(d), 1/sqrt(d)), d the layer's input width, as in PEFT [code: peft]. A is drawn from the key
+        (seed_key, name, layer), so every machine gets the same weights.
+
+        Args:
+            name: of the adapter, such as "task-1".
+            seed_key: key of the random weights; methods use `task.key`.
+            rank: instead of the sequence's rank; alpha / rank stays the same.
 
         Raises:
-            ValueError: the name is taken.
+            ValueError: there is an adapter of that name.
             RuntimeError: a graph is open.
             UserError: a target names no linear layer.
         """
@@ -101,9 +112,9 @@ class Adapters:
                 up.zero_()
 
     def delete_adapter(self, name: str) -> None:
-        """Remove an adapter and its weights.
+        """Removes an adapter and its weights.
 
-        Raises ValueError if there is none, RuntimeError while a graph is open.
+        Raises ValueError if there is no such adapter, RuntimeError while a graph is open.
         """
         self._known([name])
         self._refuse_changes("delete an adapter")
@@ -120,7 +131,8 @@ class Adapters:
         self._check_targets(spec.targets)
         config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=list(spec.targets))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
+            # Several adapters are intended.
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")
             self.unet.add_adapter(config, adapter_name=name)
         self._layers = {
             path: module for path, module in self.unet.named_modules() if isinstance(module, LoraLayer)
@@ -132,7 +144,7 @@ class Adapters:
         self._apply()
 
     def _check_targets(self, targets: Sequence[str]) -> None:
-        # PEFT overlooks a target without a layer as long as another one has some.
+        # PEFT accepts a target without a layer if another target has one.
         layers = {f".{path}": module for path, module in self.unet.named_modules()}
         for target in targets:
             found = [module for path, module in layers.items() if path.endswith(f".{target}")]
@@ -143,27 +155,27 @@ class Adapters:
                     hint="name linear layers of the denoiser, such as [to_q, to_k, to_v, to_out.0]",
                 )
 
-    # -- which act and which train ---------------------------------------------------------------------------
+    # -- which are active and which train --------------------------------------------------------------------
 
     @property
     def active(self) -> dict[str, float]:
-        """The adapters that act, each with its scale."""
+        """The active adapters, each with its scale, in the order in which they are summed."""
         return dict(self._active)
 
     @property
     def trained(self) -> list[str]:
-        """The adapters that train."""
+        """The names of the adapters that train."""
         return list(self._trained)
 
     def activate(self, scales: Mapping[str, float], train: Sequence[str] = ()) -> None:
-        """Let these adapters act, at these scales, and train exactly those in `train`.
+        """Makes exactly these adapters active, at these scales, and trains exactly those in `train`.
 
-        The only place that changes either: PEFT's and diffusers' own setters make a frozen adapter trainable
+        Use only this method to change either: the setters of PEFT and diffusers make a frozen adapter trainable
         again.
 
         Raises:
-            ValueError: an unknown adapter, or one that trains without acting.
-            RuntimeError: a graph is open; its backward would meet other adapters than its forward.
+            ValueError: an adapter is unknown, or in `train` but not active.
+            RuntimeError: a graph is open; its backward would run on other adapters than its forward.
         """
         self._known(scales)
         self._refuse_changes("activate adapters")
@@ -174,7 +186,7 @@ class Adapters:
         self._apply()
 
     def parameters(self) -> list[nn.Parameter]:
-        """What trains: the factors of the trained adapters, in a fixed order."""
+        """The parameters that train: the factors of the trained adapters, in a fixed order."""
         return [parameter for name in self._trained for parameter in self.adapter_parameters(name).values()]
 
     def adapter_parameters(self, name: str) -> dict[str, nn.Parameter]:
@@ -187,7 +199,7 @@ class Adapters:
         }
 
     def watch(self, x: Tensor) -> Tensor:
-        """x itself; until its graph is freed or has been run backward, no adapter can be changed."""
+        """Returns x; until its graph is freed or has run backward, changes of adapters raise RuntimeError."""
         return _Watch.apply(x, self._open_graphs) if x.requires_grad else x
 
     def _apply(self) -> None:
@@ -199,7 +211,8 @@ class Adapters:
             for parameter in self.adapter_parameters(name).values():
                 parameter.requires_grad_(name in self._trained)
                 if name not in self._trained:
-                    parameter.grad = None  # its optimizer is gone: nobody else would clear it
+                    # Its optimizer no longer exists, so nothing else would clear the gradient.
+                    parameter.grad = None
 
     def _known(self, names: Sequence[str] | Mapping[str, float]) -> None:
         if unknown := [name for name in names if name not in self._adapters]:
@@ -215,12 +228,12 @@ class Adapters:
 
     @property
     def is_folded(self) -> bool:
-        """Whether a `folded` or `folded_lora` is in force."""
+        """Whether the model is inside a `folded` or `folded_lora` context."""
         return self._folded
 
     @torch.no_grad()
     def delta(self, name: str) -> dict[str, Tensor]:
-        """What an adapter at scale 1 adds to each layer's weight: {layer: alpha / r B A, (out, in)}, fp32."""
+        """The change of each layer's weight by an adapter at scale 1: {layer: alpha / r B A, (out, in)}, fp32."""
         self._known([name])
         spec = self._adapters[name]
         factors = {path: _weights(layer, name) for path, layer in self._layers.items()}
@@ -228,10 +241,10 @@ class Adapters:
 
     @torch.no_grad()
     def set_delta(self, name: str, deltas: Mapping[str, Tensor]) -> None:
-        """Give an adapter the factors of its rank that come nearest to {layer: (out, in)}, at scale 1.
+        """Sets an adapter's factors to the nearest ones of its rank to the deltas {layer: (out, in)}, at scale 1.
 
-        Nearest in the Frobenius norm, by a singular value decomposition (Eckart & Young 1936): exact where the rank
-        suffices. Raises RuntimeError while a graph is open.
+        Nearest in the Frobenius norm, by a singular value decomposition (Eckart & Young 1936); exact where the
+        adapter's rank is at least the delta's. Raises RuntimeError while a graph is open.
         """
         self._refuse_changes("set an adapter's weights")
         spec = self._adapters[name]
@@ -246,32 +259,40 @@ class Adapters:
     def folded(
         self, scales: Mapping[str, float] | None = None, deltas: Mapping[str, Tensor] | None = None
     ) -> Iterator[None]:
-        """Denoise at the plain model's speed, on W + sum_i scale_i alpha_i / r_i B_i A_i for LoRA layers.
+        """A context in which the LoRA layers have the weights W + sum_i scale_i alpha_i / r_i B_i A_i.
 
-        None folds what is active, {} leaves the pretrained model; `deltas` {layer: (out, in)} are added on
-        top (an average of adapters is one of deltas, not of factors). Frozen twins of the layers stand in and
-        the layers themselves are not touched, so they come back to the bit, and a graph that was open before
-        runs backward as if nothing had been. Raises RuntimeError when folded already.
+        The denoiser then runs at the plain model's speed, without gradient for the adapters. Frozen copies replace
+        the layers, and the layers do not change: afterwards they are equal to the bit, and a graph that was open
+        before can still run backward.
+
+        Args:
+            scales: the adapters to fold; None for the active ones, {} for none: the pretrained model.
+            deltas: {layer: (out, in)}, added on top. The average of several adapters is an average of deltas, not of
+                factors.
+
+        Raises:
+            ValueError: an adapter is unknown.
+            RuntimeError: the model is folded already.
         """
         scales = self._active if scales is None else scales
         self._known(scales)
-        with self._stand_in(self._parts(scales), deltas or {}):
+        with self._replacing(self._parts(scales), deltas or {}):
             yield
 
     @contextmanager
     def folded_lora(self, state: Mapping[str, Tensor]) -> Iterator[None]:
-        """As `folded`, of a file's tensors as `joined` gives them; the model's own adapters do not act.
+        """As `folded`, with the tensors of a LoRA file (see `joined`) instead of the model's own adapters.
 
-        Raises UserError where the file is not of this denoiser.
+        Raises UserError where the tensors do not fit this denoiser.
         """
-        with self._stand_in(parts_of_file(self.unet, self._layers, state), {}):
+        with self._replacing(parts_of_file(self.unet, self._layers, state), {}):
             yield
 
     def folded_once(self) -> AbstractContextManager[None]:
-        """`folded()`, or nothing where a `folded` is in force already."""
+        """`folded()`, or a context without effect where the model is folded already."""
         return nullcontext() if self._folded else self.folded()
 
-    def _parts(self, scales: Mapping[str, float]) -> dict[str, list[Part]]:
+    def _parts(self, scales: Mapping[str, float]) -> dict[str, list[LoraFactors]]:
         return {
             path: [
                 (scale * self._adapters[name].alpha / self._adapters[name].rank, *_weights(layer, name))
@@ -281,10 +302,12 @@ class Adapters:
         }
 
     @contextmanager
-    def _stand_in(self, parts: Mapping[str, Sequence[Part]], deltas: Mapping[str, Tensor]) -> Iterator[None]:
+    def _replacing(
+        self, parts: Mapping[str, Sequence[LoraFactors]], deltas: Mapping[str, Tensor]
+    ) -> Iterator[None]:
         if self._folded:
             raise RuntimeError("adapters are folded into the weights already")
-        with twins(self.unet, parts, deltas):
+        with folded_layers(self.unet, parts, deltas):
             self._folded = True
             try:
                 yield
@@ -294,10 +317,10 @@ class Adapters:
     # -- files and resumes -----------------------------------------------------------------------------------
 
     def joined(self) -> dict[str, Tensor]:
-        """ONE LoRA equal to the sum of the active adapters; empty where none is active.
+        """ONE LoRA that equals the sum of the active adapters, as tensors on the CPU; empty where none is active.
 
-        Joined by rank, A stacked and scale * alpha / rank * B side by side, which is exact where an average
-        of factors is not. Keys as diffusers' save_lora_weights writes them; no alpha, which diffusers reads
+        The ranks add up: A is stacked, and scale * alpha / rank * B is put side by side. This is exact; an average of
+        factors is not. The keys are those of diffusers' save_lora_weights. There is no alpha, which diffusers reads
         as a scaling of 1.
         """
         state = {}
@@ -309,12 +332,12 @@ class Adapters:
                 state[f"{PREFIX}{path}.lora_B.weight"] = up.cpu()
         return state
 
-    def write_lora(self) -> bytes:
+    def lora_bytes(self) -> bytes:
         """`joined()` as the bytes of a safetensors file that `pipe.load_lora_weights` opens."""
         return safetensors.torch.save(self.joined(), metadata={"format": "pt"})
 
     def adapter_state(self) -> dict[str, Any]:
-        """All that a resume needs of the adapters, as plain values and tensors (copies, on the CPU)."""
+        """The adapters as plain values and tensors (copies, on the CPU), for a checkpoint."""
         return {
             "adapters": [
                 {
@@ -333,10 +356,7 @@ class Adapters:
         }
 
     def load_adapter_state(self, state: Mapping[str, Any]) -> None:
-        """Put the adapters of an `adapter_state` in the place of all there are.
-
-        Raises UserError where they do not fit.
-        """
+        """Replaces all adapters by those of an `adapter_state`. Raises UserError where they do not fit."""
         for name in list(self._adapters):
             self.delete_adapter(name)
         for saved in state["adapters"]:
@@ -346,7 +366,7 @@ class Adapters:
             if {key: weight.shape for key, weight in saved["weights"].items()} != shapes:
                 raise UserError(
                     f"the weights of adapter {saved['name']!r} do not fit the denoiser",
-                    hint="resume with the model that the run was started with",
+                    hint="resume with the model that the run began with",
                 )
             with torch.no_grad():
                 for key, parameter in parameters.items():

@@ -1,4 +1,4 @@
-"""What differs between the pipelines of diffusers that a `DiffusionModel` wraps: how they are told of a prompt."""
+"""The pipelines of diffusers that a `DiffusionModel` can wrap; they differ in how the denoiser gets the prompt."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ from ril_bench.errors import UserError
 
 @dataclass(frozen=True)
 class Text:
-    """N prompts as text encoders give them."""
+    """N encoded prompts.
 
-    tokens: Tensor  # (N, L, D): what the denoiser attends to
-    pooled: Tensor | None = None  # (N, P): one vector a prompt, where the family has one
+    Attributes:
+        tokens: (N, L, D), which the denoiser attends to.
+        pooled: (N, P), one vector for each prompt, where the family has one.
+    """
+
+    tokens: Tensor
+    pooled: Tensor | None = None
 
     @staticmethod
     def of(parts: Sequence[Text]) -> Text:
-        """Several as one."""
+        """The concatenation of several encoded prompts."""
         pooled = [part.pooled for part in parts if part.pooled is not None]
         return Text(torch.cat([part.tokens for part in parts]), torch.cat(pooled) if pooled else None)
 
 
 def latent_size(unet: Any) -> tuple[int, int]:
-    """Height and width of the latents that a denoiser was made for."""
+    """Height and width of the latents that a denoiser was trained on."""
     size = unet.config.sample_size
     return (size, size) if isinstance(size, int) else tuple(size)
 
@@ -37,7 +42,7 @@ class StableDiffusion:
     """Stable Diffusion 1.x and 2.x: the last hidden states of one text encoder."""
 
     pipeline: ClassVar[Any] = StableDiffusionPipeline
-    #: what is not loaded: a checker of images is no part of what is trained
+    #: components that are not loaded: a safety checker plays no part in training
     without: ClassVar[dict[str, Any]] = {"safety_checker": None, "requires_safety_checker": False}
 
     def __init__(self, pipe: Any):
@@ -51,16 +56,16 @@ class StableDiffusion:
         """One prompt, "" for the unconditional half of guidance."""
         return Text(self._pipe.encode_prompt(prompt, device, 1, do_classifier_free_guidance=False)[0])
 
-    def arguments(self, text: Text) -> dict[str, Any]:
-        """What the denoiser gets besides latents and timestep."""
+    def unet_arguments(self, text: Text) -> dict[str, Any]:
+        """The denoiser's arguments besides latents and timestep."""
         return {"encoder_hidden_states": text.tokens}
 
 
 class StableDiffusionXL:
     """SDXL (arXiv 2307.01952): two text encoders side by side, the second one's pooled vector, and the image's size.
 
-    The size is the model's own, uncropped, as the pipeline says unless told otherwise. Where the pipeline's config has
-    force_zeros_for_empty_prompt, as published, the unconditional half is told zeros rather than "".
+    The size is the model's own, uncropped, which is the pipeline's default. Where the pipeline's config has
+    force_zeros_for_empty_prompt, as published, the empty prompt is encoded as zeros.
     """
 
     pipeline: ClassVar[Any] = StableDiffusionXLPipeline
@@ -69,7 +74,7 @@ class StableDiffusionXL:
     def __init__(self, pipe: Any):
         self._pipe = pipe
         height, width = (pipe.vae_scale_factor * side for side in latent_size(pipe.unet))
-        self._size = (height, width, 0, 0, height, width)  # the original's, the crop's corner, the target's
+        self._size = (height, width, 0, 0, height, width)  # original size, corner of the crop, target size
 
     @property
     def encoders(self) -> list[nn.Module]:
@@ -84,8 +89,8 @@ class StableDiffusionXL:
             tokens, pooled = torch.zeros_like(tokens), torch.zeros_like(pooled)
         return Text(tokens, pooled)
 
-    def arguments(self, text: Text) -> dict[str, Any]:
-        """What the denoiser gets besides latents and timestep."""
+    def unet_arguments(self, text: Text) -> dict[str, Any]:
+        """The denoiser's arguments besides latents and timestep."""
         size = torch.tensor([self._size], dtype=text.tokens.dtype, device=text.tokens.device)
         added = {"text_embeds": text.pooled, "time_ids": size.repeat(len(text.tokens), 1)}
         return {"encoder_hidden_states": text.tokens, "added_cond_kwargs": added}
@@ -98,11 +103,11 @@ FAMILIES: dict[str, type[Family]] = {
 
 
 def family_called(pipeline: str | None, where: str) -> type[Family]:
-    """The family of a pipeline's class, as model_index.json names it. Raises UserError for any other."""
+    """The family of a pipeline class, by its name in model_index.json. Raises UserError for any other class."""
     if pipeline not in FAMILIES:
         raise UserError(
             f"this model is a {pipeline}, which cannot be trained here",
             where=where,
-            hint=f"choose a model whose model_index.json says {' or '.join(FAMILIES)}",
+            hint=f"choose a model whose model_index.json has _class_name {' or '.join(FAMILIES)}",
         )
     return FAMILIES[pipeline]

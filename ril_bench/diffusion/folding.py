@@ -1,4 +1,4 @@
-"""Adapters folded into the weights: frozen twins that stand in for the layers, which are never touched themselves."""
+"""Folds adapters into the weights: frozen copies replace the layers for a while; the layers do not change."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ from torch import Tensor, nn
 
 from ril_bench.errors import UserError
 
-PREFIX = "unet."  # of every key in a file that diffusers' save_lora_weights writes
-Part = tuple[float, Tensor, Tensor]  # scaling, A (rank, in), B (out, rank)
+#: begins every key of a file that diffusers' save_lora_weights writes
+PREFIX = "unet."
+#: scaling, A (rank, in), B (out, rank)
+LoraFactors = tuple[float, Tensor, Tensor]
 
 
 @contextmanager
-def twins(
-    unet: nn.Module, parts: Mapping[str, Sequence[Part]], deltas: Mapping[str, Tensor]
+def folded_layers(
+    unet: nn.Module, parts: Mapping[str, Sequence[LoraFactors]], deltas: Mapping[str, Tensor]
 ) -> Iterator[None]:
-    """Within it each layer named has the weight W + sum scaling B A + delta; nothing else of `unet` changes.
+    """A context in which each layer in `parts` has the weight W + sum scaling B A + delta.
 
     Args:
-        parts: {layer: what is folded into it}, of every LoRA layer, so that none acts; a layer without parts and
-            delta has the base's own weight.
-        deltas: {layer: (out, in)} on top.
+        parts: {layer: factors to fold into it}, for every LoRA layer, so that no adapter acts. A layer without factors
+            and delta has its base weight.
+        deltas: {layer: (out, in)}, added on top.
     """
-    # All twins are made before any is put in place: what fails there leaves the model as it was.
+    # Every copy is built before the first one is put in place, so that a failure leaves the model as it was.
     slots: list[tuple[dict[str, nn.Module | None], str, nn.Module, nn.Module]] = []
     for path, part in parts.items():
         parent, _, child = path.rpartition(".")
         layer = unet.get_submodule(path)
         base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
-        assert isinstance(base, nn.Linear), "adapters sit on linear layers"
-        twin = _twin(base, part, deltas.get(path))
-        slots.append((unet.get_submodule(parent)._modules, child, layer, twin))
+        assert isinstance(base, nn.Linear), "adapters are on linear layers"
+        copy_of_base = _with_weight(base, part, deltas.get(path))
+        slots.append((unet.get_submodule(parent)._modules, child, layer, copy_of_base))
     try:
-        for modules, child, _, stand_in in slots:
-            modules[child] = stand_in
+        for modules, child, _, folded in slots:
+            modules[child] = folded
         yield
     finally:
         for modules, child, layer, _ in slots:
@@ -47,12 +49,12 @@ def twins(
 
 def parts_of_file(
     unet: nn.Module, adapted: Collection[str], state: Mapping[str, Tensor]
-) -> dict[str, list[Part]]:
-    """The parts that a LoRA file's tensors stand for; none for a layer in `adapted` that it does not name.
+) -> dict[str, list[LoraFactors]]:
+    """The factors in a LoRA file's tensors, by layer; an empty list for a layer of `adapted` without any.
 
-    Raises UserError where the file is not of this denoiser.
+    Raises UserError where the tensors do not fit the denoiser.
     """
-    parts: dict[str, list[Part]] = {path: [] for path in adapted}
+    parts: dict[str, list[LoraFactors]] = {path: [] for path in adapted}
     layers = {
         path: module for path, module in unet.named_modules() if isinstance(module, nn.Linear | LoraLayer)
     }
@@ -68,21 +70,21 @@ def parts_of_file(
         ):
             raise UserError(
                 f"these LoRA weights do not fit the denoiser at {path!r}",
-                hint="load them into the model that they were made with",
+                hint="load them into the model that they were trained with",
             )
         parts[path] = [(1.0, down, up)]
     return parts
 
 
 @torch.no_grad()
-def _twin(base: nn.Linear, parts: Sequence[Part], delta: Tensor | None) -> nn.Linear:
-    """A layer that shares all with `base` but its weight; `base` itself where nothing is to be added."""
+def _with_weight(base: nn.Linear, parts: Sequence[LoraFactors], delta: Tensor | None) -> nn.Linear:
+    """A layer that shares everything with `base` except its weight; `base` itself where nothing is added."""
     if not parts and delta is None:
         return base
     weight = base.weight.float() if delta is None else base.weight + delta.to(base.weight.device)
     for scaling, down, up in parts:
         weight = torch.addmm(weight, up.to(weight), down.to(weight), alpha=scaling)
-    twin = copy.copy(base)
-    twin._parameters = dict(base._parameters)
-    twin.weight = nn.Parameter(weight.to(base.weight.dtype), requires_grad=False)
-    return twin
+    layer = copy.copy(base)
+    layer._parameters = dict(base._parameters)
+    layer.weight = nn.Parameter(weight.to(base.weight.dtype), requires_grad=False)
+    return layer

@@ -1,4 +1,4 @@
-"""A Stable Diffusion pipeline made trainable: noise prediction, decoding, and the adapters that train."""
+"""The trainable model: a Stable Diffusion pipeline with noise prediction, decoding, encoding and adapters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from ril_bench.machine.compute import PLAIN, Compute
 
 __all__ = ["AdapterSpec", "DiffusionModel"]
 
-PROMPTS_KEPT = 4096  # embeddings remembered; 1 GB of Stable Diffusion 1.5's in float32, 2.6 GB of SDXL's
+# How many embeddings are cached: 1 GB for Stable Diffusion 1.5 in float32, 2.6 GB for SDXL
+PROMPTS_CACHED = 4096
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 
 
@@ -38,7 +39,7 @@ def check_prediction(kind: str) -> None:
 
 
 class _Clamp(torch.autograd.Function):
-    """Clamp to [0, 1] whose gradient is 1 everywhere: a hard one silences the saturated pixels. [ours]"""
+    """Clamp to [0, 1] whose gradient is 1 everywhere; the true gradient is 0 at saturated pixels. [ours]"""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -50,17 +51,22 @@ class _Clamp(torch.autograd.Function):
 
 
 class DiffusionModel(Adapters):
-    """A pipeline of diffusers in evaluation mode, all frozen but the adapters that train.
+    """A pipeline of diffusers in evaluation mode; everything is frozen except the adapters that train.
 
-    A `StableDiffusionPipeline` (SD 1.x and 2.x) or `StableDiffusionXLPipeline`; what its denoiser predicts, noise or
-    velocity, and what it must be told, it says itself in its configs.
+    The pipeline is a `StableDiffusionPipeline` (SD 1.x and 2.x) or a `StableDiffusionXLPipeline`. Its configs state
+    whether the denoiser predicts noise or velocity, and which inputs it takes besides latents and timestep.
 
-    `counter` counts the calls so far: ("denoiser", with gradient, batch), where a guided call has twice the
-    batch of its latents; "denoiser chained" where the latents carry a gradient themselves, as in DRaFT-K for
-    K > 1, and "denoiser to latents" where they alone do, on folded weights; ("decode", with gradient, batch) and
-    ("encode", False, batch). What checkpointing runs again is not counted.
+    Attributes:
+        device: where the model runs.
+        latent_shape: (C, h, w) of one sample.
+        alphas_cumprod: (T,), float64, on the CPU.
+        counter: the number of calls so far, by (kind, with gradient, batch). The kinds are "denoiser", where a guided
+            call has twice the batch of its latents; "denoiser chained", where the latents carry a gradient too, as in
+            DRaFT-K for K > 1; "denoiser to latents", where only the latents do, on folded weights; "decode" and
+            "encode". Calls that gradient checkpointing repeats are not counted.
 
-    Raises UserError for a pipeline of another class, or a denoiser that predicts neither noise nor velocity.
+    Raises:
+        UserError: the pipeline is of another class, or the denoiser predicts neither noise nor velocity.
     """
 
     def __init__(
@@ -95,7 +101,7 @@ class DiffusionModel(Adapters):
         self.latent_shape: tuple[int, int, int] = (pipe.unet.config.in_channels, *latent_size(pipe.unet))
         self.alphas_cumprod: Tensor = torch.cumprod(1 - pipe.scheduler.betas.double(), 0).cpu()
         self.counter: Counter[tuple[str, bool, int]] = Counter()
-        self._encode = lru_cache(maxsize=PROMPTS_KEPT)(self._encode_one)
+        self._encode = lru_cache(maxsize=PROMPTS_CACHED)(self._encode_one)
 
     @classmethod
     def load(
@@ -106,11 +112,11 @@ class DiffusionModel(Adapters):
         device: torch.device | str = "cpu",
         compute: Compute = PLAIN,
     ) -> DiffusionModel:
-        """The model of a folder in diffusers' format. Raises UserError where there is none, or none of a known family.
+        """Loads the model from a folder in diffusers' format. Only safetensors are read; nothing is unpickled.
 
-        Weights are read from safetensors alone: nothing is unpickled.
+        Raises UserError where the folder has no pipeline, or a pipeline that is not supported.
         """
-        # A run has progress of its own to show; these bars are gone before one can read them.
+        # These progress bars would disturb the run's own and are too short to read.
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
         index = Path(folder) / "model_index.json"
@@ -124,54 +130,54 @@ class DiffusionModel(Adapters):
             raise UserError(
                 f"no diffusion model could be loaded: {error}",
                 where=str(folder),
-                hint="give a folder that a pipeline of diffusers was saved in, or a hub id",
+                hint="name a folder that a diffusers pipeline was saved in, or a hub id",
             ) from error
         return cls(pipe, adapter=adapter, device=device, compute=compute)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
-        """The text embeddings (N, L, D) of the prompts, "" included; each is computed once and remembered."""
-        return self._told(prompts).tokens
+        """The text embeddings (N, L, D) of the prompts; "" is allowed. Each prompt is encoded once and cached."""
+        return self._texts(prompts).tokens
 
-    def _told(self, prompts: Sequence[str]) -> Text:
+    def _texts(self, prompts: Sequence[str]) -> Text:
         return Text.of([self._encode(prompt) for prompt in prompts])
 
     @torch.no_grad()
     def _encode_one(self, prompt: str) -> Text:
-        # One at a time: sums differ in the last bit with the batch, and a resume meets other prompts anew.
+        # One at a time: results differ in the last bit between batch sizes, and a resume encodes other batches.
         return self._family.encode(prompt, self.device)
 
     def predict(self, x: Tensor, t: int, prompts: Sequence[str], guidance: float) -> Tensor:
         """The guided noise (N, C, h, w), fp32, of latents x (N, C, h, w) at timestep t.
 
-        eps = eps(x, "") + guidance (eps(x, prompt) - eps(x, "")), both in one batch; guidance 1 asks for no
-        uncond half (classifier-free guidance, arXiv 2207.12598). With gradients on and something to train,
-        the adapters are live; otherwise the active ones are folded into the weights, unless a `folded` is in
-        force.
+        eps = eps(x, "") + guidance (eps(x, prompt) - eps(x, "")), both halves in one batch; with guidance 1 the
+        unconditional half is left out (classifier-free guidance, arXiv 2207.12598). Where autograd is on and an
+        adapter trains, the adapters are live and the noise has a graph. Otherwise the active adapters are folded into
+        the weights. Inside a `folded` context the folded weights are used in either case.
         """
         guided = guidance != 1.0
-        told = [*([""] * len(prompts) if guided else []), *prompts]
+        texts = [*([""] * len(prompts) if guided else []), *prompts]
         inputs = torch.cat([x, x]) if guided else x
         if self._trained and torch.is_grad_enabled():
-            noise = self.denoise(inputs, t, told)
+            noise = self.denoise(inputs, t, texts)
         else:
             with self.folded_once():
-                noise = self.denoise(inputs, t, told)
+                noise = self.denoise(inputs, t, texts)
         if guided:
             uncond, cond = noise.chunk(2)
             noise = uncond + guidance * (cond - uncond)
         return self.watch(noise)
 
     def denoise(self, x: Tensor, t: int, prompts: Sequence[str]) -> Tensor:
-        """The noise (N, C, h, w), fp32, of latents (N, C, h, w) at timestep t, without guidance: one call."""
-        told = self._family.arguments(self._told(prompts))
-        out = self.unet(x.to(self.dtype), t, **told, return_dict=False)[0].float()
-        # A gradient to the latents too (a chain of graded steps) runs through every layer, and costs more.
+        """The noise (N, C, h, w), fp32, of latents (N, C, h, w) at timestep t: one call, without guidance."""
+        arguments = self._family.unet_arguments(self._texts(prompts))
+        out = self.unet(x.to(self.dtype), t, **arguments, return_dict=False)[0].float()
+        # A gradient to the latents (a chain of steps) runs through every layer, and costs more.
         to_latents = "denoiser to latents" if self.is_folded else "denoiser chained"
         self.counter[to_latents if x.requires_grad else "denoiser", out.requires_grad, len(x)] += 1
         return out if self.predicts == "epsilon" else self._noise_of(out, x, t)
 
     def _noise_of(self, velocity: Tensor, x: Tensor, t: int) -> Tensor:
-        """The noise that v = sqrt(abar) eps - sqrt(1 - abar) x_0 stands for at x (arXiv 2202.00512, appendix D)."""
+        """The noise eps of a velocity v = sqrt(abar) eps - sqrt(1 - abar) x_0 at x (arXiv 2202.00512, appendix D)."""
         bar = float(self.alphas_cumprod[t])
         return math.sqrt(bar) * velocity + math.sqrt(1 - bar) * x.float()
 
@@ -185,7 +191,7 @@ class DiffusionModel(Adapters):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """The latents (N, C, h, w), fp32, of images (N, 3, H, W) in [0, 1]: the mode of what they may be."""
+        """The latents (N, C, h, w), fp32, of images (N, 3, H, W) in [0, 1]: the mode of the encoder's distribution."""
         vae = self.pipe.vae
         self.counter["encode", False, len(images)] += 1
         latents = vae.encode((2 * images - 1).to(self.vae_dtype)).latent_dist.mode()

@@ -1,4 +1,4 @@
-"""DDIM, the one sampler, on Stable Diffusion's schedule, with its gradient choices (arXiv 2010.02502)."""
+"""DDIM (arXiv 2010.02502), the one sampler, on Stable Diffusion's schedule, and the rollout that it drives."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.draws import Draws
+from ril_bench.draws import Draws, Key
 from ril_bench.errors import UserError
 
-SCHEDULE = {  # Stable Diffusion's; the linear path and the log-probabilities of a step rest on it
+# Stable Diffusion's; the linear path and the log-probabilities of a step assume it
+SCHEDULE = {
     "clip_sample": False,
     "thresholding": False,
     "set_alpha_to_one": False,
@@ -46,9 +47,11 @@ class DDIM:
 
     Args:
         alphas_cumprod: (T,) of the model, falling.
-        steps: how many; the last timestep they reach must be below T.
+        steps: how many; the highest timestep must be below T.
         eta: in [0, 1].
-    Raises: UserError for steps or eta out of range.
+
+    Raises:
+        UserError: `steps` or `eta` is out of range.
     """
 
     def __init__(self, alphas_cumprod: Tensor, steps: int, eta: float):
@@ -82,13 +85,13 @@ class DDIM:
     def of(cls, model: DiffusionModel, steps: int, eta: float) -> DDIM:
         """The sampler of a model.
 
-        Raises UserError, all faults at once, where its scheduler is not Stable Diffusion's.
+        Raises UserError with all differences where the model's scheduler is not Stable Diffusion's.
         """
         check_schedule(model.pipe.scheduler.config)
         return cls(model.alphas_cumprod, steps, eta)
 
     def x0hat(self, x: Tensor, eps: Tensor, i: int) -> Tensor:
-        """The clean latents that x and its noise stand for at step i (eq. 12)."""
+        """The clean latents (N, C, h, w) that x and its noise imply at step i (eq. 12)."""
         bar = float(self.alphas_cumprod[self.timesteps[i]])
         return (x - math.sqrt(1 - bar) * eps) / math.sqrt(bar)
 
@@ -98,10 +101,10 @@ class DDIM:
         return x if noise is None else x + self.sigma[i] * noise
 
     def slope(self, k: int, stop: int | None = None) -> float:
-        """dx_0 / deps_k of a rollout that gives the denoiser sg(x): x_0 is linear in each of its calls. [ours]
+        """dx_0 / deps_k of a rollout that gives the denoiser sg(x), where x_0 is linear in each noise. [ours]
 
-        b_k prod_{j > k} a_j after the last step; with `stop`, where x_0 is x0hat at that step, the product ends
-        there. k is at most `stop`.
+        It is b_k prod_{j > k} a_j. With `stop`, x_0 is x0hat at that step, and the product ends there; k is at most
+        `stop`.
         """
         if stop is None:
             return self.b[k] * math.prod(self.a[k + 1 :])
@@ -111,30 +114,56 @@ class DDIM:
         return self.b[k] * math.prod(self.a[k + 1 : stop]) / math.sqrt(bar)
 
     def noised(self, x0: Tensor, noise: Tensor, i: int) -> Tensor:
-        """The latents that step i meets where x0 was noised up to it: sqrt(abar) x0 + sqrt(1 - abar) noise."""
+        """x0 with the noise level that step i starts from: sqrt(abar) x0 + sqrt(1 - abar) noise."""
         bar = float(self.alphas_cumprod[self.timesteps[i]])
         return math.sqrt(bar) * x0 + math.sqrt(1 - bar) * noise
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One graded noise prediction, as the tuner used it."""
+    """One noise prediction of a tuner, as the tuner used it.
 
-    x_t: Tensor  # (N, C, h, w), detached
+    Attributes:
+        x_t: (N, C, h, w), the latents that the denoiser got; detached.
+        t: the timestep that the denoiser got.
+        step: the sampler's step, 0 .. steps - 1.
+        prompts: N.
+        guidance: scale of the classifier-free guidance; 1 for none.
+        eps: (N, C, h, w), the guided noise, with its graph where the call was made with gradient.
+        ddim: the sampler.
+    """
+
+    x_t: Tensor
     t: int
     step: int
     prompts: list[str]
     guidance: float
-    eps: Tensor  # (N, C, h, w), guided, with its graph
+    eps: Tensor
     ddim: DDIM
 
     def x0(self) -> Tensor:
-        """The clean latents (N, C, h, w) that it stands for; the gradient runs through eps alone."""
+        """The clean latents x0hat (N, C, h, w) of this prediction; the gradient runs through eps alone."""
         return self.ddim.x0hat(self.x_t, self.eps, self.step)
 
     def with_eps(self, eps: Tensor) -> Prediction:
-        """The same call with another model's noise (N, C, h, w)."""
+        """The same prediction with the noise (N, C, h, w) of another model."""
         return replace(self, eps=eps)
+
+
+def predict_step(
+    model: DiffusionModel, ddim: DDIM, x: Tensor, i: int, prompts: Sequence[str], guidance: float
+) -> Prediction:
+    """The model's prediction at step i for latents x (N, C, h, w) without a graph."""
+    t = ddim.timesteps[i]
+    return Prediction(x, t, i, list(prompts), guidance, model.predict(x, t, prompts, guidance), ddim)
+
+
+def latent_noise(model: DiffusionModel, draws: Draws, *what: Key) -> Tensor:
+    """Standard normal noise (N, C, h, w) of the latents' shape, on the model's device, one sample for each draw.
+
+    `what` names the use of the noise, so that two uses never get the same numbers.
+    """
+    return draws.normal(*what, shape=model.latent_shape).to(model.device)
 
 
 def sample(
@@ -144,45 +173,46 @@ def sample(
     draws: Draws,
     *,
     guidance: float,
-    graded: Collection[int] = (),
-    on_graded: Callable[[Prediction], None] | None = None,
+    grad_steps: Collection[int] = (),
+    on_grad_step: Callable[[Prediction], None] | None = None,
     detach_input: bool = False,
     stop: int | None = None,
     on_step: Callable[[Prediction], None] | None = None,
 ) -> Tensor:
-    """Latents (N, C, h, w), one for each prompt, from draws ("init") and, with eta > 0, ("step", i).
+    """Samples latents (N, C, h, w), one for each prompt, from the noises ("init") and, with eta > 0, ("step", i).
 
-    The steps in `graded` keep the graph of their noise prediction, on live adapters; the others run without
-    one, on weights with the adapters folded in. From the first graded step on, the chain through x is kept.
-    DRaFT-K (arXiv 2309.17400) grades the last K steps. `detach_input` gives the denoiser sg(x), while x
-    itself keeps its chain (DRTune, arXiv 2405.00760). `on_graded` meets each graded prediction at once, `on_step`
-    each one there is. With `stop`, the rollout ends at that step, and the latents are x0hat there.
+    The steps in `grad_steps` keep the graph of their noise prediction and run on live adapters. The other steps run
+    without a graph, with the adapters folded into the weights. From the first step with gradient on, x keeps its
+    chain: DRaFT-K (arXiv 2309.17400) has the last K steps in `grad_steps`.
 
-    Raises RuntimeError for graded steps where they could not have a gradient: on folded weights or without
-    autograd.
+    Args:
+        on_grad_step: called with the prediction of each step in `grad_steps`, at once.
+        detach_input: give the denoiser sg(x), while x keeps its chain (DRTune, arXiv 2405.00760).
+        stop: end the rollout at this step and return x0hat there.
+        on_step: called with the prediction of every step.
+
+    Raises:
+        RuntimeError: there are steps with gradient inside of `folded()` or without autograd.
     """
-    if graded and (model.is_folded or not torch.is_grad_enabled()):
+    if grad_steps and (model.is_folded or not torch.is_grad_enabled()):
         raise RuntimeError(
-            "graded steps need live adapters and autograd: sample outside of folded() and no_grad()"
+            "steps with gradient need live adapters and autograd: sample outside of folded() and no_grad()"
         )
-    x = draws.normal("init", shape=model.latent_shape).to(model.device)
-    for live, steps in groupby(range(ddim.steps if stop is None else stop + 1), key=lambda i: i in graded):
+    x = latent_noise(model, draws, "init")
+    for live, steps in groupby(
+        range(ddim.steps if stop is None else stop + 1), key=lambda i: i in grad_steps
+    ):
         with nullcontext() if live else model.folded_once():
             for i in steps:
                 t = ddim.timesteps[i]
                 with torch.set_grad_enabled(live):
                     eps = model.predict(x.detach() if detach_input else x, t, prompts, guidance)
                 prediction = Prediction(x.detach(), t, i, list(prompts), guidance, eps, ddim)
-                if live and on_graded is not None:
-                    on_graded(prediction)
+                if live and on_grad_step is not None:
+                    on_grad_step(prediction)
                 if on_step is not None:
                     on_step(prediction)
                 if i == stop:
                     return ddim.x0hat(x, eps, i)
-                noise = (
-                    draws.normal("step", i, shape=model.latent_shape).to(model.device)
-                    if ddim.eta > 0
-                    else None
-                )
-                x = ddim.step(x, eps, i, noise)
+                x = ddim.step(x, eps, i, latent_noise(model, draws, "step", i) if ddim.eta > 0 else None)
     return x

@@ -1,4 +1,4 @@
-"""States that a model visits while it samples, one of each rollout: where a method measures what its weights matter."""
+"""States that a model visits while it samples; methods measure there how much each weight matters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, Prediction
+from ril_bench.diffusion.sampler import DDIM, Prediction, latent_noise, predict_step, sample
 from ril_bench.draws import Draws, generator
 
 BATCH = 8  # rollouts at a time
@@ -17,18 +17,23 @@ BATCH = 8  # rollouts at a time
 
 @dataclass(frozen=True)
 class State:
-    """One sample's graded noise prediction, and a direction to ask it in."""
+    """The noise prediction of one sample at one step, with gradient, and a random direction.
+
+    Attributes:
+        prediction: of one sample: N is 1.
+        noise: (1, C, h, w), N(0, I): <noise, prediction.eps> is a random projection of the prediction.
+    """
 
     prediction: Prediction
-    noise: Tensor  # (1, C, h, w), N(0, I)
+    noise: Tensor
 
 
 def visited(
     model: DiffusionModel, ddim: DDIM, prompts: Sequence[str], draws: Draws, guidance: float
 ) -> Iterator[State]:
-    """A state of each prompt's rollout, in turn, at a step drawn uniformly for each; the rollouts take no gradient.
+    """Yields one state of each prompt's rollout, at a step drawn uniformly; the rollouts take no gradient.
 
-    Each prediction is of one sample, so that a gradient of it is one sample's own. Raises RuntimeError without
+    Each prediction has one sample, so its gradient is the gradient of that sample alone. Raises RuntimeError without
     autograd.
     """
     if not torch.is_grad_enabled():
@@ -38,27 +43,23 @@ def visited(
         steps = [
             int(generator(draws.key, sample, "visit").integers(ddim.steps)) for sample in draws.samples[part]
         ]
-        found = _rollout(model, ddim, list(prompts[part]), draws[part], guidance, steps)
-        noise = draws[part].normal("direction", shape=model.latent_shape).to(model.device)
-        for k, (x, i) in enumerate(zip(found, steps, strict=True)):
-            told, t = [prompts[start + k]], ddim.timesteps[i]
-            eps = model.predict(x, t, told, guidance)
-            yield State(Prediction(x, t, i, told, guidance, eps, ddim), noise[k : k + 1])
+        latents = _latents_before(model, ddim, list(prompts[part]), draws[part], guidance, steps)
+        noise = latent_noise(model, draws[part], "direction")
+        for k, (x, i) in enumerate(zip(latents, steps, strict=True)):
+            yield State(predict_step(model, ddim, x, i, [prompts[start + k]], guidance), noise[k : k + 1])
 
 
 @torch.no_grad()
-def _rollout(
+def _latents_before(
     model: DiffusionModel, ddim: DDIM, prompts: list[str], draws: Draws, guidance: float, steps: Sequence[int]
 ) -> list[Tensor]:
-    """Each sample's latents (1, C, h, w) before its own step; no further than the last of these."""
-    x = draws.normal("init", shape=model.latent_shape).to(model.device)
+    """The latents (1, C, h, w) of sample k before step steps[k], for each k; the rollout ends at the last of them."""
     found: dict[int, Tensor] = {}
-    with model.folded_once():
-        for i in range(max(steps) + 1):
-            found |= {k: x[k : k + 1] for k, step in enumerate(steps) if step == i}
-            eps = model.predict(x, ddim.timesteps[i], prompts, guidance)
-            noise = (
-                draws.normal("step", i, shape=model.latent_shape).to(model.device) if ddim.eta > 0 else None
-            )
-            x = ddim.step(x, eps, i, noise)
+
+    def keep(prediction: Prediction) -> None:
+        found.update(
+            {k: prediction.x_t[k : k + 1] for k, step in enumerate(steps) if step == prediction.step}
+        )
+
+    sample(model, ddim, prompts, draws, guidance=guidance, stop=max(steps), on_step=keep)
     return [found[k] for k in range(len(steps))]

@@ -97,7 +97,7 @@ class Steps:
     def make(self, training: Training) -> None:
         """The step that a training has led to."""
         began, i = time.perf_counter(), training.step
-        lora = self.materials.model.write_lora()
+        lora = self.materials.model.lora_bytes()
         self.folder.write_bytes(names.adapter(i), lora)
         self.reporter.stage(f"step {i}: images and scores", 1)
         self._record(i, self._evaluated(i, self._loaded(lora)), began, training)
@@ -106,7 +106,7 @@ class Steps:
         """Scores between two updates (evaluation.every), for the anytime figures; the images are not kept."""
         self.count(training)
         began, i = time.perf_counter(), training.step
-        images = self.materials.evaluator.images(self._loaded(self.materials.model.write_lora()))
+        images = self.materials.evaluator.images(self._loaded(self.materials.model.lora_bytes()))
 
         def stored() -> None:
             scores = self.materials.evaluator.scores(images, i)

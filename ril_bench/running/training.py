@@ -22,7 +22,7 @@ from ril_bench.methods import Method
 from ril_bench.rewards.base import Reward
 from ril_bench.running import accounts
 from ril_bench.sequences.spec import TaskSpec
-from ril_bench.tuners.base import Log, Tuner
+from ril_bench.tuners.base import Log, MicroBatch, Tuner
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,8 @@ class Training:
         for start in range(0, len(prompts), self.micro_batch):
             part = slice(start, start + self.micro_batch)
             share = len(prompts[part]) / budget.batch
-            log += self.tuner.accumulate(
-                self.model, prompts[part], task, self.method.prediction_loss, draws[part], share
-            )
+            batch = MicroBatch(prompts[part], draws[part], share, self.method.prediction_loss)
+            log += self.tuner.accumulate(self.model, task, batch)
         return log
 
     def _clipped(self, optimizer: torch.optim.Optimizer) -> list[float]:

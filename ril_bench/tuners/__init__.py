@@ -1,1 +1,1 @@
-"""How one reward is raised: a tuner a file."""
+"""Tuners: each file has one algorithm that raises one reward, and `base` has the class that they derive from."""

@@ -1,4 +1,4 @@
-"""The Tuner base class: how one reward is raised."""
+"""The Tuner base class, which raises one reward, and what every tuner uses: the task, a micro-batch, its losses."""
 
 from __future__ import annotations
 
@@ -16,172 +16,219 @@ from ril_bench.diffusion.states import State
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 
+#: a method's loss on one noise prediction, a scalar, or None for no loss
 Penalty = Callable[[Prediction], Tensor | None]
 
 
 class Task(Protocol):
-    """What tuners and methods see of a task."""
+    """What a tuner and a method can see of a task. The evaluation's prompts and latents are not part of it."""
 
     @property
     def index(self) -> int:
-        """From 1."""
+        """The task's position in the sequence, counted from 1."""
 
     @property
     def name(self) -> str:
-        """The reward's."""
+        """The name of the task's reward."""
 
     @property
     def key(self) -> tuple[str | int, ...]:
-        """For what a method draws: differs by run seed and task."""
+        """A key for random numbers that differs between seeds and between tasks; see `ril_bench.draws`."""
 
     @property
     def sampler(self) -> DDIM:
-        """The sequence's."""
+        """The sampler of the sequence: number of steps, eta, and the tables of both."""
 
     @property
     def guidance(self) -> float:
-        """The sequence's."""
+        """The guidance scale of the sequence; 1 for none."""
 
     def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Signed scores (N,) of images (N, 3, H, W): higher is better."""
+        """Scores (N,) of images (N, 3, H, W) in [0, 1], with the sign turned so that higher is better.
+
+        The scores keep the graph of the images where the reward is differentiable. Each call is counted.
+        """
 
     def states(self, model: DiffusionModel, n: int) -> Iterator[State]:
-        """n states that the model visits while it samples on the task's prompts, each with its gradient."""
+        """Yields n states that the model visits while it samples on the task's training prompts, with gradient."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """A part of an update: N prompts whose images fit into memory together.
+
+    Attributes:
+        prompts: N.
+        draws: the random numbers of the N samples.
+        share: N / the batch size of the update; the gradients of all micro-batches add up to the update's.
+        penalty: the method's loss on a noise prediction; None where there is no method.
+    """
+
+    prompts: list[str]
+    draws: Draws
+    share: float = 1.0
+    penalty: Penalty | None = None
 
 
 @dataclass(frozen=True)
 class Log:
-    """What one micro-batch did, already multiplied by its share: an update's is the sum."""
+    """What one micro-batch adds to the log line of its update: each value is multiplied by the micro-batch's share.
 
-    reward: float  # mean signed reward
-    loss: float  # the tuner's own, without the penalty
-    penalty: float  # the method's, mean over graded calls
+    Attributes:
+        reward: mean score of the images, signed so that higher is better.
+        loss: the tuner's loss, without the penalty.
+        penalty: the method's loss, averaged over the differentiated calls.
+    """
+
+    reward: float
+    loss: float
+    penalty: float
 
     def __add__(self, other: Log) -> Log:
         return Log(self.reward + other.reward, self.loss + other.loss, self.penalty + other.penalty)
 
 
-class Held(NamedTuple):
-    """What a tuner's memory grows with."""
+class OpenGraphs(NamedTuple):
+    """The graphs that a tuner keeps at the same time, for each prompt: what its memory grows with.
 
-    evaluations: int  # of the denoiser, whose graphs are open at once
-    together: bool  # whether the graphs of the decoding and the reward are open with them
-
-
-class Outcome(NamedTuple):
-    """What a rollout came to."""
-
-    reward: float  # mean signed reward
-    loss: float  # mean, without the penalty
-    x0: Tensor  # (N, C, h, w), detached
-
-
-class Grading:
-    """The backward calls of one micro-batch, with the method's penalty on every graded noise prediction.
-
-    Each graded prediction is shown to `see` once; `backward` then runs share * (loss + the sum of their penalties
-    / calls), so that over a micro-batch the mean penalty is added however many backward calls it takes.
-
-    Args:
-        calls: how many graded predictions the micro-batch makes.
+    Attributes:
+        evaluations: denoiser evaluations whose graphs are open at the same time.
+        together: whether the graphs of the decoder and of the reward are open at that time as well.
     """
 
-    def __init__(self, penalty: Penalty | None, calls: int, share: float):
-        self._penalty, self._calls, self._share = penalty, calls, share
-        self._seen: list[Tensor] = []
-        self._added = 0.0
+    evaluations: int
+    together: bool
 
-    def see(self, prediction: Prediction) -> None:
-        """Asks for the method's loss on a graded prediction."""
-        if self._penalty is not None and (value := self._penalty(prediction)) is not None:
-            self._seen.append(value)
+
+class LossAccumulator:
+    """Runs the backward calls of one micro-batch and adds the method's penalty to them.
+
+    `penalise` gets each differentiated noise prediction once. `backward` back-propagates
+
+        share * (loss + sum of the penalties since the last backward / calls),
+
+    so over the micro-batch the mean penalty is added, whatever the number of backward calls. A strength of a method
+    therefore means the same for every tuner.
+
+    Args:
+        batch: the micro-batch.
+        calls: how many differentiated noise predictions it makes.
+    """
+
+    def __init__(self, batch: MicroBatch, calls: int):
+        self._batch, self._calls = batch, calls
+        self._pending: list[Tensor] = []
+        self._penalty = 0.0
+
+    def penalise(self, prediction: Prediction) -> None:
+        """Asks the method for its loss on a prediction; the next `backward` includes the loss."""
+        if self._batch.penalty is not None and (value := self._batch.penalty(prediction)) is not None:
+            self._pending.append(value)
 
     def backward(self, loss: Tensor) -> None:
-        """Back-propagates a scalar loss, with the penalties on what was seen since the last time."""
-        extra = torch.stack(self._seen).sum() / self._calls if self._seen else torch.zeros_like(loss)
-        self._seen = []
-        (self._share * (loss + extra)).backward()
-        self._added += extra.item()
+        """Back-propagates a scalar loss of the tuner together with the pending penalties."""
+        penalty = torch.stack(self._pending).sum() / self._calls if self._pending else torch.zeros_like(loss)
+        self._pending = []
+        (self._batch.share * (loss + penalty)).backward()
+        self._penalty += penalty.item()
 
     def log(self, reward: float, loss: float) -> Log:
-        """What the micro-batch did; `reward` and `loss` are its means."""
-        # the penalty is not the difference of the sums, which would round it away
-        return Log(reward=self._share * reward, loss=self._share * loss, penalty=self._share * self._added)
+        """The log of the micro-batch, whose mean reward and mean loss are given."""
+        # The penalty is added up by itself: total minus loss would lose its digits.
+        share = self._batch.share
+        return Log(reward=share * reward, loss=share * loss, penalty=share * self._penalty)
 
 
 def differentiable_reward(task: Task, images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """The signed scores (N,) with the graph of the images. Raises UserError where the reward keeps none."""
+    """The signed scores (N,) with the graph of the images (N, 3, H, W).
+
+    Raises UserError where the reward keeps no gradient.
+    """
     reward = task.reward(images, prompts)
     if images.requires_grad and not reward.requires_grad:
         raise UserError(
-            "the tuner differentiates the reward, and this one keeps no gradient",
+            "the tuner differentiates the reward, and this reward keeps no gradient",
             where="tuner",
-            hint="choose a differentiable reward, or a tuner that needs its values alone",
+            hint="choose a differentiable reward, or a tuner that needs only the reward's values",
         )
     return reward
 
 
 class Tuner(Configurable):
-    """Raises one reward.
+    """Raises one reward: base class of all tuners.
 
-    A micro-batch is N prompts. A tuner that wants several images of one prompt draws them as copies
-    (`draws.copy(j)`), so that they never part; a model that it is held to is a `Reference`. It counts nothing
-    itself: the model counts every call of the denoiser and of the autoencoder, the task every call of the reward.
+    A subclass implements `accumulate` and, where it has options, a nested class `Options(Tuner.Options)`. Write it
+    so that
+
+    - every random number comes from the draws of the micro-batch, or from `ril_bench.draws.generator` under the
+      task's key: results then do not depend on the micro-batches or on the number of processes;
+    - several images of one prompt are copies of one sample, `batch.draws.copy(j)`, in the same micro-batch;
+    - the tuner calls neither the optimizer nor the method: training does that between updates.
+
+    The tuner counts nothing. The model counts the calls of the denoiser and of the autoencoder, and the task counts
+    the calls of the reward.
 
     Attributes:
-        needs: of "reward" (values), "reward_gradient", "images".
+        needs: what a task must offer: "reward" (values of the reward), "reward_gradient" (a differentiable reward) or
+            "images" (a set of images to learn from). A sequence that does not offer it is refused before training.
+        options: the tuner's options, validated; `Tuner(**options)` raises UserError naming every wrong one.
     """
 
     needs: frozenset[str] = frozenset()
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
-        """Called once before a task's first update, and on every resume within it, before `load_state_dict`.
+        """Prepares for a task.
 
-        Makes the tuner's own nets and notes the model that the task starts from; raises UserError for options
-        that do not fit the task.
+        Called before the task's first update, after the method's `start_task`. On a resume inside the task it is
+        called again, before `load_state_dict`. It is also called once for every task before training begins, as a
+        check, with a tuner object of its own. Build the tuner's own networks here, and store the model that the task
+        starts from (`ReferenceModel`). It must not change the model.
+
+        Raises:
+            UserError: the options do not fit the task.
         """
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Its own flow or value nets: an optimizer group of their own."""
+        """The parameters of the tuner's own networks, trained in an optimizer group of their own; none by default.
+
+        Called after `start_task`.
+        """
         return []
 
-    def holds(self, steps: int, guided: int) -> Held:
-        """What a micro-batch keeps for its backward calls at once, for each of its prompts.
+    def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
+        """What a micro-batch keeps for its backward calls at the same time; `ril-bench doctor` estimates memory by it.
 
         Args:
-            steps: of the sampler.
-            guided: denoiser evaluations of a prediction as the sampler makes it: 2 with guidance, 1 without.
+            steps: steps of the sampler.
+            guided: denoiser evaluations of one prediction with the sequence's guidance: 2, or 1 without guidance.
         """
-        return Held(guided, together=False)
+        return OpenGraphs(guided, together=False)
 
-    def accumulate(
-        self,
-        model: DiffusionModel,
-        prompts: list[str],
-        task: Task,
-        penalty: Penalty | None,
-        draws: Draws,
-        share: float,
-    ) -> Log:
-        """Sample and score one micro-batch, and add its gradients to what trains (it calls backward itself).
+    def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
+        """Samples and scores one micro-batch, and adds the gradients of its loss to everything that trains.
 
-        Back-propagates share * (mean loss of its samples + mean of penalty(prediction) over its graded
-        calls).
+        Called once for each micro-batch of an update. It calls backward itself, through a `LossAccumulator`, on
 
-        Args:
-            prompts: N.
-            penalty: the method's loss on one graded noise prediction, a scalar or None; None for no such loss.
-            draws: N samples.
-            share: the micro-batch's part of the update, N / N of the update.
+            share * (mean loss of the samples + mean of penalty(prediction) over the differentiated calls).
+
+        It must leave no graph open, no gradient on frozen weights, and no state that changes what a repeated call
+        does: where the memory is too small, the same samples come again in smaller micro-batches.
+
+        Returns:
+            The micro-batch's reward, loss and penalty; `LossAccumulator.log` makes it.
         """
         raise NotImplementedError
 
     def after_update(self, model: DiffusionModel) -> None:
-        """Called after each optimizer step."""
+        """Called after each optimizer step, before the method's `after_update`."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resume needs, as tensors and plain values."""
+        """All that a resume inside a task needs besides the adapters and the optimizer; written to a checkpoint.
+
+        Returns:
+            Tensors and plain values (numbers, strings, None), in dicts, lists and tuples.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back a `state_dict`."""
+        """Restores what `state_dict` returned. Called after `start_task`, before the next update."""

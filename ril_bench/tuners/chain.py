@@ -1,36 +1,49 @@
-"""One update through the sampler by plain autograd: what DRaFT-K and AlignProp share."""
+"""The chain path: one update through the sampler by plain autograd, for DRaFT-K and AlignProp."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import sample
-from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Outcome, Task, differentiable_reward
+from ril_bench.tuners.base import LossAccumulator, MicroBatch, Task, differentiable_reward
 
 
-def through_the_sampler(
+class Rollout(NamedTuple):
+    """What a differentiated rollout reached: mean signed reward, mean loss, and the latents (N, C, h, w), detached."""
+
+    reward: float
+    loss: float
+    x0: Tensor
+
+
+def chain_path(
     model: DiffusionModel,
-    prompts: list[str],
     task: Task,
-    draws: Draws,
-    grading: Grading,
+    batch: MicroBatch,
+    losses: LossAccumulator,
     *,
-    graded: Collection[int],
+    grad_steps: Collection[int],
     loss_of: Callable[[Tensor], Tensor],
-) -> Outcome:
-    """Back-propagates mean loss_of(r(D(x_0))) through the steps in `graded`, on the full chain through x.
+) -> Rollout:
+    """Back-propagates mean loss_of(r(D(x_0))) through the steps in `grad_steps`, along the full chain through x.
 
-    Holds the graphs of all graded calls, of the decoder and of the reward at once. `loss_of` takes scores (N,) to
-    losses (N,).
+    Keeps the graphs of all differentiated calls, of the decoder and of the reward at the same time. `loss_of` maps
+    scores (N,) to losses (N,).
     """
-    latents = sample(
-        model, task.sampler, prompts, draws, guidance=task.guidance, graded=graded, on_graded=grading.see
+    x0 = sample(
+        model,
+        task.sampler,
+        batch.prompts,
+        batch.draws,
+        guidance=task.guidance,
+        grad_steps=grad_steps,
+        on_grad_step=losses.penalise,
     )
-    reward = differentiable_reward(task, model.decode(latents), prompts)
+    reward = differentiable_reward(task, model.decode(x0), batch.prompts)
     loss = loss_of(reward).mean()
-    grading.backward(loss)
-    return Outcome(reward.mean().item(), loss.item(), latents.detach())
+    losses.backward(loss)
+    return Rollout(reward.mean().item(), loss.item(), x0.detach())

@@ -9,26 +9,25 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, Prediction
-from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Log, Penalty, Task
+from ril_bench.diffusion.sampler import DDIM, Prediction, predict_step
+from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, Task
 from ril_bench.tuners.nets import ValueNet
-from ril_bench.tuners.rollouts import OnRollouts
-from ril_bench.tuners.samples import spread
+from ril_bench.tuners.rollouts import RolloutTuner
+from ril_bench.tuners.samples import stratified_steps
 
 CLIP_ADVANTAGE = 5.0  # [code]
 
 
 def log_probability(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -> Tensor:
-    """log p(x_s | x_t) of step i, (N,), averaged over the latent's elements [code], less its constant."""
+    """log p(x_s | x_t) of step i, (N,), averaged over the latent's elements [code], without its constant."""
     mean = ddim.step(x, eps, i, None)
     return -((after - mean).square() / (2 * ddim.sigma[i] ** 2)).mean((1, 2, 3))
 
 
 def advantages(rewards: Tensor) -> Tensor:
-    """Rewards (copies, N), normalised within each prompt and clipped at +-5; 0 where all scored the same. [code]"""
-    spread_of = rewards.std(0, correction=0)
-    return ((rewards - rewards.mean(0)) / (spread_of + 1e-8)).clamp(-CLIP_ADVANTAGE, CLIP_ADVANTAGE)
+    """Rewards (copies, N), normalised within each prompt and clipped at +-5; 0 where all are equal. [code]"""
+    sd = rewards.std(0, correction=0)
+    return ((rewards - rewards.mean(0)) / (sd + 1e-8)).clamp(-CLIP_ADVANTAGE, CLIP_ADVANTAGE)
 
 
 def clipped_loss(advantage: Tensor, ratio: Tensor, clip: float) -> Tensor:
@@ -36,88 +35,75 @@ def clipped_loss(advantage: Tensor, ratio: Tensor, clip: float) -> Tensor:
     return torch.maximum(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip))
 
 
-class Ddpo(OnRollouts):
-    """DDPO: each sampling step is an action, rewarded by what the finished image scores.
+class Ddpo(RolloutTuner):
+    """DDPO: each sampling step is an action, and its return is the score of the finished image.
 
         loss = mean max(-A rho, -A clip(rho, 1 +- c)),    rho = p_theta(x_s | x_t) / p_sampled(x_s | x_t)
 
-    over copies and steps. A is normalised over the copies of a prompt and clipped at 5, log p averaged over latent
-    dimensions, c = 1e-4, eta 1 [code]. DDPO's running statistics over the last 32 images of a prompt are left out:
-    an update must not depend on which prompts came before [ours]. DPOK's additions are `value`, a net V(x_t, t, c)
-    whose estimate is taken off the advantage, and `kappa`, kappa mean (eps_theta - eps_ref)^2 [code]; V estimates the
-    normalised reward, whose scale no reward changes [ours].
+    over copies and steps. A is normalised over the copies of a prompt and clipped at 5; log p is averaged over latent
+    dimensions; c = 1e-4, eta 1 [code]. DDPO's running statistics over the last 32 images of a prompt are left out, as
+    an update must not depend on the prompts that came before [ours]. DPOK adds `value`, a network V(x_t, t, c) whose
+    estimate is subtracted from the advantage, and `kappa`, kappa mean (eps_theta - eps_ref)^2 [code]. V estimates the
+    normalised reward, so its scale is the same for all rewards [ours].
 
-    With `reuse`, the same images serve several updates: the gradient is REINFORCE's in the first, then rho leaves 1.
-    It needs no gradient of the reward. An update of N prompts takes samples x T calls of the denoiser without gradient,
-    a decoding and a reward call for each of the `samples` (all this once in `reuse` updates), and samples x steps calls
-    with gradient; with kappa, as many of the reference without.
+    With `reuse`, the same images serve several updates. In the first of them rho is 1 and the gradient is
+    REINFORCE's. The tuner needs no gradient of the reward.
+
+    Cost: an update of N prompts takes samples x T calls of the denoiser without gradient, `samples` decodings and
+    reward calls (all this once in `reuse` updates), and samples x steps calls with gradient; with `kappa`, as many
+    calls of the reference without gradient.
     """
 
-    class Options(OnRollouts.Options):
+    class Options(RolloutTuner.Options):
         #: images of each prompt
         samples: Annotated[int, Field(ge=2, strict=True)] = 4
         #: trained steps of each rollout, one from each of equal segments; null: all [code]
         steps: Annotated[int, Field(ge=1, strict=True)] | None = None
         #: c, of the ratio
         clip: Annotated[float, Field(gt=0)] = 1e-4
-        #: DPOK's baseline beside the prompt's own mean
+        #: DPOK's baseline, besides the mean of the prompt
         value: bool = False
-        #: width of its two layers
+        #: width of the two layers of V
         width: Annotated[int, Field(ge=1, strict=True)] = 128
-        #: DPOK's weight of the prior, the `reference`; theirs is the pretrained model
+        #: DPOK's weight of the distance to the `reference`; DPOK has the pretrained model as reference
         kappa: Annotated[float, Field(ge=0)] = 0.0
 
     options: Options
     needs = frozenset({"reward"})
 
-    def own_net(self, model: DiffusionModel) -> nn.Module | None:
+    def auxiliary_net(self, model: DiffusionModel) -> nn.Module | None:
         return ValueNet(model, self.options.width) if self.options.value else None
 
-    def accumulate(
-        self,
-        model: DiffusionModel,
-        prompts: list[str],
-        task: Task,
-        penalty: Penalty | None,
-        draws: Draws,
-        share: float,
-    ) -> Log:
-        prompts, made = self._kept.trajectories(model, task, prompts, draws, self.options.samples)
-        rewards = torch.stack([one.reward for one in made])
-        normalised = advantages(rewards)
+    def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
+        batch, copies = self._buffer.trajectories(model, task, batch, self.options.samples)
+        rewards = torch.stack([copy.reward for copy in copies])
+        of_copies = advantages(rewards)
         ddim, n = task.sampler, min(self.options.steps or task.sampler.steps, task.sampler.steps)
-        grading, total = Grading(penalty, n * len(made), share), 0.0
-        for i in spread(ddim.steps, n, draws, "trained"):
-            for one, advantage in zip(made, normalised, strict=True):
-                x, t = one.x[i], ddim.timesteps[i]
-                eps = model.predict(x, t, prompts, task.guidance)
-                grading.see(Prediction(x, t, i, prompts, task.guidance, eps, ddim))
-                sampled = log_probability(ddim, i, x, one.x[i + 1], one.eps[i])
-                ratio = (log_probability(ddim, i, x, one.x[i + 1], eps) - sampled).exp()
-                loss = self._loss(model, task, prompts, x, i, eps, advantage, ratio) / (n * len(made))
-                grading.backward(loss)
+        losses, total = LossAccumulator(batch, calls=n * len(copies)), 0.0
+        for i in stratified_steps(ddim.steps, n, batch.draws, "trained"):
+            for copy, advantage in zip(copies, of_copies, strict=True):
+                x, after = copy.x[i], copy.x[i + 1]
+                prediction = predict_step(model, ddim, x, i, batch.prompts, task.guidance)
+                losses.penalise(prediction)
+                sampled = log_probability(ddim, i, x, after, copy.eps[i])
+                ratio = (log_probability(ddim, i, x, after, prediction.eps) - sampled).exp()
+                loss = self._loss(model, prediction, advantage, ratio) / (n * len(copies))
+                losses.backward(loss)
                 total += loss.item()
-        return grading.log(rewards.mean().item(), total)
+        return losses.log(rewards.mean().item(), total)
 
     def _loss(
-        self,
-        model: DiffusionModel,
-        task: Task,
-        prompts: list[str],
-        x: Tensor,
-        i: int,
-        eps: Tensor,
-        advantage: Tensor,
-        ratio: Tensor,
+        self, model: DiffusionModel, prediction: Prediction, advantage: Tensor, ratio: Tensor
     ) -> Tensor:
-        """The mean loss of step i of one copy, with what DPOK adds."""
-        t, more = task.sampler.timesteps[i], torch.zeros(())
+        """The mean loss of one step of one copy, with DPOK's additions."""
+        x, t, prompts = prediction.x_t, prediction.t, prediction.prompts
+        added = torch.zeros(())
         if self._net is not None:
             value = self._net(x, t, model.embed(prompts))
-            more = more + (value - advantage).square().mean()
+            added = added + (value - advantage).square().mean()
             advantage = (advantage - value.detach()).clamp(-CLIP_ADVANTAGE, CLIP_ADVANTAGE)
         if self.options.kappa:
-            with torch.no_grad(), self._reference.in_force(model):
-                prior = model.predict(x, t, prompts, task.guidance)
-            more = more + self.options.kappa * (eps - prior).square().mean()
-        return clipped_loss(advantage, ratio, self.options.clip).mean() + more
+            with torch.no_grad(), self._reference.loaded(model):
+                prior = model.predict(x, t, prompts, prediction.guidance)
+            added = added + self.options.kappa * (prediction.eps - prior).square().mean()
+        return clipped_loss(advantage, ratio, self.options.clip).mean() + added

@@ -8,40 +8,49 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import Prediction
+from ril_bench.diffusion.sampler import latent_noise, predict_step
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
-from ril_bench.tuners.base import Grading, Held, Log, Penalty, Task, Tuner, differentiable_reward
-from ril_bench.tuners.chain import through_the_sampler
+from ril_bench.tuners.base import (
+    Log,
+    LossAccumulator,
+    MicroBatch,
+    OpenGraphs,
+    Task,
+    Tuner,
+    differentiable_reward,
+)
+from ril_bench.tuners.chain import chain_path
 from ril_bench.tuners.linear import linear_path
 
 
 class Draft(Tuner):
-    """DRaFT-K: no gradient until the last K sampling steps, then the full chain; loss = -mean r(D(x_0)).
+    """DRaFT-K: sample without gradient until the last K steps, then along the full chain; loss = -mean r(D(x_0)).
 
-    DRaFT-LV lowers the variance of K = 1: the last step once more from n re-noised copies of its own x_0,
+    DRaFT-LV (`copies` above 0) lowers the variance of K = 1. It takes the last step again from n re-noised copies of
+    its own x_0,
 
         x~ = sqrt(abar) sg(x_0) + sqrt(1 - abar) eps,    x_0~ = the last step from x~,
 
-    whose losses are added to the first one's. [code/secondary; the paper's settings (lr 2e-4..4e-4, rank 8..32,
-    weight decay 0.1, 50 steps, guidance 7.5) secondary]
+    and adds the losses of the copies to the first loss. [code/secondary; the paper's settings are secondary: lr
+    2e-4..4e-4, rank 8..32, weight decay 0.1, 50 steps, guidance 7.5]
 
-    An update of N samples takes steps - K calls of the denoiser without gradient, K with gradient and their
-    backward, one decoding and one call of the reward; each copy one more of the last three kinds. On the linear
-    path, one more call without gradient.
+    Cost: an update of N samples takes steps - K calls of the denoiser without gradient, K calls with gradient and
+    their backward, one decoding and one call of the reward. Each copy adds one more of the last three. The linear
+    path adds one more call without gradient.
     """
 
     class Options(Tuner.Options):
-        #: last steps with gradient; full: all
+        #: K, the number of last steps with gradient; full: all steps
         k: Annotated[int, Field(ge=1, strict=True)] | Literal["full"] = 1
-        #: n of DRaFT-LV; the paper's is 2 [secondary]
+        #: n of DRaFT-LV; the paper has 2 [secondary]
         copies: Annotated[int, Field(ge=0, strict=True)] = 0
-        #: chain: plain autograd. linear: for K = 1 the same gradient, with the graph of the denoiser and that of the
-        #: decoder never held at once (tuners/linear.py) [ours]
+        #: chain: plain autograd. linear: for K = 1 the same gradient, without keeping the graphs of the denoiser and
+        #: of the decoder at the same time (tuners/linear.py) [ours]
         path: Literal["chain", "linear"] = "chain"
 
         @model_validator(mode="after")
-        def _last_step_alone(self) -> Any:
+        def _only_with_k_1(self) -> Any:
             if self.k != 1 and (self.copies or self.path == "linear"):
                 raise ValueError("copies (DRaFT-LV) and the linear path go with k: 1")
             return self
@@ -49,60 +58,48 @@ class Draft(Tuner):
     options: Options
     needs = frozenset({"reward_gradient"})
 
-    def _graded(self, task: Task) -> range:
-        steps = task.sampler.steps
-        k = steps if self.options.k == "full" else self.options.k
-        if k > steps:
-            raise UserError(
-                f"draft differentiates through the last {k} steps of a sampler that has {steps}",
-                where="tuner.k",
-                hint=f'choose 1 to {steps}, or "full"',
-            )
-        return range(steps - k, steps)
-
-    def holds(self, steps: int, guided: int) -> Held:
-        k = steps if self.options.k == "full" else self.options.k
-        return Held(k * guided, together=self.options.path == "chain")
-
     def start_task(self, task: Task, model: DiffusionModel) -> None:
-        self._graded(task)
+        if (k := self._k(task.sampler.steps)) > task.sampler.steps:
+            raise UserError(
+                f"draft differentiates through the last {k} steps of a sampler that has {task.sampler.steps}",
+                where="tuner.k",
+                hint=f'choose 1 to {task.sampler.steps}, or "full"',
+            )
 
-    def accumulate(
-        self,
-        model: DiffusionModel,
-        prompts: list[str],
-        task: Task,
-        penalty: Penalty | None,
-        draws: Draws,
-        share: float,
-    ) -> Log:
-        graded = self._graded(task)
-        grading = Grading(penalty, len(graded) + self.options.copies, share)
-        update = through_the_sampler if self.options.path == "chain" else linear_path
-        outcome = update(model, prompts, task, draws, grading, graded=graded, loss_of=lambda reward: -reward)
-        loss = outcome.loss
+    def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
+        return OpenGraphs(self._k(steps) * guided, together=self.options.path == "chain")
+
+    def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
+        steps, k = task.sampler.steps, self._k(task.sampler.steps)
+        losses = LossAccumulator(batch, calls=k + self.options.copies)
+        path = chain_path if self.options.path == "chain" else linear_path
+        rollout = path(
+            model, task, batch, losses, grad_steps=range(steps - k, steps), loss_of=lambda reward: -reward
+        )
+        loss = rollout.loss
         for j in range(self.options.copies):
-            loss += self._from_a_copy(model, prompts, task, draws.copy(j), grading, outcome.x0)
-        return grading.log(outcome.reward, loss)
+            loss += self._copy_loss(model, task, batch.prompts, batch.draws.copy(j), losses, rollout.x0)
+        return losses.log(rollout.reward, loss)
 
-    def _from_a_copy(
+    def _k(self, steps: int) -> int:
+        return steps if self.options.k == "full" else self.options.k
+
+    def _copy_loss(
         self,
         model: DiffusionModel,
-        prompts: list[str],
         task: Task,
+        prompts: list[str],
         draws: Draws,
-        grading: Grading,
+        losses: LossAccumulator,
         x0: Tensor,
     ) -> float:
-        """The last step from x0 noised anew, and its backward; its loss."""
+        """Takes the last step again from a re-noised x0, and back-propagates its loss; returns the loss."""
         ddim, last = task.sampler, task.sampler.steps - 1
-        noise, more = (
-            draws.normal(what, shape=model.latent_shape).to(model.device) for what in ("copy", "step")
-        )
-        x = ddim.noised(x0, noise, last)
-        eps = model.predict(x, ddim.timesteps[last], prompts, task.guidance)
-        grading.see(Prediction(x, ddim.timesteps[last], last, list(prompts), task.guidance, eps, ddim))
-        images = model.decode(ddim.step(x, eps, last, more if ddim.eta > 0 else None))
+        x = ddim.noised(x0, latent_noise(model, draws, "copy"), last)
+        prediction = predict_step(model, ddim, x, last, prompts, task.guidance)
+        losses.penalise(prediction)
+        step_noise = latent_noise(model, draws, "step") if ddim.eta > 0 else None
+        images = model.decode(ddim.step(x, prediction.eps, last, step_noise))
         loss = -differentiable_reward(task, images, prompts).mean()
-        grading.backward(loss)
+        losses.backward(loss)
         return loss.item()

@@ -10,12 +10,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, Prediction
-from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Held, Log, Penalty, Task, differentiable_reward
+from ril_bench.diffusion.sampler import DDIM, predict_step
+from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, OpenGraphs, Task, differentiable_reward
 from ril_bench.tuners.nets import FlowNet
-from ril_bench.tuners.rollouts import OnRollouts
-from ril_bench.tuners.samples import spread
+from ril_bench.tuners.rollouts import RolloutTuner
+from ril_bench.tuners.samples import stratified_steps
 
 
 def forward_score(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -> Tensor:
@@ -24,128 +23,124 @@ def forward_score(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -> 
 
 
 def log_transition(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -> Tensor:
-    """log p(x_s | x_t) of step i, summed over the batch, less its constant; its slope by x_t is the score B."""
+    """log p(x_s | x_t) of step i, summed over the batch, without its constant; its gradient by x_t is the score B."""
     return -(after - ddim.step(x, eps, i, None)).square().sum() / (2 * ddim.sigma[i] ** 2)
 
 
 def noising_scores(ddim: DDIM, i: int, x: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """The slopes by x_s and by x_t of log P_B(x_t | x_s), the forward process from x_s back to what step i met."""
+    """The gradients by x_s and by x_t of log P_B(x_t | x_s), the forward process from after to before step i."""
     kept = 1 / ddim.a[i]  # sqrt(abar_t / abar_s)
     off = (x - kept * after) / (1 - kept**2)
     return kept * off, -off
 
 
-class NablaGflownet(OnRollouts):
+class NablaGflownet(RolloutTuner):
     """nabla-DB: tune the sampler toward p_ref exp(beta r) rather than to the largest r. [code: lzzcd001/nabla-gfn]
 
-    The forward-looking flow is g(x) = h_phi(x, t) + beta gamma_t sg grad_x r(D(x0hat(x))), h a net of the tuner's own
-    and gamma_t = abar_t or its root, 1 at x_0. With S = grad_{x_s} log p_theta(x_s | x_t) and B its slope by x_t,
+    The forward-looking flow is g(x) = h_phi(x, t) + beta gamma_t sg grad_x r(D(x0hat(x))). h is a network of the
+    tuner; gamma_t is abar_t or its root, and 1 at x_0. With S = grad_{x_s} log p_theta(x_s | x_t) and B the gradient
+    of the same by x_t,
 
         L_F = mean [S - (eta_p S_ref + g(x_s))]^2                trains theta and phi
         L_B = mean [B - (eta_p B_ref - g(x_t))]^2                trains phi alone: B carries no graph, as in the release
         L_T = mean h(x_0)^2
         L   = L_F + w_B L_B + L_T + lambda mean (eps_theta - eps_old)^2
 
-    over a transition from each of a few equal segments of the rollout, and the last one, whose target has no h.
-    eps_old is the guided noise kept at sampling: the trust region acts from the second update of `reuse` on. grad r
-    goes through the current guided denoiser, x0hat and the decoder. Not residual: the same with the scores of the
-    forward process P_B in the place of eta_p S_ref and eta_p B_ref, and no model to be near.
+    over one transition from each of a few equal segments of the rollout, and the last transition, whose target has no
+    h. eps_old is the guided noise stored at sampling, so the trust region acts from the second update of `reuse` on.
+    grad r goes through the current guided denoiser, x0hat and the decoder. With `residual: false`, the scores of the
+    forward process P_B replace eta_p S_ref and eta_p B_ref, and no reference model is needed.
 
-    Published: 50 steps in 5 segments, eta 1, guidance 5, rank 8, lr 1e-3 for both nets, clip 1; beta / lambda:
-    aesthetic 1e4 / 2e3, HPSv2 1e4 / 1e2 (later 5e3), ImageReward 1e3 / 1e3 (later 5e3) [code]. beta is in the
-    reward's own unit. The release also scales B by eta_p, which makes no difference at 1, and leaves the last
-    transition out of L_B [code]; here it is in [ours]. Of its faults, none is carried over: it takes the last sampled
+    Published: 50 steps in 5 segments, eta 1, guidance 5, rank 8, lr 1e-3 for both networks, clip 1; beta / lambda:
+    aesthetic 1e4 / 2e3, HPSv2 1e4 / 1e2 (later 5e3), ImageReward 1e3 / 1e3 (later 5e3) [code]. beta is in units of
+    1 / reward. The release also scales B by eta_p, which makes no difference at 1, and leaves the last transition out
+    of L_B [code]; here L_B includes it [ours]. Three faults of the release are not repeated: it takes the last sampled
     batch's prompts for every sample, makes two optimizer steps an update, and has a DPM-solver path that cannot run.
 
-    An update of N samples and n transitions takes T calls of the denoiser without gradient (once in `reuse`), n with
-    gradient, and n - 1 with gradient to the latents, n with the flow's L_B; of the reference n, with gradient to the
-    latents for L_B; n decodings and reward calls with gradient, 2n with L_B. The flow net's own calls are not counted.
+    Cost: an update of N samples and n transitions takes T calls of the denoiser without gradient (once in `reuse`), n
+    with gradient, n - 1 with gradient to the latents for L_F, and n more of those for L_B; n calls of the reference,
+    with gradient to the latents for L_B; n decodings and reward calls with gradient, 2n with L_B. The calls of the
+    flow network are not counted.
     """
 
-    class Options(OnRollouts.Options):
-        #: of the target, in units of 1 / reward
+    class Options(RolloutTuner.Options):
+        #: beta of the target, in units of 1 / reward
         beta: Annotated[float, Field(gt=0)] = 1e4
-        #: gamma_t: how far the reward of x0hat is believed at noise t
+        #: gamma_t, the weight of the reward of x0hat at noise t
         gamma: Literal["abar", "root"] = "abar"
         #: eta_p, the strength of the prior; p_ref is the `reference`
         prior: Annotated[float, Field(ge=0)] = 1.0
-        #: against p_ref; false: the plain nabla-DB, with P_B
+        #: relative to p_ref; false: the plain nabla-DB, with P_B
         residual: bool = True
         #: false: h = 0 and w_B = 0
         flow: bool = True
-        #: channels of the flow net
+        #: channels of the flow network
         width: Annotated[int, Field(ge=4, multiple_of=4, strict=True)] = 16
-        #: what a transition's residuals are squared in. score: as published, where the last steps, of little variance,
-        #: outweigh all others [code]; noise: times sigma^2 / b, in units of eps, which asks for the same and weighs
-        #: every step alike [ours]
+        #: the unit in which a transition's residuals are squared. score: as published; the last steps, whose variance
+        #: is small, then outweigh all others [code]. noise: times sigma^2 / b, in units of eps; the solution is the
+        #: same, and all steps have the same weight [ours]
         units: Literal["score", "noise"] = "score"
         #: w_B
         backward: Annotated[float, Field(ge=0)] = 1.0
         #: lambda
         trust: Annotated[float, Field(ge=0)] = 2e3
-        #: of the rollout: one transition is drawn from each
+        #: segments of the rollout; one transition is drawn from each
         segments: Annotated[int, Field(ge=1, strict=True)] = 5
 
     options: Options
     needs = frozenset({"reward_gradient"})
 
-    def own_net(self, model: DiffusionModel) -> nn.Module | None:
+    def auxiliary_net(self, model: DiffusionModel) -> nn.Module | None:
         return FlowNet(model, self.options.width) if self.options.flow else None
 
-    def holds(self, steps: int, guided: int) -> Held:
-        # the slope of the reward by x_t goes through denoiser, decoder and reward
-        return Held(guided, together=True)
+    def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
+        # grad_x r goes through denoiser, decoder and reward.
+        return OpenGraphs(guided, together=True)
 
-    def accumulate(
-        self,
-        model: DiffusionModel,
-        prompts: list[str],
-        task: Task,
-        penalty: Penalty | None,
-        draws: Draws,
-        share: float,
-    ) -> Log:
-        prompts, (path,) = self._kept.trajectories(model, task, prompts, draws, 1)
-        ddim, last = task.sampler, task.sampler.steps - 1
-        chosen = [*spread(last, min(self.options.segments, last), draws, "transition"), last]
-        grading, n, losses = Grading(penalty, len(chosen), share), len(chosen), []
-        for i in chosen:
+    def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
+        batch, (path,) = self._buffer.trajectories(model, task, batch, copies=1)
+        ddim, prompts, last = task.sampler, batch.prompts, task.sampler.steps - 1
+        segments = min(self.options.segments, last)
+        transitions = [*stratified_steps(last, segments, batch.draws, "transition"), last]
+        losses, parts, n = LossAccumulator(batch, calls=len(transitions)), [], len(transitions)
+        for i in transitions:
             x, after, t = path.x[i], path.x[i + 1], ddim.timesteps[i]
             score, backward_score = self._prior_scores(model, task, prompts, x, after, i)
-            target = score + self._pull(model, task, prompts, after, i + 1)
+            target = score + self._reward_slope(model, task, prompts, after, i + 1)
             if self._net is not None and i < last:
                 target = target + self._net(after, ddim.timesteps[i + 1], model.embed(prompts))
-            eps = model.predict(x, t, prompts, task.guidance)
-            grading.see(Prediction(x, t, i, prompts, task.guidance, eps, ddim))
-            forward = self._weight(ddim, i) * (forward_score(ddim, i, x, after, eps) - target).square().mean()
-            trust = self.options.trust * (eps - path.eps[i]).square().mean()
-            losses.append((forward + trust) / n)
-            grading.backward(losses[-1])
+            prediction = predict_step(model, ddim, x, i, prompts, task.guidance)
+            losses.penalise(prediction)
+            residual = forward_score(ddim, i, x, after, prediction.eps) - target
+            forward = self._weight(ddim, i) * residual.square().mean()
+            trust = self.options.trust * (prediction.eps - path.eps[i]).square().mean()
+            parts.append((forward + trust) / n)
+            losses.backward(parts[-1])
             if self._net is not None and backward_score is not None:
-                # B + beta gamma grad r is one slope of one graph
-                slope = self._pull(model, task, prompts, x, i, after)
-                off = slope - backward_score + self._net(x, t, model.embed(prompts))
-                backward = self._weight(ddim, i) * off.square().mean()
-                losses.append(self.options.backward * backward / n)
-                grading.backward(losses[-1])
+                # B + beta gamma grad r is one gradient through one graph.
+                slope = self._reward_slope(model, task, prompts, x, i, after)
+                residual = slope - backward_score + self._net(x, t, model.embed(prompts))
+                backward = self._weight(ddim, i) * residual.square().mean()
+                parts.append(self.options.backward * backward / n)
+                losses.backward(parts[-1])
         if self._net is not None:
             at_the_end = self._net(path.x[-1], 0, model.embed(prompts))
-            losses.append(self._weight(ddim, last) * at_the_end.square().mean())
-            grading.backward(losses[-1])
-        return grading.log(path.reward.mean().item(), sum(loss.item() for loss in losses))
+            parts.append(self._weight(ddim, last) * at_the_end.square().mean())
+            losses.backward(parts[-1])
+        return losses.log(path.reward.mean().item(), sum(part.item() for part in parts))
 
     def _weight(self, ddim: DDIM, i: int) -> float:
-        """Of what is squared at step i."""
+        """The weight of the squared residual at step i."""
         return 1.0 if self.options.units == "score" else (ddim.sigma[i] ** 2 / ddim.b[i]) ** 2
 
-    def _believed(self, ddim: DDIM, i: int) -> float:
-        """beta gamma of what step i meets."""
+    def _beta_gamma(self, ddim: DDIM, i: int) -> float:
+        """beta gamma_t at the latents before step i; i = T is x_0."""
         if i == ddim.steps:
             return self.options.beta
         bar = float(ddim.alphas_cumprod[ddim.timesteps[i]])
         return self.options.beta * (bar if self.options.gamma == "abar" else math.sqrt(bar))
 
-    def _pull(
+    def _reward_slope(
         self,
         model: DiffusionModel,
         task: Task,
@@ -154,35 +149,35 @@ class NablaGflownet(OnRollouts):
         i: int,
         after: Tensor | None = None,
     ) -> Tensor:
-        """beta gamma grad_x r(D(x0hat(x))) at what step i meets; with `after`, the score B is added to it."""
+        """beta gamma_t grad_x r(D(x0hat(x))) at the latents x before step i; with `after`, plus the score B."""
         ddim = task.sampler
         with model.folded(), torch.enable_grad():
             x = x.clone().requires_grad_()
             if i == ddim.steps:
-                goal, x0 = x.new_zeros(()), x
+                log_p, x0 = x.new_zeros(()), x
             else:
                 eps = model.predict(x, ddim.timesteps[i], prompts, task.guidance)
                 x0 = ddim.x0hat(x, eps, i)
-                goal = x.new_zeros(()) if after is None else log_transition(ddim, i, x, after, eps)
+                log_p = x.new_zeros(()) if after is None else log_transition(ddim, i, x, after, eps)
             reward = differentiable_reward(task, model.decode(x0), prompts)
-            return torch.autograd.grad(goal + self._believed(ddim, i) * reward.sum(), x)[0]
+            return torch.autograd.grad(log_p + self._beta_gamma(ddim, i) * reward.sum(), x)[0]
 
     def _prior_scores(
         self, model: DiffusionModel, task: Task, prompts: list[str], x: Tensor, after: Tensor, i: int
     ) -> tuple[Tensor, Tensor | None]:
-        """What S and B are held against at step i: eta_p S_ref and eta_p B_ref, or the forward process's.
+        """eta_p S_ref and eta_p B_ref at step i, or the scores of the forward process.
 
-        The second is None where nothing asks for it.
+        The second is None where L_B is not needed.
         """
         ddim, wanted = task.sampler, self._net is not None and self.options.backward > 0
         if not self.options.residual:
             by_after, by_x = noising_scores(ddim, i, x, after)
             return by_after, by_x if wanted else None
-        slope = None
-        with self._reference.in_force(model), torch.set_grad_enabled(wanted):
-            met = x.clone().requires_grad_(wanted)
-            eps = model.predict(met, ddim.timesteps[i], prompts, task.guidance)
+        backward_score = None
+        with self._reference.loaded(model), torch.set_grad_enabled(wanted):
+            x = x.clone().requires_grad_(wanted)
+            eps = model.predict(x, ddim.timesteps[i], prompts, task.guidance)
             if wanted:
-                (slope,) = torch.autograd.grad(log_transition(ddim, i, met, after, eps), met)
-                slope = self.options.prior * slope
-        return self.options.prior * forward_score(ddim, i, x, after, eps.detach()), slope
+                (slope,) = torch.autograd.grad(log_transition(ddim, i, x, after, eps), x)
+                backward_score = self.options.prior * slope
+        return self.options.prior * forward_score(ddim, i, x.detach(), after, eps.detach()), backward_score

@@ -1,4 +1,4 @@
-"""The nets of tuners' own: small, zero at first, with weights drawn from a key."""
+"""Networks that tuners train beside the model: small, with weights drawn from a key, and zero before training."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.draws import Key, generator
 
 M = TypeVar("M", bound=nn.Module)
-POOLED = 4  # height and width that latents are averaged to before a value net sees them
+POOLED = 4  # height and width of the latents that a value network sees
 
 
 @contextmanager
-def keyed(*key: Key) -> Iterator[None]:
-    """Modules made meanwhile get the weights of a key; torch's own random state is left as it was."""
+def seeded(*key: Key) -> Iterator[None]:
+    """A context in which torch is seeded by a key; torch's random state is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(*key).integers(2**31)))
         yield
 
 
 class ValueNet(nn.Module):
-    """V(x_t, t, c) from pooled latents, the mean text embedding and t / 1000; zero before it is trained. [ours]"""
+    """V(x_t, t, c) from pooled latents, the mean text embedding and t / 1000; zero before training. [ours]"""
 
     def __init__(self, model: DiffusionModel, width: int):
         super().__init__()
@@ -49,9 +49,9 @@ class ValueNet(nn.Module):
 
 
 class FlowNet(nn.Module):
-    """h_phi(x, t, c), of the latents' shape: a small UNet with text cross-attention; zero before it is trained.
+    """h_phi(x, t, c), of the latents' shape: a small UNet with text cross-attention; zero before training.
 
-    Its output layer is zeroed entirely; the release of nabla-GFlowNet zeroes the bias alone [code].
+    The weight and the bias of its output layer are zero; the release of nabla-GFlowNet zeroes the bias alone [code].
     """
 
     def __init__(self, model: DiffusionModel, width: int):

@@ -1,58 +1,76 @@
-"""The loss of a better and a worse image: what Diffusion-DPO and SPIN-Diffusion share."""
+"""Tuners that learn from pairs of a better and a worse image: Diffusion-DPO and SPIN-Diffusion."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import Prediction
-from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Task
-from ril_bench.tuners.reference import Reference
-from ril_bench.tuners.samples import spread
+from ril_bench.diffusion.sampler import latent_noise, predict_step
+from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, OpenGraphs, Task, Tuner
+from ril_bench.tuners.reference import ReferenceModel
+from ril_bench.tuners.samples import stratified_steps
 
 
-def pair_loss(ours: Tensor, theirs: Tensor, beta: float) -> Tensor:
+def pair_loss(errors: Tensor, reference_errors: Tensor, beta: float) -> Tensor:
     """-log sigmoid(-beta/2 [(m_w - m_l) - (ref_w - ref_l)]), (N,), of noise errors (2N,), the winners' first. [code]
 
-    An error is the mean square over a latent's elements; a sum saturates at these betas.
+    An error is the mean square over a latent's elements; a sum would saturate the sigmoid at the published betas.
     """
-    (won, lost), (ref_won, ref_lost) = ours.chunk(2), theirs.chunk(2)
+    (won, lost), (ref_won, ref_lost) = errors.chunk(2), reference_errors.chunk(2)
     return -F.logsigmoid(-beta / 2 * ((won - lost) - (ref_won - ref_lost)))
 
 
-def learn_pairs(
-    model: DiffusionModel,
-    reference: Reference,
-    winners: Tensor,
-    losers: Tensor,
-    prompts: list[str],
-    task: Task,
-    draws: Draws,
-    grading: Grading,
-    *,
-    noises: int,
-    beta: float,
-    weights: Tensor | None = None,
-) -> float:
-    """Back-propagates the mean pair loss of latents (N, C, h, w) over `noises` draws of (t, noise); returns it.
+class PairTuner(Tuner):
+    """A tuner whose loss compares two images of each prompt, a winner and a loser, with a reference model."""
 
-    t and noise are shared by a pair [code], t by the batch. A draw takes one call of the denoiser with 2N latents
-    with gradient and one of the reference without. `weights` (N,) multiply each pair's loss.
-    """
-    ddim, total = task.sampler, 0.0
-    both, said = torch.cat([winners, losers]), prompts * 2
-    for i in spread(ddim.steps, noises, draws, "t"):
-        noise = draws.normal("noise", i, shape=model.latent_shape).to(model.device).repeat(2, 1, 1, 1)
-        x, t = ddim.noised(both, noise, i), ddim.timesteps[i]
-        with torch.no_grad(), reference.in_force(model):
-            theirs = (model.predict(x, t, said, 1.0) - noise).square().mean((1, 2, 3))
-        eps = model.predict(x, t, said, 1.0)
-        grading.see(Prediction(x, t, i, said, 1.0, eps, ddim))
-        losses = pair_loss((eps - noise).square().mean((1, 2, 3)), theirs, beta)
-        loss = (losses if weights is None else weights * losses).mean() / noises
-        grading.backward(loss)
-        total += loss.item()
-    return total
+    class Options(Tuner.Options):
+        #: noised versions of each pair in an update
+        noises: Annotated[int, Field(ge=1, strict=True)] = 4
+
+    options: Options
+
+    def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
+        return OpenGraphs(2, together=False)  # a winner and a loser, without guidance
+
+    def learn_pairs(
+        self,
+        model: DiffusionModel,
+        task: Task,
+        batch: MicroBatch,
+        *,
+        winners: Tensor,
+        losers: Tensor,
+        reference: ReferenceModel,
+        beta: float,
+        reward: float,
+        weights: Tensor | None = None,
+    ) -> Log:
+        """Back-propagates the mean pair loss of latents (N, C, h, w) over `noises` draws of (t, noise).
+
+        Both images of a pair get the same noise [code]; all pairs of the batch get the same t. A draw takes one call
+        of the denoiser on 2N latents with gradient and one of the reference without.
+
+        Args:
+            reward: the mean reward of the images, for the log.
+            weights: (N,), multiplied with each pair's loss; 1 by default.
+        """
+        ddim, noises = task.sampler, min(self.options.noises, task.sampler.steps)
+        losses, total = LossAccumulator(batch, noises), 0.0
+        both, prompts = torch.cat([winners, losers]), batch.prompts * 2
+        for i in stratified_steps(ddim.steps, noises, batch.draws, "t"):
+            noise = latent_noise(model, batch.draws, "noise", i).repeat(2, 1, 1, 1)
+            x, t = ddim.noised(both, noise, i), ddim.timesteps[i]
+            with torch.no_grad(), reference.loaded(model):
+                reference_errors = (model.predict(x, t, prompts, 1.0) - noise).square().mean((1, 2, 3))
+            prediction = predict_step(model, ddim, x, i, prompts, 1.0)
+            losses.penalise(prediction)
+            pairs = pair_loss((prediction.eps - noise).square().mean((1, 2, 3)), reference_errors, beta)
+            loss = (pairs if weights is None else weights * pairs).mean() / noises
+            losses.backward(loss)
+            total += loss.item()
+        return losses.log(reward, total)

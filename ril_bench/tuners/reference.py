@@ -1,4 +1,4 @@
-"""A frozen model that a tuner is held to."""
+"""A frozen copy of the model that a tuner keeps close to."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
 
-#: previous: the model as the task began, with all that earlier tasks taught it; pretrained: the one before any task
-Which = Literal["previous", "pretrained"]
+#: previous: the model as the task began, with the adapters of earlier tasks; pretrained: the model without adapters
+ReferenceName = Literal["previous", "pretrained"]
 
 
-class Reference:
-    """A model as it is now, or the pretrained one; `lora`, ONE joined adapter, is all there is to store of it."""
+class ReferenceModel:
+    """The model as it is now ("previous"), or the pretrained model, frozen.
 
-    def __init__(self, model: DiffusionModel, which: Which = "previous"):
-        joined = model.joined() if which == "previous" else {}
+    Attributes:
+        lora: the reference's only state, ONE LoRA with the sum of the active adapters; empty for the pretrained model.
+    """
+
+    def __init__(self, model: DiffusionModel, name: ReferenceName = "previous"):
+        joined = model.joined() if name == "previous" else {}
         self.lora: dict[str, Tensor] = {name: factor.to(model.device) for name, factor in joined.items()}
 
-    def in_force(self, model: DiffusionModel) -> AbstractContextManager[None]:
-        """What `model` predicts meanwhile is the reference's, on weights of the plain denoiser's speed."""
+    def loaded(self, model: DiffusionModel) -> AbstractContextManager[None]:
+        """A context in which `model` predicts what the reference predicts, at the speed of a plain denoiser."""
         return model.folded_lora(self.lora)

@@ -1,4 +1,4 @@
-"""ReFL (arXiv 2304.05977): the reward of what a late step stands for, differentiated through that step alone."""
+"""ReFL (arXiv 2304.05977): differentiate the reward of x0hat at one late step, through that step alone."""
 
 from __future__ import annotations
 
@@ -9,51 +9,43 @@ from pydantic import Field
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.draws import Draws
-from ril_bench.tuners.base import Grading, Log, Penalty, Task, Tuner
+from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, Task, Tuner
 from ril_bench.tuners.linear import linear_path
 
 
 class Refl(Tuner):
-    """ReFL: no gradient up to a step drawn from the last quarter, one graded call there, then x0hat and D.
+    """ReFL: sample without gradient up to a step of the last quarter, then differentiate r(D(x0hat)) there.
 
-    loss = coefficient mean relu(margin - r). [code: ImageReward, where the step is one of 30..39 of 40, coefficient
-    1e-3 and margin 2 for ImageReward's own scale, without guidance, on the full UNet at lr 1e-5.] Without a margin
-    loss = -coefficient mean r: no other reward has that scale [ours]. The guidance is the sequence's, as its images
-    are made with it [ours]. The paper's extra loss on pretraining images is not in the release, nor here.
+        loss = coefficient mean relu(margin - r)
 
-    An update of N samples takes mid + 1 calls of the denoiser without gradient, one with gradient and its backward
-    (the linear path), one decoding and one call of the reward.
+    The release draws the step from 30..39 of 40, with coefficient 1e-3 and margin 2 on ImageReward's scale, without
+    guidance, and trains the full UNet at lr 1e-5 [code: ImageReward]. Without a margin, the default,
+    loss = -coefficient mean r, as no other reward has ImageReward's scale [ours]. The guidance is the sequence's, as
+    the sequence's images are sampled with it [ours]. The paper's extra loss on pretraining images is not in the
+    release, and it is not here.
+
+    Cost: an update of N samples takes mid + 1 calls of the denoiser without gradient, one call with gradient and its
+    backward (the linear path), one decoding and one call of the reward.
     """
 
     class Options(Tuner.Options):
-        #: scores above it pull no more; null: all do
+        #: scores above the margin have no gradient; null: all scores have one
         margin: float | None = None
-        #: of the loss: matters beside a method's penalty
+        #: factor of the loss; it matters beside a method's penalty
         coefficient: Annotated[float, Field(gt=0)] = 1.0
-        #: the part of the steps, counted from the end, that the graded one is drawn from [code: 1/4]
+        #: the last part of the steps, from which the differentiated step is drawn [code: 1/4]
         last: Annotated[float, Field(gt=0, le=1)] = 0.25
 
     options: Options
     needs = frozenset({"reward_gradient"})
 
-    def _loss(self, reward: Tensor) -> Tensor:
-        off = -reward if self.options.margin is None else (self.options.margin - reward).relu()
-        return self.options.coefficient * off
-
-    def accumulate(
-        self,
-        model: DiffusionModel,
-        prompts: list[str],
-        task: Task,
-        penalty: Penalty | None,
-        draws: Draws,
-        share: float,
-    ) -> Log:
+    def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         steps = task.sampler.steps
-        mid = draws.integers(steps - math.ceil(self.options.last * steps), steps, "mid")
-        grading = Grading(penalty, 1, share)
-        outcome = linear_path(
-            model, prompts, task, draws, grading, graded=[mid], stop=mid, loss_of=self._loss
-        )
-        return grading.log(outcome.reward, outcome.loss)
+        mid = batch.draws.integers(steps - math.ceil(self.options.last * steps), steps, "mid")
+        losses = LossAccumulator(batch, calls=1)
+        rollout = linear_path(model, task, batch, losses, grad_steps=[mid], stop=mid, loss_of=self._loss)
+        return losses.log(rollout.reward, rollout.loss)
+
+    def _loss(self, reward: Tensor) -> Tensor:
+        loss = -reward if self.options.margin is None else (self.options.margin - reward).relu()
+        return self.options.coefficient * loss

@@ -1,57 +1,171 @@
-"""What tuners share that learn from the steps of their own rollouts: held trajectories, a reference, a net."""
+"""Tuners that learn from the steps of their own rollouts: trajectories, a buffer of them, a common base class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.tuners.base import Task, Tuner
-from ril_bench.tuners.nets import keyed
-from ril_bench.tuners.reference import Reference, Which
-from ril_bench.tuners.samples import Kept, require_random_steps
+from ril_bench.diffusion.sampler import Prediction, sample
+from ril_bench.draws import Draws, Key
+from ril_bench.errors import UserError
+from ril_bench.machine.parallel import team
+from ril_bench.tuners.base import MicroBatch, Task, Tuner
+from ril_bench.tuners.nets import seeded
+from ril_bench.tuners.reference import ReferenceModel, ReferenceName
 
 
-class OnRollouts(Tuner):
-    """Keeps the trajectories that serve several updates, and what a resume needs of them. Needs random steps."""
+@dataclass(frozen=True)
+class Trajectory:
+    """A rollout without gradient, and the scores of its images.
+
+    Attributes:
+        x: (T + 1, N, C, h, w): the latents before each step, and x_0.
+        eps: (T, N, C, h, w): the guided noise of each step.
+        reward: (N,), signed.
+    """
+
+    x: Tensor
+    eps: Tensor
+    reward: Tensor
+
+    def of_sample(self, k: int) -> dict[str, Tensor]:
+        """The trajectory of sample k alone, as plain tensors."""
+        return {"x": self.x[:, k].clone(), "eps": self.eps[:, k].clone(), "reward": self.reward[k].clone()}
+
+    @staticmethod
+    def of_samples(parts: Sequence[Mapping[str, Tensor]]) -> Trajectory:
+        """The trajectory of several samples, from what `of_sample` returned for each."""
+        x, eps = (torch.stack([part[name] for part in parts], dim=1) for name in ("x", "eps"))
+        return Trajectory(x, eps, torch.stack([part["reward"] for part in parts]))
+
+
+@torch.no_grad()
+def sample_trajectory(model: DiffusionModel, task: Task, prompts: list[str], draws: Draws) -> Trajectory:
+    """Samples one image for each prompt and keeps all steps.
+
+    Takes T calls of the denoiser, one decoding and one call of the reward.
+    """
+    steps: list[Prediction] = []
+    x0 = sample(model, task.sampler, prompts, draws, guidance=task.guidance, on_step=steps.append)
+    return Trajectory(
+        x=torch.stack([*(step.x_t for step in steps), x0]),
+        eps=torch.stack([step.eps for step in steps]),
+        reward=task.reward(model.decode(x0), prompts),
+    )
+
+
+class RolloutBuffer:
+    """Trajectories that serve `reuse` updates, and are then sampled again.
+
+    They are stored by task and sample. So a method may train several tasks in turn, and neither the micro-batches
+    nor the number of processes change what is stored.
+    """
+
+    def __init__(self, reuse: int):
+        self._reuse = reuse
+        self._stored: dict[tuple[int, Key], dict[str, Any]] = {}
+        self._used: set[tuple[int, Key]] = set()
+
+    def trajectories(
+        self, model: DiffusionModel, task: Task, batch: MicroBatch, copies: int
+    ) -> tuple[MicroBatch, list[Trajectory]]:
+        """A trajectory for each of `copies` copies, and the micro-batch with the prompts that they belong to.
+
+        A stored trajectory keeps the prompt that it was sampled for.
+        """
+        keys = [(task.index, sample) for sample in batch.draws.samples]
+        if not all(key in self._stored for key in keys):
+            sampled = [
+                sample_trajectory(model, task, batch.prompts, batch.draws.copy(j)) for j in range(copies)
+            ]
+            if self._reuse == 1:
+                return batch, sampled
+            for k, (key, prompt) in enumerate(zip(keys, batch.prompts, strict=True)):
+                parts = [trajectory.of_sample(k) for trajectory in sampled]
+                self._stored[key] = {"uses_left": self._reuse, "prompt": prompt, "copies": parts}
+        self._used |= set(keys)
+        found = [self._stored[key] for key in keys]
+        stored = [Trajectory.of_samples([entry["copies"][j] for entry in found]) for j in range(copies)]
+        return replace(batch, prompts=[entry["prompt"] for entry in found]), stored
+
+    def end_update(self) -> None:
+        """Counts one use of every trajectory that the update used, and drops those that are used up.
+
+        Not counted in `trajectories`, as an update that runs out of memory is tried again.
+        """
+        for key in self._used:
+            uses_left = self._stored[key]["uses_left"] - 1
+            self._stored[key] = {**self._stored[key], "uses_left": uses_left}
+            if uses_left == 0:
+                del self._stored[key]
+        self._used = set()
+
+    def state(self) -> list[Any]:
+        """What a resume needs, of all processes of the run: the resume may have another number of processes."""
+        own = [[*key, entry] for key, entry in self._stored.items()]
+        return [row for rows in team().gathered(lambda: own) for row in rows]
+
+    def load_state(self, state: list[Any]) -> None:
+        """Restores what `state` returned, as far as it belongs to this process's samples."""
+        self._stored = {(task, sample): entry for task, sample, entry in state if team().owns(sample)}
+
+
+class RolloutTuner(Tuner):
+    """A tuner that learns from trajectories, with a reference model and possibly a network of its own.
+
+    It needs a sampler with random steps (eta above 0). `_reference`, `_net` and `_buffer` exist from `start_task` on.
+    """
 
     class Options(Tuner.Options):
-        #: updates that images serve
+        #: updates that the same images serve
         reuse: Annotated[int, Field(ge=1, strict=True)] = 1
-        #: the model that the tuner is held to; the papers know one task, where both are the same
-        reference: Which = "previous"
+        #: the reference model; the papers have one task, where both names mean the same model
+        reference: ReferenceName = "previous"
 
     options: Options
 
-    def own_net(self, model: DiffusionModel) -> nn.Module | None:
-        """A net that is trained beside the model, its weights drawn under the task's key."""
+    def auxiliary_net(self, model: DiffusionModel) -> nn.Module | None:
+        """The network that is trained beside the model, if any. It is called with torch seeded by the task's key."""
         return None
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
         require_random_steps(task)
-        self._reference = Reference(model, self.options.reference)
-        with keyed(task.key, "net"):
-            self._net = self.own_net(model)
-        self._kept = Kept(self.options.reuse)
+        self._reference = ReferenceModel(model, self.options.reference)
+        with seeded(task.key, "net"):
+            self._net = self.auxiliary_net(model)
+        self._buffer = RolloutBuffer(self.options.reuse)
 
     def parameters(self) -> Iterable[nn.Parameter]:
         return self._net.parameters() if self._net is not None else []
 
     def after_update(self, model: DiffusionModel) -> None:
-        self._kept.served()
+        self._buffer.end_update()
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "reference": self._reference.lora,
             "net": self._net.state_dict() if self._net is not None else {},
-            "kept": self._kept.state(),
+            "buffer": self._buffer.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._reference.lora = dict(state["reference"])
         if self._net is not None:
             self._net.load_state_dict(state["net"])
-        self._kept.restore(state["kept"])
+        self._buffer.load_state(state["buffer"])
+
+
+def require_random_steps(task: Task) -> None:
+    """Raises UserError where the steps of the task's sampler have no probability density (eta is 0)."""
+    if task.sampler.eta == 0:
+        raise UserError(
+            "the tuner needs a sampler whose steps are random, and eta is 0",
+            where="sampler.eta",
+            hint="set sampler.eta above 0 (1 in the papers), or choose another tuner",
+        )

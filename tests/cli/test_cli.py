@@ -123,7 +123,7 @@ def test_a_method_file_with_a_typo_in_a_hook(refused, tiny_sequence, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("from ril_bench import Method\nclass Mine(Method):\n    def start_tasks(self): ...\n")
     message = refused("run", tiny_sequence, "--method", file, "--out", tmp_path / "out")
-    assert "start_tasks is no hook" in message
+    assert "start_tasks is not a hook" in message
     assert str(file) in message
 
 

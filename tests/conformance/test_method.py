@@ -12,7 +12,7 @@ from ril_bench.conformance.method import check_method
 BROKEN = Path(__file__).parent / "broken"
 
 CAUGHT = {  # file: what the finding says, and what its mend says
-    "typo": ("start_tasks is no hook", "did you mean 'start_task'?"),
+    "typo": ("start_tasks is not a hook", "did you mean 'start_task'?"),
     "two_classes": ("exactly one subclass of Method", None),
     "trains_nothing": ("lets no adapter train", "train=[name]"),
     "learns_nothing": ("task 1 changed brightness by -", "train"),

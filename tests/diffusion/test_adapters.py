@@ -317,7 +317,7 @@ def test_no_folding_within_folding_and_no_changes(model):
 
 def test_diffusers_opens_the_joined_adapter_and_makes_the_same_images(model, tiny_pipeline, tmp_path, x):
     model.activate({"a": 0.7, "bb": 1.0}, train=["bb"])
-    (tmp_path / "adapter.safetensors").write_bytes(model.write_lora())
+    (tmp_path / "adapter.safetensors").write_bytes(model.lora_bytes())
     pipe = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
     options = {"latents": x, "num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "pt"}
     pretrained = pipe(PROMPTS, **options).images
@@ -340,7 +340,7 @@ def test_diffusers_opens_the_joined_adapter_and_makes_the_same_images(model, tin
 
 def test_a_joined_adapter_acts_alone_in_any_model(model, tiny_pipeline, x):
     model.activate({"a": 1.0, "bb": 1.0})
-    state = safetensors.torch.load(model.write_lora())
+    state = safetensors.torch.load(model.lora_bytes())
     expected = no_grad_predict(model, x)
     model.activate({"bb": 3.0}, train=["bb"])
     for other in (model, DiffusionModel.load(str(tiny_pipeline), adapter=model.spec)):

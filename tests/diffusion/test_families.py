@@ -100,7 +100,7 @@ def test_a_folder_says_what_it_holds(pipe, tmp_path):
 
 def test_a_trained_adapter_opens_in_the_pipeline_itself(pipe, tmp_path):
     fresh, model = copy.deepcopy(pipe), adapted(DiffusionModel(pipe, adapter=SPEC))
-    (tmp_path / "adapter.safetensors").write_bytes(model.write_lora())
+    (tmp_path / "adapter.safetensors").write_bytes(model.lora_bytes())
     with torch.no_grad():
         ours = sample(model, DDIM.of(model, STEPS, 0.0), PROMPTS, DRAWS, guidance=3.0)
     plain = theirs(copy.deepcopy(fresh), 3.0, "latent")
@@ -111,15 +111,15 @@ def test_a_trained_adapter_opens_in_the_pipeline_itself(pipe, tmp_path):
     torch.testing.assert_close(ours / scale, loaded / scale, rtol=0, atol=1e-4)
 
 
-def test_a_graded_call_has_the_gradient_of_autograd_on_the_denoiser(pipe):
+def test_a_call_has_the_gradient_of_autograd_on_the_denoiser(pipe):
     """For a velocity model, d eps / d theta = sqrt(abar) dv / d theta."""
     model = adapted(DiffusionModel(pipe, adapter=SPEC))
     x, t = DRAWS.normal("x", shape=(4, 16, 16)), 501
     weight = DRAWS.normal("weight", shape=(4, 16, 16))
     (weight * model.predict(x, t, PROMPTS, 1.0)).sum().backward()
     found = [parameter.grad.clone() for parameter in model.parameters()]
-    told = model._family.arguments(model._told(PROMPTS))
-    raw = model.unet(x, t, **told).sample
+    arguments = model._family.unet_arguments(model._texts(PROMPTS))
+    raw = model.unet(x, t, **arguments).sample
     slope = float(model.alphas_cumprod[t]) ** 0.5 if model.predicts == "v_prediction" else 1.0
     wanted = torch.autograd.grad(slope * (weight * raw).sum(), model.parameters())
     for one, other in zip(found, wanted, strict=True):

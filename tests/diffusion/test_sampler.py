@@ -126,21 +126,21 @@ def test_a_sample_does_not_depend_on_its_batch(model):
     torch.testing.assert_close(whole[1:], one, rtol=1e-4, atol=1e-4)
 
 
-def test_graded_steps_give_the_same_latents(model):
+def test_steps_with_gradient_give_the_same_latents(model):
     ddim = DDIM.of(model, 5, 1.0)
     plain = sample(model, ddim, PROMPTS, DRAWS, guidance=3.0)
     assert not plain.requires_grad
-    for graded in ([4], [0, 2, 3], range(5)):
-        latents = sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, graded=graded)
+    for grad_steps in ([4], [0, 2, 3], range(5)):
+        latents = sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, grad_steps=grad_steps)
         assert latents.requires_grad
         torch.testing.assert_close(latents, plain, rtol=1e-4, atol=1e-4)
 
 
-def test_each_graded_step_is_one_call_with_gradient_and_is_handed_over(model):
+def test_each_step_with_gradient_is_one_call_and_reaches_the_callback(model):
     ddim = DDIM.of(model, 5, 1.0)
     seen = []
-    sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, graded=[1, 4], on_graded=seen.append)
-    # The second graded call's latents depend on the first: it is a chained one.
+    sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, grad_steps=[1, 4], on_grad_step=seen.append)
+    # The second call's latents depend on the first: it is a chained one.
     assert model.counter == {
         ("denoiser", False, 4): 3,
         ("denoiser", True, 4): 1,
@@ -167,12 +167,12 @@ def test_folded_weights_are_the_callers(model):
     torch.testing.assert_close(pretrained, sample(model, ddim, PROMPTS, DRAWS, guidance=3.0))
 
 
-def test_graded_steps_without_a_gradient_are_refused(model):
+def test_steps_with_gradient_where_there_can_be_none_are_refused(model):
     ddim = DDIM.of(model, 3, 0.0)
-    with pytest.raises(RuntimeError, match="graded"), model.folded():
-        sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, graded=[2])
-    with pytest.raises(RuntimeError, match="graded"), torch.no_grad():
-        sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, graded=[2])
+    with pytest.raises(RuntimeError, match="steps with gradient"), model.folded():
+        sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, grad_steps=[2])
+    with pytest.raises(RuntimeError, match="steps with gradient"), torch.no_grad():
+        sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, grad_steps=[2])
 
 
 # -- gradients -------------------------------------------------------------------------------------
@@ -180,11 +180,18 @@ def test_graded_steps_without_a_gradient_are_refused(model):
 
 def test_the_gradient_of_a_detached_input_is_the_linear_path(model):
     # With eps(sg(x)), x_0 is linear in each eps_k: dx_0 / deps_k = c_k = b_k prod_{j > k} a_j.
-    ddim, graded = DDIM.of(model, 6, 1.0), [1, 3, 4]
+    ddim, grad_steps = DDIM.of(model, 6, 1.0), [1, 3, 4]
     weight = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(3))
     seen = []
     latents = sample(
-        model, ddim, PROMPTS, DRAWS, guidance=3.0, graded=graded, on_graded=seen.append, detach_input=True
+        model,
+        ddim,
+        PROMPTS,
+        DRAWS,
+        guidance=3.0,
+        grad_steps=grad_steps,
+        on_grad_step=seen.append,
+        detach_input=True,
     )
     chain = torch.autograd.grad((weight * latents).sum(), model.parameters(), retain_graph=True)
     linear = [torch.zeros_like(parameter) for parameter in model.parameters()]
@@ -201,18 +208,20 @@ def test_the_gradient_of_a_detached_input_is_the_linear_path(model):
 @pytest.mark.parametrize("detach_input", [False, True])
 def test_steps_in_between_pass_the_chain_but_not_their_own_gradient(model, detach_input):
     # Plain autograd, written out, on PEFT's live layers.
-    ddim, graded = DDIM.of(model, 5, 1.0), {1, 3}
+    ddim, grad_steps = DDIM.of(model, 5, 1.0), {1, 3}
     text = torch.cat([model.embed(["", ""]), model.embed(PROMPTS)])
     x = DRAWS.normal("init", shape=SHAPE)
     for i, t in enumerate(ddim.timesteps):
         seen = x.detach() if detach_input else x
         uncond, cond = model.unet(torch.cat([seen, seen]), t, encoder_hidden_states=text).sample.chunk(2)
         eps = uncond + 3.0 * (cond - uncond)
-        if i not in graded:
+        if i not in grad_steps:
             eps = eps.detach()
         x = ddim.a[i] * x + ddim.b[i] * eps + ddim.sigma[i] * DRAWS.normal("step", i, shape=SHAPE)
     expected = torch.autograd.grad(x.square().sum(), model.parameters())
-    latents = sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, graded=graded, detach_input=detach_input)
+    latents = sample(
+        model, ddim, PROMPTS, DRAWS, guidance=3.0, grad_steps=grad_steps, detach_input=detach_input
+    )
     assert relative_gap(torch.autograd.grad(latents.square().sum(), model.parameters()), expected) < 1e-4
 
 

@@ -26,8 +26,8 @@ def model(tiny_model):
 def test_each_is_where_its_rollout_passes(model, eta):
     ddim, draws = DDIM.of(model, 5, eta), Draws((1,), range(4))
     met: dict[int, torch.Tensor] = {}
-    sample(model, ddim, PROMPTS, draws, guidance=3.0, graded=range(5),
-           on_graded=lambda p: met.setdefault(p.step, p.x_t))  # fmt: skip
+    sample(model, ddim, PROMPTS, draws, guidance=3.0, grad_steps=range(5),
+           on_grad_step=lambda p: met.setdefault(p.step, p.x_t))  # fmt: skip
     found = list(visited(model, ddim, PROMPTS, draws, 3.0))
     assert [state.prediction.prompts for state in found] == [[prompt] for prompt in PROMPTS]
     for k, state in enumerate(found):

@@ -86,10 +86,10 @@ class Small(Draft):
         super().__init__(k=2)
         self.room, self.sizes = room, []
 
-    def accumulate(self, model, prompts, *rest):
-        self.sizes.append(len(prompts))
-        log = super().accumulate(model, prompts, *rest)
-        if len(prompts) > self.room:
+    def accumulate(self, model, task, batch):
+        self.sizes.append(len(batch.prompts))
+        log = super().accumulate(model, task, batch)
+        if len(batch.prompts) > self.room:
             raise torch.OutOfMemoryError("out of memory")
         return log
 
@@ -132,11 +132,11 @@ def test_held_images_serve_as_often_in_smaller_parts(tiny_model):
     one = training(parts, bound(PerTask(), parts), tuner=tuner(options), updates=3, batch=4)
     accumulate, failed = one.tuner.accumulate, []
 
-    def failing(model, prompts, *rest):
-        if len(prompts) == 4 and one.update == 1:
-            failed.append(accumulate(model, prompts, *rest))
+    def failing(model, task, batch):
+        if len(batch.prompts) == 4 and one.update == 1:
+            failed.append(accumulate(model, task, batch))
             raise torch.OutOfMemoryError
-        return accumulate(model, prompts, *rest)
+        return accumulate(model, task, batch)
 
     one.tuner.accumulate = failing
     one.run(lambda line: None)

@@ -41,7 +41,7 @@ def lora(tiny_model):
         for parameter in tiny_model.adapter_parameters("some").values():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
     tiny_model.activate({"some": 0.5})
-    return load(tiny_model.write_lora())
+    return load(tiny_model.lora_bytes())
 
 
 def test_ids_and_samples(evaluator):

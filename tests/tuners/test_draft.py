@@ -8,7 +8,7 @@ import torch
 from ril_bench.diffusion.sampler import DDIM
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
-from ril_bench.tuners.base import Log
+from ril_bench.tuners.base import Log, MicroBatch
 from ril_bench.tuners.draft import Draft
 
 PROMPTS = ["a red circle", "a large blue star", "a", "green square above a star"] * 2
@@ -58,7 +58,7 @@ def update(model, task, tuner, micro_batch, penalty=None):
     log = Log(0.0, 0.0, 0.0)
     for i in range(0, 8, micro_batch):
         part = slice(i, i + micro_batch)
-        log += tuner.accumulate(model, PROMPTS[part], task, penalty, DRAWS[part], micro_batch / 8)
+        log += tuner.accumulate(model, task, MicroBatch(PROMPTS[part], DRAWS[part], micro_batch / 8, penalty))
     return gradients(model), log
 
 
@@ -138,7 +138,7 @@ def test_an_update_counts_what_it_says(model, task):
 
 
 def test_only_what_trains_gets_a_gradient(model, task):
-    Draft(k=1).accumulate(model, PROMPTS, task, None, DRAWS, 1.0)
+    Draft(k=1).accumulate(model, task, MicroBatch(PROMPTS, DRAWS))
     everything = [*model.unet.parameters(), *model.pipe.vae.parameters()]
     with_gradient = {id(parameter) for parameter in everything if parameter.grad is not None}
     assert with_gradient == {id(parameter) for parameter in model.parameters()}
@@ -151,7 +151,7 @@ def test_steps_along_the_gradient_raise_the_reward_and_leave_the_frozen_adapter(
     rewards = []
     for _ in range(4):
         optimizer.zero_grad()
-        rewards.append(Draft(k="full").accumulate(model, PROMPTS, task, None, DRAWS, 1.0).reward)
+        rewards.append(Draft(k="full").accumulate(model, task, MicroBatch(PROMPTS, DRAWS)).reward)
         optimizer.step()
     assert rewards == sorted(rewards)
     assert rewards[-1] > rewards[0]
@@ -162,7 +162,7 @@ def test_steps_along_the_gradient_raise_the_reward_and_leave_the_frozen_adapter(
 def test_a_reward_without_gradient_is_refused(model, task):
     task.reward = lambda images, prompts: images.detach().mean((1, 2, 3))
     with pytest.raises(UserError, match="no gradient"):
-        Draft(k=1).accumulate(model, PROMPTS, task, None, DRAWS, 1.0)
+        Draft(k=1).accumulate(model, task, MicroBatch(PROMPTS, DRAWS))
 
 
 def test_k_must_fit_the_sampler(model, task):

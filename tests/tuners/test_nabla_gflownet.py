@@ -10,9 +10,10 @@ from torch.distributions import Normal
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 from ril_bench.storage.checkpoint import pack, unpack
+from ril_bench.tuners.base import MicroBatch
 from ril_bench.tuners.nabla_gflownet import NablaGflownet, forward_score, log_transition, noising_scores
-from ril_bench.tuners.nets import FlowNet, keyed
-from ril_bench.tuners.samples import Trajectory
+from ril_bench.tuners.nets import FlowNet, seeded
+from ril_bench.tuners.rollouts import Trajectory
 from tests.tiny import PROMPTS as TINY_PROMPTS
 from tests.tiny import reward_task
 from tests.toy import DRAWS, PROMPTS, SHAPE, ToyModel, relative_gap, taken, toy_task, update
@@ -233,7 +234,7 @@ def test_the_trust_region_holds_the_policy_to_the_one_that_sampled():
     )
     first, _ = update(model, task, with_it)
     assert relative_gap(first, update(model, task, without)[0]) < 1e-12  # eps is still eps_old
-    path = Trajectory.of_samples([with_it._kept._held[1, sample]["made"][0] for sample in range(8)])
+    path = Trajectory.of_samples([with_it._buffer._stored[1, sample]["copies"][0] for sample in range(8)])
     for tuner in (with_it, without):
         tuner.after_update(model)
     with torch.no_grad():
@@ -273,7 +274,7 @@ def test_without_a_reward_the_pretrained_model_stays_where_it_is(tiny_model):
 
 
 def test_the_flow_net_is_zero_at_first_and_can_leave_it(tiny_model):
-    with keyed("flow"):
+    with seeded("flow"):
         flow = FlowNet(tiny_model, 8)
     x, text = torch.randn(2, 4, 16, 16), tiny_model.embed(TINY_PROMPTS[:2])
     out = flow(x, 500, text)
@@ -295,7 +296,7 @@ def test_an_update_counts_what_it_says(tiny_model):
     for options, to_latents, plain, slopes in (({}, 3 + 2 + 3, 3, 6), ({"flow": False}, 2, 3 + 3, 3)):
         tuner = started(NablaGflownet(**options), task, tiny_model)
         tiny_model.counter.clear()
-        tuner.accumulate(tiny_model, TINY_PROMPTS, task, None, Draws((0,), range(4)), 1.0)
+        tuner.accumulate(tiny_model, task, MicroBatch(TINY_PROMPTS, Draws((0,), range(4))))
         assert tiny_model.counter == {
             ("denoiser", False, 8): plain,
             ("denoiser", True, 8): 3,

@@ -11,7 +11,7 @@ import torch
 from ril_bench.errors import UserError
 from ril_bench.tuners.ddpo import Ddpo, advantages, clipped_loss
 from ril_bench.tuners.dpo import Dpo
-from ril_bench.tuners.nets import ValueNet, keyed
+from ril_bench.tuners.nets import ValueNet, seeded
 from ril_bench.tuners.pairs import pair_loss
 from ril_bench.tuners.sft import Sft
 from ril_bench.tuners.spin import Spin
@@ -368,7 +368,7 @@ def test_a_resume_goes_on_as_if_nothing_had_been(make, album):
 
 def test_a_tuners_net_is_drawn_from_the_tasks_key(tiny_model):
     def net(*key):
-        with keyed(*key):
+        with seeded(*key):
             return torch.cat([value.flatten() for value in ValueNet(tiny_model, 8).parameters()])
 
     torch.manual_seed(3)

@@ -76,7 +76,7 @@ class TestPlainAutograd:
             task,
             tuner,
             draws,
-            graded=tuner._graded(8, draws),
+            graded=tuner._grad_steps(8, draws),
             micro_batch=micro_batch,
             loss_of=lambda reward: 0.01 * (reward - 20.0).abs(),
         )
@@ -203,7 +203,7 @@ def test_an_update_that_trains_no_step_leaves_no_gradient():
 def test_alignprop_keeps_as_often_as_it_says():
     kept = torch.zeros(10)
     for number in range(2000):
-        graded = Alignprop(variant="original")._graded(10, Draws((number,), range(2)))
+        graded = Alignprop(variant="original")._grad_steps(10, Draws((number,), range(2)))
         kept[graded] += 1 / 2000
     expected = torch.arange(1, 11) / 11
     assert kept[9] == pytest.approx(1.0, abs=1e-4)  # never none at all
@@ -213,7 +213,7 @@ def test_alignprop_keeps_as_often_as_it_says():
 def test_alignprop_as_released_cuts_once():
     cuts = []
     for number in range(2000):
-        graded = Alignprop()._graded(50, Draws((number,), range(2)))
+        graded = Alignprop()._grad_steps(50, Draws((number,), range(2)))
         assert graded == list(range(graded[0], 50))
         cuts.append(graded[0])
     assert sum(cuts) / 2000 == pytest.approx(42, abs=0.5)
