@@ -1,6 +1,6 @@
-"""The figures of a run, from arrays and tables alone: no model is known here.
+"""Definitions of all metrics, on arrays and tables alone: nothing here knows a model or a file.
 
-`continual` and `anytime` read rewards; `frechet`, `kernel` and `diversity` read features, `structure` and `edges`
-images; `statistics` reads what several runs gave. Nothing is imported here, so that the continual figures come
+`continual` and `anytime` take rewards; `frechet`, `kernel` and `diversity` take features of images; `structure` and
+`edges` take images; `statistics` takes the values of several runs. This module imports nothing, so `continual` works
 without torch.
 """

@@ -1,8 +1,9 @@
-"""Figures over every evaluation, also those inside tasks: what a method passes through on its way.
+"""Anytime metrics, over all evaluations of a run, including those inside tasks.
 
-An *evaluation* e = 1..E is a row N[e], shape (T,), made while task k_e is trained or at its end: rows (E, T) in
-the order of training, k (E,) from 1 to T. The last evaluation of task k is the end of step k; step 0 is none
-of them. As in `continual`, what is missing is NaN, and undefines what depends on it.
+An *evaluation* e = 1..E is a row N[e] of shape (T,), measured while task k_e is trained or at its end. N has the shape
+(E, T), in the order of training, and k has the shape (E,), with values from 1 to T. The last evaluation of task k is
+the end of step k; step 0 is not an evaluation. As in `continual`, a missing value is NaN and makes every metric that
+depends on it NaN.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from ril_bench.metrics.continual import prompt_noise
 
 
 def average_anytime(N: ArrayLike, k: Sequence[int]) -> float:
-    """AAA = mean_e mean_{j<=k_e} N[e][j]: the tasks met so far, at every evaluation alike.
+    """AAA = mean_e mean_{j<=k_e} N[e][j], the average anytime score.  [Caccia et al. 2022]
 
-    [Caccia et al. 2022]
+    Range: any number; 0 is the pretrained model, 1 is tuning on each reward alone. Higher is better. The mean weighs
+    all evaluations equally, so runs with different intervals between evaluations do not compare.
     """
     N, tasks = _evaluations(N, k)
     return float(np.mean([row[:task].mean() for row, task in zip(N, tasks, strict=True)]))
@@ -28,17 +30,19 @@ def average_anytime(N: ArrayLike, k: Sequence[int]) -> float:
 def minimum(N: ArrayLike, k: Sequence[int]) -> float:
     """MINPERF = mean_{j<T} min_{e: k_e > j} N[e][j]; NaN if T = 1.  [De Lange et al. 2023, min-ACC]
 
-    The worst that each task but the last stood at after it had been learned, however briefly. Noise in the
-    cells biases the figure downward, the more the oftener one evaluates: show `minimum_floor` beside it.
+    The lowest value of each task but the last, at any evaluation after its own training. Range: any number, at most
+    the mean FINAL of those tasks. Higher is better. Noise in the values biases the metric downward, and more
+    evaluations bias it more: read it beside `minimum_floor`.
     """
     lowest = [cells.min() for cells in _after_learning(N, k)]
     return float(np.mean(lowest)) if lowest else float("nan")
 
 
 def worst_case(N: ArrayLike, k: Sequence[int]) -> float:
-    """WC-ACC = N[E][T] / T + (1 - 1/T) MINPERF: the last task at the end, the others at their worst.
+    """WC-ACC = N[E][T] / T + (1 - 1/T) MINPERF; N[E][1] if T = 1.  [De Lange et al. 2023]
 
-    [De Lange et al. 2023] If T = 1, N[E][1].
+    The last task at the end of the run, and the other tasks at their lowest. Range: any number; 1 is tuning on each
+    reward alone. Higher is better. It has the downward bias of MINPERF.
     """
     N, _ = _evaluations(N, k)
     T = N.shape[1]
@@ -46,11 +50,16 @@ def worst_case(N: ArrayLike, k: Sequence[int]) -> float:
 
 
 def minimum_floor(scores: ArrayLike, k: Sequence[int], *, draws: int = 1000, seed: int = 0) -> float:
-    """How far below a task's mean MINPERF reads from the cells' noise alone, had nothing moved.  [ours]
+    """How far MINPERF lies below a task's mean from noise alone, if no reward changed.  [ours]
 
-    scores: (E, T, P), the evaluations prompt by prompt, in the units of N. As in `forget_floor` the cells of
-    a column are set equal and the noise of prompts is added back; mean minus minimum, averaged over tasks and
-    draws. NaN if T = 1.
+    As in `forget_floor`, all values of a task are set equal and the noise of prompts is added back; the result is the
+    mean minus the minimum, averaged over tasks and draws. NaN if T = 1.
+
+    Args:
+        scores: (E, T, P), the evaluations prompt by prompt, in the units of N.
+        k: (E,), the task of each evaluation.
+        draws: resamples of the prompts.
+        seed: of the resamples.
     """
     noise = prompt_noise(scores, draws=draws, seed=seed)
     drops = [cells.mean(axis=0) - cells.min(axis=0) for cells in _after_learning(noise, k)]
@@ -58,7 +67,7 @@ def minimum_floor(scores: ArrayLike, k: Sequence[int], *, draws: int = 1000, see
 
 
 def anytime(scores: ArrayLike, k: Sequence[int]) -> dict[str, float]:
-    """The whole block from (E, T, P): plain floats, NaN where undefined."""
+    """All anytime metrics from scores (E, T, P), as plain floats; NaN where a metric is undefined."""
     N = np.asarray(scores, dtype=np.float64).mean(axis=2)
     return {
         "AAA": average_anytime(N, k),
@@ -69,13 +78,16 @@ def anytime(scores: ArrayLike, k: Sequence[int]) -> dict[str, float]:
 
 
 def _after_learning(N: ArrayLike, k: Sequence[int]) -> list[Array]:
-    """The cells e with k_e > j of each task j < T."""
+    """For each task j < T, the values N[e][j] of the evaluations with k_e > j."""
     N, tasks = _evaluations(N, k)
     return [N[tasks > j, j - 1] for j in range(1, N.shape[1])]
 
 
 def _evaluations(N: ArrayLike, k: Sequence[int]) -> tuple[Array, NDArray[np.int_]]:
-    """Raises ValueError where they are not rows (E, T[, draws]) and their tasks 1..T, in order and each met."""
+    """N (E, T[, draws]) and k (E,) as arrays.
+
+    Raises ValueError on other shapes, or unless k goes through all tasks 1..T in order.
+    """
     N, tasks = np.asarray(N, dtype=np.float64), np.asarray(k)
     if N.ndim < 2 or tasks.shape != N.shape[:1]:
         raise ValueError(f"evaluations need the shape (E, T) and E tasks, got {N.shape} and {tasks.shape}")

@@ -1,4 +1,4 @@
-"""What the figures on features take: finite float64 matrices, a row an image."""
+"""The arrays that metrics on features take: finite float64 matrices, one row for each image."""
 
 from __future__ import annotations
 

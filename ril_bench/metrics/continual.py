@@ -1,11 +1,11 @@
-"""Continual-learning figures of a reward matrix.
+"""Continual-learning metrics of a reward matrix.
 
-R[i][j] is the mean reward j at step i: row 0 is the pretrained model, task j = 1..T is trained at step i = j,
-so a matrix has the shape (T+1, T). In code columns count from 0: column j is task j+1, learned at row j+1. A
-*score array* has the shape (T+1, T, P): the same cells prompt by prompt (samples of one prompt averaged); its
-mean over prompts is the matrix.
+R[i][j] is the mean reward j at step i. Row 0 is the pretrained model and task j = 1..T is trained at step i = j, so a
+matrix has the shape (T+1, T). In code, columns count from 0: column j is task j+1, trained at row j+1. A *score array*
+has the shape (T+1, T, P): the same values prompt by prompt, where the samples of one prompt are averaged. Its mean
+over prompts is the matrix. N is a matrix normalised by `Scale.normalise`.
 
-A missing cell is NaN. It makes every figure that depends on it NaN, and no other; it is never read as zero.
+A missing value is NaN. It makes every metric that depends on it NaN, and no other metric; it never counts as zero.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """What a reward's unit is worth, one value for each task, in task order; arrays of shape (T,).
+    """The scale of each reward, in task order; all arrays have the shape (T,).
 
-    d: direction, +1 or -1;  b: mean reward of the pretrained model;  s: reward units from pretrained to
-    single-task tuning, NaN without a calibration;  sigma: standard deviation over prompts at step 0.
+    No value comes from the run that is scored, except b and sigma in `from_row_0`: a scale from a method's own result
+    would give every method the same score for learning.
 
-    None of it comes from the run that is being scored, except b and sigma under `from_row_0`: a scale taken
-    from a method's own result would give every method the same score for learning.
+    Attributes:
+        names: of the rewards.
+        d: direction, +1 or -1.
+        b: mean reward of the pretrained model.
+        s: gain from the pretrained model to single-task tuning, in the reward's unit; NaN without a calibration.
+        sigma: standard deviation over prompts at step 0, in the reward's unit.
     """
 
     names: tuple[str, ...]
@@ -41,10 +45,15 @@ class Scale:
 
     @classmethod
     def from_calibration(cls, rewards: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Scale:
-        """s_j = max(d_j (u_j - b_j), 0.1 sigma_j) from {name: {direction, b, u, sigma, se, seeds}}.  [ours]
+        """The scale s_j = max(d_j (u_j - b_j), 0.1 sigma_j) of a calibration.  [ours]
 
-        u is the mean of single-task tuning over `seeds` (at least three), se its standard error. Raises
-        UserError naming every reward that is absent, malformed, or that cannot be learned: d (u - b) < 2 se.
+        Args:
+            rewards: {name: {direction, b, u, sigma, se, seeds}}; u is the mean reward of single-task tuning over
+                `seeds` (at least three) and se its standard error.
+            names: of the rewards, in task order.
+
+        Raises:
+            UserError: names every reward that is absent, malformed, or that cannot be learned: d (u - b) < 2 se.
         """
         faults = [
             fault for name in dict.fromkeys(names) for fault in _calibration_faults(name, rewards.get(name))
@@ -64,9 +73,9 @@ class Scale:
 
     @classmethod
     def from_row_0(cls, names: Sequence[str], directions: Sequence[int], row_0: ArrayLike) -> Scale:
-        """A scale for z alone, when a sequence has no calibration: `row_0` is (T, P), the scores of step 0.
+        """A scale for `z` alone, where a sequence has no calibration, from the scores of step 0, (T, P).
 
-        s is NaN, so `normalise` gives NaN. A sigma of zero makes z NaN as well. Raises ValueError below two
+        s is NaN, so `normalise` gives NaN. Where sigma is zero, z is NaN as well. Raises ValueError for fewer than two
         prompts.
         """
         scores = np.asarray(row_0, dtype=np.float64)
@@ -78,14 +87,15 @@ class Scale:
         return cls(tuple(names), d, scores.mean(axis=1), np.full(len(names), np.nan), sigma)
 
     def normalise(self, R: ArrayLike) -> Array:
-        """N[i][j] = d_j (R[i][j] - b_j) / s_j: 0 = pretrained, 1 = single-task tuning; not clipped.  [ours]
+        """N[i][j] = d_j (R[i][j] - b_j) / s_j: 0 is the pretrained model, 1 single-task tuning.  [ours]
 
-        R: any number of steps, (rows, T), or a score array (rows, T, P). Same shape out.
+        Values are not clipped; higher is better for every reward. R has the shape (rows, T) or (rows, T, P), with any
+        number of rows, and so has the result. Raises ValueError on other shapes.
         """
         return self._relative(R, self.s)
 
     def z(self, R: ArrayLike) -> Array:
-        """z[i][j] = d_j (R[i][j] - b_j) / sigma_j, in deviations over prompts. Shapes as in `normalise`."""
+        """z[i][j] = d_j (R[i][j] - b_j) / sigma_j, in standard deviations over prompts. Shapes as in `normalise`."""
         return self._relative(R, self.sigma)
 
     def _relative(self, R: ArrayLike, unit: Array) -> Array:
@@ -118,52 +128,72 @@ def _calibration_faults(name: str, entry: Mapping[str, Any] | None) -> list[str]
 
 
 def final(N: ArrayLike) -> float:
-    """FINAL = mean_j N[T][j].  [Lopez-Paz & Ranzato 2017, ACC]"""
+    """FINAL = mean_j N[T][j], the mean reward of the last model.  [Lopez-Paz & Ranzato 2017, ACC]
+
+    Range: any number; 0 is the pretrained model, 1 is tuning on each reward alone. Higher is better. One reward far
+    above 1 can hide another below 0: read `worst` beside it.
+    """
     return float(_matrix(N)[-1].mean())
 
 
 def worst(N: ArrayLike) -> float:
-    """WORST = min_j N[T][j].  [ours]"""
+    """WORST = min_j N[T][j], the lowest reward of the last model.  [ours]
+
+    Range: any number; below 0, some reward is worse than before training. Higher is better. A minimum is noisier than
+    a mean, and biased downward.
+    """
     return float(_matrix(N)[-1].min())
 
 
 def average_incremental(N: ArrayLike) -> float:
-    """AVG-INC = mean_i mean_{j<=i} N[i][j], i = 1..T.  [Rebuffi et al. 2017, iCaRL]"""
+    """AVG-INC = mean_i mean_{j<=i} N[i][j], i = 1..T, the average incremental score.  [Rebuffi et al. 2017, iCaRL]
+
+    The mean reward of the tasks trained so far, averaged over steps. Range: any number; 1 is tuning on each reward
+    alone. Higher is better. Early tasks count in more steps than late ones, so the order of the tasks changes it.
+    """
     N = _matrix(N)
     return float(np.mean([N[i, :i].mean() for i in range(1, len(N))]))
 
 
 def learn(N: ArrayLike) -> float:
-    """LEARN = mean_j (N[j][j] - N[j-1][j]), plasticity: what each task's own training added.  [ours]"""
+    """LEARN = mean_j (N[j][j] - N[j-1][j]), plasticity: the gain from each task's own training.  [ours]
+
+    Range: any number; 1 is the gain of tuning on each reward alone. Higher is better. Where earlier tasks lowered a
+    reward, its own task can regain more than 1. One reward can dominate the mean.
+    """
     N = _matrix(N)
     return float(np.mean(_after(N) - _before(N)))
 
 
 def backward_transfer(N: ArrayLike) -> float:
-    """BWT = mean_{j<T} (N[T][j] - N[j][j]); NaN if T = 1.  [Lopez-Paz & Ranzato 2017]
+    """BWT = mean_{j<T} (N[T][j] - N[j][j]), backward transfer; NaN if T = 1.  [Lopez-Paz & Ranzato 2017]
 
-    The last task is left out: its own 0 would only dilute the mean.
+    Range: any number; below 0 later tasks lowered earlier rewards, above 0 they raised them. Higher is better. The
+    last task, whose difference is always 0, is left out. A method that learns nothing has a BWT of about 0: read
+    `learn` beside it.
     """
     N = _matrix(N)
     return _mean(N[-1, :-1] - _after(N)[:-1])
 
 
 def forward_transfer(N: ArrayLike) -> float:
-    """FWT = mean_{j>=2} (N[j-1][j] - N[0][j]); NaN if T = 1.  [Lopez-Paz & Ranzato 2017]
+    """FWT = mean_{j>=2} (N[j-1][j] - N[0][j]), forward transfer; NaN if T = 1.  [Lopez-Paz & Ranzato 2017]
 
-    Two different models are compared: the one just before task j, and the pretrained one (in the paper an
-    untrained network).
+    It compares the model just before task j with the pretrained model (in the paper: with an untrained network).
+    Range: any number; 0 is no effect. Higher is better. It depends on which rewards agree with each other, so it says
+    more about the sequence than about the method.
     """
     N = _matrix(N)
     return _mean(_before(N)[1:] - N[0, 1:])
 
 
 def forget(N: ArrayLike, i: int | None = None) -> float:
-    """FORGET_i = mean_{j<i} (max_{j<=l<i} N[l][j] - N[i][j]); NaN if i = 1.  [Chaudhry et al. 2018]
+    """FORGET_i = mean_{j<i} (max_{j<=l<i} N[l][j] - N[i][j]), forgetting; NaN if i = 1.  [Chaudhry et al. 2018]
 
-    i: T unless told. The maximum runs over l >= j only: what a model could do before it learned the task, it
-    cannot forget of it. Noise in the cells biases the figure upward (a maximum of noise is above its mean):
-    show `forget_floor` beside it. Raises ValueError if there is no step i.
+    i is T by default. The maximum runs over steps l >= j only, as a value from before task j was not learned in task
+    j. Range: any number. Lower is better. Noise biases the metric upward, since the maximum of noisy values is above
+    their mean: read it beside `forget_floor`. A method that learns nothing forgets nothing: read `learn` beside it.
+    Raises ValueError if there is no step i.
     """
     N = _matrix(N)
     i = len(N) - 1 if i is None else i
@@ -173,12 +203,19 @@ def forget(N: ArrayLike, i: int | None = None) -> float:
 
 
 def forget_floor(scores: ArrayLike, *, draws: int = 1000, seed: int = 0) -> float:
-    """What FORGET would read from the cells' noise alone, had nothing been forgotten.  [ours]
+    """The FORGET that noise alone would give, if nothing were forgotten.  [ours]
 
-    scores: a score array (T+1, T, P) in the units of N. Column j's rows >= j are set to their mean; the
-    residuals, centred in each cell, are added back averaged over a resample of prompts, the same prompts in
-    every cell (they are paired across steps, so noise that steps share must stay shared). The mean FORGET
-    over `draws` such matrices. Raises ValueError below two prompts.
+    The rows >= j of column j are set to their mean. The residuals, centred in each cell, are averaged over a resample
+    of the prompts and added back. All cells use the same resample, as noise that steps share must stay shared. The
+    result is the mean FORGET over `draws` such matrices.
+
+    Args:
+        scores: a score array (T+1, T, P), in the units of N.
+        draws: resamples of the prompts.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: other shapes, or fewer than two prompts.
     """
     scores = _scores(scores)
     N = scores.mean(axis=2)
@@ -190,9 +227,9 @@ def forget_floor(scores: ArrayLike, *, draws: int = 1000, seed: int = 0) -> floa
 
 
 def prompt_noise(scores: ArrayLike, *, draws: int, seed: int) -> Array:
-    """What resampling prompts does to each cell: (rows, T, P) -> (rows, T, draws), around 0.  [ours]
+    """The noise of each cell's mean when prompts are resampled: (rows, T, P) -> (rows, T, draws).  [ours]
 
-    The residuals, centred in each cell, averaged over a resample of prompts, the same one in every cell.
+    It is the mean of the cell's centred residuals over the resample; all cells use the same resample.
     """
     scores = np.asarray(scores, dtype=np.float64)
     prompts = scores.shape[2]
@@ -202,7 +239,12 @@ def prompt_noise(scores: ArrayLike, *, draws: int, seed: int) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Retained:
-    """RETAIN_j, shape (T,), NaN where it is undefined; `excluded` says where: the task was hardly learned."""
+    """RETAIN of each task.
+
+    Attributes:
+        values: (T,), NaN where RETAIN is undefined.
+        excluded: (T,), True where it is undefined because the task gained too little.
+    """
 
     values: Array
     excluded: NDArray[np.bool_]
@@ -211,10 +253,17 @@ class Retained:
 def retain(scores: ArrayLike, directions: Sequence[int]) -> Retained:
     """RETAIN_j = (R[T][j] - R[0][j]) / (R[j][j] - R[0][j]), the share of its gain that a task kept.  [ours]
 
-    scores: a score array (T+1, T, P) in raw units. Defined where d_j times the denominator exceeds 2 SE, its
-    standard error from the differences prompt by prompt. A task that gained less (or lost) is excluded and
-    NaN; one with a missing cell is NaN but not excluded. The last task's value is 1 by construction: leave it
-    out of a mean. Raises ValueError below two prompts.
+    Range: any number; 1 is all of the gain, 0 none of it. Higher is better. RETAIN is defined where d_j times the
+    denominator exceeds 2 SE, the standard error of the differences prompt by prompt. A task that gained less is
+    excluded and NaN; a task with a missing value is NaN but not excluded. The last task's value is 1 by definition:
+    leave it out of a mean.
+
+    Args:
+        scores: a score array (T+1, T, P), in the rewards' own units.
+        directions: (T,), +1 or -1.
+
+    Raises:
+        ValueError: other shapes, or fewer than two prompts.
     """
     scores = _scores(scores)
     tasks = np.arange(scores.shape[1])
@@ -225,28 +274,20 @@ def retain(scores: ArrayLike, directions: Sequence[int]) -> Retained:
     return Retained(kept.mean(axis=1) / np.where(excluded, np.nan, gain), excluded)
 
 
-def intransigence(N: ArrayLike, N_joint: ArrayLike) -> Array:
-    """INTRANS_j = N_joint[j][j] - N[j][j], shape (T,): what joint tuning reaches and this method did not.
-
-    [Chaudhry et al. 2018] N_joint: the matrix of joint tuning on the same sequence, row i tuned on tasks
-    1..i.
-    """
-    N, N_joint = _matrix(N), _matrix(N_joint)
-    if N.shape != N_joint.shape:
-        raise ValueError(f"the two matrices have different tasks: {N.shape} and {N_joint.shape}")
-    return _after(N_joint) - _after(N)
-
-
 def effect(N: ArrayLike) -> Array:
-    """I[i][j] = N[i][j] - N[i-1][j], (T, T) from i = 1: what training task i did to reward j.  [ours]"""
+    """I[i][j] = N[i][j] - N[i-1][j], (T, T) from i = 1: the effect of training task i on reward j.  [ours]"""
     return np.diff(_matrix(N), axis=0)
 
 
 def continual(N: ArrayLike, scores: ArrayLike | None = None) -> dict[str, Any]:
-    """The whole block for one matrix: plain floats and nested lists, NaN where undefined.
+    """All metrics of a matrix, as plain floats and nested lists; NaN where a metric is undefined.
 
-    scores: N's cells prompt by prompt (T+1, T, P), in the units of N, for the floor of FORGET; without them
-    the floor is NaN. Raises ValueError if their mean is not N.
+    Args:
+        N: (T+1, T).
+        scores: the values of N prompt by prompt, (T+1, T, P), for the floor of FORGET; without them the floor is NaN.
+
+    Raises:
+        ValueError: the mean of `scores` over prompts is not N.
     """
     N = _matrix(N)
     if scores is not None and not np.allclose(
@@ -268,17 +309,17 @@ def continual(N: ArrayLike, scores: ArrayLike | None = None) -> dict[str, Any]:
 
 
 def _after(N: Array) -> Array:
-    """N[j][j]: each task right after its training."""
+    """N[j][j]: each reward right after its own task."""
     return np.diagonal(N, offset=-1)
 
 
 def _before(N: Array) -> Array:
-    """N[j-1][j]: each task right before its training."""
+    """N[j-1][j]: each reward right before its own task."""
     return np.diagonal(N)
 
 
 def _mean(values: Array) -> float:
-    """The mean, NaN of nothing (and no warning: T = 1 is a legitimate sequence)."""
+    """The mean; NaN without a warning for an empty array, as a sequence may have one task."""
     return float(values.mean()) if values.size else float("nan")
 
 

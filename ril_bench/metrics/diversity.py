@@ -1,4 +1,4 @@
-"""How different the samples of one prompt are: a model that draws one image again and again scores low."""
+"""Diversity metrics: how different the images of one prompt are, from their features."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from ril_bench.metrics.arrays import features_of
 
 
 def vendi_score(features: ArrayLike) -> float:
-    """exp of the entropy of the eigenvalues of K/n, K_ij the cosine of rows i and j: (n, d) -> [1, n].
+    """Vendi score: exp(-sum_i l_i log l_i), l_i the eigenvalues of K/n, K_ij the cosine of rows i and j.
 
-    The effective number of different samples: 1 if all are alike, n if all are orthogonal. [Friedman & Dieng
-    2023] Natural logarithm, 0 log 0 = 0. NaN where a row is zero. Raises ValueError on other shapes, or
-    values that are not finite.
+    The effective number of different images. [Friedman & Dieng 2023] Natural logarithm, 0 log 0 = 0. Range: 1 to n; 1
+    if all rows have the same direction, n if all are orthogonal. Higher is better. With n = 2 it moves between 1 and 2
+    only, and noise in the images counts as diversity. NaN where a row is zero.
+
+    Args:
+        features: (n, d).
+
+    Raises:
+        ValueError: other shapes, or values that are not finite.
     """
     x = features_of(features, least=1)
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
@@ -22,14 +28,15 @@ def vendi_score(features: ArrayLike) -> float:
         return float("nan")
     x = x / lengths
     shares = np.linalg.eigvalsh(x @ x.T / len(x))
-    shares = shares[shares > 0]  # K is positive semidefinite: what is below is rounding
+    shares = shares[shares > 0]  # K is positive semidefinite: values below 0 are rounding
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def mean_pairwise_distance(features: ArrayLike) -> float:
-    """The mean Euclidean distance of two of the rows (n, d), in the features' units; NaN for a single row.
+    """Pairwise distance: mean_{i<j} |x_i - x_j| over the rows (n, d); NaN for a single row.
 
-    Unlike the Vendi score it sees lengths too, and it has no ceiling. Raises as `vendi_score`.
+    Range: 0 upward, in the unit of the features. Higher is better. Unlike the Vendi score it grows with the length of
+    the features, even where the images do not differ more in kind. Raises as `vendi_score`.
     """
     distances = pdist(features_of(features, least=1))
     return float(distances.mean()) if distances.size else float("nan")

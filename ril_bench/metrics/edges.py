@@ -1,4 +1,4 @@
-"""Do two images have their edges in the same places? The outline of what they show, without its colours."""
+"""Edge agreement: whether two images have their edges in the same places, whatever their colours."""
 
 from __future__ import annotations
 
@@ -10,27 +10,21 @@ from scipy.ndimage import binary_dilation, label
 
 from ril_bench.metrics.structure import images_of
 
-LOW, HIGH = 0.1, 0.2  # of the Sobel magnitude, which a step from black to white takes to 2.6
-NEIGHBOURS = np.ones((1, 3, 3), dtype=bool)  # a pixel and the eight around it, within one image
-
-
-def edge_agreement(a: torch.Tensor | ArrayLike, b: torch.Tensor | ArrayLike) -> NDArray[np.float64]:
-    """F1 of the edges of each pair of images, (N,3,H,W) in [0,1] twice -> (N,) in [0,1], 1 pixel tolerated.
-
-    `boundary_f1` of Canny's edges. Raises as `ssim`, and ValueError on unequal shapes.
-    """
-    return boundary_f1(edge_maps(a), edge_maps(b))
+# Thresholds of the Sobel magnitude, which is 2.6 at a step from black to white
+LOW, HIGH = 0.1, 0.2
+# A pixel and the eight around it, within one image
+NEIGHBOURS = np.ones((1, 3, 3), dtype=bool)
 
 
 def edge_maps(images: torch.Tensor | ArrayLike) -> NDArray[np.bool_]:
-    """Canny's edges of images (N,3,H,W) in [0,1], as (N,H,W).  [Canny 1986]
+    """Canny's edges (N,H,W) of images (N,3,H,W) in [0,1].  [Canny 1986]
 
-    On grey values: a Gaussian of 5 pixels (sigma 1), Sobel gradients, thinning; what exceeds .2 is an edge,
-    and so is what exceeds .1 and hangs together with it (8 neighbours).
+    On grey values: a Gaussian of 5 pixels (sigma 1), Sobel gradients, thinning. A pixel above .2 is an edge, and so is
+    a pixel above .1 that is connected to one (8 neighbours). Raises as `structure.images_of`.
     """
     _, found = canny(images_of(images), LOW, HIGH, hysteresis=False)  # 0, .5 weak, 1 strong
     strength = found[:, 0].cpu().numpy()
-    # kornia's own hysteresis takes seconds: it goes on pixel by pixel until the longest edge is done.
+    # kornia's own hysteresis takes seconds, as it follows the longest edge pixel by pixel.
     pieces, number = label(strength > 0, structure=NEIGHBOURS & np.array([False, True, False])[:, None, None])
     held = np.zeros(number + 1, dtype=bool)
     held[pieces[strength == 1]] = True
@@ -38,12 +32,14 @@ def edge_maps(images: torch.Tensor | ArrayLike) -> NDArray[np.bool_]:
 
 
 def boundary_f1(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """2 P R / (P + R) of edge maps (N,H,W): P, the share of a's pixels with one of b's within a pixel; R, of
-    b's with one of a's, so the order does not matter.
+    """F1 = 2 P R / (P + R) of two edge maps (N,H,W): (N,).  [Martin et al. 2004; Csurka et al. 2013]
 
-    The boundary measure of Martin et al. (2004), with dilation in the place of their one-to-one matching as in
-    Csurka et al. (2013). "Within a pixel" are the eight neighbours too. 1 where neither has an edge, 0 where
-    only one has. Raises ValueError on unequal shapes.
+    P is the share of a's edge pixels that have an edge pixel of b on the same or one of the eight neighbouring pixels;
+    R is the same with a and b exchanged. As in Csurka et al., dilation replaces the one-to-one matching of Martin et
+    al. Range: 0 to 1; 1 where all edges agree or neither image has one, 0 where only one image has edges. Higher is
+    better. A texture that a reward adds counts as new edges, so a faint pattern can lower the value far.
+
+    Raises ValueError on unequal shapes.
     """
     if a.shape != b.shape or a.ndim != 3:
         raise ValueError(f"edge maps need one shape (N,H,W), got {a.shape} and {b.shape}")

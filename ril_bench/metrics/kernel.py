@@ -1,4 +1,4 @@
-"""Kernel distance between two sets of features: unbiased at any number of images, unlike Fréchet's.
+"""Kernel distance between two sets of features; unlike the Fréchet distance, unbiased for any number of images.
 
 KID: the squared maximum mean discrepancy with a cubic kernel.  [Gretton et al. 2012; Bińkowski et al. 2018]
 """
@@ -21,11 +21,17 @@ SUBSETS, SUBSET_SIZE = 100, 1000  # of Bińkowski et al., and of the public impl
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """KID and the standard deviation of one such estimate, in the kernel's units."""
+    """KID and its standard deviation, in the kernel's unit.
+
+    Attributes:
+        value: KID.
+        sd: the standard deviation of one estimate.
+        subsets: how many subsets were averaged; 1 for the full sets.
+    """
 
     value: float
     sd: float
-    subsets: int  # 1: the full sets
+    subsets: int
 
 
 def kernel_distance(
@@ -37,14 +43,26 @@ def kernel_distance(
     subset_size: int = SUBSET_SIZE,
     seed: int = 0,
 ) -> KernelDistance:
-    """KID of a (n1, d) and b (n2, d): the mean of `mmd2` over seeded subsets; may be a little below 0.
+    """KID of features a (n1, d) and b (n2, d): the mean of `mmd2` over random subsets.
 
-    Subsets of `subset_size` rows are drawn from either set without replacement; the standard deviation is the
-    one over subsets, with n in its denominator, as torch-fidelity and torchmetrics report it. Sets that are
-    no larger are taken whole, once, and the standard deviation is the jackknife's over groups: the same
-    quantity, the spread of one estimate at that size. Where the two sets have one distribution the jackknife
-    reads about 1.4 times too much (the leading term of the statistic vanishes), so it errs on the cautious
-    side. NaN below three rows or groups. Raises as `mmd2`.
+    Range: about 0 upward; it can be a little below 0 by chance. Lower is better. The unit is that of the feature
+    network, so values of different networks do not compare. With a few dozen images its noise is larger than most
+    differences: read it beside `sd` and its floor.
+
+    Subsets of `subset_size` rows are drawn from each set without replacement. `sd` is the standard deviation over
+    subsets, with n in its denominator, as torch-fidelity and torchmetrics report it. Sets that are not larger than
+    `subset_size` are used whole, once; `sd` then is the jackknife's over groups, which estimates the same spread. For
+    two sets of one distribution the jackknife is about 1.4 times too large (the leading term of the statistic
+    vanishes). NaN for fewer than three rows or groups.
+
+    Args:
+        groups: the group of each row of a and of b, as for `mmd2`.
+        subsets: how many.
+        subset_size: rows of each.
+        seed: of the subsets.
+
+    Raises:
+        ValueError: as `mmd2`.
     """
     a, b = two_sets(a, b)
     rows, columns, number = _numbered(len(a), len(b), groups)
@@ -67,11 +85,12 @@ def mmd2(
 ) -> float:
     """mean k(a_i, a_j) + mean k(b_i, b_j) - 2 mean k(a_i, b_j), k(x, y) = (x.y / d + 1)^3, over pairs of rows.
 
-    Within a set a row has no pair with itself, which makes the expectation 0 where both have one
-    distribution, if all rows are independent. Images of one prompt are not: `groups` names the group of
-    each row of a and of b, and pairs of one group are left out of all three means. [ours; for one row a
-    group, the U-statistic of Gretton et al. 2012, eq. 4] Raises ValueError on shapes that do not fit, fewer
-    than two rows, or values that are not finite.
+    A row makes no pair with itself, so the expectation is 0 for two sets of one distribution, if all rows are
+    independent. Images of one prompt are not independent: `groups` names the group of each row, and pairs within a
+    group are left out of all three means. [ours; with one row in each group, the U-statistic of Gretton et al. 2012,
+    eq. 4]
+
+    Raises ValueError on shapes that do not fit, fewer than two rows, or values that are not finite.
     """
     a, b = two_sets(a, b)
     rows, columns, _ = _numbered(len(a), len(b), groups)
@@ -81,7 +100,7 @@ def mmd2(
 def _numbered(
     n1: int, n2: int, groups: tuple[Sequence[Hashable], Sequence[Hashable]] | None
 ) -> tuple[Indices, Indices, int]:
-    """The group of each row of either set as 0, 1, ..., and their number; without groups every row is its own."""
+    """The groups of the rows of both sets as integers, and how many there are; by default each row is a group."""
     if groups is None:
         return np.arange(n1), np.arange(n1, n1 + n2), n1 + n2
     if (len(groups[0]), len(groups[1])) != (n1, n2):
@@ -102,13 +121,13 @@ def _squared(aa: Array, bb: Array, ab: Array) -> Array:
 
 
 def _apart(K: Array, rows: Indices, columns: Indices) -> Array:
-    """The mean kernel over pairs of different groups, NaN of none."""
+    """The mean kernel over pairs of different groups; NaN without such pairs."""
     kept = rows[:, None] != columns
     return np.asarray(np.where(kept, K, 0).sum() / kept.sum() if kept.any() else np.nan)
 
 
 def _without_each_group(K: Array, rows: Indices, columns: Indices, number: int) -> Array:
-    """`_apart` without the rows and columns of group g, for each g, NaN where nothing is left."""
+    """`_apart` without the rows and columns of group g, for each g; NaN where no pair is left."""
     kept = rows[:, None] != columns
 
     def total(x: Array) -> Array:

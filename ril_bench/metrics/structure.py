@@ -1,4 +1,4 @@
-"""How much of an image's structure is left: the same prompt and latents at two steps, image by image."""
+"""Structure metrics: how much of an image is left, for the same prompt and latents at two steps."""
 
 from __future__ import annotations
 
@@ -18,25 +18,33 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest first
 
 
 def ssim(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> Array:
-    """Structural similarity of each pair of images: (N,3,H,W) twice -> (N,).  [Wang et al. 2004]
+    """Structural similarity of each pair of images, (N,3,H,W) in [0,1] twice -> (N,).  [Wang et al. 2004]
 
-    Floats in [0,1] in; 1 means identical. Gaussian window of 11 pixels, sigma 1.5, K1 .01, K2 .03, data range
-    1, population covariance; on each RGB channel, averaged over channels and over the positions where the
-    whole window lies inside the image (border "valid": the outer 5 pixels are not scored). float64: in a
-    flat region the variance is a difference of nearly equal numbers. Raises TypeError unless floating,
-    ValueError on other shapes, ranges, or sides below 11.
+    Range: -1 to 1; 1 is the identical image. Higher is closer. A shift of a few pixels or of the whole colour lowers it
+    although the content is the same.
+
+    Gaussian window of 11 pixels, sigma 1.5, K1 .01, K2 .03, data range 1, population covariance; on each RGB channel,
+    averaged over channels and over the positions where the whole window lies inside the image, so the outer 5 pixels
+    do not count. Computed in float64: in a flat region the variance is a difference of nearly equal numbers.
+
+    Raises:
+        TypeError: the images are not floating point.
+        ValueError: other shapes, values outside [0,1], or sides below 11.
     """
     similarity, _ = _similarity(*_pairs(a, b))
     return similarity.mean(axis=1)
 
 
 def ms_ssim(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> Array:
-    """Multi-scale structural similarity of each pair: (N,3,H,W) twice -> (N,) in [0,1].  [Wang et al. 2003]
+    """Multi-scale SSIM of each pair, prod_{m<M} CS_m^{w_m} SSIM_M^{w_M}: (N,3,H,W) twice -> (N,).  [Wang et al. 2003]
 
-    prod_{m<M} CS_m^{w_m} SSIM_M^{w_M}: contrast and structure at every scale, luminance at the coarsest only;
-    a scale is the 2x2 mean of the one before. M = `scales` of the image, so small images take the finest
-    of the five weights, divided by their sum. CS and SSIM as in `ssim`, below zero set to 0; the product is
-    taken on each RGB channel, then averaged. Raises as `ssim`.
+    Range: 0 to 1; 1 is the identical image. Higher is closer. Images of different sizes have different scales, so their
+    values do not compare.
+
+    Contrast and structure CS count at every scale, luminance at the coarsest only; each scale is the 2x2 mean of the
+    one before. M is `scales` of the image; small images use the finest M of the five weights, divided by their sum.
+    CS and SSIM are those of `ssim`, with values below 0 set to 0. The product is taken on each RGB channel, then
+    averaged. Raises as `ssim`.
     """
     x, y = _pairs(a, b)
     weights = np.array(SCALE_WEIGHTS[: scales(*x.shape[2:])])
@@ -50,9 +58,9 @@ def ms_ssim(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> Array:
 
 
 def scales(height: int, width: int) -> int:
-    """How many scales an image has: its shorter side is halved while the window still fits, 5 at the most.
+    """How many scales MS-SSIM has: the shorter side is halved while the window fits, 5 times at most.
 
-    64 pixels: 3; from 176: 5.
+    3 for 64 pixels; 5 from 176 pixels on.
     """
     fitting, side = 0, min(height, width)
     while side >= WINDOW and fitting < len(SCALE_WEIGHTS):
@@ -63,12 +71,18 @@ def scales(height: int, width: int) -> int:
 def perceptual_distance(
     a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[Tensor] | None = None
 ) -> Array:
-    """Distance of each pair in the feature maps of a network, layers of (N,C,H,W) -> (N,); 0 means identical.
+    """LPIPS of each pair, sum_layers mean_positions sum_c w_c (a_c/|a| - b_c/|b|)^2: (N,).  [Zhang et al. 2018, eq. 1]
 
-    sum over layers of the mean over positions of sum_c w_c (a_c/|a| - b_c/|b|)^2, |.| over channels: LPIPS
-    [Zhang et al. 2018, eq. 1]. Without `weights`, (C,) a layer, fitted to human judgements, all w_c are 1 and the
-    figure is uncalibrated: it compares steps of one sequence, and says nothing beside a published LPIPS. Raises
-    ValueError on layers that do not fit.
+    |.| is over channels. Range: 0 upward; 0 is the identical image. Lower is closer. Without `weights` all w_c are 1,
+    and the value is not calibrated to human judgement: it compares steps of one sequence, not with a published LPIPS.
+
+    Args:
+        a: feature maps (N,C,H,W) of the first images, one for each layer.
+        b: the same of the second images.
+        weights: (C,) for each layer, fitted to human judgement.
+
+    Raises:
+        ValueError: the layers do not fit.
     """
     if not a or [x.shape for x in a] != [y.shape for y in b]:
         raise ValueError("the two images need the same one or more layers of the same shapes")
@@ -83,7 +97,10 @@ def perceptual_distance(
 
 
 def feature_cosine(a: ArrayLike, b: ArrayLike) -> Array:
-    """Cosine of each pair of feature vectors: (N,D) twice -> (N,) in [-1,1]; NaN where a vector is zero.
+    """Feature cosine a.b / (|a| |b|) of each pair of feature vectors, (N,D) twice -> (N,).
+
+    Range: -1 to 1; 1 is the same direction. Higher is closer. NaN where a vector is zero. The features of most
+    networks all point in nearly one direction, so unrelated images can reach .9: read it beside its floor.
 
     Raises ValueError on shapes that do not fit.
     """
@@ -95,7 +112,7 @@ def feature_cosine(a: ArrayLike, b: ArrayLike) -> Array:
 
 
 def _similarity(x: Array, y: Array) -> tuple[Array, Array]:
-    """SSIM and CS, its contrast and structure alone, of each image and channel: (N,3) each."""
+    """SSIM, and its contrast and structure CS alone, of each image and channel: (N,3) each."""
     mx, my, xx, yy, xy = (_windowed(moment) for moment in (x, y, x * x, y * y, x * y))
     contrast = (2 * (xy - mx * my) + C2) / (xx - mx * mx + yy - my * my + C2)
     luminance = (2 * mx * my + C1) / (mx * mx + my * my + C1)
@@ -116,7 +133,7 @@ def _halved(x: Array) -> Array:
 
 
 def _unit(maps: Tensor) -> Tensor:
-    """Length 1 over channels at every position; a position without any activation stays 0."""
+    """Length 1 over channels at every position; a position without activation stays 0."""
     return maps / (maps.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
 
 

@@ -71,17 +71,6 @@ class TestGolden:
         ]
         np.testing.assert_allclose(c.effect(GOLDEN), expected, atol=1e-12)
 
-    def test_intransigence(self):
-        joint = GOLDEN.copy()
-        joint[1, 0], joint[2, 1], joint[3, 2] = 1.1, 0.9, 0.6
-        joint[3, 0] = 7.0  # off the diagonal: must not matter
-        # 1.1 - 1.0, .9 - .9, .6 - .8
-        np.testing.assert_allclose(c.intransigence(GOLDEN, joint), [0.1, 0.0, -0.2], atol=1e-12)
-
-    def test_intransigence_refuses_other_tasks(self):
-        with pytest.raises(ValueError, match="different tasks"):
-            c.intransigence(GOLDEN, GOLDEN[:3, :2])
-
     def test_block_has_all_of_it(self):
         scores = GOLDEN[:, :, None] + np.array([-0.5, 0.5])  # the noise that all cells share: the floor is 0
         block = c.continual(GOLDEN, scores)
@@ -296,7 +285,7 @@ class TestScale:
         for name in ("same", "short", "flat", "holed", "null", "partial", "absent"):
             assert f"'{name}'" in what
         assert "'good'" not in what
-        assert "mend:" in what
+        assert "hint:" in what
 
     def test_refuses_other_columns(self):
         scale = c.Scale.from_calibration({"a": HIGHER}, ["a"])

@@ -14,7 +14,7 @@ import torch
 from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.metrics.diversity import mean_pairwise_distance, vendi_score
-from ril_bench.metrics.edges import edge_agreement
+from ril_bench.metrics.edges import boundary_f1, edge_maps
 from ril_bench.metrics.frechet import frechet_distance
 from ril_bench.metrics.kernel import kernel_distance
 from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, ssim
@@ -205,7 +205,7 @@ def test_structure_by_every_measure_with_its_floor(second_seed):
             "ssim": ssim(x / 255, y / 255).mean(),
             "ms_ssim": ms_ssim(x / 255, y / 255).mean(),
             "lpips": perceptual_distance(maps(x), maps(y)).mean(),
-            "edges": edge_agreement(x / 255, y / 255).mean(),
+            "edges": boundary_f1(edge_maps(x / 255), edge_maps(y / 255)).mean(),
             "cosine": feature_cosine(extract(x), extract(y)).mean(),
         }
 
