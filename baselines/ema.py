@@ -1,4 +1,4 @@
-"""ema: average the weights of a task, then go only part of the way (after WARP, Rame et al. 2024, arXiv 2406.16768)."""
+"""ema: average the weights of a task, keep a part of the change (after WARP, Rame et al. 2024, arXiv 2406.16768)."""
 
 from typing import Annotated
 
@@ -9,21 +9,21 @@ from ril_bench import Method
 
 
 class Ema(Method):
-    """A LoRA for each reward over frozen earlier ones; at its end it becomes pull * (its own moving average).
+    """A LoRA for each reward over the frozen earlier ones; at its task's end it becomes pull * (its moving average).
 
-        average <- m average + (1 - m) (alpha/r) B A   after each update, corrected for starting at 0
+        average <- m average + (1 - m) (alpha/r) B A   after each update, corrected for its start at 0
         delta_i <- pull * average                      at the task's end: toward the start of the task
 
-    WARP averages policies and interpolates toward their start; its spherical merge of several policies has no
-    counterpart here [ours]. Averages are of deltas: the adapter takes their best factors of its rank (Eckart-Young),
-    and the interpolation is its scale, which is exact.
+    WARP averages policies and interpolates toward their start; its spherical merge of several policies is left out
+    [ours]. Averages are of deltas, and the adapter gets the nearest factors of its rank (Eckart-Young). The
+    interpolation is the adapter's scale, which is exact.
     """
 
     class Options(Method.Options):
-        decay: Annotated[float, Field(ge=0, lt=1)] = 0.9  # m
-        pull: Annotated[float, Field(gt=0, le=1)] = (
-            0.9  # as tuned: ema.tuning.json; 1 keeps all that was learned
-        )
+        decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
+        """m, of the moving average."""
+        pull: Annotated[float, Field(gt=0, le=1)] = 0.9
+        """The part of the change that is kept, as tuned (ema.tuning.json); 1 keeps all."""
 
     def bind(self, model):
         self._model, self._average, self._updates = model, {}, 0

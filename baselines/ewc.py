@@ -9,22 +9,27 @@ from ril_bench import Method
 
 
 class Ewc(Method):
-    """One adapter tuned on, with strength / 2 * sum_k sum F_k (theta - theta_k)^2 over the ended tasks k.
+    """One adapter for all tasks, with the loss strength / 2 * sum_k sum F_k (theta - theta_k)^2 over finished tasks k.
 
-    F_k is taken at task k's end from `samples` visited states, one at a time: the square of a mean is no mean of
-    squares. importance `policy`: F = mean (d <v, eps_theta> / d theta)^2, v ~ N(0, I), the diagonal of J'J, which is
-    the Gaussian policy's Fisher up to its step's weight b_t^2 / sigma_t^2 [ours]. `reward`: the reward of the image
-    that eps stands for takes the place of <v, eps>; that is no Fisher information [ours]. Each F is divided by its
-    mean, so that a strength means the same whatever the reward's unit. `online`: one term, F <- decay F + F_k, at the
-    newest weights (Schwarz et al. 2018, arXiv 1805.06370); `per task`: a term for each.
+    F_k is measured at the end of task k on `samples` visited states, one state at a time, as the mean of squares is
+    needed and not the square of the mean. importance `policy`: F = mean (d <v, eps_theta> / d theta)^2, v ~ N(0, I),
+    the diagonal of J'J; this is the Fisher information of the Gaussian policy up to the weight b_t^2 / sigma_t^2 of the
+    step [ours]. `reward`: the reward of the image of x0hat replaces <v, eps>; this is not Fisher information [ours].
+    Each F is divided by its mean, so a strength means the same for all units of rewards. `online`: one term,
+    F <- decay F + F_k, at the newest weights (Schwarz et al. 2018, arXiv 1805.06370); `per task`: one term for each.
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 0.00316  # as tuned: ewc.tuning.json
+        strength: Annotated[float, Field(ge=0)] = 0.00316
+        """Weight of the loss, as tuned (ewc.tuning.json)."""
         terms: Literal["online", "per task"] = "online"
-        decay: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the older importance, online
+        """One term for all finished tasks, or one for each."""
+        decay: Annotated[float, Field(ge=0, le=1)] = 1.0
+        """Factor of the older importance, where `terms` is online."""
         importance: Literal["policy", "reward"] = "policy"
+        """The scalar whose squared gradient is the importance."""
         samples: Annotated[int, Field(ge=1)] = 64
+        """Visited states that the importance is measured on."""
 
     def bind(self, model):
         self._model, self._terms = model, []  # of (importance, weights), {factor: tensor} each
@@ -45,7 +50,7 @@ class Ewc(Method):
         weights = model.adapter_parameters("adapter")
         squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for state in task.states(model, self.options.samples):
-            gradients = torch.autograd.grad(self._told(task, state), list(weights.values()))
+            gradients = torch.autograd.grad(self._scalar(task, state), list(weights.values()))
             for square, gradient in zip(squares.values(), gradients, strict=True):
                 square.add_(gradient.square())
         mean = sum(s.sum() for s in squares.values()) / sum(s.numel() for s in squares.values())
@@ -55,8 +60,8 @@ class Ewc(Method):
             found = {name: self.options.decay * older[name] + new for name, new in found.items()}
         self._terms.append((found, {name: weight.detach().clone() for name, weight in weights.items()}))
 
-    def _told(self, task, state):
-        """The scalar whose squared gradient is the importance, of one visited state."""
+    def _scalar(self, task, state):
+        """The scalar of one visited state whose squared gradient is the importance."""
         if self.options.importance == "reward":
             return task.reward(self._model.decode(state.prediction.x0()), state.prediction.prompts).sum()
         return (state.noise * state.prediction.eps).sum()

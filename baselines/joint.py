@@ -1,4 +1,4 @@
-"""joint: all rewards so far at once. The upper line that forgetting is measured against."""
+"""joint: all rewards so far at once. The upper line to compare forgetting with."""
 
 from ril_bench import Method, Plan
 
@@ -6,7 +6,7 @@ from ril_bench import Method, Plan
 class Joint(Method):
     """Step i tunes the pretrained model on rewards 1 to i in turn, each with the budget of one task.  (oracle)
 
-    It sees old rewards again, which reward incremental learning forbids: INTRANS_j compares with it.
+    It uses earlier rewards again, which reward incremental learning forbids.
     """
 
     oracle = True

@@ -1,4 +1,4 @@
-"""l2: stay near the weights of the last task's end."""
+"""l2: stay near the weights that the last task ended with."""
 
 from typing import Annotated
 
@@ -8,13 +8,15 @@ from ril_bench import Method
 
 
 class L2(Method):
-    """One adapter tuned on, with strength / 2 * |theta - theta*|^2, theta* as the last task left it: EWC with F = 1.
+    """One adapter for all tasks, with the loss strength / 2 * |theta - theta*|^2: EWC with F = 1.
 
-    theta are the factors A and B, as what trains and what is remembered are the same numbers [ours].
+    theta* are the weights at the end of the last task. theta are the factors A and B, not their product, as the
+    factors are what trains [ours].
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 0.0316  # as tuned: l2.tuning.json
+        strength: Annotated[float, Field(ge=0)] = 0.0316
+        """Weight of the loss, as tuned (l2.tuning.json)."""
 
     def bind(self, model):
         self._model, self._anchor = model, {}

@@ -9,18 +9,19 @@ from ril_bench import Method
 
 
 class Lwf(Method):
-    """A fresh LoRA for each reward, held to what the model before the task predicts.
+    """A new LoRA for each reward, kept close to the predictions of the model before the task.
 
         loss = strength * mean (f(eps_theta) - sg f(eps_before))^2
 
-    on the tuner's graded calls, which are on the new task's prompts, as in the paper; f is the noise itself, the clean
-    latents x0hat that it stands for, or their image [ours]. The teacher never moves: RID at decay 1.
+    on the tuner's differentiated noise predictions, which have the new task's prompts, as in the paper. f is the noise
+    itself, the clean latents x0hat, or their image [ours]. The teacher does not change within a task: RID with decay 1.
     """
 
     class Options(Method.Options):
-        #: weight of the loss, as tuned (lwf.tuning.json); it belongs to a tuner and a space
         strength: Annotated[float, Field(ge=0)] = 10.0
-        space: Literal["noise", "x0", "image"] = "x0"  # where the two models are compared
+        """Weight of the loss, as tuned (lwf.tuning.json) for one tuner and one space."""
+        space: Literal["noise", "x0", "image"] = "x0"
+        """f: where the two models are compared."""
 
     def bind(self, model):
         self._model = model
@@ -31,13 +32,13 @@ class Lwf(Method):
         model.activate({**model.active, name: 1.0}, train=[name])
 
     def prediction_loss(self, prediction):
-        model, asked = self._model, (prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)
+        model, inputs = self._model, (prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)
         before = {name: scale for name, scale in model.active.items() if name not in model.trained}
         with torch.no_grad(), model.folded(before):
-            target = self._seen(prediction.with_eps(model.predict(*asked)))
-        return self.options.strength * (self._seen(prediction) - target).square().mean()
+            target = self._compared(prediction.with_eps(model.predict(*inputs)))
+        return self.options.strength * (self._compared(prediction) - target).square().mean()
 
-    def _seen(self, prediction):
+    def _compared(self, prediction):
         if self.options.space == "noise":
             return prediction.eps
         return prediction.x0() if self.options.space == "x0" else self._model.decode(prediction.x0())

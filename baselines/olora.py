@@ -8,16 +8,17 @@ from ril_bench import Method
 
 
 class OLora(Method):
-    """A LoRA for each reward, kept orthogonal to the frozen ones before it; all of them summed.
+    """A LoRA for each reward, kept orthogonal to the frozen earlier ones; the sum of all is active.
 
         loss = strength * sum over layers and earlier tasks j of |A_j A_i^T|^2
 
-    A (rank, in): the inputs that a new adapter reads are not those that an old one answers to. The sum of squares
-    stands for the paper's sum of absolute entries, which its code uses [memory]; unlike that it is smooth at 0 [ours].
+    A (rank, in): the new adapter shall read other directions of the input than the earlier ones. The paper's code has
+    the sum of absolute entries [memory]; the sum of squares is smooth at 0 [ours].
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 0.0316  # as tuned: olora.tuning.json
+        strength: Annotated[float, Field(ge=0)] = 0.0316
+        """Weight of the loss, as tuned (olora.tuning.json)."""
 
     def bind(self, model):
         self._model = model

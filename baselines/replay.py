@@ -1,4 +1,4 @@
-"""replay: earlier rewards stay in the mix, at one task's budget."""
+"""replay: a part of the updates goes to earlier rewards, at one task's budget."""
 
 from typing import Annotated
 
@@ -8,16 +8,16 @@ from ril_bench import Method, Plan
 
 
 class Replay(Method):
-    """One adapter tuned on; a share of the updates goes to the earlier rewards, in turn and alike.  (oracle)
+    """One adapter for all tasks; a share of the updates trains the earlier rewards, each equally often.  (oracle)
 
-    It calls old rewards again, which reward incremental learning forbids.
+    It uses earlier rewards again, which reward incremental learning forbids.
     """
 
     oracle = True
 
     class Options(Method.Options):
-        #: of the updates of a task after the first, for all earlier rewards together
         share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+        """Share of the updates for all earlier rewards together, from the second task on."""
 
     def plan(self, tasks, i):
         if i == 1:

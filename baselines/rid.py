@@ -9,42 +9,42 @@ from ril_bench import Method
 
 
 class Rid(Method):
-    """A fresh LoRA for each reward, and distillation from a momentum teacher.
+    """A new LoRA for each reward, and distillation from a momentum teacher.
 
     Published [abstract, review]: a group of adapters, one for each reward, the earlier ones frozen; momentum
-    distillation from an EMA teacher. Ours and switchable, as it is not published in what we could read [ours]:
-    the teacher shares the base and the frozen adapters and holds the moving average of what the current adapter
-    adds to the weights,
+    distillation from an EMA teacher. The details are not in what we could read; they are ours, and options [ours]:
+    the teacher has the base weights, the frozen adapters, and the moving average of the current adapter's delta,
 
         teacher <- m teacher + (1 - m) (alpha/r) B A          (after each update; 0 when a task starts)
         loss     = strength * mean (f(eps_theta) - sg f(eps_teacher))^2
 
-    on the tuner's graded calls, f the noise itself, the clean latents x0hat that it stands for, or their image.
-    Averages are of deltas, not of factors. Costs one more denoiser forward for each graded call.
+    on the tuner's differentiated noise predictions. f is the noise itself, the clean latents x0hat, or their image.
+    Averages are of deltas, not of factors. It costs one more forward of the denoiser for each differentiated call.
     """
 
     class Options(Method.Options):
-        #: weight of the loss, as tuned (rid.tuning.json); it belongs to a tuner and a space
         strength: Annotated[float, Field(ge=0)] = 10.0
-        #: m; at 1 the teacher is the model before the task (as in lwf)
+        """Weight of the loss, as tuned (rid.tuning.json) for one tuner and one space."""
         decay: Annotated[float, Field(ge=0, le=1)] = 0.99
-        #: divide the average by 1 - m^n: the teacher then follows the student from the first update on
+        """m, of the moving average; at 1 the teacher is the model before the task (as in lwf)."""
         bias_correction: bool = False
-        #: where student and teacher are compared
+        """Divide the average by 1 - m^n after n updates, so that the teacher follows the student from the
+        first one on."""
         space: Literal["noise", "x0", "image"] = "x0"
-        #: restart: over the frozen adapters as they ended; keep: over their averages, as the teacher knew them
+        """f: where student and teacher are compared."""
         teacher: Literal["restart", "keep"] = "restart"
+        """The earlier tasks in the teacher. restart: the frozen adapters; keep: the teacher's averages of them."""
 
         @model_validator(mode="after")
         def _correctable(self):
             if self.bias_correction and self.decay == 1:
-                raise ValueError("a decay of 1 has no bias to correct: its average never moves")
+                raise ValueError("a decay of 1 has no bias to correct: its average stays at 0")
             return self
 
     def bind(self, model):
         self._model = model
         self._average, self._updates = {}, 0  # of the current adapter's delta, {layer: (out, in)}
-        self._past = {}  # what the teacher keeps of earlier tasks in place of their adapters ("keep")
+        self._past = {}  # the teacher's deltas of earlier tasks, which replace their adapters ("keep")
 
     def start_task(self, task, model):
         if self.options.teacher == "keep":
@@ -62,11 +62,9 @@ class Rid(Method):
         if self.options.teacher == "keep":
             frozen = {}
         with torch.no_grad(), self._model.folded(frozen, deltas=_sum(self._past, self._teacher())):
-            taught = self._model.predict(
-                prediction.x_t, prediction.t, prediction.prompts, prediction.guidance
-            )
-            target = self._seen(prediction.with_eps(taught))
-        return self.options.strength * (self._seen(prediction) - target).square().mean()
+            eps = self._model.predict(prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)
+            target = self._compared(prediction.with_eps(eps))
+        return self.options.strength * (self._compared(prediction) - target).square().mean()
 
     def after_update(self):
         (name,), m = self._model.trained, self.options.decay
@@ -85,7 +83,7 @@ class Rid(Method):
         scale = 1 / bias if self.options.bias_correction and bias else 1.0
         return {layer: scale * delta for layer, delta in self._average.items()}
 
-    def _seen(self, prediction):
+    def _compared(self, prediction):
         if self.options.space == "noise":
             return prediction.eps
         return prediction.x0() if self.options.space == "x0" else self._model.decode(prediction.x0())

@@ -1,12 +1,12 @@
-"""single: each reward alone, from the pretrained model. What the calibration's unit is made of."""
+"""single: each reward alone, from the pretrained model. The calibration computes the unit of a reward from it."""
 
 from ril_bench import Method, Plan
 
 
 class Single(Method):
-    """A fresh adapter for each reward, and nothing kept of the others: theta_i = argmax r_i from theta_0.
+    """A new adapter for each reward, without the adapters of the others: theta_i = argmax r_i from theta_0.
 
-    Its row i is the best that one task's budget buys for reward i alone; its last row knows the last reward only.
+    Row i is the result of one task's budget for reward i alone; the last model has learned the last reward only.
     """
 
     def plan(self, tasks, i):

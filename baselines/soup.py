@@ -6,8 +6,8 @@ from ril_bench import Method
 class Soup(Method):
     """theta_i = theta_0 + (delta_1 + .. + delta_i) / i, each delta trained alone, from the pretrained model.
 
-    Deltas are averaged, not factors: the adapters act together, each at scale 1/i. Equal weights [ours: the paper
-    chooses them afterwards, by preferences that nobody states here].
+    Deltas are averaged, not factors: all adapters are active, each at scale 1/i. The weights are equal; the paper
+    chooses them afterwards, by a user's preference, which this benchmark does not have [ours].
     """
 
     def start_task(self, task, model):

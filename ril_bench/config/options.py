@@ -17,7 +17,8 @@ class Configurable:
     """
 
     class Options(BaseModel):
-        model_config = ConfigDict(extra="forbid", frozen=True)
+        # The docstring below a field becomes its description.
+        model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     options: Options
 

@@ -33,14 +33,14 @@ class Alignprop(Tuner):
     """
 
     class Options(Tuner.Options):
-        #: which steps keep their gradient
         variant: Literal["original", "released"] = "released"
-        #: factor of the loss; Adam hardly sees it, but a method's penalty beside it does. 0.01 in the release
-        #: [code]; 1 here, so that a penalty's strength means the same as with draft [ours]
+        """Which steps keep their gradient."""
         coefficient: Annotated[float, Field(gt=0)] = 1.0
-        #: of the signed reward; null: no upper limit, loss = -coefficient r, as the release's coefficient (1 - r)
-        #: [code]
+        """Factor of the loss; Adam hardly sees it, but a method's penalty beside it does. 0.01 in the release
+        [code]; 1 here, so that a penalty's strength means the same as with draft [ours]."""
         target: float | None = None
+        """Target of the signed reward; null: no upper limit, loss = -coefficient r, which has the gradient of
+        the release's coefficient (1 - r) [code]."""
 
     options: Options
     needs = frozenset({"reward_gradient"})

@@ -55,18 +55,18 @@ class Ddpo(RolloutTuner):
     """
 
     class Options(RolloutTuner.Options):
-        #: images of each prompt
         samples: Annotated[int, Field(ge=2, strict=True)] = 4
-        #: trained steps of each rollout, one from each of equal segments; null: all [code]
+        """Images of each prompt."""
         steps: Annotated[int, Field(ge=1, strict=True)] | None = None
-        #: c, of the ratio
+        """Trained steps of each rollout, one from each of equal segments; null: all [code]."""
         clip: Annotated[float, Field(gt=0)] = 1e-4
-        #: DPOK's baseline, besides the mean of the prompt
+        """c: the ratio counts within 1 - c and 1 + c."""
         value: bool = False
-        #: width of the two layers of V
+        """DPOK's baseline, besides the mean of the prompt."""
         width: Annotated[int, Field(ge=1, strict=True)] = 128
-        #: DPOK's weight of the distance to the `reference`; DPOK has the pretrained model as reference
+        """Width of the two layers of V."""
         kappa: Annotated[float, Field(ge=0)] = 0.0
+        """DPOK's weight of the distance to the `reference`; DPOK has the pretrained model as reference."""
 
     options: Options
     needs = frozenset({"reward"})

@@ -28,12 +28,12 @@ class Dpo(PairTuner):
     """
 
     class Options(PairTuner.Options):
-        #: how strongly the loss keeps the model near the reference [code]
         beta: Annotated[float, Field(gt=0)] = 5000.0
-        #: own images of each prompt; the best and the worst of them make the pair
+        """How strongly the loss keeps the model near the reference [code]."""
         samples: Annotated[int, Field(ge=2, strict=True)] = 2
-        #: the reference model; the paper has one task, where both names mean the same model
+        """Own images of each prompt; the best and the worst of them make the pair."""
         reference: ReferenceName = "previous"
+        """The reference model; the paper has one task, where both names mean the same model."""
 
     options: Options
     needs = frozenset({"reward"})

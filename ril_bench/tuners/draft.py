@@ -41,13 +41,13 @@ class Draft(Tuner):
     """
 
     class Options(Tuner.Options):
-        #: K, the number of last steps with gradient; full: all steps
         k: Annotated[int, Field(ge=1, strict=True)] | Literal["full"] = 1
-        #: n of DRaFT-LV; the paper has 2 [secondary]
+        """K, the number of last steps with gradient; full: all steps."""
         copies: Annotated[int, Field(ge=0, strict=True)] = 0
-        #: chain: plain autograd. linear: for K = 1 the same gradient, without keeping the graphs of the denoiser and
-        #: of the decoder at the same time (tuners/linear.py) [ours]
+        """n of DRaFT-LV; the paper has 2 [secondary]."""
         path: Literal["chain", "linear"] = "chain"
+        """chain: plain autograd. linear: for K = 1 the same gradient, without keeping the graphs of the
+        denoiser and of the decoder at the same time (tuners/linear.py) [ours]."""
 
         @model_validator(mode="after")
         def _only_with_k_1(self) -> Any:

@@ -31,12 +31,13 @@ class Drtune(Tuner):
     """
 
     class Options(Tuner.Options):
-        #: K, how many steps are trained; null: a tenth of the sampler's
         k: Annotated[int, Field(ge=1, strict=True)] | None = None
-        #: the rollout stops up to m steps before its end; 0: never early; null: two fifths of the sampler's steps
+        """K, how many steps are trained; null: a tenth of the sampler's."""
         m: Annotated[int, Field(ge=0, strict=True)] | None = None
-        #: over which steps the trained ones are spread: those executed [ours], or all [secondary]
+        """The rollout stops up to m steps before its end; 0: never early; null: two fifths of the sampler's
+        steps."""
         spread: Literal["prefix", "paper"] = "prefix"
+        """Over which steps the trained ones are spread: those executed [ours], or all [secondary]."""
 
     options: Options
     needs = frozenset({"reward_gradient"})

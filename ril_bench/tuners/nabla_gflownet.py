@@ -64,28 +64,28 @@ class NablaGflownet(RolloutTuner):
     """
 
     class Options(RolloutTuner.Options):
-        #: beta of the target, in units of 1 / reward
         beta: Annotated[float, Field(gt=0)] = 1e4
-        #: gamma_t, the weight of the reward of x0hat at noise t
+        """beta of the target p_ref exp(beta r), in units of 1 / reward."""
         gamma: Literal["abar", "root"] = "abar"
-        #: eta_p, the strength of the prior; p_ref is the `reference`
+        """gamma_t, the weight of the reward of x0hat at noise t."""
         prior: Annotated[float, Field(ge=0)] = 1.0
-        #: relative to p_ref; false: the plain nabla-DB, with P_B
+        """eta_p, the strength of the prior; p_ref is the `reference`."""
         residual: bool = True
-        #: false: h = 0 and w_B = 0
+        """true: the target is relative to p_ref; false: the plain nabla-DB, with P_B."""
         flow: bool = True
-        #: channels of the flow network
+        """Whether there is a flow network; false: h = 0 and w_B = 0."""
         width: Annotated[int, Field(ge=4, multiple_of=4, strict=True)] = 16
-        #: the unit in which a transition's residuals are squared. score: as published; the last steps, whose variance
-        #: is small, then outweigh all others [code]. noise: times sigma^2 / b, in units of eps; the solution is the
-        #: same, and all steps have the same weight [ours]
+        """Channels of the flow network."""
         units: Literal["score", "noise"] = "score"
-        #: w_B
+        """The unit in which a transition's residuals are squared. score: as published; the last steps, whose
+        variance is small, then outweigh all others [code]. noise: times sigma^2 / b, in units of eps; the
+        solution is the same, and all steps have the same weight [ours]."""
         backward: Annotated[float, Field(ge=0)] = 1.0
-        #: lambda
+        """w_B, the weight of L_B."""
         trust: Annotated[float, Field(ge=0)] = 2e3
-        #: segments of the rollout; one transition is drawn from each
+        """lambda, the weight of the trust region."""
         segments: Annotated[int, Field(ge=1, strict=True)] = 5
+        """Segments of the rollout; one transition is drawn from each."""
 
     options: Options
     needs = frozenset({"reward_gradient"})

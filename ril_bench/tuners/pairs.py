@@ -29,8 +29,8 @@ class PairTuner(Tuner):
     """A tuner whose loss compares two images of each prompt, a winner and a loser, with a reference model."""
 
     class Options(Tuner.Options):
-        #: noised versions of each pair in an update
         noises: Annotated[int, Field(ge=1, strict=True)] = 4
+        """Noised versions of each pair in an update."""
 
     options: Options
 

@@ -29,12 +29,12 @@ class Refl(Tuner):
     """
 
     class Options(Tuner.Options):
-        #: scores above the margin have no gradient; null: all scores have one
         margin: float | None = None
-        #: factor of the loss; it matters beside a method's penalty
+        """Scores above the margin have no gradient; null: all scores have one."""
         coefficient: Annotated[float, Field(gt=0)] = 1.0
-        #: the last part of the steps, from which the differentiated step is drawn [code: 1/4]
+        """Factor of the loss; it matters beside a method's penalty."""
         last: Annotated[float, Field(gt=0, le=1)] = 0.25
+        """The last part of the steps, from which the differentiated step is drawn [code: 1/4]."""
 
     options: Options
     needs = frozenset({"reward_gradient"})

@@ -123,10 +123,10 @@ class RolloutTuner(Tuner):
     """
 
     class Options(Tuner.Options):
-        #: updates that the same images serve
         reuse: Annotated[int, Field(ge=1, strict=True)] = 1
-        #: the reference model; the papers have one task, where both names mean the same model
+        """Updates that the same images serve."""
         reference: ReferenceName = "previous"
+        """The reference model; the papers have one task, where both names mean the same model."""
 
     options: Options
 

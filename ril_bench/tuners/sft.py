@@ -30,12 +30,12 @@ class Sft(Tuner):
     """
 
     class Options(Tuner.Options):
-        #: own images of each prompt; the best of them is learned
         samples: Annotated[int, Field(ge=2, strict=True)] = 4
-        #: noised versions of each image in an update
+        """Own images of each prompt; the best of them is learned."""
         noises: Annotated[int, Field(ge=1, strict=True)] = 4
-        #: an image set to learn instead of own images: see ril_bench.data.image_sets
+        """Noised versions of each image in an update."""
         images: str | None = None
+        """An image set to learn instead of own images: see ril_bench.data.image_sets."""
 
         @field_validator("images")
         @classmethod

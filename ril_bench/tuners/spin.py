@@ -35,13 +35,13 @@ class Spin(PairTuner):
     """
 
     class Options(PairTuner.Options):
-        #: the image set that wins: see ril_bench.data.image_sets
         images: str
-        #: beta of each iteration; the last one is used for all that follow [memory]
+        """The image set that wins: see ril_bench.data.image_sets."""
         betas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (2000.0, 5000.0)
-        #: updates until the trained model becomes the opponent; null: the task is one iteration. 500 in the paper
-        #: [memory]
+        """beta of each iteration; the last one is used for all that follow [memory]."""
         iteration: Annotated[int, Field(ge=1, strict=True)] | None = None
+        """Updates until the trained model becomes the opponent; null: the task is one iteration. 500 in the
+        paper [memory]."""
 
         @field_validator("images")
         @classmethod

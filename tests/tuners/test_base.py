@@ -1,5 +1,8 @@
+"""The Tuner base class, and what holds for the options of every tuner that ships."""
+
 import pytest
 
+from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.tuners.base import Log, Tuner
 
@@ -29,3 +32,9 @@ def test_logs_of_micro_batches_add_up():
 
 def test_a_tuner_has_no_parameters_or_state_of_its_own_by_default():
     assert (list(Tuner().parameters()), Tuner().state_dict()) == ([], {})
+
+
+@pytest.mark.parametrize("name", registry.names("tuner"))
+def test_every_option_has_a_description(name):
+    options = registry.load("tuner", name).Options.model_fields
+    assert [key for key, field in options.items() if not field.description] == []
