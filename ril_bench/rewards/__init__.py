@@ -1,1 +1,1 @@
-"""Rewards and probes: each scores a batch of images for their prompts. One file a reward."""
+"""Rewards and probes: each scores a batch of images for their prompts. One file for each reward."""

@@ -1,4 +1,4 @@
-"""The Reward base class, and the one door through which images enter."""
+"""The Reward base class, and the check of the images that enter it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,28 @@ from ril_bench.remote.file import RemoteFile
 
 
 class Reward:
-    """Scores images for their prompts.
+    """Scores images for their prompts: base class of all rewards and probes.
+
+    A subclass sets `name` and `unit` and implements `score`. A sequence names a reward as a task, which a tuner
+    raises, or as a probe, which is only measured. A reward is built once in a run, for one device, so load weights in
+    `__init__`, which must call `super().__init__(device)`.
+
+    Two calls lead to a score. `reward(images, prompts)` is for training and calls `score`.
+    `reward.reference(images, prompts)` is for the evaluation and calls `reference_score`. Both check the images first,
+    and return fp32.
+
+    The score of an image must depend on this image and its prompt alone, not on the other images of the batch, and
+    must be the same at every call: batches are split where memory is short. A score that is not finite stops the run.
 
     Attributes:
-        unit: of the score.
-        direction: +1 if more is better, -1 if less is.
-        differentiable: whether the score keeps the graph of the images.
-        weights: the files or folders that the score depends on; their digests go into a run's provenance.
+        name: the reward's name in reports and files.
+        unit: of the score, in words.
+        direction: +1 if more is better, -1 if less is better. `score` returns the plain value in either case; training
+            and metrics multiply it by the direction.
+        differentiable: whether the score keeps the graph of the images. False for a reward without gradient: tuners
+            that need the gradient refuse it before the run.
+        weights: the files or folders that the score depends on; a run records their digests.
+        device: where the images will be.
     """
 
     name: ClassVar[str]
@@ -32,30 +47,51 @@ class Reward:
         self.device = torch.device(device)
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Scores (N,), fp32, in `unit`, of images (N, 3, H, W) in [0, 1] for N prompts.
+        """Scores for training: (N,), fp32, in `unit`. Do not override it; implement `score`.
 
-        Raises TypeError or ValueError for images of another type, shape or range.
+        Args:
+            images: (N, 3, H, W), floating point, in [0, 1], on `device`.
+            prompts: N.
+
+        Raises:
+            TypeError: the images are not floating point.
+            ValueError: they have another shape, another number, or values outside [0, 1].
         """
         return self.score(checked(images, prompts), prompts).float()
 
     @torch.no_grad()
     def reference(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """As the evaluation scores: with the reward's published preprocessing, where it has one of its own."""
+        """Scores for the evaluation: as `__call__`, by `reference_score` and without a graph. Do not override it."""
         return self.reference_score(checked(images, prompts), prompts).float()
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """What a subclass implements: (N,), with the graph if `differentiable`."""
+        """Computes the scores. Every subclass implements it.
+
+        Called in training, with autograd on or off, and by the default `reference_score`.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1], checked; of any size.
+            prompts: N.
+
+        Returns:
+            (N,), on the device of the images, with their graph if `differentiable`. NaN and infinite values must not be
+            replaced: the run reports where they arose.
+        """
         raise NotImplementedError
 
     def reference_score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """What a learned reward overrides: published preprocessing on 8-bit images, no graph."""
+        """Computes the scores of the evaluation, without a graph; by default the same as `score`.
+
+        A learned reward overrides it with its published preprocessing on 8-bit images, so that the evaluation reports
+        the published score. `score` then has a differentiable version of that preprocessing.
+        """
         return self.score(images, prompts)
 
 
 def checked(images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """The images, if they are floats (N, 3, H, W) in [0, 1], one for each prompt. A range is never guessed.
+    """The images, if they are floats (N, 3, H, W) in [0, 1], one for each prompt; the range is never guessed.
 
-    NaN passes: whoever averages scores refuses it with the place where it arose.
+    NaN passes the check. Raises TypeError or ValueError, as `Reward.__call__`.
     """
     if not torch.is_floating_point(images):
         raise TypeError(f"images are floats in [0, 1], got {images.dtype}")

@@ -1,4 +1,4 @@
-"""CLIP models as rewards use them: frozen, with a differentiable way in beside the published one."""
+"""CLIP models for rewards: frozen, with the published preprocessing and a differentiable version of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Clip:
 
     def images(self, images: Tensor) -> Tensor:
         """(N, D) with the graph of the images (N, 3, H, W) in [0, 1]."""
-        return F.normalize(self.encode_pixels(self.preprocessing.twin(images)), dim=1)
+        return F.normalize(self.encode_pixels(self.preprocessing.differentiable(images)), dim=1)
 
     @torch.no_grad()
     def reference_images(self, images: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class OpenClip(Clip):
 
     Args:
         config: as open_clip's own `get_model_config` gives it, or `model_cfg` of an open_clip_config.json.
-        where: what the weights were read from, for errors.
+        where: the file of the weights, for errors.
     """
 
     def __init__(
@@ -90,20 +90,20 @@ class OpenClip(Clip):
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu", weights: Path | None = None) -> OpenClip:
-        """The model of a folder: `open_clip_config.json`, `open_clip_model.safetensors`, a tokenizer.
+        """The model in a folder with `open_clip_config.json`, `open_clip_model.safetensors` and a tokenizer.
 
-        `weights` may name another file of the same architecture, as HPSv2's are for ViT-H-14. Raises UserError
-        for weights that are missing, damaged or do not fit.
+        `weights` can name another file of the same architecture, such as HPSv2's for ViT-H-14. Raises UserError for
+        weights that are missing, damaged or do not fit.
         """
         file = verified(weights or verified(folder) / "open_clip_model.safetensors")
         config = json.loads((folder / "open_clip_config.json").read_text())
-        asked = config["preprocess_cfg"]
-        if {asked.get("interpolation", "bicubic"), asked.get("resize_mode", "shortest")} != {
+        preprocessing = config["preprocess_cfg"]
+        if {preprocessing.get("interpolation", "bicubic"), preprocessing.get("resize_mode", "shortest")} != {
             "bicubic",
             "shortest",
         }:
             raise UserError(
-                "this model wants another preprocessing than CLIP's bicubic resize and centre crop",
+                "this model needs another preprocessing than CLIP's bicubic resize and centre crop",
                 where=str(folder / "open_clip_config.json"),
                 hint="choose another model, or subclass Clip with a Preprocessing of its own",
             )
@@ -114,7 +114,7 @@ class OpenClip(Clip):
             where=file,
             device=device,
             preprocessing=Preprocessing(
-                config["model_cfg"]["vision_cfg"]["image_size"], asked["mean"], asked["std"]
+                config["model_cfg"]["vision_cfg"]["image_size"], preprocessing["mean"], preprocessing["std"]
             ),
         )
 
@@ -129,7 +129,7 @@ class HfClip(Clip):
     """A CLIP model of transformers, with CLIP's own byte-pair vocabulary.
 
     Args:
-        where: what the weights were read from, for errors.
+        where: the file of the weights, for errors.
     """
 
     #: buffers that older versions of transformers wrote into checkpoints
@@ -147,7 +147,7 @@ class HfClip(Clip):
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> HfClip:
-        """The model of a folder that transformers saved it in. Raises UserError for weights that do not fit."""
+        """The model in a folder that transformers wrote. Raises UserError for weights that do not fit."""
         file = verified(folder / "model.safetensors")
         return cls(CLIPConfig.from_pretrained(folder), read_state(file), where=file, device=device)
 
@@ -194,10 +194,10 @@ def clip_config(
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """CLIP's tokenizer as transformers makes it, from the vocabulary that open_clip ships.
+    """CLIP's tokenizer in transformers' implementation, with the vocabulary that open_clip ships.
 
-    The two clean text differently (open_clip straightens curly quotes), and a score is of the one that was published
-    with it.
+    The two implementations clean text differently (open_clip straightens curly quotes), and a reward must use the one
+    that it was published with.
     """
     words = open_clip.SimpleTokenizer()
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}

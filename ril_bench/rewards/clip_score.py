@@ -13,9 +13,9 @@ WEIGHTS = published("clip-vit-b-32")
 class ClipScore(CosineReward):
     """100 cos(image, prompt) (arXiv 2104.08718, without its clipping at 0 and its factor 2.5).
 
-    By OpenAI's CLIP ViT-B/32, the paper's. A probe: its encoder shares nothing with the rewards', or it would be
-    hacked along with them. A subclass whose `load` returns another `Clip` scores by any model of open_clip or
-    transformers: `OpenClip.load(folder, self.device)`, `HfClip.load(folder, self.device)`.
+    The encoder is OpenAI's CLIP ViT-B/32, as in the paper. It is a probe: no reward has this encoder, since a model
+    that exploits its reward would raise the probe as well. A subclass whose `load` returns another `Clip` scores with
+    any model of open_clip or transformers: `OpenClip.load(folder, self.device)`, `HfClip.load(folder, self.device)`.
     """
 
     name = "clip_score"

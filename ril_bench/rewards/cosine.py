@@ -1,4 +1,4 @@
-"""Rewards that are a cosine: CLIP models that were taught what people prefer, or merely what a caption is."""
+"""Rewards that are the cosine of an image and its prompt in a CLIP model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ImageReward (arXiv 2304.05977): BLIP that reads the prompt with its eyes on the image, and a linear head."""
+"""ImageReward (arXiv 2304.05977): BLIP, whose text encoder attends to the image, and a linear head."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from ril_bench.rewards.checkpoints import State, filled, read_state
 from ril_bench.rewards.preprocessing import Preprocessing
 
 WEIGHTS, VOCABULARY = published("imagereward"), published("bert-vocabulary")
-LENGTH = 35  # tokens of a prompt; the rest is cut
-MEAN, SD = 0.16717362830052426, 1.0333394966054072  # of raw scores, over the pairs it was trained on
+LENGTH = 35  # tokens of a prompt; further ones are dropped
+# Of raw scores, over the pairs that it was trained on [code]
+MEAN, SD = 0.16717362830052426, 1.0333394966054072
 
-#: published keys that no score depends on: heads of BLIP's pretraining, and a buffer
+#: published keys that do not affect the score: heads of BLIP's pretraining, and a buffer
 UNUSED = re.compile(
     r"blip\.(vision_proj|text_proj)\.(weight|bias)|blip\.text_encoder\.embeddings\.position_ids"
 )
-#: published names of modules (salesforce/BLIP, models/vit.py) -> those of transformers; the text's are the same
+#: published names of modules (salesforce/BLIP, models/vit.py) -> names of transformers; the text encoder's are equal
 RENAMED = (
     (r"^blip\.visual_encoder\.", "vision."),
     (r"^blip\.text_encoder\.", "text."),
@@ -43,7 +44,7 @@ RENAMED = (
 
 
 def renamed(published_state: State) -> dict[str, Tensor]:
-    """A published checkpoint with the names of `Network`; keys that no rule knows stay as they are."""
+    """A published checkpoint with the names of `Network`; a key that matches no rule keeps its name."""
     state = {}
     for key, value in published_state.items():
         if UNUSED.fullmatch(key):
@@ -71,7 +72,7 @@ class Network(nn.Module):
 
 
 class Imagereward(Reward):
-    """How much people prefer an image for its prompt; mean 0 and deviation 1 over its training pairs [code].
+    """How much people prefer an image for its prompt; mean 0 and standard deviation 1 on its training pairs [code].
 
     BLIP with a ViT-L/16 at 224 pixels; 35 tokens of the prompt are read.
     """
@@ -99,7 +100,8 @@ class Imagereward(Reward):
         max_position_embeddings=512,
         hidden_act="gelu",
         layer_norm_eps=1e-12,
-        is_decoder=True,  # what transformers calls having cross-attention; no mask is causal here
+        # In transformers this switches cross-attention on; no mask is causal here.
+        is_decoder=True,
     )
 
     def __init__(self, device: torch.device | str = "cpu"):
@@ -112,7 +114,7 @@ class Imagereward(Reward):
         self.preprocessing = Preprocessing(self.vision.image_size)
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        return self._normalised(self.preprocessing.twin(images), prompts)
+        return self._normalised(self.preprocessing.differentiable(images), prompts)
 
     def reference_score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         return self._normalised(self.preprocessing.published(images), prompts)

@@ -1,4 +1,4 @@
-"""What JPEG makes of an image: the differentiable distance, and the size of the real file."""
+"""Rewards of JPEG compression: a differentiable distance, and the size of the real file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def jpeg_distance(images: Tensor) -> Tensor:
     """Root mean square difference of each image and its JPEG, in grey levels of 255; (N,)."""
     quality = torch.full((len(images),), float(QUALITY), device=images.device)
     compressed = jpeg_codec_differentiable(images, quality)
-    # The floor keeps the root's gradient finite on an image that JPEG leaves as it is.
+    # The constant keeps the gradient of the root finite for an image that JPEG does not change.
     return 255 * ((images - compressed).square().mean(dim=(1, 2, 3)) + 1e-8).sqrt()
 
 

@@ -1,4 +1,4 @@
-"""PickScore (arXiv 2305.01569): CLIP ViT-H-14 fine-tuned on what users of Pick-a-Pic picked."""
+"""PickScore (arXiv 2305.01569): CLIP ViT-H-14, fine-tuned on the choices of users of Pick-a-Pic."""
 
 from __future__ import annotations
 

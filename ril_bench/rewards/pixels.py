@@ -1,4 +1,4 @@
-"""Low-level rewards, read off the pixels; symmetry and brightness as in DRTune (arXiv 2405.00760) [secondary]."""
+"""Low-level rewards of the pixels; symmetry and brightness as in DRTune (arXiv 2405.00760) [secondary]."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ class Colorfulness(Reward):
 
 
 def _root(x: Tensor) -> Tensor:
-    """The square root, with a finite gradient at 0: a grey image has no direction to become colourful in."""
+    """The square root with a finite gradient at 0, where the image is grey."""
     return x.clamp_min(torch.finfo(x.dtype).eps).sqrt()

@@ -1,9 +1,9 @@
-"""How a learned reward sees images: its published preprocessing, and the differentiable twin of it.
+"""The preprocessing of learned rewards: as published, and a differentiable version of it.
 
-Both are the same lines of torchvision, once on 8-bit PIL images and once on float tensors with their graph: bicubic
-resize (a = -0.5, antialiased, as PIL does it), crop or pad, normalise. What is left of a gap is PIL's: it rounds and
-clips to 8 bits at each pass of the resize; the twin does neither, as a clip would silence the gradient of what it cuts.
-On photographs of 512 pixels the gap is 0.27 grey levels in the mean, 5 at most where the resize does not overshoot.
+Both are the same calls of torchvision, on 8-bit PIL images or on float tensors with their graph: bicubic resize
+(a = -0.5, antialiased, as in PIL), crop or pad, normalise. They differ in one point: PIL rounds and clips to 8 bits at
+each pass of the resize. The differentiable version does not, as a clipped value has no gradient. On photographs of 512
+pixels the difference is 0.27 grey levels in the mean, and 5 at most where the resize does not overshoot.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """CLIP's: the shorter side to `side` pixels, the centre cropped, normalised [code: openai/CLIP]."""
+    """CLIP's: resize the shorter side to `side` pixels, crop the centre, normalise [code: openai/CLIP]."""
 
     side: int = 224
     mean: Sequence[float] = CLIP_MEAN
     std: Sequence[float] = CLIP_STD
 
-    def twin(self, images: Tensor) -> Tensor:
+    def differentiable(self, images: Tensor) -> Tensor:
         """(N, 3, side, side) with the graph of the images (N, 3, H, W) in [0, 1]."""
         return self.normalised(self.fitted(images))
 
     def published(self, images: Tensor) -> Tensor:
-        """(N, 3, side, side), as the published code makes it of the images' 8-bit images; no graph."""
+        """(N, 3, side, side) by the published code, from the images in 8 bits; without a graph."""
         fitted = [T.to_tensor(self.fitted(image)) for image in pil_images(images)]
         return self.normalised(torch.stack(fitted).to(images.device))
 
     def fitted(self, image: Any) -> Any:
-        """A PIL image, or tensors (N, 3, H, W), at the network's size."""
+        """A PIL image, or tensors (N, 3, H, W), resized and cropped to the network's size."""
         resized = T.resize(image, self.side, InterpolationMode.BICUBIC, antialias=True)
         return T.center_crop(resized, [self.side, self.side])
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Mean 0, deviation 1 over the training set, channel by channel."""
+        """The images with mean 0 and standard deviation 1 over the training set, channel by channel."""
         mean, std = (images.new_tensor(list(values)).view(3, 1, 1) for values in (self.mean, self.std))
         return (images - mean) / std
 
 
 class LongestSide(Preprocessing):
-    """HPSv2's: the longer side to `side` pixels, black bars beside the rest [code: tgxs002/HPSv2].
+    """HPSv2's: resize the longer side to `side` pixels, pad the rest with black [code: tgxs002/HPSv2].
 
-    It resizes tensors, not PIL images, so nothing is rounded after the resize. Its torchvision of 2023 did not
-    antialias tensors; the one of today does, and so do the scores that people publish with it.
+    It resizes tensors, not PIL images, so nothing is rounded after the resize. The torchvision of 2023 did not
+    antialias tensors; the current one does, and so do scores that are computed with it today.
     """
 
     def published(self, images: Tensor) -> Tensor:
-        return self.twin((images * 255).round() / 255)
+        return self.differentiable((images * 255).round() / 255)
 
     def fitted(self, image: Any) -> Any:
         height, width = image.shape[-2:]

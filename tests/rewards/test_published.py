@@ -237,7 +237,7 @@ def test_the_twin_sees_what_the_published_preprocessing_shows(published, name, s
     reward = getattr(published, name)()
     images = photographs(side)
     preprocessing = reward.preprocessing if name == "imagereward" else reward.clip.preprocessing
-    gap = (preprocessing.twin(images) - preprocessing.published(images)).abs()
+    gap = (preprocessing.differentiable(images) - preprocessing.published(images)).abs()
     fitted = preprocessing.fitted(images)
     inside = (fitted >= 0) & (fitted <= 1)  # elsewhere the resize overshoots, and PIL clips
     grey_level = 1 / 255 / min(preprocessing.std)
@@ -251,7 +251,7 @@ def test_the_twin_sees_what_the_published_preprocessing_shows(published, name, s
 def test_the_twin_of_hpsv2_is_the_published_preprocessing(published):
     preprocessing = published.hpsv2().clip.preprocessing
     images = photographs()[:, :, :, :70]
-    assert torch.equal(preprocessing.twin(images), preprocessing.published(images))
+    assert torch.equal(preprocessing.differentiable(images), preprocessing.published(images))
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_a_checkpoint_of_another_model_is_refused(published, tmp_path):
     state = torch.load(file, weights_only=True)
     state["state_dict"]["mystery.weight"] = state["state_dict"].pop("visual.proj")
     torch.save(state, file)
-    with pytest.raises(UserError, match=r"visual\.proj is missing, mystery\.weight is left over") as caught:
+    with pytest.raises(UserError, match=r"visual\.proj is missing, mystery\.weight is unexpected") as caught:
         hps.Hpsv2()
     assert caught.value.where == str(file)
     assert caught.value.hint
@@ -285,7 +285,7 @@ class Code:
 def test_what_is_more_or_less_than_tensors_is_not_loaded(tmp_path, capsys, name, content):
     file = tmp_path / name
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
-    with pytest.raises(UserError, match=r"safe to read|not a table of tensors") as caught:
+    with pytest.raises(UserError, match=r"read safely|not a table of tensors") as caught:
         read_state(file)
     assert caught.value.where == str(file)
     assert "this must not run" not in capsys.readouterr().out
