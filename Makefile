@@ -1,4 +1,4 @@
-# make demo         a newcomer's first look: the embedded sequence, two methods, a report
+# make demo         a newcomer's first look: the embedded sequence, three methods, a report
 # make test         lint, types, layers and tests: what a change has to pass
 # make test-lowest  the tests with the oldest versions of every dependency that pyproject.toml allows
 # make test-browser the site in headless Chromium
