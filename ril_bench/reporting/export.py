@@ -1,7 +1,8 @@
-"""The model of a step as others take it: one diffusers LoRA, and a model card as the Hugging Face hub reads it."""
+"""Exports the model of a step: a diffusers LoRA, and a model card in the format of the Hugging Face hub."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ril_bench.storage.files import write_files
 from ril_bench.storage.read import StoredRun, read_run
 
 WEIGHTS = "pytorch_lora_weights.safetensors"  # where diffusers looks for a LoRA in a folder
+WORLD_IMPORT = "from ril_bench.worlds.shapes import WEIGHTS"
 OWN_LICENCE = "apache-2.0"  # of the models that ship
 
 CARD = """---
@@ -23,7 +25,7 @@ CARD = """---
 # {title}
 
 A LoRA for `{model}`: the model after step {step} of {steps} of reward incremental learning
-([arXiv 2411.17310](https://arxiv.org/abs/2411.17310)), made with RIL-Bench {version}.
+([arXiv 2411.17310](https://arxiv.org/abs/2411.17310)), trained with RIL-Bench {version}.
 
 | | |
 |---|---|
@@ -38,14 +40,20 @@ Mean rewards over the evaluation's prompts, before any tuning and at this step:
 
 ## Use it
 
-```python
-from diffusers import StableDiffusionPipeline
+Run this in the folder of this card{requirement}:
 
-pipe = StableDiffusionPipeline.from_pretrained("{model}")
-pipe.load_lora_weights("path/to/this/folder")
+```python
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline
+{imports}
+pipe = DiffusionPipeline.from_pretrained({model_argument}).to(torch.{dtype})
+pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+pipe.load_lora_weights(".")
+image = pipe({prompt}, num_inference_steps={sampler_steps}, guidance_scale={guidance}, eta={eta}).images[0]
+image.save("image.png")
 ```
 
-The rewards were measured with {sampler_steps} DDIM steps, eta {eta} and guidance {guidance}. {note}
+The rewards were measured with this sampler, {sampler_steps} steps, eta {eta} and guidance {guidance}.
 """
 
 
@@ -54,8 +62,8 @@ def export(run: str | Path, out: str | Path, *, step: int | None = None, licence
 
     Args:
         run: a run's folder, or an entry's.
-        step: from 1; the last unless told. Step 0 is the base model itself.
-        licence: of the weights, by the hub's identifier; for a model that ships, Apache 2.0.
+        step: from 1; by default the last. Step 0 is the base model itself.
+        licence: of the weights, by the hub's identifier; by default Apache 2.0 for a model that ships.
 
     Raises UserError where the folder is there already, or the step has no adapter.
     """
@@ -79,13 +87,13 @@ def export(run: str | Path, out: str | Path, *, step: int | None = None, licence
 
 
 def model_card(run: StoredRun, step: int, licence: str | None = None) -> str:
-    """README.md: the front matter that the hub reads, then what the weights are and how they are used."""
+    """README.md: the front matter that the hub reads, a description of the weights, and code that uses them."""
     spec, rewards = run.info["sequence"], run.rewards
     model, trained = spec["model"], rewards[:step]
     ships = model in registry.names("model")
     title = f"{run.name} on {run.sequence}, step {step}"
     data = ModelCardData(
-        base_model=model,
+        base_model=model.partition("@")[0] if _on_hub(model) else None,
         library_name="diffusers",
         license=licence or (OWN_LICENCE if ships else None),
         pipeline_tag="text-to-image",
@@ -111,8 +119,25 @@ def model_card(run: StoredRun, step: int, licence: str | None = None) -> str:
         sampler_steps=spec["sampler"]["steps"],
         eta=spec["sampler"]["eta"],
         guidance=spec["sampler"]["guidance"],
-        note=f"`{model}` ships with the package `ril-bench`." if ships else "",
+        dtype=(run.info.get("hardware") or {}).get("compute", {}).get("dtype", "float32"),
+        prompt=json.dumps(next(iter(run.prompts.values()), "a photo")),
+        requirement=f"; `{model}` ships with the package `ril-bench`" if ships else "",
+        imports=f"{WORLD_IMPORT}\n" if ships else "",
+        model_argument=_model_argument(model),
     )
+
+
+def _on_hub(model: str) -> bool:
+    """Whether a sequence's model is one of the hub."""
+    return model not in registry.names("model") and not registry.is_path(model)
+
+
+def _model_argument(model: str) -> str:
+    """The arguments with which from_pretrained loads a sequence's model, as Python code."""
+    if model in registry.names("model"):
+        return 'WEIGHTS / "pipeline"'
+    repo, _, revision = model.partition("@") if _on_hub(model) else (model, "", "")
+    return f"{json.dumps(repo)}, revision={json.dumps(revision)}" if revision else json.dumps(repo)
 
 
 def _row(run: StoredRun, step: int) -> dict[str, float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from PIL import Image
 import ril_bench
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
+from ril_bench.reporting.export import _model_argument
 from ril_bench.storage.names import IMAGES
 from tests import tiny
+from tests.pipelines import stable_diffusion_xl
 
 LEVELS = 1  # of 255: PEFT adds B A x where the run's evaluation has folded B A into W
 
@@ -54,7 +57,7 @@ def test_the_hub_reads_its_card(run, tmp_path):
     data = card.data.to_dict()
     assert data["library_name"] == "diffusers"
     assert data["license"] == "openrail"
-    assert data["base_model"] == json.loads((run / "run.json").read_text())["sequence"]["model"]
+    assert "base_model" not in data, "a folder of this machine is no model of the hub"
     assert {"lora", "text-to-image", "reward:brightness", "reward:symmetry"} <= set(data["tags"])
     values = {one.metric_type: one.metric_value for one in card.data.eval_results}
     assert values == pytest.approx(ril_bench.Run(run).matrix.loc[2].to_dict())
@@ -67,6 +70,36 @@ def test_a_model_that_does_not_ship_has_no_licence_of_ours(run, tmp_path):
     assert "license" not in card.data.to_dict()
     assert "reward:symmetry" not in card.data.tags
     assert "| symmetry (not trained yet) |" in card.text
+
+
+def code_of(card: Path) -> str:
+    """The Python code of a card."""
+    (code,) = re.findall(r"```python\n(.*?)```", card.read_text(), re.DOTALL)
+    return code
+
+
+@pytest.mark.parametrize("family", ["stable diffusion", "sdxl", "shapes"])
+def test_the_code_of_a_card_works(family, run, tiny_data, tmp_path, monkeypatch):
+    """As it is written, in the card's folder."""
+    if family != "stable diffusion":
+        model = "shapes-64"
+        if family == "sdxl":
+            model = str(tmp_path / "sdxl")
+            stable_diffusion_xl().save_pretrained(model)
+        changes = {"model": model, "tasks": [{"reward": "brightness"}], "budget": {"updates": 1, "batch": 1}}
+        evaluation = {**tiny_data["evaluation"], "prompts": 2, "images_per_prompt": 1}
+        sequence = tiny.write_sequence(tmp_path / "one.yaml", tiny_data, **changes, evaluation=evaluation)
+        run = tiny.runner(sequence, tmp_path / "runs", account=False).execute()
+    folder = ril_bench.export(run, tmp_path / "out")
+    monkeypatch.chdir(folder)
+    exec(compile(code_of(folder / "README.md"), "README.md", "exec"), {})
+    assert Image.open("image.png").size == (64, 64)
+
+
+def test_a_model_of_the_hub_is_loaded_at_its_revision():
+    assert _model_argument("owner/name@abc") == '"owner/name", revision="abc"'
+    assert _model_argument("owner/name") == '"owner/name"'
+    assert _model_argument("./folder@home") == '"./folder@home"'
 
 
 def test_what_cannot_be_exported(run, tmp_path):
