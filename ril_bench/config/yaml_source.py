@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from ril_bench.config.characters import whole_characters
 from ril_bench.errors import UserError
 
 Key = tuple[str | int, ...]  # ("tasks", 0, "reward"): list positions count from 0 here, from 1 when shown
@@ -97,7 +98,7 @@ def read_source(path: Path) -> Source:
         UserError: it cannot be read, or is not YAML; line and column are named.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.readwhole_characters(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path.name}: {error}", where=str(path)) from error
     return parse_source(text, str(path))
@@ -121,7 +122,7 @@ def parse_source(text: str, name: str) -> Source:
     return source
 
 
-def yaml_text(data: Any) -> str:
+def yamlwhole_characters(data: Any) -> str:
     """Plain data as YAML that `parse_source` reads back: keys in their order, small lists and mappings on one line."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
@@ -173,7 +174,7 @@ def _value(loader: _Loader, node: yaml.Node, key: Key, source: Source) -> Any:
             if not isinstance(key_node, yaml.ScalarNode):
                 source.faults.append(Fault(place, key, "a key must be a plain word"))
                 continue
-            name = _text(key_node.value)
+            name = whole_characters(key_node.value)
             if name in data:
                 source.faults.append(Fault(place, (*key, name), "given twice"))
                 continue
@@ -181,9 +182,4 @@ def _value(loader: _Loader, node: yaml.Node, key: Key, source: Source) -> Any:
             source.places[(*key, name)] = place  # the key's line: a value may begin on a later one
         return data
     value = loader.construct_object(node)
-    return _text(value) if isinstance(value, str) else value
-
-
-def _text(value: str) -> str:
-    """Joins the halves of a character that JSON escapes in two; ValueError if one half is missing."""
-    return value.encode("utf-16", "surrogatepass").decode("utf-16")
+    return whole_characters(value) if isinstance(value, str) else value

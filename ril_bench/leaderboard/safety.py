@@ -18,6 +18,7 @@ import pyarrow
 import pyarrow.types as kinds
 from pyarrow import compute, parquet
 
+from ril_bench.config.characters import whole_characters
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.layout import KB, MB, NAME
 from ril_bench.storage.names import SCORES
@@ -179,10 +180,10 @@ def _plain(value: Any, depth: int) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is too large")
     if isinstance(value, str):
-        value.encode()  # half of a surrogate pair is a ValueError
+        whole_characters(value)
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for key in value if isinstance(value, dict) else ():
-        key.encode()
+        whole_characters(key)
     for item in inside:
         _plain(item, depth - 1)
 

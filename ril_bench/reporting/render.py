@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ril_bench.config.characters import encodable
 from ril_bench.reporting import text
 from ril_bench.reporting.glossary import METRICS, NOTATION
 from ril_bench.storage.read import dig
@@ -20,8 +21,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 def render(template: str, **values: Any) -> bytes:
     """The bytes of a page. A misspelt variable is an error."""
-    # A name out of JSON can hold half a surrogate pair, which no file can.
-    return _environment().get_template(template).render(**values).encode("utf-8", "replace")
+    return encodable(_environment().get_template(template).render(**values)).encode()
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pyarrow import parquet
 from pyarrow.compute import VarianceOptions
 
+from ril_bench.config.characters import encodable
 from ril_bench.errors import UserError
 from ril_bench.storage import names
 
@@ -259,8 +260,8 @@ def dig(tree: Any, *keys: Any) -> Any:
 
 
 def plain(value: object) -> str:
-    """A name as text: JSON can hold half a surrogate pair, which no table and no file can."""
-    return str(value).encode("utf-8", "replace").decode()
+    """A name as text that tables and files can hold."""
+    return encodable(str(value))
 
 
 def number(value: Any) -> float | None:
