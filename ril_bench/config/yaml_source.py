@@ -98,7 +98,7 @@ def read_source(path: Path) -> Source:
         UserError: it cannot be read, or is not YAML; line and column are named.
     """
     try:
-        text = path.readwhole_characters(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path.name}: {error}", where=str(path)) from error
     return parse_source(text, str(path))
@@ -122,7 +122,7 @@ def parse_source(text: str, name: str) -> Source:
     return source
 
 
-def yamlwhole_characters(data: Any) -> str:
+def yaml_text(data: Any) -> str:
     """Plain data as YAML that `parse_source` reads back: keys in their order, small lists and mappings on one line."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
