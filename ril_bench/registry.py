@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -176,8 +177,36 @@ def _import(reference: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def kind_in_file(path: Path) -> str:
+    """The kind of what a Python file defines: "method", "tuner" or "reward". The file is imported.
+
+    Raises UserError where it cannot be imported, or does not define exactly one class of these kinds.
+    """
+    own = {cls: kind for kind, base in _BASES.items() for cls in _classes_in_file(path, _import(base))}
+    if len(own) != 1:
+        raise _not_one_class(path, "Method, Tuner or Reward", own)
+    return next(iter(own.values()))
+
+
 def _class_in_file(path: Path, base: type) -> type:
     """The one subclass of `base` that a file defines; what it imports from elsewhere does not count."""
+    own = _classes_in_file(path, base)
+    if len(own) != 1:
+        raise _not_one_class(path, base.__name__, own)
+    return own[0]
+
+
+def _not_one_class(path: Path, base: str, own: Iterable[type]) -> UserError:
+    have = ", ".join(sorted(cls.__name__ for cls in own)) or "none"
+    return UserError(
+        f"{path.name} must define exactly one subclass of {base}; it defines {have}",
+        where=str(path.resolve()),
+        hint="ril-bench new writes a file to start from",
+    )
+
+
+def _classes_in_file(path: Path, base: type) -> list[type]:
+    """The subclasses of `base` that a file defines. Raises UserError where it cannot be imported."""
     path = path.resolve()
     # Its own module name: two files called ewc.py may be loaded side by side, and none can shadow a library.
     module_name = f"ril_bench_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
@@ -188,7 +217,7 @@ def _class_in_file(path: Path, base: type) -> type:
     sys.modules[module_name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except UserError as error:  # a class that does not keep its base's contract says so itself
+    except UserError as error:  # a class that does not keep its base's contract raises it
         del sys.modules[module_name]
         error.where = f"{path}:{_line_of(error, path)}"
         raise
@@ -198,18 +227,11 @@ def _class_in_file(path: Path, base: type) -> type:
             f"{path.name} cannot be imported: {type(error).__name__}: {error}",
             where=f"{path}:{_line_of(error, path)}",
         ) from error
-    own = [
+    return [
         item
         for item in vars(module).values()
         if isinstance(item, type) and issubclass(item, base) and item.__module__ == module_name
     ]
-    if len(own) != 1:
-        have = ", ".join(sorted(item.__name__ for item in own)) or "none"
-        raise UserError(
-            f"{path.name} must define exactly one subclass of {base.__name__}; it defines {have}",
-            where=str(path),
-        )
-    return own[0]
 
 
 def _line_of(error: BaseException, path: Path) -> int:

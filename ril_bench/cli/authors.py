@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ril_bench.cli.common import JsonOption, app, command
 from ril_bench.cli.console import say, show_json
+
+if TYPE_CHECKING:
+    from ril_bench.conformance.suite import CheckResult
 
 ENTRIES = "Checks of a leaderboard"
 
@@ -73,21 +75,21 @@ def check(
 def _check_file(reference: str, as_json: bool) -> None:
     from ril_bench.api.authors import check_file
 
-    findings = []
-    for finding in check_file(reference):
-        findings.append(finding)
-        if as_json:
-            continue
-        _show_mark(finding.check, "fault" if finding.fault else "")
-        for line in filter(None, [finding.fault, finding.hint and f"hint: {finding.hint}"]):
-            say(f"        {line}")
-    failed = sum(bool(finding.fault) for finding in findings)
+    report = check_file(reference, progress=None if as_json else _show_result)
     if as_json:
-        show_json([asdict(finding) for finding in findings])
+        show_json(report.plain())
     else:
-        say(f"{reference}: {f'{failed} of {len(findings)} checks failed' if failed else 'all checks passed'}")
-    if failed:
+        say(report.verdict)
+    if not report.ok:
         raise typer.Exit(2)
+
+
+def _show_result(result: CheckResult) -> None:
+    _show_mark(result.check, "fault" if result.fault else "")
+    for line in filter(
+        None, [result.fault, result.hint and f"hint: {result.hint}", result.note and f"note: {result.note}"]
+    ):
+        say(f"        {line}")
 
 
 def _check_entries(

@@ -1,11 +1,10 @@
-"""The conformance suite of methods: checks that run, each with what is wrong and how to fix it."""
+"""The conformance suite of methods: short runs of the embedded world, and what they leave."""
 
 from __future__ import annotations
 
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import torch
 
 from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings
+from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, run_checks
 from ril_bench.conformance.watch import Guard, Stopped, Watch, tensors_held
-from ril_bench.errors import RilError
 from ril_bench.methods import Method
 from ril_bench.running.accounts import tensor_bytes
 from ril_bench.running.materials import Materials
@@ -36,27 +35,8 @@ THREADS = 1
 KILLED_AFTER = 10  # units of work: six updates, an evaluation, then the first updates of task 2
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one check found: `fault` is None where the method passed."""
-
-    check: str
-    fault: str | None = None
-    hint: str | None = None
-
-
-class Fault(Exception):
-    """A check that failed, with its hint."""
-
-    def __init__(self, what: str, hint: str):
-        super().__init__(what)
-        self.hint = hint
-
-
-def check_method(reference: str, sequence: str = SEQUENCE) -> Iterator[Finding]:
-    """Each check's finding as it is made; those that rest on one that failed are left out.
-
-    Takes well under a minute on two cores.
+def check_method(reference: str, sequence: str = SEQUENCE) -> Iterator[CheckResult]:
+    """The result of each check, as it ends. Takes well under a minute on two cores.
 
     Args:
         reference: a method's name or file.
@@ -65,31 +45,7 @@ def check_method(reference: str, sequence: str = SEQUENCE) -> Iterator[Finding]:
     torch.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as folder:
         suite = _Suite(reference, sequence, Path(folder))
-        for check in suite.checks():
-            finding = _finding(check)
-            yield finding
-            if finding.fault and check in (suite.loads, suite.runs):
-                return
-
-
-def _finding(check: Callable[[], None]) -> Finding:
-    said = (check.__doc__ or "").partition("\n")[0].rstrip(".")
-    try:
-        check()
-    except Fault as fault:
-        return Finding(said, str(fault), fault.hint)
-    except RilError as error:
-        return Finding(said, "; ".join(filter(None, [error.what, error.where])), error.hint)
-    except Exception as error:
-        return Finding(said, f"{type(error).__name__}: {error}{_place(error)}", "see the line named")
-    return Finding(said)
-
-
-def _place(error: Exception) -> str:
-    """The last line of the method's own file that an exception passed."""
-    own = [f for f in traceback.extract_tb(error.__traceback__) if "ril_bench" not in Path(f.filename).parts]
-    own = [frame for frame in own if "site-packages" not in frame.filename]
-    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+        yield from run_checks(suite.checks(), needed=(suite.loads, suite.runs))
 
 
 class _Suite:
@@ -97,7 +53,7 @@ class _Suite:
         self.reference, self.sequence, self.out = reference, sequence, out
         self.materials: Materials | None = None
 
-    def checks(self) -> list[Callable[[], None]]:
+    def checks(self) -> list[Check]:
         return [
             self.loads,
             self.runs,
@@ -115,7 +71,9 @@ class _Suite:
         """loads, and every public method is a hook"""
         cls = registry.load("method", self.reference)
         if not (cls.__doc__ or "").strip():
-            raise Fault("its class has no docstring", "say in the first line what it does: reports show it")
+            raise CheckFailed(
+                "its class has no docstring", "say in the first line what it does: reports show it"
+            )
         cls()
 
     def runs(self) -> None:
@@ -128,12 +86,12 @@ class _Suite:
         sign = run.materials.rewards[name].direction
         gain = sign * (run.steps.row(1)[name] - run.steps.row(0)[name])
         if not gain > 0:  # later on a method may have a past to protect
-            raise Fault(
+            raise CheckFailed(
                 f"task 1 changed {name} by {gain:.3g}", "train what acts: model.activate(..., train=[...])"
             )
         first, second = ((run.folder.path / names.adapter(i)).read_bytes() for i in (1, 2))
         if first == second:
-            raise Fault(
+            raise CheckFailed(
                 "task 2 changed nothing", "a penalty this strong leaves nothing to learn; or nothing trains"
             )
 
@@ -144,17 +102,17 @@ class _Suite:
     def leaves_frozen_weights(self) -> None:
         """leaves frozen weights alone: none moves inside a task, none takes a gradient"""
         if self.watch.base_moved:
-            raise Fault(
+            raise CheckFailed(
                 "the pretrained weights have changed",
                 "change adapters only; fold deltas in with model.folded",
             )
         if self.watch.moved:
-            raise Fault(
+            raise CheckFailed(
                 f"frozen adapters moved while a task was trained: {', '.join(sorted(self.watch.moved))}",
                 "write to what trains only, and to the rest in start_task or end_task",
             )
         if self.watch.graded:
-            raise Fault(
+            raise CheckFailed(
                 f"frozen adapters took a gradient: {', '.join(sorted(self.watch.graded))}",
                 "let model.activate say what trains; a teacher's prediction belongs under torch.no_grad()",
             )
@@ -175,14 +133,14 @@ class _Suite:
         try:
             kept = unpack(pack(state))
         except TypeError as error:
-            raise Fault(
+            raise CheckFailed(
                 f"its state cannot be stored: {error}", "put tensors and plain values in state_dict"
             ) from error
         fresh = self._method()
         fresh.bind(self.straight.materials.model)
         fresh.load_state_dict(kept)
         if not _equal(unpack(pack(fresh.state_dict())), kept):
-            raise Fault(
+            raise CheckFailed(
                 "a state that is loaded and given back is another one",
                 "load_state_dict must take back everything that state_dict gives",
             )
@@ -199,7 +157,7 @@ class _Suite:
         }
         if hidden:
             largest = max(hidden, key=lambda place: hidden[place])
-            raise Fault(
+            raise CheckFailed(
                 f"it keeps {sum(hidden.values())} bytes that its state_dict does not give, as in {largest}",
                 "carried bytes are part of a method's price: put them in state_dict, or drop them in end_task",
             )
@@ -280,4 +238,4 @@ def _same(one: Runner, other: Runner, what: str, hint: str) -> None:
             largest = np.abs(
                 np.frombuffer(a[-4096:], np.float32) - np.frombuffer(b[-4096:], np.float32)
             ).max()
-            raise Fault(f"{what}: the adapters of step {i} (by up to {largest:.2g})", hint)
+            raise CheckFailed(f"{what}: the adapters of step {i} (by up to {largest:.2g})", hint)

@@ -1,73 +1,151 @@
-"""`ril-bench new`: a working file to start from."""
+"""`ril-bench new`: a small working file to start from.
+
+The method and the tuner are the source of one that ships under another name, so that a template never falls behind the
+interface; the sequence is `shapes-smoke` with a comment on each key.
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import keyword
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from ril_bench.errors import UserError
+from ril_bench import registry
+from ril_bench.errors import UserError, nearest
 from ril_bench.storage.files import write_files
 
-METHOD = '''"""{name}: what it does, in one line."""
+METHOD_SOURCE = "l2"
+TUNER_SOURCE = "refl"
+SEQUENCE_SOURCE = "shapes-smoke"
 
-from typing import Annotated
+REWARD = '''"""{name}: what it measures, in one line."""
 
-from pydantic import Field
-
-from ril_bench import Method
+from ril_bench import Reward
 
 
-class {cls}(Method):
-    """The formula that it implements, and where it comes from: reports show this line.
+class {cls}(Reward):
+    """How much redder than blue an image is: the mean of R - G over its pixels, -255 to 255. Lists show this line."""
 
-        loss = strength / 2 * |theta - theta*|^2,  theta* as the last task left it
+    name, unit = "{name}", "grey levels"
+    direction = +1  # -1 if less is better; `score` returns the plain value in both cases
+    differentiable = True  # False if `score` has no gradient: then only the tuners ddpo, dpo and sft can raise it
 
-    Say which choices are the paper's and which are yours.
-    """
-
-    class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 0.1  # --set method.strength=...
-
-    def bind(self, model):
-        self._model, self._anchor = model, {{}}
-
-    def start_task(self, task, model):
-        if "adapter" not in model.adapters:
-            model.add_adapter("adapter", seed_key=task.key)
-        model.activate({{"adapter": 1.0}}, train=["adapter"])
-
-    def weight_loss(self):
-        weights = self._model.adapter_parameters("adapter")
-        moved = [(weights[name] - kept).square().sum() for name, kept in self._anchor.items()]
-        return self.options.strength / 2 * sum(moved) if moved else None
-
-    def end_task(self, task, model):
-        weights = model.adapter_parameters("adapter")
-        self._anchor = {{name: weight.detach().clone() for name, weight in weights.items()}}
-
-    def state_dict(self):
-        return {{"anchor": self._anchor}}
-
-    def load_state_dict(self, state):
-        self._anchor = state["anchor"]
+    def score(self, images, prompts):
+        """Scores (N,) of images (N, 3, H, W) in [0, 1] for N prompts; image i is scored for prompt i alone."""
+        red, _, blue = (255 * images).unbind(dim=1)
+        return (red - blue).mean(dim=(1, 2))
 '''
 
+#: above these keys of the sequence's template
+COMMENTS = {
+    "version": "Raise it when results stop being comparable with older ones.",
+    "model": "A model that ships, a folder in diffusers' format, or owner/name@revision of the Hugging Face hub.",
+    "prompts": "Sets that ship, files (.txt, .csv, .json, .parquet) beside this one, or owner/name:split of the hub.",
+    "sampler": "DDIM, in training and evaluation: guidance 1 is none, eta 1 is ancestral.",
+    "adapter": "The LoRA that a method trains; its scale is alpha / rank.",
+    "tuner": "How a reward is raised: `ril-bench list tuners`. A task may have its own.",
+    "budget": "Of each task, in updates of `batch` prompts. A task may have its own.",
+    "tasks": "The rewards, in order: `ril-bench list rewards`, or a file as ./my_reward.py.",
+    "evaluation": "Images of the first prompts of prompts.eval; probes are evaluated and never trained.",
+}
 
-def new_method(name: str, folder: Path = Path()) -> Path:
-    """Writes NAME.py, a method that runs and passes `ril-bench check`, and returns it.
 
-    Raises UserError for a name that no module can have, or where the file is there already.
+def new(kind: str, name: str, folder: Path = Path()) -> Path:
+    """Writes NAME.py or NAME.yaml, which passes `ril-bench check`, and returns its path.
+
+    Args:
+        kind: "method", "reward", "tuner" or "sequence".
+
+    Raises:
+        UserError: there is no such kind, nothing can have this name, or the file exists already.
     """
-    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+    if kind not in _TEMPLATES:
         raise UserError(
-            f"{name!r} is no name for a Python file", hint="letters, digits and underscores, as my_method"
+            f"there is no template of a {kind!r}", where="ril-bench new", hint=nearest(kind, _TEMPLATES)
         )
-    file = folder / f"{name}.py"
+    word = name.replace("-", "_") if kind == "sequence" else name
+    if not word.isidentifier() or not word.isascii() or keyword.iskeyword(word) or name.startswith("_"):
+        raise UserError(
+            f"{name!r} cannot name a {kind}", hint="use letters, digits and underscores, as in my_method"
+        )
+    file = folder / f"{name}.{'yaml' if kind == 'sequence' else 'py'}"
     if file.exists():
-        raise UserError(
-            "there is such a file already", where=str(file.absolute()), hint="choose another name"
-        )
-    cls = "".join(part.capitalize() for part in re.split("_+", name) if part)
-    write_files({file: METHOD.format(name=name, cls=cls).encode()})
+        raise UserError("this file exists already", where=str(file.absolute()), hint="choose another name")
+    write_files({file: _TEMPLATES[kind](name).encode()})
     return file
+
+
+def _method(name: str) -> str:
+    place = registry.locate("method", METHOD_SOURCE)
+    assert isinstance(place, Path), "baselines are files"
+    return _renamed(
+        place, name, "reports show the first line; then the formula, its source, and your own choices"
+    )
+
+
+def _tuner(name: str) -> str:
+    place = str(registry.locate("tuner", TUNER_SOURCE))
+    spec = importlib.util.find_spec(place.partition(":")[0])
+    assert spec is not None, "tuners that ship are modules"
+    assert spec.origin is not None, "tuners that ship are files"
+    return _renamed(
+        Path(spec.origin), name, "lists show the first line; then the equation, its source, and the calls"
+    )
+
+
+def _reward(name: str) -> str:
+    return REWARD.format(name=name, cls=_class_name(name))
+
+
+def _sequence(name: str) -> str:
+    place = registry.locate("sequence", SEQUENCE_SOURCE)
+    assert isinstance(place, Path), "sequences are files"
+    lines = [
+        f"# What this sequence is for, in one line. It starts as {SEQUENCE_SOURCE}, which takes seconds."
+    ]
+    for line in place.read_text(encoding="utf-8").splitlines()[1:]:
+        key = line.partition(":")[0]
+        if key in COMMENTS:
+            lines.append(f"# {COMMENTS[key]}")
+        lines.append(f"name: {name}" if key == "name" else line)
+    return "\n".join(lines) + "\n"
+
+
+_TEMPLATES: dict[str, Callable[[str], str]] = {
+    "method": _method,
+    "reward": _reward,
+    "tuner": _tuner,
+    "sequence": _sequence,
+}
+
+
+def _renamed(file: Path, name: str, doc: str) -> str:
+    """The source of a file with one class, under another name: its module's first line and its class renamed."""
+    source = file.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    (cls,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    module_doc = tree.body[0]
+    lines = source.splitlines()
+    for node, text in (
+        (
+            cls.body[0],
+            [f'    """What it does, in one line: {doc}.', "", f"    This file starts as {file.stem}:"],
+        ),
+        (module_doc, [f'"""{name}: what it does, in one line."""']),
+    ):
+        assert node.end_lineno is not None
+        old = lines[node.lineno - 1 : node.end_lineno]
+        if node is not module_doc:
+            body = "\n".join(line.rstrip() for line in old).replace('"""', "").rstrip()
+            text += ["", *body.splitlines(), '    """']
+        lines[node.lineno - 1 : node.end_lineno] = text
+    text = "\n".join(lines) + "\n"
+    text = text.replace(f"class {cls.name}(", f"class {_class_name(name)}(")
+    return re.sub(r"  # as tuned: .*", "  # --set method.strength=0.1", text)
+
+
+def _class_name(name: str) -> str:
+    return "".join(part.capitalize() for part in re.split("_+", name) if part)

@@ -114,6 +114,24 @@ def load_prompts(reference: str) -> list[str]:
     return [text.strip() for text in texts]
 
 
+def are_here(reference: str) -> bool:
+    """Whether `load_prompts` finds a set on this machine. Nothing is downloaded.
+
+    Raises UserError as `locate_prompts`.
+    """
+    if locate_prompts(reference) is not None or reference in SHIPPED:
+        return True
+    if reference in NAMED and NAMED[reference] is None:
+        return all(file.cached_path() is not None for file in used_by(reference))
+    from datasets.config import HF_DATASETS_CACHE
+
+    name = (NAMED.get(reference) or reference).partition("@")[0].partition(":")[0]
+    local = [Path(source) for source in _sources(reference)] if reference in NAMED else []
+    return (
+        any(path.is_file() for path in local) or (Path(HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()
+    )
+
+
 def _sources(name: str) -> list[str]:
     """The files, or the hub's data set, that a published set is read from.
 

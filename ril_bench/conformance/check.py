@@ -1,0 +1,125 @@
+"""`ril-bench check`: recognises what a name or a file holds, and checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ril_bench import registry
+from ril_bench.config.yaml_source import read_source
+from ril_bench.conformance.suite import CheckResult
+from ril_bench.errors import UserError, nearest
+
+#: what can be checked; where several kinds have one name, the first of these is meant
+KINDS = ("sequence", "method", "tuner", "reward")
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """All results of a check.
+
+    Attributes:
+        kind: "sequence", "grid", "method", "tuner" or "reward".
+    """
+
+    reference: str
+    kind: str
+    results: tuple[CheckResult, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is at fault; notes are no faults."""
+        return not any(result.fault for result in self.results)
+
+    @property
+    def lines(self) -> list[str]:
+        """The report as text, a line for each result, fault, hint and note."""
+        return [line for result in self.results for line in lines_of(result)] + [self.verdict]
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in one line."""
+        faults, notes = (sum(bool(getattr(r, part)) for r in self.results) for part in ("fault", "note"))
+        if faults:
+            return f"{self.kind} {self.reference}: {faults} of {len(self.results)} checks failed"
+        suffix = f", with {notes} note{'s' * (notes > 1)}" if notes else ""
+        return f"{self.kind} {self.reference}: ok{suffix}"
+
+    def plain(self) -> dict[str, Any]:
+        """The report as JSON holds it."""
+        return asdict(self) | {"ok": self.ok, "results": [asdict(result) for result in self.results]}
+
+
+def check(reference: str, *, progress: Callable[[CheckResult], None] | None = None) -> CheckReport:
+    """Checks a sequence, a grid, a method, a tuner or a reward, by name or by path.
+
+    A method, a tuner and a reward are run; a sequence is checked as far as this machine has its files, and a note names
+    each that is missing. Takes less than a minute.
+
+    Args:
+        progress: called with each result as soon as there is one.
+
+    Raises:
+        UserError: nothing has this name, or the file holds nothing that can be checked.
+    """
+    kind = kind_of(reference)
+    results = []
+    for result in _results(kind, reference):
+        results.append(result)
+        if progress is not None:
+            progress(result)
+    return CheckReport(reference, kind, tuple(results))
+
+
+def kind_of(reference: str) -> str:
+    """What a name or a file is: "sequence", "grid", "method", "tuner" or "reward".
+
+    Raises:
+        UserError: nothing has this name, there is no such file, or it holds none of these.
+    """
+    if registry.is_path(reference):
+        path = Path(reference).expanduser()
+        if not path.is_file():
+            raise UserError(f"there is no file {reference}", where=str(path.absolute()))
+        if path.suffix == ".py":
+            return registry.kind_in_file(path)
+        data = read_source(path).data
+        return "grid" if isinstance(data, dict) and "sequences" in data else "sequence"
+    names = {kind: registry.names(kind) for kind in KINDS}
+    if found := [kind for kind in KINDS if reference in names[kind]]:
+        return found[0]
+    known = [name for kind in KINDS for name in names[kind]]
+    raise UserError(
+        f"no {', '.join(KINDS[:-1])} or {KINDS[-1]} is called {reference!r}",
+        hint=f"{nearest(reference, known)} A path begins with ./ or ends in .py or .yaml.",
+    )
+
+
+def lines_of(result: CheckResult) -> list[str]:
+    """A result as lines of text: "ok" or "fault" and what was checked, then the fault, the hint and the note."""
+    lines = [f"{'fault' if result.fault else 'ok':<7} {result.check}"]
+    parts = {"": result.fault, "hint: ": result.hint, "note: ": result.note}
+    return lines + [
+        f"        {prefix}{line}" for prefix, text in parts.items() if text for line in text.splitlines()
+    ]
+
+
+def _results(kind: str, reference: str) -> Iterator[CheckResult]:
+    # Each suite imports torch.
+    if kind == "method":
+        from ril_bench.conformance.method import check_method
+
+        return check_method(reference)
+    if kind == "tuner":
+        from ril_bench.conformance.tuner import check_tuner
+
+        return check_tuner(reference)
+    if kind == "reward":
+        from ril_bench.conformance.reward import check_reward
+
+        return check_reward(reference)
+    from ril_bench.conformance.sequence import check_grid, check_sequence
+
+    return check_grid(reference) if kind == "grid" else check_sequence(reference)

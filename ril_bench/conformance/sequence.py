@@ -1,0 +1,120 @@
+"""The checks of a sequence and of a grid: all that this machine has the files for; notes name the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, run_checks
+from ril_bench.data.prompts import are_here, load_prompts
+from ril_bench.remote.file import RemoteFile
+from ril_bench.running.materials import Materials, new_tuner
+from ril_bench.scoring.score import scale
+from ril_bench.sequences.calibrations import load_calibration
+from ril_bench.sequences.model_folders import local_folder
+from ril_bench.sequences.sequence_file import load_sequence
+from ril_bench.studies.grid.axes import axes, plans
+
+
+def check_sequence(reference: str) -> Iterator[CheckResult]:
+    """The result of each check, as it ends.
+
+    Args:
+        reference: a sequence's name or file.
+
+    Raises UserError with all faults of the file's keys, values and names: nothing else can be checked then.
+    """
+    suite = _SequenceSuite(reference)
+    yield from run_checks(suite.checks(), needed=())
+
+
+def check_grid(reference: str) -> Iterator[CheckResult]:
+    """The result of the only check: every combination of a grid's file can be run."""
+
+    def combinations() -> str:
+        """has runs that can all be planned"""
+        found = plans(axes(Path(reference).expanduser(), {}))
+        return f"{len(found)} runs"
+
+    yield from run_checks([combinations], needed=())
+
+
+class _SequenceSuite:
+    def __init__(self, reference: str):
+        self.reference = reference
+        self.sequence = load_sequence(reference)
+        self.missing: list[str] = []
+
+    def checks(self) -> list[Check]:
+        return [
+            self.reads,
+            self.has_prompts,
+            self.has_rewards,
+            self.has_tuners,
+            self.is_calibrated,
+            self.loads,
+        ]
+
+    def reads(self) -> str:
+        """has valid keys, values and names"""
+        return f"{self.sequence.name} version {self.sequence.version}: {' -> '.join(self.sequence.order)}"
+
+    def has_prompts(self) -> str | None:
+        """has enough prompts to train and to evaluate with"""
+        wanted = self.sequence.evaluation.prompts
+        found = {self.sequence.prompts.eval: wanted}
+        found |= {task.prompts.train: 1 for task in self.sequence.tasks if task.prompts.train not in found}
+        absent = [reference for reference in found if not are_here(reference)]
+        for reference in found.keys() - set(absent):
+            count = len(load_prompts(reference))
+            if count < found[reference]:
+                raise CheckFailed(
+                    f"the evaluation asks for {wanted} prompts; {reference} has {count}",
+                    f"set evaluation.prompts to at most {count}",
+                )
+        return self._note(f"prompts {reference}" for reference in absent)
+
+    def has_rewards(self) -> str | None:
+        """has rewards that can be loaded"""
+        classes = {name: self.sequence.reward(name) for name in self.sequence.rewards}
+        files = {file for cls in classes.values() for file in cls.weights}
+        here = {f: f.cached_path() is not None if isinstance(f, RemoteFile) else f.exists() for f in files}
+        return self._note(sorted(file.name for file in files if not here[file]))
+
+    def has_tuners(self) -> None:
+        """has tuners that can raise each task's reward, with valid options"""
+        for i in range(1, len(self.sequence.tasks) + 1):
+            new_tuner(self.sequence, i, self.sequence.reward(self.sequence.task(i).name))
+
+    def is_calibrated(self) -> str | None:
+        """has no calibration of another version, and none that cannot tell a gain from noise"""
+        calibration = load_calibration(self.sequence)
+        scale(calibration, self.sequence.order)
+        rewards = calibration.rewards if calibration else {}
+        if lacking := [name for name in self.sequence.order if name not in rewards]:
+            return (
+                f"no calibration for {', '.join(lacking)}: metrics are then in standard deviations (z); "
+                f"ril-bench calibrate {self.reference} measures it"
+            )
+        return None
+
+    def loads(self) -> str | None:
+        """loads: model, rewards, prompts, and each tuner on its task"""
+        if local_folder(self.sequence.model) is None:
+            self.missing.insert(0, f"the model {self.sequence.model}")
+        if self.missing:
+            return (
+                f"not on this machine, so this was not checked: {', '.join(self.missing)}; "
+                f"ril-bench doctor {self.reference} lists where each comes from"
+            )
+        materials = Materials.load(self.sequence, torch.device("cpu"))
+        materials.check_tuners()
+        return f"{len(materials.weights)} weight files; {len(materials.eval_prompts)} evaluation prompts"
+
+    def _note(self, absent: Iterator[str] | list[str]) -> str | None:
+        """Remembers files that are missing, and names them."""
+        names = list(absent)
+        self.missing += names
+        return f"not on this machine: {', '.join(names)}" if names else None

@@ -1,0 +1,70 @@
+"""A suite of checks that run one after another, each with its result."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ril_bench.errors import RilError
+
+Check = Callable[[], str | None]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The result of one check.
+
+    Attributes:
+        check: what was checked.
+        fault: what is wrong; None where the check passed.
+        hint: how to fix the fault.
+        note: what could not be checked here, or what else the author should know. A note is no fault.
+    """
+
+    check: str
+    fault: str | None = None
+    hint: str | None = None
+    note: str | None = None
+
+
+class CheckFailed(Exception):
+    """A check found a fault; `hint` says how to fix it."""
+
+    def __init__(self, what: str, hint: str):
+        super().__init__(what)
+        self.hint = hint
+
+
+def run_checks(checks: Sequence[Check], needed: Sequence[Check]) -> Iterator[CheckResult]:
+    """The result of each check, as it ends. After a fault in one of `needed` the checks that follow are left out.
+
+    A check is named by the first line of its docstring. It raises for a fault, and may return a note.
+    """
+    for check in checks:
+        result = _result(check)
+        yield result
+        if result.fault and check in needed:
+            return
+
+
+def _result(check: Check) -> CheckResult:
+    name = (check.__doc__ or "").partition("\n")[0].rstrip(".")
+    try:
+        return CheckResult(name, note=check())
+    except CheckFailed as failed:
+        return CheckResult(name, str(failed), failed.hint)
+    except RilError as error:
+        return CheckResult(name, "; ".join(filter(None, [error.what, error.where])), error.hint)
+    except Exception as error:
+        return CheckResult(
+            name, f"{type(error).__name__}: {error}{_place(error)}", "see the line that is named"
+        )
+
+
+def _place(error: Exception) -> str:
+    """The last line of the author's own file that an exception passed."""
+    own = [f for f in traceback.extract_tb(error.__traceback__) if "ril_bench" not in Path(f.filename).parts]
+    own = [frame for frame in own if "site-packages" not in frame.filename]
+    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""

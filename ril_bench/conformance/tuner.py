@@ -1,0 +1,194 @@
+"""The conformance suite of tuners: short runs of the embedded world, and what they leave."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ril_bench import registry
+from ril_bench.config.settings import UNCHANGED, Settings
+from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, run_checks
+from ril_bench.conformance.watch import Stopped, Watch
+from ril_bench.running.materials import Materials
+from ril_bench.running.plan import plan_run
+from ril_bench.running.runner import CHECKPOINT_EVERY, Runner
+from ril_bench.storage import names
+
+SEQUENCE = "shapes-smoke"
+UPDATES = CHECKPOINT_EVERY + 2
+SETTINGS: Settings = {
+    "budget.updates": UPDATES,
+    "budget.batch": 2,
+    "optimizer.lr": 2e-2,
+    "sampler.guidance": 1.0,
+    "evaluation.probes": [],
+    "evaluation.prompts": 2,
+    "evaluation.images_per_prompt": 1,
+}
+IMAGES = "shapes/aesthetic"  # for a tuner that learns from an image set
+NEEDS = {"reward", "reward_gradient", "images"}
+THREADS = 1
+ROUNDING = 1e-3  # relative: what another order of sums may change in a loss
+
+
+def check_tuner(reference: str, sequence: str = SEQUENCE) -> Iterator[CheckResult]:
+    """The result of each check, as it ends.
+
+    Args:
+        reference: a tuner's name or file.
+        sequence: whose first task it is tried on.
+    """
+    torch.set_num_threads(THREADS)
+    with tempfile.TemporaryDirectory() as folder:
+        suite = _Suite(reference, sequence, Path(folder))
+        yield from run_checks(suite.checks(), needed=(suite.loads, suite.runs))
+
+
+class _StopInTask(Watch):
+    """Ends the run after so many updates of its task."""
+
+    def stage(self, name: str, total: int, done: int = 0) -> None:
+        super().stage(name, total, done)
+        self.left = UPDATES - 1 if name.startswith("task ") else None
+
+
+class _Suite:
+    def __init__(self, reference: str, sequence: str, out: Path):
+        self.reference, self.sequence, self.out = reference, sequence, out
+        self.materials: Materials | None = None
+
+    def checks(self) -> list[Check]:
+        return [
+            self.loads,
+            self.runs,
+            self.moves_the_adapter,
+            self.leaves_frozen_weights,
+            self.counts_its_calls,
+            self.repeats,
+            self.splits,
+            self.resumes,
+        ]
+
+    def loads(self) -> None:
+        """loads, has defaults for its options, and states what it needs"""
+        cls = registry.load("tuner", self.reference)
+        if not (cls.__doc__ or "").strip():
+            raise CheckFailed(
+                "its class has no docstring", "state in the first line what it does: lists show it"
+            )
+        if unknown := set(cls.needs) - NEEDS:
+            raise CheckFailed(
+                f"needs holds {', '.join(sorted(unknown))}", f"it may hold {', '.join(sorted(NEEDS))}"
+            )
+        if not cls.needs:
+            raise CheckFailed(
+                "it states no needs",
+                'write needs = frozenset({"reward"}) for values, {"reward_gradient"} for a gradient',
+            )
+        required = [name for name, field in cls.Options.model_fields.items() if field.is_required()]
+        if others := [name for name in required if name != "images"]:
+            raise CheckFailed(f"it has no default for {', '.join(others)}", "give every option a default")
+        self.images: Settings = {"tuner.images": IMAGES} if "images" in required else {}
+
+    def runs(self) -> None:
+        """trains a task with the plain method (naive)"""
+        self.straight, self.watch = self._run("straight")
+
+    def moves_the_adapter(self) -> None:
+        """moves the adapter that the method trains"""
+        before = self._run("short", settings={"budget.updates": 1})[0]
+        if _adapter(before) == _adapter(self.straight):
+            raise CheckFailed(
+                f"{UPDATES} updates leave the adapter as one does",
+                "call grading.backward(loss) with a loss that depends on a prediction of the model",
+            )
+
+    def leaves_frozen_weights(self) -> None:
+        """leaves frozen weights alone: none moves, none takes a gradient"""
+        if self.watch.base_moved:
+            raise CheckFailed("the pretrained weights have changed", "change adapters only")
+        if others := sorted(self.watch.moved | self.watch.graded):
+            raise CheckFailed(
+                f"frozen adapters moved or took a gradient: {', '.join(others)}",
+                "a prediction of a frozen model belongs under torch.no_grad()",
+            )
+
+    def counts_its_calls(self) -> str:
+        """makes its calls through the model and the task, which count them"""
+        step = self.straight.folder.read_run()["steps"][1]
+        forwards, calls = (step[name] / UPDATES for name in ("denoiser_forwards", "reward_calls"))
+        if not forwards:
+            raise CheckFailed("no call of the denoiser is counted", "call model.predict, not the UNet itself")
+        if not calls and {"reward", "reward_gradient"} & self._cls().needs:
+            raise CheckFailed("no call of the reward is counted", "call task.reward(images, prompts)")
+        return f"for each update of 2 prompts: {forwards:g} denoiser evaluations, {calls:g} scored images"
+
+    def repeats(self) -> None:
+        """gives the same bytes for the same seed"""
+        if _adapter(self._run("again")[0]) != _adapter(self.straight):
+            raise CheckFailed(
+                "two runs of one seed differ",
+                "draw through `draws` alone, and leave the global generator alone",
+            )
+
+    def splits(self) -> None:
+        """makes the same update in micro-batches, up to rounding"""
+        whole, split = (
+            self._run(f"split-{size}", settings={"budget.updates": 1, "budget.micro_batch": size})[
+                0
+            ].folder.read_log()[0]
+            for size in (2, 1)
+        )
+        for name in ("loss", "grad_norm"):
+            if abs(whole[name] - split[name]) > ROUNDING * max(abs(whole[name]), abs(split[name]), 1e-6):
+                raise CheckFailed(
+                    f"in micro-batches of one prompt the {name} is {split[name]:.6g}, not {whole[name]:.6g}",
+                    "back-propagate share * the mean over the micro-batch, and draw by sample (draws)",
+                )
+
+    def resumes(self) -> None:
+        """ends with the same bytes when it is killed inside a task and started again"""
+        try:
+            self._run("killed", stop=True)
+        except Stopped:
+            again = self._run("killed")[0]
+        else:
+            raise RuntimeError("the run ended before it could be stopped")
+        if _adapter(again) != _adapter(self.straight):
+            raise CheckFailed(
+                "a run that was stopped inside a task ends differently",
+                "state_dict must hold all that changes; start_task is called again before load_state_dict",
+            )
+
+    # -- how ---------------------------------------------------------------------------------------------------
+
+    def _cls(self) -> Any:
+        return registry.load("tuner", self.reference)
+
+    def _run(self, label: str, *, settings: Settings = UNCHANGED, stop: bool = False) -> tuple[Runner, Watch]:
+        """A run of the sequence's first task alone."""
+        changes = {**SETTINGS, **self.images, **settings}
+        plan = plan_run(self.sequence, "naive", tuner=self.reference, settings=changes, label=label)
+        plan = replace(plan, sequence=plan.sequence.model_copy(update={"tasks": plan.sequence.tasks[:1]}))
+        if self.materials is None:
+            self.materials = Materials.load(plan.sequence, torch.device("cpu"))
+        watch = (_StopInTask if stop else Watch)(self.materials.model)
+        runner = Runner(
+            plan,
+            self.out,
+            threads=THREADS,
+            materials=replace(self.materials, sequence=plan.sequence),
+            account=False,
+            reporter=watch,
+        )
+        runner.execute()
+        return runner, watch
+
+
+def _adapter(runner: Runner) -> bytes:
+    return bytes((runner.folder.step(1) / names.ADAPTER).read_bytes())

@@ -1,0 +1,97 @@
+"""The conformance suite of rewards: shipped ones pass it, and each broken one is caught with a message of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from ril_bench.conformance.reward import check_reward
+
+SOURCE = '''
+import torch
+from ril_bench import Reward
+
+class Mine(Reward):
+    """The mean of an image's pixels."""
+
+    name, unit = "mine", "parts"
+    {attributes}
+
+    def score(self, images, prompts):
+        {score}
+'''
+BROKEN = {  # attributes, the body of score, the fault, the hint
+    "no unit": ("unit = None", "return images.mean(dim=(1, 2, 3))", "states no unit", "write unit"),
+    "direction": (
+        "direction = 2",
+        "return images.mean(dim=(1, 2, 3))",
+        "its direction is 2",
+        "direction = +1",
+    ),
+    "shape": (
+        "",
+        "return images.mean(dim=(1, 2))",
+        "3 images get (3, 64), not (3,)",
+        "one score for each image",
+    ),
+    "no tensor": ("", "return 1.0", "3 images get float", "one score for each image"),
+    "not finite": ("", "return 1 / images.mean(dim=(1, 2, 3))", "black images is not finite", "away from 0"),
+    "random": (
+        "",
+        "return images.mean(dim=(1, 2, 3)) + torch.rand(len(images))",
+        "two calls differ",
+        "at random",
+    ),
+    "batch": (
+        "",
+        "return images.mean(dim=(1, 2, 3)) - images.mean()",
+        "images score otherwise one at a time",
+        "row i of the scores",
+    ),
+    "order": (
+        "",
+        "return images.mean(dim=(1, 2, 3)) * torch.arange(1, len(images) + 1)",
+        "images score otherwise in another order",
+        "row i of the scores",
+    ),
+    "no graph": (
+        "",
+        "return images.detach().mean(dim=(1, 2, 3))",
+        "keeps no graph",
+        "differentiable = False",
+    ),
+    "no slope": ("", "return images.round().mean(dim=(1, 2, 3))", "its gradient is zero", "smooth"),
+    "root": (
+        "",
+        "return (images - images.detach()).abs().sum(dim=(1, 2, 3)).sqrt()",
+        "its gradient is not finite",
+        "away from 0",
+    ),
+    "error": ("", "return images.missing", "AttributeError", "the line that is named"),
+}
+
+
+def faults(reference: str) -> list[tuple[str, str]]:
+    return [(result.fault, result.hint) for result in check_reward(reference) if result.fault]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_reward_is_caught_with_its_own_message(name, tmp_path):
+    attributes, score, fault, hint = BROKEN[name]
+    file = tmp_path / "mine.py"
+    file.write_text(SOURCE.format(attributes=attributes, score=score))
+    found = faults(str(file))
+    assert any(fault in what and hint in advice for what, advice in found), found
+
+
+@pytest.mark.parametrize(
+    "name", ["brightness", "symmetry", "colorfulness", "compressibility", "jpeg_kb", "attributes"]
+)
+def test_shipped_rewards_pass(name):
+    results = list(check_reward(name))
+    assert [result.fault for result in results] == [None] * 7
+
+
+def test_a_reward_without_its_weights_is_checked_as_far_as_possible():
+    results = list(check_reward("hpsv2.1"))
+    assert [result.fault for result in results] == [None, None]
+    assert results[-1].note.startswith("not on this machine, so the score was not checked: ")

@@ -1,0 +1,73 @@
+"""The conformance suite of tuners: shipped ones pass it, and each broken tuner is caught with a message of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from ril_bench.conformance.tuner import check_tuner
+
+HEAD = '''
+import torch
+from ril_bench import Log, Tuner
+from ril_bench.tuners.refl import Refl
+
+class Mine({base}):
+    """A tuner."""
+
+'''
+ACCUMULATE = "    needs = frozenset({'reward'})\n\n    def accumulate(self, model, *_):\n        "
+IDLE = "sum(p.sum() for p in model.parameters()).mul(0).backward(); return Log(0.0, 0.0, 0.0)"
+UNCOUNTED = "sum(p.sum() for p in model.parameters()).backward(); return Log(0.0, 0.0, 0.0)"
+SHARE = """
+    def accumulate(self, model, prompts, task, penalty, draws, share):
+        return super().accumulate(model, prompts, task, penalty, draws, 1.0)
+"""
+FORGETS = """
+    def start_task(self, task, model):
+        self.count = 0
+
+    def after_update(self, model):
+        self.count += 1
+
+    def _loss(self, reward):
+        return -reward * (1 + self.count)
+"""
+RANDOM = """
+    def _loss(self, reward):
+        return -reward * (1 + torch.rand(()))
+"""
+NO_DEFAULT = """
+    class Options(Refl.Options):
+        rate: float
+"""
+BROKEN = {  # base class, body, the fault, the hint
+    "no needs": ("Tuner", "    needs = frozenset()", "states no needs", "reward_gradient"),
+    "unknown need": ("Refl", "    needs = frozenset({'reward', 'money'})", "needs holds money", "images"),
+    "no default": ("Refl", NO_DEFAULT, "no default for rate", "give every option a default"),
+    "idle": ("Tuner", ACCUMULATE + IDLE, "leave the adapter as one does", "grading.backward"),
+    "uncounted": (
+        "Tuner",
+        ACCUMULATE + UNCOUNTED,
+        "no call of the denoiser is counted",
+        "call model.predict",
+    ),
+    "random": ("Refl", RANDOM, "two runs of one seed differ", "draw through `draws`"),
+    "share": ("Refl", SHARE, "in micro-batches of one prompt the loss is", "share * the mean"),
+    "forgets": ("Refl", FORGETS, "stopped inside a task ends differently", "state_dict must hold all"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_tuner_is_caught_with_its_own_message(name, tmp_path, tiny_sequence):
+    base, body, fault, hint = BROKEN[name]
+    file = tmp_path / "mine.py"
+    file.write_text(HEAD.format(base=base) + body + "\n")
+    found = [(result.fault, result.hint) for result in check_tuner(str(file), tiny_sequence) if result.fault]
+    assert any(fault in what and hint in advice for what, advice in found), found
+
+
+@pytest.mark.parametrize("name", ["draft", "ddpo", "spin"])
+def test_shipped_tuners_pass(name, tiny_sequence):
+    """One that differentiates the reward, one that needs its values alone, one that learns from images."""
+    results = list(check_tuner(name, tiny_sequence))
+    assert [result.fault for result in results] == [None] * 8
