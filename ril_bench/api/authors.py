@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 if TYPE_CHECKING:
     from ril_bench.conformance.check import CheckReport
     from ril_bench.conformance.suite import CheckResult

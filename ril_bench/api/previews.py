@@ -88,7 +88,9 @@ def preview(
     settings = parse_settings(settings)
     plan = plan_of(sequence, method, tuner, order, seed, preset, settings, label)
     plan.check()
-    options = plan.build_method().options.model_dump(mode="json")  # those of the class beside those that are set
+    options = plan.build_method().options.model_dump(
+        mode="json"
+    )  # those of the class beside those that are set
     settings_of_plan = plan.identity()
     folder = plan.folder(Path(out))
     complete = plan.is_complete(RunFolder(folder))

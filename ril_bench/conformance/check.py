@@ -41,11 +41,9 @@ class CheckReport:
     @property
     def verdict(self) -> str:
         """The outcome in one line."""
-        faults, notes = (sum(bool(getattr(r, part)) for r in self.results) for part in ("fault", "note"))
-        if faults:
-            return f"{self.kind} {self.reference}: {faults} of {len(self.results)} checks failed"
-        suffix = f", with {notes} note{'s' * (notes > 1)}" if notes else ""
-        return f"{self.kind} {self.reference}: ok{suffix}"
+        faults = sum(bool(result.fault) for result in self.results)
+        outcome = f"{faults} of {len(self.results)} checks failed" if faults else "all checks passed"
+        return f"{self.kind} {self.reference}: {outcome}"
 
     def plain(self) -> dict[str, Any]:
         """The report as JSON holds it."""

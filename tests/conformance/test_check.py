@@ -83,7 +83,7 @@ def test_a_report_is_text_and_plain_data(monkeypatch):
         "method rid: 1 of 3 checks failed",
     ]
     assert json.loads(json.dumps(report.plain()))["results"][2]["note"] == "slowly"
-    assert CheckReport("rid", "method", tuple(results[::2])).verdict == "method rid: ok, with 1 note"
+    assert CheckReport("rid", "method", tuple(results[::2])).verdict == "method rid: all checks passed"
 
 
 def test_a_sequence_without_its_weights_is_checked_as_far_as_possible():
