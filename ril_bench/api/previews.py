@@ -45,9 +45,9 @@ class RunPreview:
         return asdict(self) | {"folder": str(self.folder)}
 
     def __str__(self) -> str:
-        from ril_bench.running.progress import spoken
+        from ril_bench.running.progress import duration
 
-        time = "not known before a first run" if self.seconds is None else f"about {spoken(self.seconds)}"
+        time = "not known before a first run" if self.seconds is None else f"about {duration(self.seconds)}"
         evaluations = f"{self.evaluations:,}".replace(",", " ")
         return "\n".join(
             [

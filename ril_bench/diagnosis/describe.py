@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ril_bench.diagnosis.gpus import EFFICIENCY, GPUEstimate
 from ril_bench.remote.search import FOLDER
-from ril_bench.running.progress import spoken
+from ril_bench.running.progress import duration
 from ril_bench.sequences.needs import Need
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def _of_time(found: Diagnosis) -> Iterable[str]:
         ",", " "
     )
     if time.at_least is not None and time.rate is not None:
-        yield f"  at least {spoken(time.at_least)}, at {time.rate / 1e12:.3g} TFLOP/s, measured here"
+        yield f"  at least {duration(time.at_least)}, at {time.rate / 1e12:.3g} TFLOP/s, measured here"
     if time.by_runs is not None:
-        yield f"  about {spoken(time.by_runs)}, by runs in the folder of runs"
+        yield f"  about {duration(time.by_runs)}, by runs in the folder of runs"
 
 
 def _of_gpus(rows: Iterable[GPUEstimate], dtype: str) -> Iterable[str]:
@@ -68,7 +68,7 @@ def _of_gpus(rows: Iterable[GPUEstimate], dtype: str) -> Iterable[str]:
     yield "published peak rate, without the rewards"
     yield f"  {'GPU':<10} {'memory':>8}  {'enough':<6}  time of a run"
     for row in rows:
-        hours = "no bfloat16" if row.hours is None else spoken(3600 * row.hours)
+        hours = "no bfloat16" if row.hours is None else duration(3600 * row.hours)
         yield f"  {row.gpu:<10} {row.memory:>5} GB  {'yes' if row.fits else 'no':<6}  {hours}"
 
 

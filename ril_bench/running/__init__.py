@@ -1,1 +1,1 @@
-"""What the runner is made of: the plan, its materials, an update, a step, checkpoints, and what runs share."""
+"""One run: its plan, its materials, updates, steps, checkpoints, and the steps that runs share."""

@@ -1,4 +1,4 @@
-"""What a run spent: counted calls, bytes, and seconds as a multiple of bare cost."""
+"""The cost of a run: counted calls, bytes, and seconds as a multiple of what the calls alone take."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ril_bench.rewards.base import Reward
 Calls = Counter[Call]
 
 
-def listed(calls: Calls) -> list[list[Any]]:
-    """Calls as JSON holds them: [kind, with gradient, batch, number]."""
+def as_rows(calls: Calls) -> list[list[Any]]:
+    """Calls as rows of JSON: [kind, with gradient, batch, number]."""
     return [[*call, number] for call, number in sorted(calls.items())]
 
 
-def counted(rows: Sequence[Sequence[Any]]) -> Calls:
-    """The reverse of `listed`."""
+def from_rows(rows: Sequence[Sequence[Any]]) -> Calls:
+    """The reverse of `as_rows`."""
     return Counter({(kind, graded, batch): number for kind, graded, batch, number in rows})
 
 
 def samples(calls: Calls, kind: str, *, graded: bool = False) -> int:
-    """Calls times batch, of every kind that begins so: a guided prediction of one image counts two."""
+    """The sum of calls times batch over the kinds that begin with `kind`; guidance doubles the batch of an image."""
     return sum(
         number * batch
         for (name, has_gradient, batch), number in calls.items()
@@ -37,7 +37,7 @@ def samples(calls: Calls, kind: str, *, graded: bool = False) -> int:
 
 
 def spent(calls: Calls) -> dict[str, int]:
-    """The counts that run.json states for a step."""
+    """The counts of calls that run.json states for a step."""
     return {
         "denoiser_forwards": samples(calls, "denoiser"),
         "denoiser_backwards": samples(calls, "denoiser", graded=True),
@@ -60,12 +60,14 @@ def cost(
     rewards: Mapping[str, Reward],
     prompts: Sequence[str],
 ) -> dict[str, float]:
-    """Wall time as a multiple of bare cost, of the training and of the whole run; start-up is in neither.
+    """Wall time of the training and of the whole run, each as a multiple of its bare cost. Start-up is in neither.
 
-    steps: run.json's; seconds: the whole run's.
+    Args:
+        steps: as run.json has them.
+        seconds: of the whole run.
     """
-    trained: Calls = sum((counted(step["training_calls"]) for step in steps), Counter())
-    every: Calls = trained + sum((counted(step["evaluation_calls"]) for step in steps), Counter())
+    trained: Calls = sum((from_rows(step["training_calls"]) for step in steps), Counter())
+    every: Calls = trained + sum((from_rows(step["evaluation_calls"]) for step in steps), Counter())
     units = unit_seconds(list(every), model, rewards, prompts)
     training = sum(step["train_seconds"] for step in steps)
     bare, bare_run = bare_seconds(trained, units), bare_seconds(every, units)

@@ -1,4 +1,4 @@
-"""Bare cost: what a run's counted calls would take, each measured alone. The physical limit of a tuner.
+"""Bare cost: the time that the counted calls of a run need when each is measured alone. No tuner can be faster.
 
 Calls without gradient, or with one to the latents alone, are measured on the denoiser without adapters, the others on
 the denoiser with them (forward and backward), then decoding and rewards, each at the batch size it was called with.
@@ -37,15 +37,15 @@ def unit_seconds(
 ) -> dict[Call, float]:
     """Seconds of one call of each kind: the mean over rounds after a warm-up. Leaves the model's counter alone.
 
-    A mean, as the seconds it is held against are a sum: bursts of a shared machine are in both. Every round takes each
-    kind once, so that a burst does not meet one kind alone.
+    The mean, not the minimum, because a run's seconds are a sum: both contain the bursts of a shared machine. Every
+    round measures each kind once, so that a burst does not fall on one kind alone.
     """
     counter, model.counter = model.counter, Counter()
     seconds: dict[Call, list[float]] = {call: [] for call in calls}
     try:
-        made = {call: one_call(*call, model, rewards, prompts) for call in calls}
+        functions = {call: one_call(*call, model, rewards, prompts) for call in calls}
         for _ in range(1 + rounds):
-            for (kind, graded, batch), call in made.items():
+            for (kind, graded, batch), call in functions.items():
                 plain = kind == "denoiser to latents" or (kind == "denoiser" and not graded)
                 with torch.set_grad_enabled(graded), model.folded({}) if plain else nullcontext():
                     seconds[kind, graded, batch].append(_seconds(call, model.device))
@@ -57,7 +57,7 @@ def unit_seconds(
 
 
 def _seconds(call: Callable[[], Tensor], device: torch.device) -> float:
-    """What one call takes, its backward included."""
+    """The seconds of one call with its backward."""
     began = time.perf_counter()
     out = call()
     if out.requires_grad:
@@ -75,13 +75,13 @@ def one_call(
     rewards: Mapping[str, Reward],
     prompts: Sequence[str],
 ) -> Callable[[], Tensor]:
-    """One such call, on random latents or on the images they decode to."""
+    """A function that makes one such call, on random latents or on the images that these decode to."""
     rng = torch.Generator().manual_seed(0)
     latents = torch.randn(batch, *model.latent_shape, generator=rng).to(model.device)
-    told = [prompts[i % len(prompts)] for i in range(batch)]
+    conditions = [prompts[i % len(prompts)] for i in range(batch)]
     if kind.startswith("denoiser"):
         chained = kind != "denoiser"
-        return lambda: model.denoise(latents.requires_grad_(chained), 500, told)
+        return lambda: model.denoise(latents.requires_grad_(chained), 500, conditions)
     if kind == "decode":
         return lambda: model.decode(latents.requires_grad_(graded))
     with torch.no_grad():
@@ -90,4 +90,4 @@ def one_call(
         return lambda: model.encode(images)
     role, _, name = kind.partition(":")
     score = rewards[name].reference if role == "reference" else rewards[name]
-    return lambda: score(images.requires_grad_(graded), told)
+    return lambda: score(images.requires_grad_(graded), conditions)

@@ -1,4 +1,4 @@
-"""Fixed prompts and latents -> images -> scores, the same at every step of every run of a sequence."""
+"""Evaluation: fixed prompts and latents -> images -> scores, equal at every step of every run of a sequence."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
 
 BATCH = 32  # images at a time, at most
-ROOM = 8 * 64 * 64  # elements of a latent's channel, of all images that are made at a time
+#: elements of one latent channel, summed over all images that are generated at a time
+ROOM = 8 * 64 * 64
 
 
 class Evaluator:
-    """Evaluates a model's steps.
+    """Evaluates the steps of a model.
 
     Args:
         rewards: by name; tasks first, then probes.
-        prompts: the evaluation's, already cut to their number.
+        prompts: exactly those that are evaluated.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Evaluator:
         self.samples = [(prompt_id, number) for prompt_id, _, number in cells]
 
     def part(self, positions: Sequence[int]) -> Evaluator:
-        """An evaluator of some of the images alone, by their positions: from the same draws, as always."""
+        """An evaluator of some of the images, by their positions, from the same draws."""
         chosen = copy.copy(self)
         chosen.prompts = [self.prompts[i] for i in positions]
         chosen.samples = [self.samples[i] for i in positions]
@@ -66,20 +67,25 @@ class Evaluator:
     def images(self, lora: Mapping[str, Tensor], purpose: str = names.IMAGES) -> Tensor:
         """8-bit images (N, 3, H, W) of the pretrained model with a step's LoRA, N = prompts x samples.
 
-        `lora` is what a step's adapter.safetensors holds, empty for step 0; `purpose` chooses the latents.
+        Args:
+            lora: the tensors of the step's adapter.safetensors; empty for step 0.
+            purpose: chooses the latents, as a part of their draw key.
+
         Raises NumericalError for images that are not finite.
         """
         together, n = team(), images_at_once(self.model)
         starts = range(0, len(self.samples), n)
-        mine = together.mine(range(len(starts)))  # whole batches, so that every sum is the same
+        own = together.mine(range(len(starts)))  # whole batches, so that every sum is the same
         with together.counted(self.model.counter):
-            made = together.gathered(lambda: list(self._made([starts[i] for i in mine], n, lora, purpose)))
-        return torch.cat([made[i % together.size][i // together.size] for i in range(len(starts))])
+            batches = together.gathered(
+                lambda: list(self._batches([starts[i] for i in own], n, lora, purpose))
+            )
+        return torch.cat([batches[i % together.size][i // together.size] for i in range(len(starts))])
 
-    def _made(
+    def _batches(
         self, starts: Iterable[int], n: int, lora: Mapping[str, Tensor], purpose: str
     ) -> Iterator[Tensor]:
-        """The batches that begin at some samples."""
+        """The batches of n images that begin at some samples, in 8 bits on the CPU."""
         draws = Draws((self.spec.seed, purpose), self.samples)
         with self.model.folded_lora(lora):
             for start in starts:
@@ -88,16 +94,16 @@ class Evaluator:
                     self.model, self.ddim, self.prompts[part], draws[part], guidance=self.guidance
                 )
                 images = self.model.decode(latents)
-                if not bool(images.isfinite().all()):  # as 8-bit images they would only be black
+                if not bool(images.isfinite().all()):  # 8-bit images would only be black
                     raise NumericalError(
-                        "the model's images are not finite: its weights, or what they add up to, are not",
+                        "the model's images are not finite: its weights or its activations are not",
                         where=f"prompt {self.samples[start][0]} and after",
                         hint="lower the learning rate",
                     )
                 yield (images * 255).round().byte().cpu()
 
     def scores(self, images: Tensor, step: int) -> pd.DataFrame:
-        """One row a reward, prompt and sample: step, reward, prompt_id, sample, score, trained.
+        """The scores of images: step, reward, prompt_id, sample, score, trained; a row a reward, prompt and sample.
 
         Raises NumericalError for a score that is not finite.
         """
@@ -135,7 +141,7 @@ class Evaluator:
         return reward.reference(images.to(self.model.device).float() / 255, prompts).cpu()
 
     def files(self, images: Tensor, folder: str = names.IMAGES) -> dict[str, bytes]:
-        """{images/PROMPT-SAMPLE.png: bytes}."""
+        """The images as PNG files: {FOLDER/PROMPT-SAMPLE.png: bytes}."""
         return {
             f"{folder}/{names.image(prompt_id, number)}": png(image)
             for (prompt_id, number), image in zip(self.samples, images, strict=True)
@@ -143,10 +149,10 @@ class Evaluator:
 
 
 def images_at_once(model: DiffusionModel) -> int:
-    """How many images are made together: what the model's size leaves room for, and nothing else.
+    """The number of images that are generated together. It depends on the size of the model's latents alone.
 
-    Sums differ in the last bit with the batch, so neither the machine nor its memory may decide: 8 images of 64 x 64
-    latents (512 pixels), 2 of SDXL's.
+    Sums differ in the last bit with the batch size, so the machine and its memory must not decide it: 8 images of
+    64 x 64 latents (512 pixels), 2 of SDXL's.
     """
     _, height, width = model.latent_shape
     return max(1, min(BATCH, ROOM // (height * width)))
@@ -160,7 +166,7 @@ def png(image: Tensor) -> bytes:
 
 
 def code_digest(*parts: str) -> str:
-    """SHA-256 of files and folders of the package's code: a changed sampler is another step 0."""
+    """SHA-256 of files and folders of the package's code: a changed sampler gives another step 0."""
     package = Path(__file__).parents[1]
     files = [file for part in parts for file in [package / part, *(package / part).rglob("*.py")]]
     digest = hashlib.sha256()
@@ -179,7 +185,7 @@ def step_zero_key(
         "prompts": evaluator.prompts,
         "model": sequence.model,  # a hub id has no files here to be digested
         "rewards": [  # in order, and with their code, as they may be a user's own
-            [name, sha256_file(inspect.getfile(type(one)))] for name, one in evaluator.rewards.items()
+            [name, sha256_file(inspect.getfile(type(reward)))] for name, reward in evaluator.rewards.items()
         ],
         "trained": sorted(evaluator.trained),
         "weights": dict(weights),

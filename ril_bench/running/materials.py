@@ -1,4 +1,4 @@
-"""What a run works with, loaded: model, rewards, prompts, evaluator. All that start-up costs."""
+"""What a run needs in memory: model, rewards, prompts, evaluator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ril_bench.tuners.base import Tuner
 
 @dataclass(frozen=True)
 class Materials:
-    """A sequence's model and rewards, and what is made of them."""
+    """The model and the rewards of a sequence, loaded, and the evaluator of both."""
 
     sequence: Sequence
     model: DiffusionModel
@@ -66,7 +66,7 @@ class Materials:
         )
 
     def tuner(self, i: int) -> Tuner:
-        """A fresh tuner of task i; UserError if its options are wrong or it cannot raise the task's reward."""
+        """A new tuner for task i. UserError if an option is wrong, or the tuner cannot raise the task's reward."""
         return new_tuner(self.sequence, i, self.rewards[self.sequence.task(i).name])
 
     def check_tuners(self) -> None:
@@ -75,7 +75,7 @@ class Materials:
             self.tuner(i).start_task(self.task(i, step=i, seed=0), self.model)
 
     def task(self, i: int, *, step: int, seed: int) -> RewardTask:
-        """Task i as step `step` of a run trains it."""
+        """Task i, as step `step` of a run trains it."""
         spec = self.sequence.task(i)
         return RewardTask(
             index=i,
@@ -103,6 +103,6 @@ def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tune
 
 
 def _gradient_free() -> list[str]:
-    """The tuners that ship and need no gradient of the reward."""
+    """The tuners of this package that need no gradient of the reward."""
     ours = [name for name in registry.names("tuner") if isinstance(registry.locate("tuner", name), str)]
     return [name for name in ours if "reward_gradient" not in registry.load("tuner", name).needs]

@@ -229,7 +229,7 @@ def _ordered(sequence: Sequence, order: str) -> tuple[str, Sequence]:
 
 
 def _step_zero(sequence: Sequence) -> str:
-    """What of a sequence decides step 0, and with it whether a calibration holds."""
+    """A digest of what decides step 0, and with it whether a calibration applies."""
     written = sequence.model_dump(mode="json", exclude={"evaluation": {"every"}})
     parts = ("model", "sampler", "evaluation")
     own = {"world": sequence.home.name, "eval": sequence.prompts.eval}

@@ -1,4 +1,4 @@
-"""What a run says while it works: one line a stage, and on a terminal a live view of what is trained."""
+"""The progress of a run: a line for each stage, and on a terminal a bar with the reward's curve."""
 
 from __future__ import annotations
 
@@ -33,16 +33,21 @@ class Reporter:
         self._live: Live | None = None
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._name, self._total, self._done, self._said = "", 0, 0, 0.0
+        self._name, self._total, self._done, self._printed = "", 0, 0, 0.0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is printed."""
+        return self.console.quiet
 
     def say(self, text: str) -> None:
-        """A line of its own; it stays above a bar that is open."""
+        """Prints a line; it stays above a bar that is open."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
-        """A piece of work begins: `total` units of which `done` were done before."""
+        """Begins a piece of work of `total` units, of which `done` are done already."""
         self.close()
-        self._name, self._total, self._done, self._said = name, total, done, time.monotonic()
+        self._name, self._total, self._done, self._printed = name, total, done, time.monotonic()
         if self.console.is_terminal and not self.console.quiet and not self._verbose:
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),  # it may hold the name of a file
@@ -57,18 +62,18 @@ class Reporter:
             self._live.start()
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """Some units more are done; `note` says what is being watched."""
+        """Counts more units as done; `note` is shown beside them, as the present reward."""
         self._done += units
         if self._live is not None and self._bar is not None and self._task is not None:
             pace = self._bar.tasks[0].speed
             self._bar.update(self._task, advance=units, speed=_per_second(pace))
             self._live.update(self._shown(note))
-        elif self._verbose or time.monotonic() - self._said > LINE_EVERY:
-            self._said = time.monotonic()
+        elif self._verbose or time.monotonic() - self._printed > LINE_EVERY:
+            self._printed = time.monotonic()
             self.say(f"{self._name}: {self._done}/{self._total}  {note}".rstrip())
 
     def close(self) -> None:
-        """Ends the bar, if one is shown."""
+        """Removes the bar, if one is shown."""
         if self._live is not None:
             self._live.stop()
             self._live, self._bar, self._task = None, None, None
@@ -84,15 +89,15 @@ class Reporter:
         self.close()
 
 
-def watched(lines: Sequence[dict[str, Any]]) -> str:
-    """The log lines of a task so far, as one line: the reward's curve and value, and the penalty if there is one."""
+def progress_note(lines: Sequence[dict[str, Any]]) -> str:
+    """The log lines of a task in one line: the curve of the reward, its value, and the penalty if there is one."""
     scores = [line["score"] for line in lines]
     penalty = f"  penalty {lines[-1]['penalty']:.3g}" if lines[-1]["penalty"] else ""
     return f"reward {sparkline(scores)} {scores[-1]:.4g}{penalty}"
 
 
 def sparkline(values: Sequence[float], width: int = CURVE) -> str:
-    """Values as one character each, from their lowest to their highest; long rows as means of neighbours."""
+    """A curve with one character a value, scaled to its range; a long series is averaged to `width` values."""
     n = min(len(values), width)
     parts = [values[len(values) * k // n : len(values) * (k + 1) // n] for k in range(n)]
     means = [sum(part) / len(part) for part in parts]
@@ -108,8 +113,8 @@ def _per_second(pace: float | None) -> str:
     return f"{pace:.1f}/s" if pace >= 1 else f"{1 / pace:.1f} s each"
 
 
-def spoken(seconds: float) -> str:
-    """A time for people."""
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that they hold twice: "119 s", "5 min", "2.5 h"."""
     for unit, scale in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * scale:
             return f"{seconds / scale:.3g} {unit}"

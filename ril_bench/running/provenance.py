@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, revision, hardware."""
+"""Where a result comes from: versions of packages, git revision, hardware."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of every package that a score may depend on."""
+    """The versions of Python and of every package that a score may depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

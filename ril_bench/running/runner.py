@@ -1,54 +1,53 @@
-"""The loop over tasks: tune, evaluate, store; and go on from wherever an earlier process stopped."""
+"""The loop over tasks: tune, evaluate, store; or resume from where an earlier process stopped."""
 
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ril_bench.errors import NumericalError, RilError, UserError, failure_class
+from ril_bench.errors import NumericalError, UserError
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.parallel import team
-from ril_bench.running import accounts, provenance
-from ril_bench.running import shared_steps as prefix
+from ril_bench.running import accounts, checkpoints, provenance, shared_steps
+from ril_bench.running.checkpoints import LATEST, START
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import RunPlan
-from ril_bench.running.progress import Reporter, spoken, watched
+from ril_bench.running.progress import Reporter, duration, progress_note
+from ril_bench.running.run_record import calibration_record, failure_record, method_record, now
 from ril_bench.running.steps import Steps
 from ril_bench.running.trackers import Tracker
 from ril_bench.running.training import Training, adamw, turns
 from ril_bench.scoring.score import score_run
-from ril_bench.sequences.calibrations import Calibration
 from ril_bench.storage import names
-from ril_bench.storage.digests import sha256_file
+from ril_bench.storage.read import SCHEMA_VERSION
 from ril_bench.storage.run_folder import Onlooker, RunFolder
+from ril_bench.worlds.missing import missing_metrics
 
-SCHEMA_VERSION = 1
 CHECKPOINT_EVERY = 10  # updates
 
 
 class Runner:
-    """One run: a plan, worked off in its folder. `execute` may be called again after any interruption.
+    """One run: executes a plan in its folder. `execute` may be called again after any interruption.
 
-    A step's life: start_task -> checkpoint "start" -> updates, with checkpoint "latest" now and then -> end_task ->
-    "latest" (ended) -> adapter, images, scores -> its entry in run.json, which makes it done. Whatever a killed
-    process did after the newest of these is done again, to the same bytes.
+    The stages of a step: start_task -> checkpoint "start" -> updates, with checkpoint "latest" every 10 updates ->
+    end_task -> checkpoint "latest" (ended) -> adapter, images, scores -> its entry in run.json. The entry makes the
+    step done. What a killed process did after the newest of these is done again, to the same bytes.
 
-    Started by a launcher in several processes, each takes its share of every batch (parallel); the main one writes.
+    A launcher may start the run in several processes: each takes its share of every batch, and the main one writes.
 
     Args:
-        compute: how the arithmetic is done; None: as the run began, or in float32.
-        shared: steps that other runs of a grid begin with too: kept for them, or taken over from them.
-        materials: the sequence's, where they are loaded already; its adapters are dropped.
-        tracker: told of every update and step as well.
-        account: whether to measure, at the end, what the run's calls cost alone: of no use beside other runs.
+        compute: number formats and memory savers; None: as the run began, or float32.
+        shared: steps that other runs of a grid begin with too. The run stores them for the others, or adopts theirs.
+        materials: those of the sequence, if they are loaded already; their adapters are deleted.
+        tracker: logs every update and step as well.
+        account: whether to measure, at the end, what the counted calls take alone. Do not ask for it while other runs
+            use the machine.
+        reporter: prints the progress.
     """
 
     def __init__(
@@ -69,52 +68,64 @@ class Runner:
         self.team = team(device)
         self.folder = (RunFolder if self.team.main else Onlooker)(plan.folder(out))
         self.device, self.threads, self.shared = torch.device(device), threads, shared
-        self.asked, self.compute = compute, compute or PLAIN
-        self.micro_batch = 0  # what the memory leaves room for, once an update has told
-        self.given = materials
+        self.requested_compute, self.compute = compute, compute or PLAIN
+        self.micro_batch = 0  # 0: as the budget says, until an update runs out of memory
+        self.loaded_materials = materials
         self.reporter = reporter if self.team.main else Reporter(quiet=True)
         self.tracker, self.account = tracker if self.team.main else None, account
         self.calibration = plan.load_calibration()
         self.method = plan.build_method()
 
     def execute(self) -> Path:
-        """Runs what is left of the plan and returns its folder; at once if it is complete.
+        """Executes what is left of the plan, and returns the run's folder; a complete run returns at once.
 
-        Raises the cause of a failure; run.json then names it, and what was computed stays.
+        Raises the cause of a failure. run.json then states it, and everything that was computed stays.
         """
         with self.folder.lock(), self.reporter, self.tracker or nullcontext():
             complete = self.team.from_main(lambda: self.plan.is_complete(self.folder))
             recorded = self.team.from_main(self._recorded_hardware)
             self.compute = self._same_numerics(recorded.get("compute"))
             if complete:
-                self.folder.drop_checkpoints()  # where it was killed just before that
+                self.folder.drop_checkpoints()  # an earlier process was killed just before it did so
                 self.reporter.say(f"already complete: {self.folder.path}")
                 return self.folder.path
-            self._claim(recorded.get("threads"))
+            self._record_start(recorded.get("threads"))
             try:
-                self._work()
+                self._run_steps()
             except Exception as error:
-                if isinstance(error, NumericalError):
-                    error.hint = "; ".join(filter(None, [error.hint, self._last_checkpoint()]))
-                self.folder.update_run(status="failed", failure=_described_failure(error))
+                if isinstance(error, NumericalError) and (file := checkpoints.newest_file(self.folder)):
+                    hints = [error.hint, f"the last good checkpoint is {file}"]
+                    error.hint = "; ".join(filter(None, hints))
+                self.folder.update_run(status="failed", failure=failure_record(error))
                 raise
         return self.folder.path
 
     def _recorded_hardware(self) -> dict[str, Any]:
-        """What the run began on, empty for a new one."""
+        """The hardware on which the run began, empty for a new run."""
         return self.folder.read_run().get("hardware") or {} if self.folder.exists else {}
 
-    def _claim(self, recorded: int | None) -> None:
-        # Sums differ with the number of threads: a resume takes the run's own, not this machine's default.
-        if threads := self.threads or recorded:
+    def _same_numerics(self, recorded: Mapping[str, Any] | None) -> Compute:
+        """The number formats with which the run began. Raises UserError where other formats are asked for."""
+        compute = self.requested_compute or (Compute(**recorded) if recorded else PLAIN)
+        if recorded and compute.numerics != recorded:
+            raise UserError(
+                f"this run began in {recorded}, not in {compute.numerics}",
+                where=str(self.folder.path / names.RUN),
+                hint="give it the same --compute, or choose another --out",
+            )
+        return compute
+
+    def _record_start(self, recorded_threads: int | None) -> None:
+        # Sums differ with the number of threads: a resume takes the run's own number, not this machine's default.
+        if threads := self.threads or recorded_threads:
             torch.set_num_threads(threads)
         fresh = {
             "schema_version": SCHEMA_VERSION,
             **self.plan.identity(),
-            "started": _now(),
+            "started": now(),
             "steps": [],
             "cost": None,
-            "calibration": _embedded(self.calibration),
+            "calibration": calibration_record(self.calibration),
         }
         self.folder.update_run(
             **({} if self.folder.exists else fresh),
@@ -126,83 +137,84 @@ class Runner:
             hardware=provenance.hardware(self.device, self.compute) | {"processes": self.team.size},
         )
 
-    def _same_numerics(self, recorded: Mapping[str, Any] | None) -> Compute:
-        """How to compute, as the run began. Raises UserError where other number formats are asked for."""
-        given = self.asked or (Compute(**recorded) if recorded else PLAIN)
-        if recorded and given.numerics != recorded:
-            raise UserError(
-                f"this run began in {recorded}, not in {given.numerics}",
-                where=str(self.folder.path / names.RUN),
-                hint="give it the same --compute, or choose another --out",
-            )
-        return given
-
-    def _work(self) -> None:
-        self.reporter.say(f"{self.sequence.name}, {self.plan.method}, seed {self.plan.seed}: loading")
-        if self.given is None:
-            with self.team.main_first():
-                self.given = Materials.load(self.sequence, self.device, self.compute)
-        self.materials = self.given
-        for name in self.materials.model.adapters:
-            self.materials.model.delete_adapter(name)
-        self.materials.check_tuners()  # a fault in task 3 is reported before task 1 is trained
-        self.folder.update_run(weights=self.materials.weights, method=self._described())
-        self.steps = Steps(self.folder, self.materials, self.reporter)
-        began, done = time.perf_counter(), self.team.from_main(lambda: self.steps.done)
-        whole = not done
+    def _run_steps(self) -> None:
+        self._load_materials()
+        began = time.perf_counter()
+        done = self.team.from_main(lambda: self.steps.done)
+        in_one_go = not done
         if not done:
-            self.steps.make_zero()
-        whole &= not self.team.on_main(self._took_over)
+            self.steps.evaluate_step_zero()
+        in_one_go &= not self.team.on_main(self._adopt_shared_steps)
         done = self.team.from_main(lambda: self.steps.done)
         self.method.bind(self.materials.model)
         training = self._resumed(done)
         for i in range(training.step if training else done, len(self.sequence.tasks) + 1):
-            self._step(training or self._started(i))
+            self._train_and_evaluate(training or self._start_task(i))
             training = None
-        self.team.on_main(lambda: self._finish(began if whole and self.account else None))
+        self.team.on_main(lambda: self._finish(began if in_one_go and self.account else None))
 
-    def _took_over(self) -> bool:
-        """Whether steps of another run stand in for those that would be made first. Row 0 is checked before."""
+    def _load_materials(self) -> None:
+        self.reporter.say(f"{self.sequence.name}, {self.plan.method}, seed {self.plan.seed}: loading")
+        if not self.reporter.quiet:
+            for note in missing_metrics(self.sequence.home):
+                self.reporter.say(f"note: this run will have {note}")
+        if self.loaded_materials is None:
+            with self.team.main_first():
+                self.loaded_materials = Materials.load(self.sequence, self.device, self.compute)
+        self.materials = self.loaded_materials
+        self._delete_adapters()
+        self.materials.check_tuners()  # a fault in task 3 is reported before task 1 is trained
+        method = method_record(self.plan.identity()["method"], self.method)
+        self.folder.update_run(weights=self.materials.weights, method=method)
+        self.steps = Steps(self.folder, self.materials, self.reporter)
+
+    def _delete_adapters(self) -> None:
+        for name in self.materials.model.adapters:
+            self.materials.model.delete_adapter(name)
+
+    def _adopt_shared_steps(self) -> bool:
+        """Adopts the steps of another run that begins with the same tasks; whether there were any.
+
+        Raises UserError where row 0 of the reward matrix is not the calibration's.
+        """
         if self.calibration is not None:
             self.steps.check_row_zero(self.calibration, hint=f"ril-bench calibrate {self.plan.reference}")
-        fresh = self.steps.done == 1 and not self.folder.checkpoint("start").exists()
-        return fresh and prefix.adopt(self.folder, self.plan, self.materials, self.shared)
+        fresh = self.steps.done == 1 and not self.folder.checkpoint(START).exists()
+        return fresh and shared_steps.adopt(self.folder, self.plan, self.materials, self.shared)
 
     def _finish(self, began: float | None) -> None:
         score_run(self.folder.path)
-        cost = None
-        if began is not None:
-            seconds = time.perf_counter() - began
-            self.reporter.say("measuring what the counted model and reward calls take alone")
-            made = self.materials
-            steps = self.folder.read_run()["steps"]
-            cost = accounts.cost(steps, seconds, made.model, made.rewards, made.eval_prompts)
-        self.folder.update_run(status="complete", finished=_now(), cost=cost)
+        cost = None if began is None else self._cost(time.perf_counter() - began)
+        self.folder.update_run(status="complete", finished=now(), cost=cost)
         self.folder.drop_checkpoints()
         if cost:
-            trained, whole = spoken(cost["training_seconds"]), spoken(cost["run_seconds"])
             self.reporter.say(
-                f"training took {trained}, {cost['training_ratio']:.2f} times what its model and reward calls take "
-                f"alone; the whole run took {whole} ({cost['run_ratio']:.2f} times)"
+                f"training took {duration(cost['training_seconds'])}, {cost['training_ratio']:.2f} times what its "
+                f"model and reward calls take alone; the whole run took {duration(cost['run_seconds'])} "
+                f"({cost['run_ratio']:.2f} times)"
             )
+
+    def _cost(self, seconds: float) -> dict[str, float]:
+        self.reporter.say("measuring what the counted model and reward calls take alone")
+        materials, steps = self.materials, self.folder.read_run()["steps"]
+        return accounts.cost(steps, seconds, materials.model, materials.rewards, materials.eval_prompts)
 
     # -- a task ----------------------------------------------------------------------------------------------
 
-    def _started(self, i: int) -> Training:
-        """Task i at its start."""
+    def _start_task(self, i: int) -> Training:
+        """Starts task i: the method's start_task, and checkpoint "start"."""
         model, began = self.materials.model, time.perf_counter()
         if self.method.plan(self.sequence.order[:i], i).start == "pretrained":
-            for name in model.adapters:
-                model.delete_adapter(name)
+            self._delete_adapters()
         self.method.start_task(self.materials.task(i, step=i, seed=self.plan.seed), model)
         training = self._training(i)
         training.seconds = time.perf_counter() - began
-        self._checkpoint("start", training)
-        self.folder.drop_checkpoint("latest")
+        self._save_checkpoint(START, training)
+        self.folder.drop_checkpoint(LATEST)
         return training
 
     def _training(self, i: int) -> Training:
-        """Task i's training before its first update, on the adapters as they stand."""
+        """The training of task i before its first update, on the model's present adapters."""
         spec, tuner = self.sequence.task(i), self.materials.tuner(i)
         plan = self.method.plan(self.sequence.order[:i], i)
         tasks = {j: self.materials.task(j, step=i, seed=self.plan.seed) for j in {*plan.weights, i}}
@@ -222,42 +234,41 @@ class Runner:
             bounds={name: plan.updates * bound for name, bound in spec.budget.bounds.items()},
         )
 
-    def _step(self, training: Training) -> None:
-        """The rest of a step: train, end the task, evaluate."""
+    def _train_and_evaluate(self, training: Training) -> None:
+        """The rest of a step: trains, ends the task, evaluates."""
         i, model = training.step, self.materials.model
         self.team.share_weights(training.parameters)
         self.reporter.stage(f"task {i}: {self.sequence.task(i).name}", len(training.order), training.update)
-
         lines = [line for line in self.folder.read_log() if line["task"] == i]
 
-        def after(line: dict[str, Any]) -> None:
+        def after_update(line: dict[str, Any]) -> None:
             training.seconds += line["seconds"]
             self._note_micro_batch(training)
             self.folder.append_log(line)
             lines.append(line)
-            self.reporter.advance(note=watched(lines))
+            self.reporter.advance(note=progress_note(lines))
             if self.tracker:
                 self.tracker.updated(line)
             every = self.sequence.evaluation.every
             if every and training.update % every == 0 and not training.finished:
-                self.steps.make_within(training)
+                self.steps.evaluate_between_updates(training)
             if training.update % CHECKPOINT_EVERY == 0:
-                self._checkpoint("latest", training)
+                self._save_checkpoint(LATEST, training)
 
-        training.run(after)
+        training.run(after_update)
         if not training.ended:
             began = time.perf_counter()
             self.method.end_task(training.tasks[i], model)
             training.seconds, training.ended = training.seconds + time.perf_counter() - began, True
-            self._checkpoint("latest", training)
-        self.steps.make(training)
+            self._save_checkpoint(LATEST, training)
+        self.steps.evaluate(training)
         if self.tracker:
             self.tracker.scored(self.steps.row(i))
         if i in self.shared:
-            prefix.keep(self.folder, self.plan, self.materials, i)
+            shared_steps.keep(self.folder, self.plan, self.materials, i)
 
     def _note_micro_batch(self, training: Training) -> None:
-        """Says and records that micro-batches became smaller, and keeps them so in the tasks that follow."""
+        """Reports and records that micro-batches became smaller; later tasks begin with the smaller ones."""
         if training.micro_batch < training.began_with and training.micro_batch != self.micro_batch:
             self.micro_batch = training.micro_batch
             self.folder.update_run(micro_batch=self.micro_batch)
@@ -268,42 +279,15 @@ class Runner:
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 
-    def _checkpoint(self, name: str, training: Training) -> None:
+    def _save_checkpoint(self, name: str, training: Training) -> None:
         self.steps.count(training)
-        saved = {
-            "step": training.step,
-            "update": training.update,
-            "ended": training.ended,
-            "seconds": training.seconds,
-            "calls": accounts.listed(training.calls),
-            "watched_seconds": training.watched_seconds,
-            "watched_calls": accounts.listed(training.watched_calls),
-            "adapters": self.materials.model.adapter_state(),
-            "optimizers": {j: one.state_dict() for j, one in training.optimizers.items()},
-            "method": self.method.state_dict(),
-            "tuner": training.tuner.state_dict(),
-        }
-        try:
-            self.folder.save_checkpoint(name, saved)
-        except TypeError as error:
-            raise UserError(
-                f"what a resume needs cannot be stored: {error}",
-                where="state_dict of the method or the tuner",
-                hint="give tensors and plain values (numbers, text, lists, dicts)",
-            ) from error
-
-    def _last_checkpoint(self) -> str | None:
-        found = [path for name in ("latest", "start") if (path := self.folder.checkpoint(name)).exists()]
-        return f"the last good checkpoint is {found[0]}" if found else None
+        checkpoints.save(self.folder, name, training)
 
     def _resumed(self, i: int) -> Training | None:
-        """Puts back the newest checkpoint; the training of task i if it is one of that, else None."""
-        self.steps.take_calls()  # step 0's are recorded; what a killed process counted is in its checkpoint
-        found = self.team.from_main(
-            lambda: [self.folder.load_checkpoint(name) for name in ("start", "latest")]
-        )
-        found = [saved for saved in found if saved is not None]
-        if not found:
+        """Restores the newest checkpoint; the training of task i if the checkpoint is one of that task, else None."""
+        self.steps.take_calls()  # those of step 0 are recorded; a killed process has stored its own
+        state = self.team.from_main(lambda: checkpoints.newest(self.folder))
+        if state is None:
             if i > 1:
                 raise UserError(
                     f"step {i - 1} is done, but the checkpoint to go on from is gone",
@@ -311,63 +295,17 @@ class Runner:
                     hint="delete the run's folder and run it again",
                 )
             return None
-        saved = max(found, key=lambda one: (one["step"], one["update"], one["ended"]))
-        self.materials.model.load_adapter_state(saved["adapters"])
-        self.method.load_state_dict(_on(self.device, saved["method"]))
-        if saved["step"] < i and saved["ended"]:  # killed between two tasks
+        self.materials.model.load_adapter_state(state["adapters"])
+        self.method.load_state_dict(checkpoints.on_device(self.device, state["method"]))
+        if state["step"] < i and state["ended"]:  # killed between two tasks
             return None
-        if saved["step"] < i:  # the checkpoint of its end is lost: that step is made again, to the same bytes
-            i = saved["step"]
+        if (
+            state["step"] < i
+        ):  # the checkpoint of its end is lost: the step is trained again, to the same bytes
+            i = state["step"]
             self.team.on_main(lambda: self.folder.update_run(steps=self.folder.read_run()["steps"][:i]))
         training = self._training(i)
-        for j, one in training.optimizers.items():
-            one.load_state_dict(saved["optimizers"][j])
-        training.tuner.load_state_dict(_on(self.device, saved["tuner"]))
-        training.update, training.ended = saved["update"], saved["ended"]
-        training.seconds, training.calls = saved["seconds"], accounts.counted(saved["calls"])
-        training.watched_seconds = saved["watched_seconds"]
-        training.watched_calls = accounts.counted(saved["watched_calls"])
+        checkpoints.restore(training, state)
         self.folder.truncate_log(i, training.update)
         self.reporter.say(f"going on from task {i}, update {training.update}")
         return training
-
-    def _described(self) -> dict[str, Any]:
-        """The method as run.json tells of it: its identity, and what its class says of itself."""
-        doc = (type(self.method).__doc__ or "").strip().partition("\n")[0]
-        described = self.plan.identity()["method"]
-        return {
-            **described,
-            "oracle": self.method.oracle,
-            "doc": doc,
-            "resolved": self.method.options.model_dump(),
-        }
-
-
-def _described_failure(error: Exception) -> dict[str, str | None]:
-    """A failure as run.json keeps it; what was not raised on purpose comes with its traceback."""
-    trace = None if isinstance(error, RilError) else "".join(traceback.format_exception(error))
-    return {"class": failure_class(error), "message": str(error) or repr(error), "traceback": trace}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _embedded(calibration: Calibration | None) -> dict[str, Any] | None:
-    """A calibration as run.json keeps it, so that a run's figures need no other file."""
-    if calibration is None or calibration.file is None:
-        return None
-    return {
-        "file": calibration.file.name,
-        "sha256": sha256_file(calibration.file),
-        "content": calibration.model_dump(mode="json"),
-    }
-
-
-def _on(device: torch.device, tree: Any) -> Any:
-    """The tree with its tensors on a device."""
-    if isinstance(tree, Tensor):
-        return tree.to(device)
-    if isinstance(tree, Mapping):
-        return {key: _on(device, value) for key, value in tree.items()}
-    return [_on(device, value) for value in tree] if isinstance(tree, list) else tree

@@ -1,7 +1,7 @@
-"""What runs share that begin with the same tasks: their steps up to where they part, kept in the cache.
+"""Steps that several runs share because they begin with the same tasks: stored in the cache by the first run.
 
 Two orders of one sequence, (1, 2, 3) and (1, 3, 2), train task 1 alike: the same draws, settings and weights give
-the same bytes. A prefix is taken over as if this run had been killed right after it.
+the same bytes. A run that adopts such steps goes on as if it had been killed right after them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ CHECKPOINT, ENTRIES = checkpoint("latest"), "steps.json"
 
 
 def prefix_key(plan: RunPlan, materials: Materials, i: int) -> dict[str, Any]:
-    """Everything that the steps up to i depend on: no name, and no task after i but for the rewards it watches."""
+    """Everything that the steps up to i depend on.
+
+    Excludes names and later tasks, except the rewards that are evaluated.
+    """
     sequence = plan.sequence.model_dump(mode="json")
     method = {key: value for key, value in plan.identity()["method"].items() if key != "label"}
     return {
@@ -46,26 +49,26 @@ def prefix_key(plan: RunPlan, materials: Materials, i: int) -> dict[str, Any]:
 
 
 def shared_steps(plan: RunPlan, others: Collection[RunPlan]) -> list[int]:
-    """The steps, from 1, up to which a run goes with another one, and then parts from it."""
+    """The last steps, from 1, that a run has in common with one of the others."""
     return sorted({n for other in others if (n := common_steps(plan, other)) > 0})
 
 
 def common_steps(a: RunPlan, b: RunPlan) -> int:
-    """How many tasks two runs begin with alike; 0 if they are one run, or differ in more than their tasks."""
-    same = ("model", "home", "prompts", "sampler", "adapter", "evaluation")
+    """The number of equal tasks that two runs begin with; 0 for equal runs, and for runs that differ otherwise."""
+    equal = ("model", "home", "prompts", "sampler", "adapter", "evaluation")
     if (
         (a.method, a.method_options, a.seed) != (b.method, b.method_options, b.seed)
-        or any(getattr(a.sequence, part) != getattr(b.sequence, part) for part in same)
+        or any(getattr(a.sequence, part) != getattr(b.sequence, part) for part in equal)
         or set(a.sequence.rewards.items()) != set(b.sequence.rewards.items())
         or a.sequence.tasks == b.sequence.tasks
     ):
         return 0
-    alike = [one == other for one, other in zip(a.sequence.tasks, b.sequence.tasks, strict=False)]
-    return alike.index(False) if False in alike else len(alike)
+    matches = [x == y for x, y in zip(a.sequence.tasks, b.sequence.tasks, strict=False)]
+    return matches.index(False) if False in matches else len(matches)
 
 
 def keep(folder: RunFolder, plan: RunPlan, materials: Materials, i: int) -> None:
-    """Keeps the steps up to i, just recorded, for runs that begin with them."""
+    """Stores the steps up to i, which the run has just recorded, for the runs that begin with them."""
     steps = [file for k in range(1, i + 1) for file in sorted(folder.step(k).rglob("*")) if file.is_file()]
     log = [line for line in folder.read_log() if line["task"] <= i]
     entries = [{**entry, "shared": True} for entry in folder.read_run()["steps"][1 : i + 1]]
@@ -77,11 +80,11 @@ def keep(folder: RunFolder, plan: RunPlan, materials: Materials, i: int) -> None
 
 
 def adopt(folder: RunFolder, plan: RunPlan, materials: Materials, shared: Collection[int]) -> bool:
-    """Takes over the longest prefix of those shared that another run has kept; whether there was one.
+    """Copies the most steps that another run has stored into a run's folder; whether there were any.
 
     The run must have step 0 and no training of its own.
     """
-    for name in (CHECKPOINT, LOG):  # what a kill left of a takeover
+    for name in (CHECKPOINT, LOG):  # left by a process that was killed while it adopted steps
         (folder.path / name).unlink(missing_ok=True)
     for i in sorted(shared, reverse=True):
         if files := cache.read(KIND, prefix_key(plan, materials, i)):
@@ -94,7 +97,7 @@ def adopt(folder: RunFolder, plan: RunPlan, materials: Materials, shared: Collec
 
 
 def _in_order(name: str, data: bytes, materials: Materials) -> bytes:
-    """A file of scores with its rewards in this run's order; any other file as it is."""
+    """A file of scores with its rewards in the order of this run; any other file unchanged."""
     if not name.endswith(".parquet"):
         return data
     scores = pd.read_parquet(io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""A run's curves in TensorBoard or Weights & Biases, through accelerate, beside what its folder keeps."""
+"""The curves of a run in TensorBoard or Weights & Biases, through accelerate; the run's folder has them too."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 PROJECT = "ril-bench"
-FIGURES = ("score", "loss", "penalty", "grad_norm", "seconds")
+LOGGED = ("score", "loss", "penalty", "grad_norm", "seconds")
 
 
 class Tracker:
-    """Logs a run's updates and the rows of its matrix under `name`, from the first of them on.
+    """Logs the updates of a run and the rows of its matrix under `name`.
 
     Args:
         kind: tensorboard (its files go to `folder`) or wandb.
-        config: what the run is.
+        config: the identity of the run.
 
     Raises UserError for an unknown kind, or one whose package is not installed.
     """
@@ -38,18 +38,18 @@ class Tracker:
                 f"the tracker {kind} is not installed", where="--tracker", hint=f"pip install {kind}"
             )
         self.kind, self.folder, self.name, self.config = kind, folder, name, config
-        self._updates = 0  # over all tasks: trackers want an axis that only grows
+        self._updates = 0  # over all tasks: a tracker needs an axis that only grows
         self._accelerator: Accelerator | None = None
 
     def updated(self, line: Mapping[str, Any]) -> None:
-        """One line of log.jsonl, its figures under its task and reward."""
-        under = f"task-{line['task']}-{line['reward']}"
-        figures = {f"{under}/{key}": line[key] for key in FIGURES}
+        """Logs one line of log.jsonl under its task and reward."""
+        prefix = f"task-{line['task']}-{line['reward']}"
+        values = {f"{prefix}/{key}": line[key] for key in LOGGED}
         self._updates += 1
-        self._open().log(figures, step=self._updates)
+        self._open().log(values, step=self._updates)
 
     def scored(self, means: Mapping[str, float]) -> None:
-        """A row of the reward matrix."""
+        """Logs a row of the reward matrix."""
         self._open().log({f"matrix/{name}": value for name, value in means.items()}, step=self._updates)
 
     def _open(self) -> Accelerator:
@@ -70,7 +70,7 @@ class Tracker:
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings as trackers take them: {"budget.updates": 30}, lists as text."""
+    """Nested settings as trackers take them: one level, {"budget.updates": 30}, with lists as text."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):

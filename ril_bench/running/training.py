@@ -1,4 +1,4 @@
-"""One task: updates of a tuner under a method, each a function of its key alone."""
+"""The training of one task: updates of a tuner under a method. The key of an update decides all of its draws."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ril_bench.tuners.base import Log, MicroBatch, Tuner
 
 @dataclass(frozen=True)
 class RewardTask:
-    """What tuners and methods see of a task; the evaluation's prompts and latents are no part of it."""
+    """What tuners and methods see of a task: never the prompts and latents of the evaluation."""
 
     index: int  # from 1
     name: str  # the reward's
@@ -44,7 +44,7 @@ class RewardTask:
         return self.reward_model.direction * self.reward_model(images, prompts)
 
     def states(self, model: DiffusionModel, n: int) -> Iterator[State]:
-        """n states that the model visits on the task's own prompts; its calls are counted as training."""
+        """n states that the model visits on the task's training prompts. The calls are counted as training."""
         draws = Draws((*self.key, "states"), range(n))
         prompts = [
             self.prompts[int(generator(draws.key, k, "prompt").integers(len(self.prompts)))] for k in range(n)
@@ -53,7 +53,7 @@ class RewardTask:
 
 
 def turns(weights: Mapping[int, float], updates: int) -> list[int]:
-    """Which task each update belongs to: in turn, each about as often as its weight says."""
+    """The task of each update: tasks take turns, in proportion to their weights."""
     total, given = sum(weights.values()), dict.fromkeys(weights, 0)
     order = []
     for update in range(1, updates + 1):
@@ -66,29 +66,29 @@ def turns(weights: Mapping[int, float], updates: int) -> list[int]:
 
 @dataclass
 class Training:
-    """A step's training and how far it is: `update` counts the updates done."""
+    """The training of one step, and how far it is: `update` counts the updates that are done."""
 
     model: DiffusionModel
     method: Method
     tuner: Tuner
-    #: one for each task of a mix: rewards differ in the size of their gradients, and in shared moments the largest
-    #: would set the pace of all
+    #: one for each task that is mixed in: the gradients of rewards differ in size, and in shared moments the largest
+    #: would decide the step size of all
     optimizers: Mapping[int, torch.optim.Optimizer]
     spec: TaskSpec
     tasks: Mapping[int, RewardTask]
-    order: Sequence[int]  # the task of each update, as far as the bounds let them come
+    order: Sequence[int]  # the task of each update; a bound may end the training before the last
     step: int
     seed: int
     update: int = 0
     ended: bool = False  # whether the method's end_task has been called
-    seconds: float = 0.0  # spent so far, by every process that worked on it
-    calls: Counter[Any] = field(default_factory=Counter)  # counted so far, likewise
-    watched_seconds: float = 0.0  # likewise, on evaluations between updates
+    seconds: float = 0.0  # so far, summed over the processes that resumed one another
+    calls: Counter[Any] = field(default_factory=Counter)  # so far, likewise
+    watched_seconds: float = 0.0  # likewise, of evaluations between updates
     watched_calls: Counter[Any] = field(default_factory=Counter)
     team: Team = field(default_factory=team)
-    micro_batch: int = 0  # samples at once; 0: as the budget says. Halved where they do not fit
+    micro_batch: int = 0  # samples at once; 0: as the budget says. Halved when memory runs out
     bounds: Mapping[str, float] = field(default_factory=dict)  # on calls, by run.json's names
-    began_with: int = field(init=False)  # samples at once
+    began_with: int = field(init=False)  # the micro-batch at the start
 
     def __post_init__(self) -> None:
         own = math.ceil(self.spec.budget.batch / self.team.size)
@@ -97,7 +97,7 @@ class Training:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """All that is trained: the adapters', and those of the tuner's own nets."""
+        """All trained parameters: those of the adapters, and those of the tuner's own networks."""
         return [*self.model.parameters(), *self.tuner.parameters()]
 
     @property
@@ -107,7 +107,7 @@ class Training:
         return self.update >= len(self.order) or any(spent[name] >= n for name, n in self.bounds.items())
 
     def run(self, after: Callable[[dict[str, Any]], None]) -> None:
-        """All updates that are left; `after` gets the log line of each."""
+        """Makes all updates that are left, and calls `after` with the log line of each."""
         while not self.finished:
             began = time.perf_counter()
             task = self.order[self.update]
@@ -140,10 +140,10 @@ class Training:
         }
 
     def _accumulated(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> Log:
-        """The gradients of this process's samples, each at its share of the whole batch, and what they did.
+        """Accumulates the gradients of this process's samples, each weighted by its share of the whole batch.
 
-        Where the device has too little memory, everything again in half as large micro-batches: draws are keyed by the
-        sample, so the update is the same up to rounding. Raises OutOfMemoryError where one sample is too many.
+        Where the device has too little memory, starts again with micro-batches of half the size. Draws are keyed by
+        the sample, so the update is the same up to rounding. Raises OutOfMemoryError where one sample is too many.
         """
         while True:
             counted = Counter(self.model.counter)
@@ -156,7 +156,7 @@ class Training:
                         where=f"task {self.step} ({task.name}), update {self.update}",
                         hint="--compute checkpointing=true, --compute dtype=bfloat16, or a tuner that holds less",
                     ) from error
-            # out here the error is gone, and with it the graphs that its frames held
+            # Only outside of the except block is the error gone, and with it the graphs that its frames held.
             self.model.counter.clear()
             self.model.counter.update(counted)
             self.micro_batch = math.ceil(self.micro_batch / 2)
@@ -180,8 +180,10 @@ class Training:
         return log
 
     def _clipped(self, optimizer: torch.optim.Optimizer) -> list[float]:
-        """The norms of the gradients, the model's first, before each group is clipped by itself: what a tuner's own
-        net is told must not shrink what the model is."""
+        """Clips each group of parameters separately, and returns the norms before, the model's first.
+
+        Separately, so that a large gradient of the tuner's own network does not shrink the model's.
+        """
         return [
             nn.utils.clip_grad_norm_(group["params"], self.spec.optimizer.max_grad_norm).item()
             for group in optimizer.param_groups
@@ -198,7 +200,7 @@ class Training:
 
 
 def adamw(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Optimizer:
-    """AdamW over the trained adapters, and over the tuner's own nets in a group of their own.
+    """AdamW over the trained adapters; the tuner's own networks are a second group.
 
     Raises UserError where no adapter trains.
     """

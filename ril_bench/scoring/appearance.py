@@ -1,4 +1,4 @@
-"""What a run's images show: fidelity, structure and diversity of each step, from the run folder's files."""
+"""Metrics of a run's images: fidelity, structure and diversity of each step, from the files of its folder."""
 
 from __future__ import annotations
 
@@ -33,10 +33,8 @@ UNRELATED = "step 0 against the pretrained model's images of the same prompts fr
 
 
 @dataclass(frozen=True)
-class Look:
-    """Images (N, 3, H, W) in 8 bits, their edges (N, H, W), and their features (N, d), None where there is no
-    network for them.
-    """
+class StepImages:
+    """Images (N, 3, H, W) in 8 bits, their edges (N, H, W) and features (N, d); None where a network is missing."""
 
     images: Tensor
     edges: NDArray[np.bool_]
@@ -45,7 +43,7 @@ class Look:
 
 
 class Appearance:
-    """The looks of a run's steps; `second`: step 0's from a second latent seed, None where it has none."""
+    """The images of a run's steps; `second`: step 0 from a second latent seed, None where it was not stored."""
 
     def __init__(self, folder: Path, steps: Sequence[int], measured: features.Features):
         found = {step: read_images(folder / names.in_step(step, names.IMAGES)) for step in steps}
@@ -57,17 +55,17 @@ class Appearance:
             )
         self.prompts = [name.rpartition("-")[0] for name in self.names]  # PROMPT-SAMPLE
         self.measured = measured
-        self.steps = {step: self._look(each) for step, each in found.items()}
-        self.second = self._look(second) if second else None
+        self.steps = {step: self._image_set(each) for step, each in found.items()}
+        self.second = self._image_set(second) if second else None
 
-    def _look(self, found: Mapping[str, Tensor]) -> Look:
+    def _image_set(self, found: Mapping[str, Tensor]) -> StepImages:
         stack = torch.stack(list(found.values()))
         edges = np.concatenate([edge_maps(part.double() / 255) for part in stack.split(BATCH)])
         distribution, content = self.measured.distribution, self.measured.content
         features = distribution(stack) if distribution else None
         if content is distribution:
-            return Look(stack, edges, features, features)
-        return Look(stack, edges, features, content(stack) if content else None)
+            return StepImages(stack, edges, features, features)
+        return StepImages(stack, edges, features, content(stack) if content else None)
 
     def fidelity(self) -> dict[str, Any]:
         """FID and KID of each step to the second seed; the floor is step 0's own."""
@@ -111,7 +109,7 @@ class Appearance:
         }
 
     def structure(self, prompts: Mapping[str, str]) -> dict[str, Any]:
-        """Each step against step 0 and against the step before, prompt and latents alike."""
+        """Compares each step with step 0 and with the step before, at equal prompts and latents."""
         steps = []
         to_0: dict[str, Array] = {}
         for before, step in pairwise(self.steps):
@@ -158,8 +156,8 @@ class Appearance:
             "steps": [{"step": step} | self._diversity(look) for step, look in self.steps.items()],
         }
 
-    def _compared(self, a: Look, b: Look) -> dict[str, Array]:
-        """Every figure of STRUCTURE for each pair of images, NaN where the features it takes are not there."""
+    def _compared(self, a: StepImages, b: StepImages) -> dict[str, Array]:
+        """Every metric of STRUCTURE for each pair of images, NaN where its network is missing."""
         nothing = np.full(len(self.names), np.nan)
         found: dict[str, list[Array]] = {"ssim": [], "ms_ssim": [], "lpips": []}
         for x, y in zip(a.images.split(BATCH), b.images.split(BATCH), strict=True):
@@ -187,7 +185,7 @@ class Appearance:
             for value, prompt_id in means[:WORST_SHOWN]
         ]
 
-    def _diversity(self, look: Look) -> dict[str, float]:
+    def _diversity(self, look: StepImages) -> dict[str, float]:
         assert look.content is not None
         samples = [look.content[rows] for rows in self._rows().values()]
         return {
@@ -204,7 +202,7 @@ class Appearance:
 
 
 def appearance(run: StoredRun, world: World, notes: list[str]) -> dict[str, Any]:
-    """The blocks `fidelity`, `structure` and `diversity` of metrics.json; `notes` is told what cannot be had.
+    """The blocks `fidelity`, `structure` and `diversity` of metrics.json. Adds a note for each metric that is missing.
 
     Raises UserError where the steps hold different images.
     """

@@ -1,4 +1,4 @@
-"""The reward matrix R, from scores."""
+"""The reward matrix R from scores: the one function that a run, its metrics and the leaderboard use."""
 
 from __future__ import annotations
 

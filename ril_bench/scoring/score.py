@@ -1,4 +1,4 @@
-"""metrics.json from what a run folder stores: the figures of metrics.md, without the model that made them."""
+"""metrics.json from what a run's folder stores; the model is not needed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ Scales = Mapping[str, Callable[[Array], Array] | None]  # a block's name: its sc
 
 
 def score_run(path: Path) -> dict[str, Any]:
-    """The figures of a run folder, from its scores and images; writes metrics.json and returns it.
+    """Computes the metrics of a run from its stored scores and images, writes metrics.json and returns it.
 
-    Works on an unfinished run too, on the steps that are complete: the continual block then needs more rows,
-    and is null.
+    An unfinished run is scored on its complete steps. Its continual metrics need all steps, and are null.
+
+    Raises UserError where the run has no scores yet, or one of its files is damaged.
     """
     run = StoredRun(path)
     sequence = SequenceSpec.model_validate(run.info["sequence"])
@@ -56,7 +57,7 @@ def from_scores(
     within: pd.DataFrame | None,
     notes: list[str],
 ) -> dict[str, Any]:
-    """What of metrics.json the scores alone decide; `notes` is told what cannot be had.
+    """The blocks of metrics.json that need scores alone. Adds a note for each metric that is missing, with the reason.
 
     Args:
         within: scores between updates (anytime.parquet), where the sequence asks for them.
@@ -70,7 +71,7 @@ def from_scores(
     scales: Scales = {"z": plain.z, "normalised": normal.normalise if normal else None}
     if normal is None:
         notes.append(
-            "no calibration for these settings: figures in deviations over prompts (z), not normalised"
+            "no calibration for these settings: metrics in deviations over prompts (z), not normalised"
         )
     return {
         "rewards": names,
@@ -109,7 +110,7 @@ def _continual(
 ) -> dict[str, Any]:
     names, directions = list(tasks), [cls.direction for cls in tasks.values()]
     if len(cells) != len(names) + 1:
-        notes.append(f"{len(cells)} of {len(names) + 1} steps are there: the continual figures need them all")
+        notes.append(f"{len(cells)} of {len(names) + 1} steps are there: the continual metrics need them all")
         none = dict.fromkeys(("raw", "z", "normalised"))
         return {"continual": none, "retain": dict.fromkeys(names), "retain_excluded": []}
     raw = _block(np.asarray(directions)[:, None] * cells)
@@ -127,9 +128,9 @@ def _continual(
 def _anytime(
     within: pd.DataFrame | None, scores: pd.DataFrame, sequence: SequenceSpec, scales: Scales
 ) -> dict[str, Any] | None:
-    """AAA, MINPERF and WC-ACC over the evaluations inside tasks and at their ends.
+    """AAA, MINPERF and WC-ACC over the evaluations within tasks and at their ends.
 
-    None where there are none inside, or the run is not complete.
+    None where there are none within tasks, or the run is not complete.
     """
     T = len(sequence.order)
     if within is None or scores["step"].max() < T:

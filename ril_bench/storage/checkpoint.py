@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,10 @@ def unpack(data: bytes) -> Any:
     digest, saved = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
     if hashlib.sha256(saved).digest() != digest:
         raise ValueError("its content does not match its SHA-256 digest")
-    return torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+    try:
+        return torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise ValueError(f"torch.load cannot read it: {error}") from error
 
 
 def _checked(node: Any, place: str) -> Any:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ril_bench.running import progress
-from ril_bench.running.progress import BLOCKS, CURVE, Reporter, sparkline, spoken, watched
+from ril_bench.running.progress import BLOCKS, CURVE, Reporter, duration, progress_note, sparkline
 
 LINES = [{"score": float(k), "penalty": 0.25, "loss": -float(k)} for k in range(8)]
 
@@ -24,7 +24,7 @@ def test_a_terminal_shows_task_update_curve_penalty_speed_and_time_left():
     with Reporter(console) as reporter:
         reporter.stage("task 2: preference", 30)
         for k in range(8):
-            reporter.advance(note=watched(LINES[: k + 1]))
+            reporter.advance(note=progress_note(LINES[: k + 1]))
         reporter._live.refresh()
         shown = console.file.getvalue()
     for said in ("task 2: preference", "8/30", "reward ▁▂▃▄▅▆▇█ 7", "penalty 0.25", "/s", "0:00:"):
@@ -38,7 +38,7 @@ def test_elsewhere_a_line_now_and_then(monkeypatch):
     reporter = Reporter(console)
     reporter.stage("task 1: symmetry", 8)
     for k in range(8):
-        reporter.advance(note=watched(LINES[: k + 1]))
+        reporter.advance(note=progress_note(LINES[: k + 1]))
     lines = console.file.getvalue().splitlines()
     assert lines[0].startswith("task 1: symmetry: 3/8  reward ▁▅█ 2")
     assert len(lines) == 2  # the clock is asked twice where a line is said
@@ -54,7 +54,7 @@ def test_what_is_said_meanwhile_stays_above_the_bar():
 
 
 def test_a_method_without_a_penalty_shows_none():
-    assert "penalty" not in watched([{"score": 1.0, "penalty": 0.0}])
+    assert "penalty" not in progress_note([{"score": 1.0, "penalty": 0.0}])
 
 
 def test_quiet_says_nothing():
@@ -89,7 +89,7 @@ def test_speed_in_words(pace, said):
 
 
 def test_durations_are_spoken_as_people_do():
-    assert [spoken(seconds) for seconds in (5, 119, 300, 7100, 9000, 1e6)] == [
+    assert [duration(seconds) for seconds in (5, 119, 300, 7100, 9000, 1e6)] == [
         "5 s",
         "119 s",
         "5 min",

@@ -209,7 +209,7 @@ def test_an_edited_sequence_is_refused(tiny_data, tmp_path):
     sequence = write_sequence(file, tiny_data, tasks=[{"reward": "brightness"}])
     runner(sequence, out).execute()
     write_sequence(file, tiny_data, tasks=[{"reward": "symmetry"}])
-    with pytest.raises(UserError, match="sequence, sequence_sha256 differ") as caught:
+    with pytest.raises(UserError, match="sequence_sha256 differ") as caught:
         runner(sequence, out).execute()
     assert "--label" in caught.value.hint
 
@@ -372,8 +372,8 @@ def test_a_checkpoint_that_is_lost_between_two_tasks(tiny_sequence, tmp_path, st
             raise Killed
         return started(self, i)
 
-    started = ril_bench.running.runner.Runner._started
-    monkeypatch.setattr(ril_bench.running.runner.Runner, "_started", killed)
+    started = ril_bench.running.runner.Runner._start_task
+    monkeypatch.setattr(ril_bench.running.runner.Runner, "_start_task", killed)
     with pytest.raises(Killed):
         runner(tiny_sequence, tmp_path, **RID).execute()
     monkeypatch.undo()

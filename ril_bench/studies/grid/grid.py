@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
 from ril_bench.machine.devices import named_device
-from ril_bench.running.progress import Reporter, spoken
+from ril_bench.running.progress import Reporter, duration
 from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid.axes import GridSpec, plans
 from ril_bench.studies.grid.cells import cells as cells_of
@@ -99,7 +99,7 @@ class GridPlan:
         if self.cost.seconds is None:
             lines.append("time: not known before the first of them is complete")
         else:
-            time = spoken(self.cost.seconds / (self.jobs or 1))
+            time = duration(self.cost.seconds / (self.jobs or 1))
             one_by_one = "" if self.jobs else " of one run after another"
             lines.append(f"about {time}{one_by_one}, by {self.cost.measured} runs that were measured here")
         return "\n  ".join(lines)

@@ -1,0 +1,44 @@
+"""What run.json records of a run beside its plan: method, calibration, failure, time."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+from ril_bench.errors import RilError, failure_class
+from ril_bench.methods import Method
+from ril_bench.sequences.calibrations import Calibration
+from ril_bench.storage.digests import sha256_file
+
+
+def method_record(identity: dict[str, Any], method: Method) -> dict[str, Any]:
+    """The method: its identity in the plan, its first line of documentation, and the values of all its options."""
+    return {
+        **identity,
+        "oracle": method.oracle,
+        "doc": (type(method).__doc__ or "").strip().partition("\n")[0],
+        "resolved": method.options.model_dump(),
+    }
+
+
+def calibration_record(calibration: Calibration | None) -> dict[str, Any] | None:
+    """The calibration with its content: the metrics of a stored run need no other file."""
+    if calibration is None or calibration.file is None:
+        return None
+    return {
+        "file": calibration.file.name,
+        "sha256": sha256_file(calibration.file),
+        "content": calibration.model_dump(mode="json"),
+    }
+
+
+def failure_record(error: Exception) -> dict[str, str | None]:
+    """A failure: its class and message, and the traceback of an exception that RIL-Bench did not raise itself."""
+    trace = None if isinstance(error, RilError) else "".join(traceback.format_exception(error))
+    return {"class": failure_class(error), "message": str(error) or repr(error), "traceback": trace}
+
+
+def now() -> str:
+    """The time in UTC, to the second, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
