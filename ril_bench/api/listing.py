@@ -1,26 +1,37 @@
-"""What there is to choose from: sequences, presets, methods, tuners, rewards and models."""
+"""The verb list: what there is to choose from."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from ril_bench import registry
 from ril_bench.errors import UserError, nearest
 
 
-def list(kind: str | None = None) -> dict[str, dict[str, str]]:
-    """The names of every kind, or of one, each with one line on what it is: {kind: {name: line}}.
+def list(what: str | None = None) -> dict[str, dict[str, Any]]:
+    """Sequences, presets, methods, tuners, rewards and models; or all that is known of one of them.
 
-    Imports no torch and runs no code of a method, tuner or reward.
+    Args:
+        what: a kind, as "method" or "methods": the names of that kind, each with one line on what it is; or a name, as
+            "rid": its description, facts and options. None gives the names of every kind.
 
-    Raises UserError for an unknown kind.
+    Returns {kind: {name: line}}, or {kind: {name: details}}. The names are listed without importing torch or any code
+    of a method, tuner or reward; details import it.
+
+    Raises UserError for what is neither a kind nor a name.
     """
-    from ril_bench.reporting.listing import described
+    kinds = [what.removesuffix("s")] if what else [*registry.KINDS]
+    if kinds[0] in registry.KINDS:
+        from ril_bench.reporting.listing import described
 
-    return {each: dict(described(each)) for each in ([_kind(kind)] if kind else registry.KINDS)}
+        return {kind: dict(described(kind)) for kind in kinds}
+    known = {kind: registry.names(kind) for kind in registry.KINDS}
+    found = [kind for kind in known if what in known[kind]]
+    if not found:
+        words = [*registry.KINDS, *(name for names in known.values() for name in names)]
+        raise UserError(
+            f"there is no kind and no name {what!r}", hint=f"{nearest(kinds[0], words)}; ril-bench list"
+        )
+    from ril_bench.reporting.details import details
 
-
-def _kind(word: str) -> str:
-    """A kind, which may be written in the plural."""
-    kind = word.removesuffix("s")
-    if kind not in registry.KINDS:
-        raise UserError(f"there is no kind {word!r}", hint=nearest(kind, registry.KINDS))
-    return kind
+    return {kind: {str(what): details(kind, str(what))} for kind in found}

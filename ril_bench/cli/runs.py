@@ -77,6 +77,8 @@ def demo(
     say()
     show_table(["method", *metrics], rows, title=f"{sequence}, seed 0", numbers=True)
     say(" ".join(NUMBERS.split()))
+    if verdict := _against_naive(found):
+        say(verdict)
     say(f"\nOpen {(out / 'index.html').absolute().as_uri()} in a browser.\n")
     say("What to type next:")
     for words, why in (
@@ -85,6 +87,20 @@ def demo(
         (("list", "method"), "all methods"),
     ):
         say(f"  {command(*words)}    # {why}")
+
+
+def _against_naive(found: list[Run]) -> str:
+    """Which methods end above naive tuning, in one sentence; empty where naive is not among them."""
+    final = {made.stored.name: float(made.summary["FINAL"]) for made in found}
+    naive = final.pop("naive", None)
+    if naive is None or not final:
+        return ""
+    sides = {
+        "ends above naive": [name for name, value in final.items() if value > naive],
+        "does not": [name for name, value in final.items() if value <= naive],
+    }
+    words = "; ".join(f"{' and '.join(names)} {verb}" for verb, names in sides.items() if names)
+    return f"In this run: {words}. One seed shows a difference, but cannot prove it: ril-bench compare needs five."
 
 
 @app.command(epilog="For example: ril-bench run shapes-ril --method rid")

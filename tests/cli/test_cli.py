@@ -88,7 +88,8 @@ def test_yaml_that_is_none(refused, tmp_path):
         (("run", "shapes-ril"), "--method"),
         (("run",), "Missing argument"),
         (("rnu",), "No such command 'rnu'"),
-        (("list", "metods"), "did you mean 'method' or 'model'?"),
+        (("list", "metods"), "did you mean 'method'"),
+        (("list", "ridd"), "did you mean 'rid'"),
         (("check", "shapes-smoek"), "did you mean 'shapes-smoke'"),
         (("calibrate", "shapes-ril", "--seeds", "2"), "2 seeds are too few"),
     ],
@@ -239,6 +240,25 @@ def test_version_and_help(verb):
     for name in ("demo", "list", "run", "score", "calibrate", "report", "check"):
         assert name in said
         assert verb(name, "--help")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("rid", "method", ["momentum teacher", "strength", "10.0", "decay"]),
+        ("drtune", "tuner", ["needs: reward_gradient", "option"]),
+        ("brightness", "reward", ["grey levels", "direction: 1"]),
+        ("shapes-ril", "sequence", ["tasks: aesthetic, preference, compressibility", "calibrated: True"]),
+        ("shapes-64", "model", ["diffusers"]),
+    ],
+)
+def test_list_shows_all_that_is_known_of_a_name(verb, name, kind, words):
+    code, printed, _ = verb("list", name)
+    assert code == 0
+    for word in (f"{kind} {name}", *words):
+        assert word in printed
+    details = json.loads(verb("list", name, "--json")[1])[kind][name]
+    assert details["description"]
 
 
 # -- as a process of its own ---------------------------------------------------------------------------------
