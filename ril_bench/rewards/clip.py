@@ -152,13 +152,19 @@ class HfClip(Clip):
         return cls(CLIPConfig.from_pretrained(folder), read_state(file), where=file, device=device)
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        return self.model.get_image_features(pixels).pooler_output
+        return _embedding(self.model.get_image_features(pixels))
 
     def encode_prompt(self, prompt: str) -> Tensor:
         tokens = self._tokenizer(
             prompt, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
         )
-        return self.model.get_text_features(tokens.input_ids.to(self.device)).pooler_output
+        return _embedding(self.model.get_text_features(tokens.input_ids.to(self.device)))
+
+
+def _embedding(found: Any) -> Tensor:
+    """What transformers calls the features: the pooled output from version 5 on, the tensor itself before."""
+    embedding: Tensor = found if isinstance(found, Tensor) else found.pooler_output
+    return embedding
 
 
 @dataclass(frozen=True)
