@@ -72,6 +72,10 @@ class _Dumper(yaml.SafeDumper):
         plain = all(not isinstance(value, dict | list) for value in mapping.values())
         return super().represent_mapping(tag, mapping, flow_style=plain and len(mapping) <= 4)
 
+    def represent_scalar(self, tag: str, value: Any, style: str | None = None) -> yaml.ScalarNode:
+        # PyYAML writes U+0085 as it is and reads it as a line break; in double quotes it is escaped.
+        return super().represent_scalar(tag, value, '"' if "\x85" in value else style)
+
     def ignore_aliases(self, data: Any) -> bool:
         return True
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ril_bench.config.yaml_source import parse_source, yaml_text
@@ -57,5 +57,6 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=5), VALUES, max_size=4))
+@example({"\x85": "a\x85b"})
 def test_what_is_written_as_yaml_reads_back(data: dict[str, Any]) -> None:
     assert parse_source(yaml_text(data), "x").data == data
