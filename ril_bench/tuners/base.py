@@ -129,7 +129,7 @@ class LossAccumulator:
         """Back-propagates a scalar loss of the tuner together with the pending penalties."""
         penalty = torch.stack(self._pending).sum() / self._calls if self._pending else torch.zeros_like(loss)
         self._pending = []
-        (self._batch.share * (loss + penalty)).backward()
+        (self._batch.share * (loss + penalty)).backward()  # type: ignore[no-untyped-call]
         self._penalty += penalty.item()
 
     def log(self, reward: float, loss: float) -> Log:
