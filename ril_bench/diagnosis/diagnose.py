@@ -91,8 +91,8 @@ def doctor(
     sequence: str,
     *,
     device: str = "auto",
-    compute: Compute | Mapping[str, Any] | Sequence[str] = (),
-    settings: Settings | Sequence[str] = UNCHANGED,
+    compute: Compute | Mapping[str, Any] | Iterable[str] = (),
+    settings: Settings | Iterable[str] = UNCHANGED,
     preset: str | None = None,
     out: str | Path = "runs",
 ) -> Diagnosis:

@@ -32,7 +32,7 @@ def test_each_is_where_its_rollout_passes(model, eta):
     assert [state.prediction.prompts for state in found] == [[prompt] for prompt in PROMPTS]
     for k, state in enumerate(found):
         expected = met[state.prediction.step][k : k + 1]
-        torch.testing.assert_close(state.prediction.x_t, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(state.prediction.x_t, expected, atol=3e-5, rtol=1e-5)
         assert state.prediction.t == ddim.timesteps[state.prediction.step]
 
 
