@@ -144,7 +144,7 @@ def _renamed(file: Path, name: str, doc: str) -> str:
         lines[node.lineno - 1 : node.end_lineno] = text
     text = "\n".join(lines) + "\n"
     text = text.replace(f"class {cls.name}(", f"class {_class_name(name)}(")
-    return re.sub(r"  # as tuned: .*", "  # --set method.strength=0.1", text)
+    return re.sub(r", as tuned \(\w+\.tuning\.json\)", "; --set method.strength=0.1 changes it", text)
 
 
 def _class_name(name: str) -> str:
