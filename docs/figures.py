@@ -33,6 +33,8 @@ FILM = [("naive", 0), ("naive", 1), ("naive", 2), ("naive", 3), ("rid", 3), ("jo
 COLOURS_OF_PNG = 192
 COLOURS = ["#5e3c99", "#d9680d", "#2a8c82", "#6b6e78", "#b03a78", "#8a6d1d"]
 MARKERS = ["o", "s", "D", "^", "v", "P"]
+WIDTH, HEIGHT = 1280, 760  # of the screenshot
+FRAME = 140  # rows of a window that a headless Chromium leaves blank
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 STYLE = {
     "font.size": 8,
@@ -155,9 +157,12 @@ def screenshot(page: Path, file: Path) -> None:
         command = [
             found[0], "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-            f"--user-data-dir={profile}", f"--screenshot={file}", "--window-size=1280,900", page.absolute().as_uri(),
+            f"--user-data-dir={profile}", f"--screenshot={file}",
+            f"--window-size={WIDTH},{HEIGHT + FRAME}", page.absolute().as_uri(),
         ]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+    with Image.open(file) as image:
+        image.convert("RGB").crop((0, 0, WIDTH, HEIGHT)).quantize(COLOURS_OF_PNG).save(file, optimize=True)
 
 
 if __name__ == "__main__":
