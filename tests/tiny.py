@@ -24,6 +24,8 @@ from ril_bench.sequences.spec import TaskSpec
 from ril_bench.tuners.base import Tuner
 from ril_bench.tuners.draft import Draft
 
+#: the method that adds nothing to a tuner but a new adapter for each task
+LoraPerTask = registry.load("method", "lora_per_task")
 PROMPTS = ["a red circle", "a large blue star", "small green square on a", "a star above a red square"]
 UPDATES = 12  # one checkpoint in the middle of each task
 

@@ -10,10 +10,10 @@ import torch
 from ril_bench import registry
 from ril_bench.running.training import turns
 from ril_bench.storage.run_folder import RunFolder
-from tests.tiny import results, runner, trained, training, weights
+from tests.tiny import LoraPerTask, results, runner, trained, training, weights
 
-Single, Soup, LoraPerTask, Joint, Replay, Rid = (
-    registry.load("method", name) for name in ("single", "soup", "lora_per_task", "joint", "replay", "rid")
+Single, Soup, Joint, Replay, Rid = (
+    registry.load("method", name) for name in ("single", "soup", "joint", "replay", "rid")
 )
 
 

@@ -1,4 +1,4 @@
-"""RID against what its formulas say, worked out on a second copy of the model whose weights are changed by hand."""
+"""RID against its formulas, computed on a second copy of the model whose weights are changed by hand."""
 
 from __future__ import annotations
 
@@ -13,18 +13,9 @@ from torch import Tensor
 from ril_bench import registry
 from ril_bench.diffusion.sampler import DDIM, Prediction
 from ril_bench.errors import UserError
-from ril_bench.methods import Method
-from tests.tiny import PROMPTS, bound, trained, training, weights
+from tests.tiny import PROMPTS, LoraPerTask, bound, trained, training, weights
 
 Rid = registry.load("method", "rid")
-
-
-class PerTask(Method):
-    """A new adapter for each task, over the frozen earlier ones, and nothing else."""
-
-    def start_task(self, task, model):
-        model.add_adapter(f"task-{task.index}", seed_key=task.key)
-        model.activate({**model.active, f"task-{task.index}": 1.0}, train=[f"task-{task.index}"])
 
 
 @pytest.fixture
@@ -46,7 +37,7 @@ def teacher(tiny_model):
 
 
 def prediction(model, step=2):
-    """A graded call of the model as it is."""
+    """A prediction of the model as it is, with its graph."""
     ddim = DDIM.of(model, 3, 1.0)
     x = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(0))
     eps = model.predict(x, ddim.timesteps[step], PROMPTS[:2], 3.0)
@@ -93,7 +84,7 @@ def test_each_task_has_a_fresh_adapter_over_the_frozen_earlier_ones(tiny_model):
 def test_strength_0_is_a_plain_adapter_per_task(tiny_model):
     """To the byte: the distillation draws nothing and leaves no trace."""
     plain, rid = copy.deepcopy(tiny_model), tiny_model
-    trained(plain, PerTask())
+    trained(plain, LoraPerTask())
     lines = trained(rid, Rid(strength=0.0))
     assert [line["penalty"] for line in lines] == [0.0] * 6
     for name in ("task-1", "task-2"):
@@ -102,7 +93,7 @@ def test_strength_0_is_a_plain_adapter_per_task(tiny_model):
 
 def test_any_other_strength_is_not(tiny_model):
     plain, rid = copy.deepcopy(tiny_model), tiny_model
-    trained(plain, PerTask())
+    trained(plain, LoraPerTask())
     lines = trained(rid, Rid(strength=100.0))
     assert max(line["penalty"] for line in lines) > 0
     assert weights(rid, "task-2") != weights(plain, "task-2")
@@ -252,7 +243,7 @@ def test_the_spaces_compare_noise_latents_and_images(tiny_model, teacher):
 @pytest.mark.parametrize("k", [1, 2])
 def test_it_costs_one_more_forward_for_each_graded_call(tiny_model, k):
     plain, rid = copy.deepcopy(tiny_model), tiny_model
-    trained(plain, PerTask(), [1], k=k)
+    trained(plain, LoraPerTask(), [1], k=k)
     trained(rid, Rid(), [1], k=k)
     assert rid.counter - plain.counter == Counter({("denoiser", False, 4): 3 * k})
 

@@ -12,6 +12,7 @@ from ril_bench.tuners.alignprop import Alignprop
 from ril_bench.tuners.draft import Draft
 from ril_bench.tuners.drtune import Drtune
 from ril_bench.tuners.refl import Refl
+from tests.tiny import reward_task
 from tests.toy import DRAWS, PROMPTS, SHAPE, DoubleDraws, ToyModel, colourful, relative_gap, toy_task, update
 
 UPDATES = [DoubleDraws((7, update), range(8)) for update in range(6)]
@@ -222,7 +223,7 @@ def test_alignprop_as_released_cuts_once():
 
 def test_refl_stays_in_the_last_quarter():
     steps = []
-    for number in range(200):
+    for number in range(60):
         seen = []
         draws = DoubleDraws((number,), range(8))
         update(
@@ -230,7 +231,7 @@ def test_refl_stays_in_the_last_quarter():
         )
         steps += seen
     assert set(steps) == {7, 8, 9}  # of 10: the last three
-    assert min(steps.count(step) for step in (7, 8, 9)) > 30
+    assert min(steps.count(step) for step in (7, 8, 9)) > 10
 
 
 # -- memory --------------------------------------------------------------------------------------------------
@@ -256,8 +257,6 @@ def peak_of_saved(run):
 
 
 def test_drtune_holds_one_call_whatever_k(tiny_model):
-    from tests.tiny import reward_task
-
     tiny_model.add_adapter("new", seed_key=("new",))
     tiny_model.activate({"new": 1.0}, train=["new"])
     task = reward_task(tiny_model)
