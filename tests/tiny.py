@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from torch import Tensor
 
 from ril_bench import registry
 from ril_bench.config.settings import parse_settings
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM
+from ril_bench.diffusion.sampler import DDIM, Prediction
 from ril_bench.methods import Method
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.pixels import Brightness, Symmetry
@@ -157,6 +159,26 @@ def trained(
         one.run(lines.append)
         method.end_task(one.tasks[step], model)
     return lines
+
+
+class Penalised(LoraPerTask):
+    """A method with a loss on the tuner's predictions."""
+
+    def prediction_loss(self, prediction: Prediction) -> Tensor:
+        return 3.0 * prediction.x0().square().mean()
+
+
+def shaken(model: DiffusionModel) -> None:
+    """Moves the trained adapters away from zero, where half of all gradients vanish."""
+    with torch.no_grad():
+        for index, parameter in enumerate(model.parameters()):
+            generator = torch.Generator().manual_seed(index)
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+
+
+def gradients(model: DiffusionModel) -> Tensor:
+    """The gradients of the last update, after clipping, as one vector."""
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 
 
 def weights(model: DiffusionModel, name: str) -> dict[str, bytes]:

@@ -21,8 +21,7 @@ from PIL import Image
 from ril_bench.machine.compute import Compute
 from ril_bench.running.provenance import peak_memory
 from tests.benchmarks.published import SD15, SDXL, random_model
-from tests.running.test_training import PerTask
-from tests.tiny import PROMPTS, bound, training, tuner
+from tests.tiny import PROMPTS, LoraPerTask, bound, training, tuner
 from tests.tuners.test_every_tuner import IMAGES, TUNERS
 
 MODELS = {"sd15": (SD15, Compute()), "sdxl": (SDXL, Compute(dtype="bfloat16", vae_dtype="bfloat16"))}
@@ -56,7 +55,7 @@ def _update(model, options):
     """One update, and that it moved the adapter."""
     for name in model.adapters:
         model.delete_adapter(name)
-    one = training(model, bound(PerTask(), model), tuner=tuner(options), updates=1, batch=1)
+    one = training(model, bound(LoraPerTask(), model), tuner=tuner(options), updates=1, batch=1)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     lines, began = [], time.perf_counter()
     one.run(lines.append)

@@ -32,8 +32,7 @@ from ril_bench.running.bare_cost import bare_seconds, unit_seconds
 from ril_bench.running.training import Training
 from tests.benchmarks.published import SD15, TARGETS, random_model
 from tests.pipelines import stable_diffusion
-from tests.running.test_training import PerTask
-from tests.tiny import PROMPTS, bound, reward_task, training, tuner
+from tests.tiny import PROMPTS, LoraPerTask, bound, reward_task, training, tuner
 
 TUNERS: dict[str, dict[str, Any]] = {
     "draft-1": {"name": "draft", "k": 1},
@@ -67,7 +66,7 @@ class Bench:
             model.delete_adapter(name)
         sampler = DDIM.of(model, self.steps, 1.0)
         task = replace(reward_task(model), sampler=sampler, guidance=GUIDANCE)
-        method = bound(PerTask(), model)
+        method = bound(LoraPerTask(), model)
         return training(model, method, tuner=tuner(options), task=task, updates=updates, batch=BATCH)
 
     def settle(self) -> None:

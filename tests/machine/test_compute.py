@@ -17,8 +17,17 @@ from ril_bench.running.runner import Runner
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.tuners.draft import Draft
 from tests.pipelines import stable_diffusion_xl
-from tests.running.test_training import Penalised, PerTask, gradients, shaken
-from tests.tiny import PROMPTS, bound, runner, training, tuner
+from tests.tiny import (
+    PROMPTS,
+    LoraPerTask,
+    Penalised,
+    bound,
+    gradients,
+    runner,
+    shaken,
+    training,
+    tuner,
+)
 
 SPEC = AdapterSpec(rank=2, alpha=3.0, targets=("to_q", "to_k", "to_v", "to_out.0"))
 TUNERS = {
@@ -113,7 +122,7 @@ def test_what_does_not_fit_is_done_in_smaller_parts(tiny_model):
 
 
 def test_one_sample_that_does_not_fit_ends_the_run(tiny_model):
-    one = training(tiny_model, bound(PerTask(), tiny_model), tuner=Small(0), updates=1, batch=4)
+    one = training(tiny_model, bound(LoraPerTask(), tiny_model), tuner=Small(0), updates=1, batch=4)
     with pytest.raises(OutOfMemoryError, match="too little memory for one sample") as caught:
         one.run(lambda line: None)
     assert one.tuner.sizes == [4, 2, 1]
@@ -126,10 +135,10 @@ def test_held_images_serve_as_often_in_smaller_parts(tiny_model):
     options = {"name": "ddpo", "samples": 2, "reuse": 2}
     whole, parts = copy.deepcopy(tiny_model), copy.deepcopy(tiny_model)
     reference = training(
-        whole, bound(PerTask(), whole), tuner=tuner(options), updates=3, batch=4, micro_batch=2
+        whole, bound(LoraPerTask(), whole), tuner=tuner(options), updates=3, batch=4, micro_batch=2
     )
     reference.run(lambda line: None)
-    one = training(parts, bound(PerTask(), parts), tuner=tuner(options), updates=3, batch=4)
+    one = training(parts, bound(LoraPerTask(), parts), tuner=tuner(options), updates=3, batch=4)
     accumulate, failed = one.tuner.accumulate, []
 
     def failing(model, task, batch):

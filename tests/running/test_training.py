@@ -10,24 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ril_bench.errors import NumericalError
-from ril_bench.methods import Method
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.jpeg import JpegKb
 from ril_bench.running.training import adamw, turns
-from tests.tiny import PROMPTS, bound, reward_task, trained, training, weights
-
-
-class PerTask(Method):
-    """A new adapter for each task, over the frozen earlier ones."""
-
-    def start_task(self, task, model):
-        model.add_adapter(f"task-{task.index}", seed_key=task.key)
-        model.activate({**model.active, f"task-{task.index}": 1.0}, train=[f"task-{task.index}"])
-
-
-class Penalised(PerTask):
-    def prediction_loss(self, prediction):
-        return 3.0 * prediction.x0().square().mean()
+from tests.tiny import (
+    PROMPTS,
+    LoraPerTask,
+    Penalised,
+    bound,
+    gradients,
+    reward_task,
+    shaken,
+    trained,
+    training,
+    weights,
+)
 
 
 class Broken(Reward):
@@ -94,19 +91,6 @@ def test_turns():
 # -- an update -----------------------------------------------------------------------------------------------
 
 
-def shaken(model):
-    """Its trained adapters away from zero, where half of all gradients vanish."""
-    with torch.no_grad():
-        for index, parameter in enumerate(model.parameters()):
-            generator = torch.Generator().manual_seed(index)
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-
-
-def gradients(model):
-    """Of the last update, after clipping."""
-    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
-
-
 def test_an_update_does_not_depend_on_its_micro_batches(tiny_model):
     found, lines = {}, {}
     for size in (8, 4, 3, 1):
@@ -122,7 +106,7 @@ def test_an_update_does_not_depend_on_its_micro_batches(tiny_model):
 
 
 def test_a_micro_batch_is_never_larger_than_the_batch(tiny_model):
-    one = training(tiny_model, bound(PerTask(), tiny_model), updates=1, batch=2, micro_batch=5)
+    one = training(tiny_model, bound(LoraPerTask(), tiny_model), updates=1, batch=2, micro_batch=5)
     one.run(lambda line: None)
     assert tiny_model.counter["decode", True, 2] == 1
 
@@ -153,7 +137,7 @@ def test_in_a_mix_the_unit_of_one_reward_does_not_set_the_pace_of_another(tiny_m
 
     def mixed(times):
         model = copy.deepcopy(tiny_model)
-        one = training(model, bound(PerTask(), model), updates=6)
+        one = training(model, bound(LoraPerTask(), model), updates=6)
         one.spec = one.spec.model_copy(
             update={"optimizer": one.spec.optimizer.model_copy(update={"max_grad_norm": 1e9})}
         )
@@ -172,7 +156,7 @@ def test_in_a_mix_the_unit_of_one_reward_does_not_set_the_pace_of_another(tiny_m
 def test_the_same_key_gives_the_same_bytes_and_another_seed_others(tiny_model):
     def run(seed):
         model = copy.deepcopy(tiny_model)
-        one = training(model, bound(PerTask(), model))
+        one = training(model, bound(LoraPerTask(), model))
         one.seed = seed
         one.run(lambda line: None)
         return weights(model, "task-1")
@@ -184,9 +168,9 @@ def test_the_same_key_gives_the_same_bytes_and_another_seed_others(tiny_model):
 def test_an_update_is_a_function_of_its_number_alone(tiny_model):
     """Updates 0, 1, 2 in one go, or 2 alone from the state after 1: what a resume relies on."""
     straight = copy.deepcopy(tiny_model)
-    training(straight, bound(PerTask(), straight)).run(lambda line: None)
+    training(straight, bound(LoraPerTask(), straight)).run(lambda line: None)
     model = copy.deepcopy(tiny_model)
-    first = training(model, bound(PerTask(), model), updates=2)
+    first = training(model, bound(LoraPerTask(), model), updates=2)
     first.run(lambda line: None)
     rest = copy.deepcopy(first)  # the model, the optimizer and the position in a process of their own
     rest.order, rest.update = [1] * 3, 2
@@ -200,7 +184,7 @@ def test_an_update_is_a_function_of_its_number_alone(tiny_model):
 def test_the_hooks_come_in_their_order(tiny_model):
     told = []
 
-    class Telling(PerTask):
+    class Telling(LoraPerTask):
         def prediction_loss(self, prediction):
             told.append("prediction_loss")
 
@@ -219,7 +203,7 @@ def test_the_hooks_come_in_their_order(tiny_model):
 
 
 def test_the_weight_loss_has_its_gradient_and_is_logged(tiny_model):
-    class Decay(PerTask):
+    class Decay(LoraPerTask):
         def bind(self, model):
             self.model = model
 
@@ -227,7 +211,7 @@ def test_the_weight_loss_has_its_gradient_and_is_logged(tiny_model):
             return 1000.0 * sum(parameter.square().sum() for parameter in self.model.parameters())
 
     plain, decayed = copy.deepcopy(tiny_model), tiny_model
-    trained(plain, PerTask(), [1])
+    trained(plain, LoraPerTask(), [1])
     lines = trained(decayed, Decay(), [1])
     assert lines[0]["penalty"] > 0
 
@@ -238,7 +222,7 @@ def test_the_weight_loss_has_its_gradient_and_is_logged(tiny_model):
 
 
 def test_gradients_are_adjusted_before_they_are_clipped(tiny_model):
-    class Louder(PerTask):
+    class Louder(LoraPerTask):
         def bind(self, model):
             self.model = model
 
@@ -254,7 +238,7 @@ def test_gradients_are_adjusted_before_they_are_clipped(tiny_model):
 def test_frozen_adapters_keep_their_bytes(tiny_model):
     """Through another task's training, and while a teacher is folded in at every graded call."""
 
-    class Taught(PerTask):
+    class Taught(LoraPerTask):
         def bind(self, model):
             self.model = model
 
@@ -286,7 +270,7 @@ def test_frozen_adapters_keep_their_bytes(tiny_model):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_reward_that_is_not_finite_ends_the_training_where_it_arose(tiny_model, value):
-    one = training(tiny_model, bound(PerTask(), tiny_model), 3, reward=Broken(value, call=2), updates=5)
+    one = training(tiny_model, bound(LoraPerTask(), tiny_model), 3, reward=Broken(value, call=2), updates=5)
     lines = []
     with pytest.raises(NumericalError, match="the reward and the loss") as caught:
         one.run(lines.append)
@@ -300,13 +284,13 @@ def test_a_gradient_that_is_not_finite_is_told_too(tiny_model):
         def score(self, images, prompts):
             return (images.mean((1, 2, 3)) * 0).sqrt()  # 0, but its slope is infinite
 
-    one = training(tiny_model, bound(PerTask(), tiny_model), reward=Root(0))
+    one = training(tiny_model, bound(LoraPerTask(), tiny_model), reward=Root(0))
     with pytest.raises(NumericalError, match="the gradient of an update is not finite"):
         one.run(lambda line: None)
 
 
 def test_a_methods_own_loss_is_held_to_it_too(tiny_model):
-    class Wrong(PerTask):
+    class Wrong(LoraPerTask):
         def weight_loss(self):
             return torch.tensor(float("nan"), requires_grad=True)
 

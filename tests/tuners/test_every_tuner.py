@@ -17,7 +17,18 @@ from ril_bench.running.materials import Materials
 from ril_bench.running.training import adamw
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage.checkpoint import pack, unpack
-from tests.tiny import PROMPTS, LoraPerTask, bound, results, runner, training, weights, write_sequence
+from tests.tiny import (
+    PROMPTS,
+    LoraPerTask,
+    Penalised,
+    bound,
+    results,
+    runner,
+    shaken,
+    training,
+    weights,
+    write_sequence,
+)
 from tests.tiny import tuner as made
 
 IMAGES = "IMAGES"  # stands for a folder that only the tests know
@@ -90,10 +101,7 @@ def one_update(model, method, options, size, **changes):
     one = training(
         model, bound(method, model), tuner=made(options), updates=1, batch=8, micro_batch=size, **changes
     )
-    with torch.no_grad():
-        for index, parameter in enumerate(model.parameters()):
-            generator = torch.Generator().manual_seed(index)
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    shaken(model)
     lines = []
     one.optimizers[1].step = lambda: None
     one.spec.optimizer.__dict__["max_grad_norm"] = 1e12
@@ -161,13 +169,8 @@ def test_no_backward_is_counted_that_is_not_run(tiny_model, options):
     assert not (learns_from_images and {("reward", True), ("decode", True)} & kinds)
 
 
-class Pulled(LoraPerTask):
-    def prediction_loss(self, prediction):
-        return 3.0 * prediction.x0().square().mean()
-
-
 def test_an_update_does_not_depend_on_its_micro_batches(tiny_model, options):
-    found = {size: one_update(copy.deepcopy(tiny_model), Pulled(), options, size) for size in (8, 3)}
+    found = {size: one_update(copy.deepcopy(tiny_model), Penalised(), options, size) for size in (8, 3)}
     near = 1e-3 if options["name"] in ROUGH else 1e-5
     for one, other in zip(found[3][0], found[8][0], strict=True):
         assert (one - other).norm() < near * other.norm()
