@@ -1,8 +1,8 @@
-"""All randomness of a run, counter-based: a value is a function of its key and of nothing else.
+"""All random numbers of a run. They are counter-based: a value is a function of its key alone.
 
-A key names what is drawn ((seed, task, update) in training, (evaluation seed,) in evaluation) and for which
-sample, so the same value comes out whatever the micro-batch, the number of processes or the order of the
-calls, and a resume needs no random state.
+A key states what is drawn ((seed, task, update) in training, (evaluation seed,) in evaluation) and for which sample.
+So the values do not depend on the micro-batches, the number of processes or the order of the calls, and a resume needs
+no random state.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Key = str | int | tuple["Key", ...]
 
 
 def generator(*key: Key) -> np.random.Generator:
-    """The random stream of a key (strings, integers, tuples of them; nested as deep as wanted).
+    """The random stream of a key: strings, integers, and tuples of them, nested to any depth.
 
-    Philox takes all of the key's 128-bit digest; torch's CPU generator keeps the low 32 bits of a seed, so
-    that a long run would meet the same stream twice. [ours]
+    Philox uses the whole 128-bit digest of the key. torch's CPU generator uses only the low 32 bits of a seed, so two
+    keys of a long run would share a stream. [ours]
     """
-    # JSON tells 1 from "1" and ("a", "b") from ("ab",), so different keys never share an encoding.
+    # JSON distinguishes 1 from "1" and ("a", "b") from ("ab",), so different keys never have the same encoding.
     digest = hashlib.blake2b(json.dumps(key).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
@@ -31,7 +31,7 @@ def generator(*key: Key) -> np.random.Generator:
 class Draws:
     """One stream per sample of a batch, keyed by (key, sample, what).
 
-    `draws[i:j]` are the draws of a micro-batch: the same values that the whole batch would get there.
+    `draws[i:j]` are the draws of a micro-batch; they have the same values as in the whole batch.
     """
 
     def __init__(self, key: tuple[Key, ...], samples: Sequence[Key]):
@@ -45,7 +45,7 @@ class Draws:
         return Draws(self.key, self.samples[part])
 
     def copy(self, j: int) -> Draws:
-        """The draws of copy j of the same samples, for what needs several images of one prompt."""
+        """The draws of copy j of the same samples, for several images of one prompt."""
         return Draws((*self.key, "copy", j), self.samples)
 
     def normal(self, *what: Key, shape: Sequence[int]) -> torch.Tensor:
@@ -60,7 +60,7 @@ class Draws:
         return [generator(self.key, ("sample", sample), what) for sample in self.samples]
 
     def integers(self, low: int, high: int, *what: Key) -> int:
-        """One integer in [low, high) for the whole batch: all micro-batches agree on it."""
+        """One integer in [low, high) for the whole batch; all micro-batches draw the same."""
         return int(generator(self.key, ("batch",), what).integers(low, high))
 
     def gauss(self, *what: Key) -> float:
