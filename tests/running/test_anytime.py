@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ril_bench.storage.run_folder import RunFolder
-from tests.running.test_runner import Stopping
+from tests.running.stopping import Stopping
 from tests.tiny import results, runner
 
 EVERY = ["budget.updates=12", "evaluation.every=5"]  # a checkpoint after 10

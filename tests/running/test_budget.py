@@ -9,7 +9,7 @@ import pytest
 from ril_bench.errors import UserError
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage.run_folder import RunFolder
-from tests.running.test_runner import Stopping
+from tests.running.stopping import Stopping
 from tests.tiny import results, runner, write_sequence
 
 

@@ -1,0 +1,22 @@
+"""Complete runs that the tests of running share. No test may change their results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.running.stopping import RID
+from tests.tiny import results, runner
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_sequence, tmp_path_factory) -> Path:
+    """The folder of a complete run with nothing left out."""
+    return runner(tiny_sequence, tmp_path_factory.mktemp("finished")).execute()
+
+
+@pytest.fixture(scope="session")
+def straight(tiny_sequence, tmp_path_factory) -> dict[str, bytes]:
+    """What a long RID run gives that nothing interrupts."""
+    return results(runner(tiny_sequence, tmp_path_factory.mktemp("straight"), **RID).execute())

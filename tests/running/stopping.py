@@ -1,0 +1,72 @@
+"""Ways to stop a run in the middle, and to read what it left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ril_bench.running.progress import Reporter
+from tests.tiny import UPDATES, runner
+
+LONG = [f"budget.updates={UPDATES}"]
+RID = {"method": "rid", "settings": [*LONG, "method.strength=10", "method.decay=0.5", "method.teacher=keep"]}
+
+
+class Stopping(Reporter):
+    """Presses Ctrl-C, or worse, after so many units of work."""
+
+    def __init__(self, after: int, error: BaseException | None = None):
+        super().__init__(quiet=True)
+        self.left, self.error = after, error or KeyboardInterrupt()
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+
+
+class Killed(BaseException):
+    """What no code catches."""
+
+
+def status(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text())
+
+
+def log_lines(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def go_on_until_done(
+    make: Callable[[], Any], interrupted: type[BaseException], limit: int = 200
+) -> tuple[Path, int]:
+    """Runs until nothing interrupts any more; the folder, and how often something did."""
+    for times in range(limit):
+        try:
+            return make().execute(), times
+        except interrupted:
+            continue
+    raise AssertionError("never done")
+
+
+def stopped(tiny_sequence: str, out: Path, after: int) -> Path:
+    """The folder of a run that was interrupted after some units of work."""
+    made = runner(tiny_sequence, out, reporter=Stopping(after), **RID)
+    with pytest.raises(KeyboardInterrupt):
+        made.execute()
+    return made.folder.path
+
+
+def failed_run(sequence: str, out: Path, error: type[Exception]) -> tuple[Path, dict[str, Any], str]:
+    made = runner(sequence, out)
+    with pytest.raises(error) as caught:
+        made.execute()
+    run = status(made.folder.path)
+    assert run["status"] == "failed"
+    assert run["failure"]["message"] == (str(caught.value) or repr(caught.value))
+    return made.folder.path, run, str(caught.value)

@@ -1,0 +1,129 @@
+"""Runs that fail: the class of the failure, and what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from ril_bench import registry
+from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
+from ril_bench.rewards.base import Reward
+from tests.running.stopping import failed_run, log_lines, status
+from tests.tiny import runner, write_sequence
+
+
+class Fragile(Reward):
+    """Brightness, until there have been so many calls."""
+
+    name = "brightness"
+    unit = "grey levels"
+    calls = 0
+    breaks_at = 10**9
+    kind = "score"
+    error: Exception | None = None
+
+    def score(self, images: torch.Tensor, prompts: Any) -> torch.Tensor:
+        return self._value("score", images)
+
+    def reference_score(self, images: torch.Tensor, prompts: Any) -> torch.Tensor:
+        return self._value("reference", images)
+
+    def _value(self, kind: str, images: torch.Tensor) -> torch.Tensor:
+        cls = type(self)
+        cls.calls += kind == cls.kind
+        if cls.calls >= cls.breaks_at:
+            if cls.error:
+                raise cls.error
+            return images.mean((1, 2, 3)) * torch.nan
+        return images.mean((1, 2, 3))
+
+
+@pytest.fixture
+def fragile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., type[Fragile]]:
+    """Makes a Fragile of its own kind what the name "fragile" means."""
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))  # step 0's calls are to be counted
+
+    def make(**how: Any) -> type[Fragile]:
+        made = type("Fragile", (Fragile,), how)
+        load = registry.load
+        monkeypatch.setitem(registry._REWARDS, "fragile", "nowhere:Fragile")
+        monkeypatch.setattr(
+            registry,
+            "load",
+            lambda kind, name, *world: made if name == "fragile" else load(kind, name, *world),
+        )
+        return made
+
+    return make
+
+
+@pytest.fixture
+def with_fragile(tiny_data, tmp_path) -> str:
+    tasks = [{"reward": "brightness"}, {"reward": "fragile"}]
+    return write_sequence(tmp_path / "fragile.yaml", tiny_data, tasks=tasks)
+
+
+def test_nan_from_a_reward_in_training(with_fragile, tmp_path, fragile):
+    made = fragile(breaks_at=2)
+    folder, run, message = failed_run(with_fragile, tmp_path / "out", NumericalError)
+    assert run["failure"]["class"] == "numerical"
+    assert "task 2 (fragile), update 1" in message
+    assert [step["step"] for step in run["steps"]] == [0, 1]
+    assert (folder / "step-1" / "adapter.safetensors").exists()
+    assert pd.read_parquet(folder / "scores.parquet")["step"].unique().tolist() == [0, 1]
+    assert len(log_lines(folder)) == 3
+    made.breaks_at = 10**9  # mended
+    runner(with_fragile, tmp_path / "out").execute()
+    assert status(folder)["status"] == "complete"
+    assert status(folder)["failure"] is None
+
+
+def test_nan_from_a_reward_at_the_evaluation(with_fragile, tmp_path, fragile):
+    fragile(breaks_at=2, kind="reference")
+    folder, run, message = failed_run(with_fragile, tmp_path / "out", NumericalError)
+    assert run["failure"]["class"] == "numerical"
+    assert "step 1, prompt 000, sample 0" in message
+    assert [step["step"] for step in run["steps"]] == [0]
+    assert pd.read_parquet(folder / "scores.parquet")["step"].unique().tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), "memory"),
+        (OSError("the disk is gone"), "infrastructure"),
+        (UserError("not so"), "user"),
+    ],
+)
+def test_every_failure_has_its_class(with_fragile, tmp_path, fragile, error, kind):
+    fragile(breaks_at=1, error=error)
+    assert failed_run(with_fragile, tmp_path / "out", type(error))[1]["failure"]["class"] == kind
+
+
+def test_one_sample_too_many_for_the_device(with_fragile, tmp_path, fragile):
+    fragile(breaks_at=1, error=torch.OutOfMemoryError("CUDA out of memory"))
+    _, run, message = failed_run(with_fragile, tmp_path / "out", OutOfMemoryError)
+    assert run["failure"]["class"] == "memory"
+    assert "task 2 (fragile), update 0" in message
+    assert "checkpointing=true" in message
+
+
+def test_a_reward_without_a_gradient_is_told_before_anything_is_trained(tiny_data, tmp_path):
+    tasks = [{"reward": "brightness"}, {"reward": "jpeg_kb"}]
+    sequence = write_sequence(tmp_path / "t.yaml", tiny_data, tasks=tasks)
+    _, run, message = failed_run(sequence, tmp_path / "out", UserError)
+    assert "needs the gradient of the reward, and jpeg_kb has none" in message
+    assert "tasks.2" in message
+    assert run["steps"] == []
+
+
+def test_too_few_prompts_are_told(tiny_data, tmp_path):
+    evaluation = {**tiny_data["evaluation"], "prompts": 5}
+    sequence = write_sequence(tmp_path / "t.yaml", tiny_data, evaluation=evaluation)
+    _, _, message = failed_run(sequence, tmp_path / "out", UserError)
+    assert "asks for 5 prompts; there are 4" in message

@@ -1,0 +1,168 @@
+"""Runs that are stopped, killed or damaged, and started again: the same bytes as without a stop."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ril_bench
+from ril_bench.errors import UserError
+from ril_bench.running.progress import Reporter
+from ril_bench.storage import files as storage_files
+from tests.running.stopping import RID, Killed, Stopping, go_on_until_done, log_lines, status, stopped
+from tests.tiny import UPDATES, results, runner
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        [1, UPDATES, 3, 11],  # in updates 1 and 12, the evaluation, and just before task 2's first checkpoint
+        [UPDATES + 1, 1, UPDATES],  # twice in the evaluation, and after that checkpoint
+    ],
+)
+def test_ctrl_c_and_the_same_command_again(tiny_sequence, tmp_path, straight, units):
+    reporters = [*map(Stopping, units), Reporter(quiet=True)]
+    folder, times = go_on_until_done(
+        lambda: runner(tiny_sequence, tmp_path, reporter=reporters.pop(0), **RID), KeyboardInterrupt
+    )
+    assert times == len(units)
+    assert results(folder) == straight
+    assert [(line["task"], line["update"]) for line in log_lines(folder)] == [
+        (task, update) for task in (1, 2) for update in range(UPDATES)
+    ]
+    assert not (folder / "checkpoint").exists()
+
+
+def test_an_interrupted_run_says_that_it_runs_still(tiny_sequence, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        runner(tiny_sequence, tmp_path, reporter=Stopping(4)).execute()
+    (run_json,) = tmp_path.rglob("run.json")
+    assert (status(run_json.parent)["status"], status(run_json.parent)["failure"]) == ("running", None)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["after a write", "before a write"])
+def test_killed_around_any_write(tiny_sequence, tmp_path, straight, monkeypatch, whole):
+    replace, left = storage_files._replace, [0]
+
+    def dying(path: Path, data: bytes) -> None:
+        left[0] -= 1
+        if left[0] == 0 and not whole:
+            (path.parent / f".{path.name}.1.tmp").write_bytes(data[: len(data) // 2])
+            raise Killed
+        replace(path, data)
+        if left[0] == 0:
+            raise Killed
+
+    monkeypatch.setattr(storage_files, "_replace", dying)
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
+    rng = random.Random(whole)
+
+    def incarnation() -> Any:
+        left[0] = rng.randrange(3, 26)  # a step needs about 20
+        return runner(tiny_sequence, tmp_path, **RID)
+
+    folder, times = go_on_until_done(incarnation, Killed)
+    assert times >= 4
+    assert results(folder) == straight
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_killed_by_sigkill_at_random_moments(tiny_sequence, tmp_path, straight, monkeypatch):
+    """Real processes, killed as a machine's owner would, end with the same bytes as one that never was."""
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["ril_bench.running.runner", "ril_bench.rewards.pixels", "datasets", "peft"]
+    )
+    options = {**RID, "out": tmp_path, "quiet": True, "threads": 1}
+    rng, kills = random.Random(0), 0
+    folder = runner(tiny_sequence, tmp_path, **RID).folder.path
+
+    def progress() -> tuple[int, int]:
+        log = folder / "log.jsonl"
+        return (len(log.read_bytes()) if log.exists() else 0, len(list(folder.glob("step-*/*/*.png"))))
+
+    for _ in range(40):
+        process = context.Process(target=ril_bench.run, args=(tiny_sequence,), kwargs=options)
+        process.start()
+        if kills < 5:
+            before, wanted = (
+                progress(),
+                rng.randint(1, 4),
+            )  # moves, whatever they are, so that a slow machine gets on
+            while process.is_alive() and wanted:
+                now = progress()
+                wanted -= now != before
+                before = now
+                time.sleep(0.02 * rng.random())
+            process.kill()
+        process.join()
+        kills += process.exitcode == -9
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -9
+    assert status(folder)["status"] == "complete"
+    assert kills >= 3
+    assert results(folder) == straight
+
+
+def test_a_damaged_checkpoint_is_named_and_the_mend_mends(tiny_sequence, tmp_path, straight):
+    folder = stopped(tiny_sequence, tmp_path, UPDATES + 1 + 11)  # in task 2, after its first checkpoint
+    latest = folder / "checkpoint" / "latest.pt"
+    latest.write_bytes(latest.read_bytes()[:-100])
+    with pytest.raises(UserError, match="the checkpoint cannot be used") as caught:
+        runner(tiny_sequence, tmp_path, **RID).execute()
+    assert caught.value.where == str(latest)
+    assert caught.value.hint.startswith("delete this file")
+    failure = status(folder)
+    assert (failure["status"], failure["failure"]["class"]) == ("failed", "user")
+    latest.unlink()
+    assert results(runner(tiny_sequence, tmp_path, **RID).execute()) == straight
+
+
+def test_a_checkpoint_that_is_lost_between_two_tasks(tiny_sequence, tmp_path, straight, monkeypatch):
+    """Step 1 is done and task 2 not begun: what is left is the start of task 1, whose adapters are untrained."""
+
+    def killed(self: Any, i: int) -> None:
+        if i == 2:
+            raise Killed
+        return started(self, i)
+
+    started = ril_bench.running.runner.Runner._start_task
+    monkeypatch.setattr(ril_bench.running.runner.Runner, "_start_task", killed)
+    with pytest.raises(Killed):
+        runner(tiny_sequence, tmp_path, **RID).execute()
+    monkeypatch.undo()
+    folder = runner(tiny_sequence, tmp_path, **RID).folder.path
+    assert len(status(folder)["steps"]) == 2
+    (folder / "checkpoint" / "latest.pt").unlink()
+    assert results(runner(tiny_sequence, tmp_path, **RID).execute()) == straight
+    assert [step["step"] for step in status(folder)["steps"]] == [0, 1, 2]
+
+
+def test_without_any_checkpoint_a_later_task_cannot_go_on(tiny_sequence, tmp_path):
+    folder = stopped(tiny_sequence, tmp_path, UPDATES + 1 + 5)
+    for file in (folder / "checkpoint").iterdir():
+        file.unlink()
+    with pytest.raises(UserError, match="the checkpoint to go on from is gone") as caught:
+        runner(tiny_sequence, tmp_path, **RID).execute()
+    assert "delete the run's folder" in caught.value.hint
+
+
+def test_counts_include_what_a_killed_process_did(finished, tiny_sequence, tmp_path):
+    reporters = [Stopping(2), Stopping(3), Stopping(2), Reporter(quiet=True)]
+    folder, times = go_on_until_done(
+        lambda: runner(tiny_sequence, tmp_path, reporter=reporters.pop(0)), KeyboardInterrupt
+    )
+    assert times == 3
+    keys = ("denoiser_forwards", "denoiser_backwards", "reward_calls", "carried_bytes", "stored_bytes")
+    mine, whole = (
+        [[step[key] for key in keys] for step in status(one)["steps"][1:]] for one in (folder, finished)
+    )
+    assert mine == whole
+    assert status(folder)["cost"] is None  # its wall time is not one process's

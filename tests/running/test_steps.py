@@ -1,0 +1,72 @@
+"""Row 0 against the calibration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ril_bench.errors import UserError
+from ril_bench.running import provenance
+from ril_bench.storage.digests import sha256_file
+from ril_bench.storage.files import to_json
+from tests.running.stopping import failed_run
+from tests.tiny import runner, write_sequence
+
+
+def calibrated(folder: Path, data: dict[str, Any], finished: Path, off: float) -> str:
+    """The sequence in a folder of its own, with row 0 off its calibration by so many deviations."""
+    folder.mkdir()
+    scores = pd.read_parquet(finished / "scores.parquet").query("step == 0")
+    rewards = {}
+    for name, rows in scores.groupby("reward"):
+        sigma = float(rows.groupby("prompt_id")["score"].mean().std())
+        b = float(rows["score"].mean()) + (off * sigma if name == "symmetry" else 0)
+        rewards[name] = {
+            "direction": 1,
+            "unit": "grey levels",
+            "b": b,
+            "u": b + sigma,
+            "sigma": sigma,
+            "se": 0.0,
+        }
+        rewards[name]["seeds"] = [b + sigma] * 3
+    content = {
+        "sequence": "tiny",
+        "version": 1,
+        "made_with": {"cpu": provenance.processor()},
+        "rewards": rewards,
+    }
+    (folder / "tiny.calibration.json").write_text(to_json(content))
+    return write_sequence(folder / "tiny.yaml", data)
+
+
+def test_a_row_0_off_the_calibration_fails(finished, tiny_data, tmp_path):
+    sequence = calibrated(tmp_path / "off", tiny_data, finished, off=0.06)
+    _, run, message = failed_run(sequence, tmp_path / "out", UserError)
+    assert "row 0 is off the sequence's calibration by more than 0.05 sigma: symmetry" in message
+    assert "brightness" not in message
+    assert "ril-bench calibrate" in message
+    assert run["failure"]["class"] == "user"
+
+
+def test_a_row_0_within_tolerance_passes_and_the_calibration_is_kept(finished, tiny_data, tmp_path):
+    sequence = calibrated(tmp_path / "near", tiny_data, finished, off=0.04)
+    folder = runner(sequence, tmp_path / "out").execute()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    file = tmp_path / "near" / "tiny.calibration.json"
+    assert metrics["calibration"] == {"file": file.name, "sha256": sha256_file(file)}
+    assert metrics["continual"]["normalised"]["N"][0][0] == pytest.approx(0, abs=1e-6)
+    assert metrics["continual"]["normalised"]["N"][0][1] == pytest.approx(-0.04, abs=1e-4)
+    # with another step 0 it does not hold, and is not asked
+    changed = runner(sequence, tmp_path / "out", settings=["sampler.steps=4"])
+    assert changed.calibration is None
+
+
+def test_another_machine_may_differ_a_little_more(finished, tiny_data, tmp_path, monkeypatch):
+    sequence = calibrated(tmp_path / "off", tiny_data, finished, off=0.1)
+    monkeypatch.setattr(provenance, "processor", lambda: "another CPU")
+    assert runner(sequence, tmp_path / "out", settings=["budget.updates=1"]).execute()
