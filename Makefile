@@ -27,12 +27,12 @@ test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(PYTEST) -n 2
+	$(PYTEST) -n 2 --dist worksteal
 
 test-lowest: $(LOWEST)/.installed
 	@echo "direct dependencies, as installed in $(LOWEST):"
 	@$(LOWEST)/bin/python tests/packaging/versions.py
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -W ignore
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -W ignore
 
 test-browser: .venv/.browser
 	$(PYTEST) tests/reporting/test_browser.py

@@ -87,8 +87,8 @@ def of_rewards(recipe: Recipe) -> dict[str, float]:
 
 def trained(reward: type[R], recipe: Recipe) -> R:
     """A reward of the world with the weights of the recipe's folder."""
-    places = tuple(recipe.folder / place.relative_to(WEIGHTS) for place in reward.weights)
-    return type(reward.__name__, (reward,), {"weights": places})()  # type: ignore[no-any-return]
+    places = tuple(recipe.folder / place.relative_to(WEIGHTS) for place in reward.weights)  # type: ignore[union-attr]
+    return type(reward.__name__, (reward,), {"weights": places})()
 
 
 def of_encoders(recipe: Recipe) -> dict[str, float]:
