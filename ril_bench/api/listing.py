@@ -15,8 +15,8 @@ def list(what: str | None = None) -> dict[str, dict[str, Any]]:
         what: a kind, as "method" or "methods": the names of that kind, each with one line on what it is; or a name, as
             "rid": its description, facts and options. None gives the names of every kind.
 
-    Returns {kind: {name: line}}, or {kind: {name: details}}. The names are listed without importing torch or any code
-    of a method, tuner or reward; details import it.
+    Returns {kind: {name: line}}, or {kind: {name: details}}. Everything is read off the sources: no torch, and no
+    code of a method, tuner or reward is run.
 
     Raises UserError for what is neither a kind nor a name.
     """
@@ -32,6 +32,6 @@ def list(what: str | None = None) -> dict[str, dict[str, Any]]:
         raise UserError(
             f"there is no kind and no name {what!r}", hint=f"{nearest(kinds[0], words)}; ril-bench list"
         )
-    from ril_bench.reporting.details import details
+    from ril_bench.reporting.listing import details
 
     return {kind: {str(what): details(kind, str(what))} for kind in found}

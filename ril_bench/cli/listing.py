@@ -55,7 +55,7 @@ def _show_details(kind: str, name: str, details: Mapping[str, Any]) -> None:
     if settings := details.get("settings"):
         show_table(["setting", "value"], settings.items(), title="settings")
     if options := details.get("options"):
-        rows = [[option, facts["default"], facts["description"]] for option, facts in options.items()]
-        show_table(["option", "default", "what it does"], rows, title="options")
+        rows = [[option, *facts.values()] for option, facts in options.items()]
+        show_table(["option", "type", "default", "what it does"], rows, title="options")
         say(f"Change one with --set {kind}.OPTION=VALUE.")
     say()

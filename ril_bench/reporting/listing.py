@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from ril_bench import registry
-from ril_bench.config.settings import setting_text
-from ril_bench.errors import UserError, nearest
 from ril_bench.reporting.sources import ClassSource
-from ril_bench.sequences.calibrations import calibration_file
+from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.presets import settings_of
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.worlds.table import WORLDS
@@ -21,68 +20,55 @@ def described(kind: str) -> list[tuple[str, str]]:
     return [(name, _summary(registry.locate(kind, name))) for name in registry.names(kind)]
 
 
-def details(name: str) -> list[dict[str, Any]]:
-    """Everything about a name, as plain data: one entry for each kind, and for each world of a reward, that has it.
+def details(kind: str, name: str) -> dict[str, Any]:
+    """What `ril-bench list NAME` shows, as plain data.
 
-    Every entry has "kind", "name", "summary" and "source" (a file, or what is installed). Then: a method and a tuner
-    have "description" and "options"; a tuner has "needs"; a reward has "description", "unit", "direction",
-    "differentiable" and "world"; a sequence has "model", "tasks", "probes", "tuner", "budget", "evaluation",
-    "calibration"; a preset has "settings".
+    Each has "description" and "file" (a model: "folder"). A method and a tuner have "options": {name: {"type",
+    "default", "description"}}; a preset has "settings"; all other keys are facts to choose by, such as "needs", "unit"
+    or "tasks".
 
-    Raises UserError where nothing has this name.
+    Raises UserError for an unknown name.
     """
-    found = [
-        entry for kind in registry.KINDS if name in registry.names(kind) for entry in _entries(kind, name)
-    ]
-    if not found:
-        known = {known for kind in registry.KINDS for known in registry.names(kind)}
-        raise UserError(f"nothing is called {name!r}", where="ril-bench list", hint=nearest(name, known))
-    return found
-
-
-def _entries(kind: str, name: str) -> list[dict[str, Any]]:
-    if kind != "reward":
-        return [_entry(kind, name, registry.locate(kind, name))]
-    places = {
-        world.name: registry.locate(kind, name, world)
-        for world in WORLDS.values()
-        if name in registry.names(kind, world)
-    }
-    if len(set(map(str, places.values()))) == 1:
-        return [_entry(kind, name, next(iter(places.values()))) | {"world": "every world"}]
-    return [_entry(kind, name, place) | {"world": world} for world, place in places.items()]
-
-
-def _entry(kind: str, name: str, place: registry.Place) -> dict[str, Any]:
-    source = _class_of(place)
-    entry: dict[str, Any] = {"kind": kind, "name": name, "summary": _summary(place)}
-    entry["source"] = str(source.file if source else place)
+    place = registry.locate(kind, name)
     if kind == "sequence":
-        return entry | _of_sequence(name)
+        return {"description": _comment(place), "file": str(place), **_of_sequence(name)}
     if kind == "preset":
-        return entry | {"settings": [setting_text(key, value) for key, value in settings_of(name).items()]}
+        return {"description": _comment(place), "file": str(place), "settings": dict(settings_of(name))}
+    if kind == "model":
+        return {"description": "a folder in diffusers' format", "folder": str(place)}
+    source = _class_of(place)
     if source is None:
-        return entry
-    entry["description"] = source.docstring
+        return {"description": f"installed: {place}", "file": ""}
+    found: dict[str, Any] = {"description": source.docstring, "file": str(source.file)}
     if kind == "reward":
-        return entry | {part: source.attribute(part) for part in ("unit", "direction", "differentiable")}
-    if kind == "tuner":
-        entry["needs"] = source.attribute("needs") or []
-    return entry | {"options": source.options()}
+        found |= {fact: source.attribute(fact) for fact in ("unit", "direction", "differentiable")}
+        return found | {
+            "worlds": [world.name for world in WORLDS.values() if name in registry.names(kind, world)]
+        }
+    if kind == "method":
+        found["oracle"] = bool(source.attribute("oracle"))
+    else:
+        found["needs"] = source.attribute("needs") or []
+    return found | {"options": source.options()}
 
 
 def _of_sequence(name: str) -> dict[str, Any]:
     sequence = load_sequence(name)
-    written = sequence.model_dump(mode="json")
-    calibration = calibration_file(sequence)
     return {
-        "version": sequence.version,
-        "model": sequence.model,
         "tasks": sequence.order,
+        "model": sequence.model,
+        "tuner": sequence.tuner.name,
         "probes": sequence.probes,
-        **{part: written[part] for part in ("prompts", "sampler", "tuner", "budget", "evaluation")},
-        "calibration": str(calibration) if calibration.exists() else None,
+        "updates of each task": [task.budget.updates for task in sequence.tasks],
+        "evaluation images": sequence.evaluation.prompts * sequence.evaluation.images_per_prompt,
+        "calibrated": load_calibration(sequence) is not None,
     }
+
+
+def _comment(place: object) -> str:
+    """The comment at the head of a YAML file, on one line."""
+    lines = place.read_text(encoding="utf-8").splitlines() if isinstance(place, Path) else []
+    return " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
 
 
 def _summary(place: registry.Place) -> str:

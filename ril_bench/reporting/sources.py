@@ -58,22 +58,21 @@ class ClassSource:
                 return None if value is None else _literal(value)
         return next((value for base in self._bases if (value := base.attribute(name)) is not None), None)
 
-    def options(self) -> list[dict[str, str]]:
-        """The options, inherited ones first: [{"name", "type", "default", "meaning"}]; texts as they are written."""
+    def options(self) -> dict[str, dict[str, str]]:
+        """{option: {"type", "default", "description"}}, inherited ones first; texts as they are written."""
         found: dict[str, dict[str, str]] = {}
         for base in self._bases:
-            found |= {option["name"]: option for option in base.options()}
+            found |= base.options()
         own = ClassSource(self.file, f"{self.name}.Options").node
         body = own.body if own else []
         for node, after in zip_longest(body, body[1:]):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 found[node.target.id] = {
-                    "name": node.target.id,
                     "type": _type(node.annotation),
                     "default": "required" if node.value is None else ast.unparse(node.value),
-                    "meaning": _meaning(after),
+                    "description": _meaning(after),
                 }
-        return list(found.values())
+        return found
 
     @cached_property
     def _bases(self) -> list[ClassSource]:
