@@ -1,4 +1,4 @@
-"""What a tracker is told, read back by the tracker's own package."""
+"""What a tracker logs, read back by the tracker's own package."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def test_tensorboard_has_every_update_and_every_row(folder):
     for task, reward in ((1, "brightness"), (2, "symmetry")):
         mine = [line for line in lines if line["task"] == task]
         for figure in ("score", "loss", "penalty", "grad_norm", "seconds"):
-            told = [event.value for event in events.Scalars(f"task-{task}-{reward}/{figure}")]
-            assert told == pytest.approx([line[figure] for line in mine], rel=1e-6)
+            logged = [event.value for event in events.Scalars(f"task-{task}-{reward}/{figure}")]
+            assert logged == pytest.approx([line[figure] for line in mine], rel=1e-6)
     assert [event.step for event in events.Scalars("task-2-symmetry/score")] == [3, 4]
-    told = [event.value for event in events.Scalars("matrix/symmetry")]
-    assert told == pytest.approx(folder.matrix["symmetry"].tolist()[1:], rel=1e-6)
+    logged = [event.value for event in events.Scalars("matrix/symmetry")]
+    assert logged == pytest.approx(folder.matrix["symmetry"].tolist()[1:], rel=1e-6)
 
 
 def test_a_complete_run_opens_no_tracker(folder, tiny_sequence):

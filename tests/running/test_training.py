@@ -182,24 +182,24 @@ def test_an_update_is_a_function_of_its_number_alone(tiny_model):
 
 
 def test_the_hooks_come_in_their_order(tiny_model):
-    told = []
+    hooks_called = []
 
     class Telling(LoraPerTask):
         def prediction_loss(self, prediction):
-            told.append("prediction_loss")
+            hooks_called.append("prediction_loss")
 
         def weight_loss(self):
-            told.append("weight_loss")
+            hooks_called.append("weight_loss")
 
         def adjust_gradients(self):
-            told.append("adjust_gradients")
+            hooks_called.append("adjust_gradients")
 
         def after_update(self):
-            told.append("after_update")
+            hooks_called.append("after_update")
 
     trained(tiny_model, Telling(), [1], updates=2, k=2)
     once = ["prediction_loss"] * 2 + ["weight_loss", "adjust_gradients", "after_update"]
-    assert told == 2 * once
+    assert hooks_called == 2 * once
 
 
 def test_the_weight_loss_has_its_gradient_and_is_logged(tiny_model):
