@@ -102,11 +102,11 @@ def _check_entries(
         verdicts.append(verdict)
         if as_json:
             continue
-        _show_mark(verdict.place, "" if verdict.stands else "refused")
-        for note in (*verdict.findings, *filter(None, [verdict.resampled])):
+        _show_mark(verdict.place, "" if verdict.valid else "refused")
+        for note in (*verdict.faults, *filter(None, [verdict.resampled])):
             for line in str(note).splitlines():
                 say(f"        {line}")
-    refused = sum(not verdict.stands for verdict in verdicts)
+    refused = sum(not verdict.valid for verdict in verdicts)
     if as_json:
         show_json([verdict.plain() for verdict in verdicts])
     else:

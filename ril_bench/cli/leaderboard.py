@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
 from ril_bench.cli.common import app, command
 from ril_bench.cli.console import say
+from ril_bench.errors import UserError
 
 
 @app.command(epilog="For example: ril-bench submit runs/shapes-ril/given/my_method --method-yaml method.yaml")
 def submit(
-    runs: Annotated[list[Path], typer.Argument(help="Runs of one method, or folders that hold them.")],
+    runs: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(help="Runs of one method, or folders that hold them."),
+    ] = None,
     method_yaml: Annotated[
-        Path,
+        Optional[Path],  # noqa: UP045
         typer.Option(
             "--method-yaml", help="Who made the method, and how it was tuned; see leaderboard/README.md."
         ),
-    ],
+    ] = None,
     to: Annotated[Path, typer.Option("--to", help="The folder of the leaderboard.")] = Path("leaderboard"),
     every_step: Annotated[
         bool,
@@ -27,10 +31,44 @@ def submit(
             "--every-step", help="With the adapters of all steps. Default: with that of the last step alone."
         ),
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; list what would be refused. Takes any run.")
+    ] = False,
+    template: Annotated[bool, typer.Option("--template", help="Print a method.yaml to fill in.")] = False,
 ) -> None:
     """Write entries of a leaderboard from complete runs; writes nothing that `ril-bench check` would refuse."""
     import ril_bench
 
+    if template:
+        from ril_bench.leaderboard.template import TEMPLATE
+
+        print(TEMPLATE, end="")
+        return
+    if not runs:
+        raise UserError("no run is given", where="submit", hint="ril-bench submit RUN --method-yaml FILE")
+    if dry_run:
+        _rehearse(runs, method_yaml, every_step)
+        return
+    if method_yaml is None:
+        raise UserError(
+            "no method.yaml is given",
+            where="--method-yaml",
+            hint="ril-bench submit --template > method.yaml; fill it in, and give it with --method-yaml",
+        )
     for folder in ril_bench.submit(runs, method_yaml=method_yaml, to=to, every_step=every_step):
         say(folder)
     say(f"next: {command('check', to, '--resample', 8)}, then a pull request with these files")
+
+
+def _rehearse(runs: list[Path], method_yaml: Path | None, every_step: bool) -> None:
+    """Lists the faults; exits with 2 if there are any, as `submit` would."""
+    from ril_bench.leaderboard.submit import rehearse
+
+    faults = rehearse(runs, card=method_yaml, every_step=every_step)
+    for fault in faults:
+        say(fault, mark="refused ", style_of_mark="red")
+    if faults:
+        count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+        say(f"{count}: these runs would be refused; nothing was written")
+        raise typer.Exit(2)
+    say("these runs would be accepted; nothing was written")

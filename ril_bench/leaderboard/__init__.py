@@ -1,5 +1,5 @@
-"""Entries: runs that are handed in, checked without being trusted, and shown on one page.
+"""Entries: runs that are submitted, checked without being trusted, and shown on one page.
 
-`layout` says where files lie, `entry` what they hold; `submit` makes entries of runs; `safety`, `checks`, `figures`
-and `resample` decide whether one stands; `check` brings them together; `board` gathers entries for the page.
+`layout` names the files of entries and `entry` reads them; `submit` writes entries from runs; `safety`, `rules` and
+`resample` check them, and `check` calls these; `board` collects valid entries for the page.
 """

@@ -1,4 +1,4 @@
-"""An entry's LoRA files: safetensors and nothing else, made for the sequence's denoiser."""
+"""The LoRA files of an entry: safetensors only, for the denoiser of its sequence."""
 
 from __future__ import annotations
 
@@ -28,17 +28,19 @@ def opening(entry: Entry) -> Iterator[UserError]:
             yield UserError(
                 f"not a safetensors file of numbers: {error}"[:200],
                 where=str(path),
-                hint="hand in adapter.safetensors of the run's own folder",
+                hint="submit adapter.safetensors of the run's own folder",
             )
         else:
             if bad:
                 yield UserError(
-                    f"{bad[:100]} holds numbers that are not finite", where=str(path), hint="it is no result"
+                    f"{bad[:100]} holds numbers that are not finite",
+                    where=str(path),
+                    hint="such a run is not a result",
                 )
 
 
 def fitting(entry: Entry) -> Iterator[UserError]:
-    """Each adapter is a LoRA of the very layers that the sequence adapts, of a step that it has."""
+    """Each adapter is a LoRA of exactly the layers that the sequence adapts, of a step that it has."""
     tasks = len(entry.sequence.order)
     layers = denoiser_layers(entry.sequence.model, tuple(entry.sequence.adapter.targets))
     for step, path in entry.adapters.items():
@@ -48,7 +50,7 @@ def fitting(entry: Entry) -> Iterator[UserError]:
             yield UserError(
                 f"not a LoRA of this sequence's denoiser: {wrong}"[:300],
                 where=str(path),
-                hint="hand in the adapter that the run of this very sequence left",
+                hint="submit the adapter that the run of this very sequence left",
             )
 
 
@@ -67,7 +69,7 @@ def _shapes(path: Path) -> Shapes:
 
 
 def _misfit(shapes: Shapes, layers: Shapes) -> str | None:
-    """What is wrong with a LoRA: A (rank, in) and B (out, rank) for each layer (out, in), or no tensor at all."""
+    """The fault of a LoRA; right are A (rank, in) and B (out, rank) for each layer (out, in), or no tensor at all."""
     wanted = {_key(layer, factor) for layer in layers for factor in "AB"}
     if not shapes:  # no adapter acted: the pretrained model
         return None

@@ -1,4 +1,4 @@
-"""A leaderboard as the runs that its page shows: those that stand, and that can be set beside each other."""
+"""The runs that the page of a leaderboard shows: valid entries that can be compared with each other."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ Unit = tuple[str, int | None]  # order and seed
 
 
 def is_board(place: Path) -> bool:
-    """Whether a folder is a leaderboard: it holds entries/, or is that."""
+    """Whether a folder is a leaderboard: it holds entries/, or it is entries/."""
     return (place / ENTRIES).is_dir() or place.name == ENTRIES
 
 
 def read_board(place: Path) -> tuple[list[StoredRun], list[str]]:
-    """The entries to compare, and in words those that are left out.
+    """The entries to compare, and a sentence for each that is left out.
 
-    Every entry is checked first. Raises UserError naming those that do not stand.
+    Every entry is checked first. Raises UserError that names the invalid ones.
     """
     root = entries_root(place)
     verdicts = list(check(root))
-    if refused := [verdict.place for verdict in verdicts if not verdict.stands]:
+    if refused := [verdict.place for verdict in verdicts if not verdict.valid]:
         raise UserError(
-            f"{len(refused)} of {len(verdicts)} places do not stand: {', '.join(refused)}",
+            f"{len(refused)} of {len(verdicts)} places are not valid: {', '.join(refused)}",
             where=str(root),
-            hint=f"ril-bench check {place} says what is wrong with each",
+            hint=f"ril-bench check {place} lists the faults of each",
         )
     runs = [_run(root, verdict.entry.address) for verdict in verdicts if verdict.entry]
-    return comparable(_told_apart(runs))
+    return comparable(_with_revisions(runs))
 
 
 def _run(root: Path, address: Address) -> StoredRun:
@@ -51,8 +51,8 @@ def _run(root: Path, address: Address) -> StoredRun:
     return replace(read_run(root / address.path), entry=note)
 
 
-def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """The runs; where a method has several revisions, each shows its own, but for that which ships."""
+def _with_revisions(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The runs; where a method has several revisions, each but the one that ships shows its revision."""
     revisions: dict[str, set[str]] = defaultdict(set)
     for run in runs:
         revisions[run.name].add(run.entry.revision if run.entry else "")
@@ -65,17 +65,17 @@ def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 
 def _ships(run: StoredRun) -> bool:
-    """Whether a run is of a method that ships, as its file is now."""
+    """Whether a run is of a method that ships, with the file that ships now."""
     method = run.info["method"]
     place = registry.locate("method", method["name"]) if method["name"] in registry.names("method") else None
     return isinstance(place, Path) and method["file_sha256"] == sha256_file(place)
 
 
 def comparable(runs: Iterable[StoredRun]) -> tuple[list[StoredRun], list[str]]:
-    """The runs whose methods have every unit (order, seed) that naive has, and in words those that are left out.
+    """The runs of methods that have every unit (order, seed) of naive, and a sentence for each that is left out.
 
-    Where a sequence and tuner has no naive of the file that ships, the units are those that most methods have. One
-    entry of fewer seeds, of more, or of another "naive", thus keeps nobody from being shown.
+    Where a sequence and tuner has no naive of the file that ships, the units are those that most methods have. So an
+    entry with fewer seeds, with more seeds, or of another "naive" does not keep the others off the page.
     """
     groups: dict[tuple[str, str], dict[str, dict[Unit, StoredRun]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:

@@ -1,4 +1,4 @@
-"""What is asked of a method's revision as a whole: its method.yaml, and every seed that this declares."""
+"""The checks of a method's revision as a whole: its method.yaml, and every seed that method.yaml declares."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ril_bench.storage import names
 
 
 def card_faults(
-    folder: Path, groups: Iterable[Group], root: Path, standing: Iterable[Entry]
+    folder: Path, groups: Iterable[Group], root: Path, valid: Iterable[Entry]
 ) -> Iterator[tuple[str, UserError]]:
     """(check, fault) of a revision's folder, and of the groups of seeds below it.
 
     Args:
-        standing: its entries that were found to stand by themselves.
+        valid: its entries that have no fault of their own.
     """
     path = folder / names.METHOD_CARD
     try:
@@ -30,12 +30,12 @@ def card_faults(
             )
         card = read_card(path)
     except UserError as error:
-        error.hint = error.hint or "leaderboard/README.md shows one, with every key"
+        error.hint = error.hint or "ril-bench submit --template prints one with every key"
         yield names.METHOD_CARD, error
         return
     for group in sorted(groups):
         yield from (("seeds", fault) for fault in _seeds(root / group.path, card))
-    for entry in standing:
+    for entry in valid:
         yield from (("oracle", fault) for fault in _oracle(card, entry))
 
 
@@ -47,13 +47,13 @@ def _seeds(folder: Path, card: MethodCard) -> Iterator[UserError]:
         yield UserError(
             f"seeds {missing} are missing of the {card.seeds} that {names.METHOD_CARD} declares",
             where=str(folder),
-            hint="hand in every seed from 0: one that is left out may have been left out for what it showed",
+            hint="submit every seed from 0: a missing seed may be missing because of its result",
         )
     if more := sorted(found - wanted):
         yield UserError(
             f"seeds {more} are not among the {card.seeds} that {names.METHOD_CARD} declares",
             where=str(folder),
-            hint=f"write seeds: {max(found) + 1}, and hand in all of them",
+            hint=f"write seeds: {max(found) + 1}, and submit all of them",
         )
 
 
@@ -61,7 +61,7 @@ def _oracle(card: MethodCard, entry: Entry) -> Iterator[UserError]:
     """method.yaml and run.json agree on whether the method is an oracle."""
     if card.oracle != entry.run.method.oracle:
         yield UserError(
-            f"{names.METHOD_CARD} says oracle: {str(card.oracle).lower()}; the run says otherwise",
+            f"{names.METHOD_CARD} states oracle: {str(card.oracle).lower()}; the run states the opposite",
             where=str(entry.file(names.RUN)),
-            hint="set `oracle` of the method's class to what is true, run and submit again",
+            hint="set `oracle` of the method's class to what is true, then run and submit again",
         )

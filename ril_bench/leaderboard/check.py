@@ -1,4 +1,4 @@
-"""Whether entries stand: all that is wrong with each, at once."""
+"""Checks entries, their methods, and files that belong to neither; reports all faults of each at once."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ DEPTH = 6  # folders from entries/ to an entry
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A fault, and the check that found it."""
+class EntryFault:
+    """A fault, and the name of the check that found it."""
 
     check: str
     fault: UserError
@@ -34,37 +34,37 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of one place below entries/: an entry, a method's revision, or a stray file."""
+    """The faults of one place below entries/: an entry, a method's revision, or a stray file."""
 
     place: str
-    findings: tuple[Finding, ...]
+    faults: tuple[EntryFault, ...]
     resampled: Resampled | None = None
     entry: Entry | None = None
 
     @property
-    def stands(self) -> bool:
-        return not self.findings
+    def valid(self) -> bool:
+        return not self.faults
 
     def plain(self) -> dict[str, Any]:
-        """For scripts."""
+        """The verdict as plain data, for scripts."""
         return {
             "place": self.place,
-            "stands": self.stands,
+            "valid": self.valid,
             "faults": [
                 {"check": one.check, "what": one.fault.what, "where": one.fault.where, "hint": one.fault.hint}
-                for one in self.findings
+                for one in self.faults
             ],
             "resampled": self.resampled and asdict(self.resampled),
         }
 
 
 def check(target: Path, *, resample: int = 0, since: str | None = None) -> Iterator[Verdict]:
-    """The verdict on each entry at or below a folder, on their methods, and on what belongs to neither.
+    """The verdict on each entry at or below a folder, on their methods, and on files that belong to neither.
 
     Args:
         target: a leaderboard's folder, its entries/, or any folder inside.
-        resample: how many images of each entry to make again; see `ril_bench.leaderboard.resample`.
-        since: a git revision; only what was added after it is checked, and what was changed or deleted is a fault.
+        resample: how many images of each entry to generate again; see `ril_bench.leaderboard.resample`.
+        since: a git revision; only files added after it are checked, and a changed or deleted file is a fault.
 
     Raises UserError where there is no entry.
     """
@@ -74,53 +74,53 @@ def check(target: Path, *, resample: int = 0, since: str | None = None) -> Itera
     if since is not None:
         history = added_since(since, scope)
         yield from (
-            Verdict(_place(root, Path(f.where or "")), (Finding("history", f),)) for f in history.faults
+            Verdict(_place(root, Path(f.where or "")), (EntryFault("history", f),)) for f in history.faults
         )
         inside = history.touches
     addresses, revisions, stray = _survey(root, scope)
     for fault in stray:
-        yield Verdict("entries", (Finding("files", fault),))
+        yield Verdict("entries", (EntryFault("files", fault),))
     addresses = [one for one in addresses if inside(root / one.path)]
     if not addresses and since is None and not stray:
         raise UserError(
             "there is no entry here",
             where=str(scope),
-            hint="make one: ril-bench submit RUN --method-yaml FILE",
+            hint="write one: ril-bench submit RUN --method-yaml FILE",
         )
     resampler = Resampler(resample) if resample else None
-    judged: dict[Path, list[Verdict]] = defaultdict(list)  # by the revision
+    checked: dict[Path, list[Verdict]] = defaultdict(list)  # by the revision
     for address in addresses:
-        verdict = _judged(Entry(root, address), resampler)
-        judged[root / address.group.method / address.group.revision].append(verdict)
+        verdict = _checked(Entry(root, address), resampler)
+        checked[root / address.group.method / address.group.revision].append(verdict)
         yield verdict
-    for folder in sorted({*judged, *(one for one in revisions if inside(one))}):
-        groups = {one.entry.address.group for one in judged[folder] if one.entry}
-        standing = [one.entry for one in judged[folder] if one.entry and one.stands]
-        found = [Finding(name, fault) for name, fault in card_faults(folder, groups, root, standing)]
+    for folder in sorted({*checked, *(one for one in revisions if inside(one))}):
+        groups = {one.entry.address.group for one in checked[folder] if one.entry}
+        valid = [one.entry for one in checked[folder] if one.entry and one.valid]
+        found = [EntryFault(name, fault) for name, fault in card_faults(folder, groups, root, valid)]
         yield Verdict(folder.relative_to(root).as_posix(), tuple(found))
 
 
-def _judged(entry: Entry, resampler: Resampler | None) -> Verdict:
-    found = [Finding(name, fault) for name, fault in faults(entry)]
+def _checked(entry: Entry, resampler: Resampler | None) -> Verdict:
+    found = [EntryFault(name, fault) for name, fault in faults(entry)]
     resampled = None
-    if resampler and not found:  # an entry that does not stand is not drawn
+    if resampler and not found:  # images of an invalid entry are not generated
         try:
             resampled, wrong = resampler(entry)
         except UserError as error:
             wrong = [error]
-        found = [Finding("resample", fault) for fault in wrong]
+        found = [EntryFault("resample", fault) for fault in wrong]
     return Verdict(str(entry), tuple(found), resampled, entry)
 
 
 def _scope(root: Path, target: Path) -> Path:
-    """The folder to look through: the target, or the entry that it lies in; all where it holds entries/."""
+    """The folder to search: the target, the entry that contains it, or entries/ where the target holds that."""
     if not target.is_relative_to(root):
         return root
     return root.joinpath(*target.relative_to(root).parts[:DEPTH])
 
 
 def _survey(root: Path, scope: Path) -> tuple[list[Address], set[Path], list[UserError]]:
-    """The entries below a folder, the revisions that have a method.yaml, and what is neither's file."""
+    """The entries below a folder, the revisions that have a method.yaml, and a fault for each other file."""
     addresses: dict[Address, None] = {}
     revisions: set[Path] = set()
     stray: list[UserError] = []
@@ -128,7 +128,7 @@ def _survey(root: Path, scope: Path) -> tuple[list[Address], set[Path], list[Use
         parts = path.relative_to(root).parts
         address = Address.of(Path(*parts[:DEPTH])) if len(parts) > DEPTH else None
         if address is not None:
-            addresses[address] = None  # its own checks judge what is inside
+            addresses[address] = None  # the checks of the entry cover what is inside
         elif fault:
             stray.append(fault)
         elif len(parts) == 3 and parts[2] == names.METHOD_CARD:
@@ -136,9 +136,9 @@ def _survey(root: Path, scope: Path) -> tuple[list[Address], set[Path], list[Use
         else:
             stray.append(
                 UserError(
-                    f"no file of an entry: {path.name}",
+                    f"not a file of an entry: {path.name}",
                     where=str(path),
-                    hint="METHOD/REVISION/SEQUENCE/ORDER/TUNER/seed-N/, as `ril-bench submit` makes it",
+                    hint="METHOD/REVISION/SEQUENCE/ORDER/TUNER/seed-N/, as `ril-bench submit` writes it",
                 )
             )
     return sorted(addresses), revisions, stray

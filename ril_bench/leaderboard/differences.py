@@ -1,4 +1,4 @@
-"""An entry's figures against the same figures computed anew."""
+"""Compares the metrics that an entry claims with the same metrics computed again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN = 5  # of many differences of one kind
 def differences(
     claimed: Any, found: Any, key: str = "", relative: float = RELATIVE, absolute: float = ABSOLUTE
 ) -> Iterator[str]:
-    """Each place where a tree of plain values is not the one found: "continual.z.FORGET is 1, not 2".
+    """Each place where a tree of plain values differs from the one found: "continual.z.FORGET is 1, not 2".
 
     Numbers may differ by `relative` of the found one or `absolute`; NaN stands for null, as in JSON.
     """
@@ -28,8 +28,8 @@ def differences(
         yield f"{key} is {_short(claimed)}, not {_short(found)}"
 
 
-def told(found: Sequence[str]) -> str:
-    """Some differences in words."""
+def listed(found: Sequence[str]) -> str:
+    """The first differences in one line, and the number of the others."""
     more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return "; ".join(found[:SHOWN]) + more
 

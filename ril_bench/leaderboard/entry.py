@@ -1,4 +1,4 @@
-"""One entry's files, read on demand: only what has passed `safety` may be asked for."""
+"""The files of one entry, read on demand. Read only files that the checks of `safety` have passed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ R = TypeVar("R", bound=Record)
 
 
 class Entry:
-    """The entry at an address below the folder `root` (entries/). What is wrong with a file is a UserError."""
+    """The entry at an address below the folder `root` (entries/). A file that cannot be read raises UserError."""
 
     def __init__(self, root: Path, address: Address):
         self.address = address
@@ -53,7 +53,7 @@ class Entry:
 
     @cached_property
     def images(self) -> ImagesRecord:
-        """What metrics.json says of the images, typed."""
+        """The part of metrics.json about images, typed."""
         return _typed(ImagesRecord, self.file(names.METRICS), self.metrics)
 
     @cached_property
@@ -64,7 +64,11 @@ class Entry:
     def _object(self, name: str) -> dict[str, Any]:
         found = read_plain_json(self.file(name))
         if not isinstance(found, dict):
-            raise UserError("no JSON object", where=str(self.file(name)), hint="make the entry again")
+            raise UserError(
+                "no JSON object",
+                where=str(self.file(name)),
+                hint="write the entry again: ril-bench submit RUN",
+            )
         return found
 
     @cached_property
@@ -83,12 +87,12 @@ class Entry:
 
     @cached_property
     def adapters(self) -> dict[int, Path]:
-        """The LoRA of each step that there is one of."""
+        """The LoRA of each step that has one."""
         files = sorted(path for path in self.folder.glob(f"{names.STEPS}/{names.ADAPTER}") if path.is_file())
         named = {path: ADAPTER.fullmatch(path.relative_to(self.folder).as_posix()) for path in files}
         return {int(match[1]): path for path, match in named.items() if match}
 
-    # -- what the entry is held against: never what it says itself --------------------------------------------
+    # -- what the entry is compared with: never its own statements --------------------------------------------
 
     @cached_property
     def sequence(self) -> Sequence:
@@ -104,7 +108,7 @@ class Entry:
         found = load_calibration(self.sequence, official=True)
         if found is None:
             raise UserError(
-                f"{self.sequence.name} has no calibration, and so no leaderboard",
+                f"{self.sequence.name} has no calibration, so it has no leaderboard",
                 where=str(self.folder),
                 hint="enter a calibrated sequence: ril-bench list sequences",
             )
@@ -115,12 +119,12 @@ def _typed(cls: type[R], path: Path, data: dict[str, Any]) -> R:
     try:
         return validated(cls, Source(str(path), data))
     except UserError as error:
-        error.hint = f"hand in {path.name} as the run wrote it"
+        error.hint = f"submit {path.name} as the run wrote it"
         raise
 
 
 def _shipped(kind: str, name: str, folder: Path) -> None:
-    """Raises UserError unless a name is one of this installation's: an entry never leads to a file."""
+    """Raises UserError unless this installation ships the name: an entry must never lead to a file."""
     known = registry.names(kind)
     if registry.is_path(name) or name not in known:
         raise UserError(f"no {kind} is called {name!r}", where=str(folder), hint=nearest(name, known))

@@ -1,4 +1,4 @@
-"""Entries are only ever added: what git says has happened to them since a revision."""
+"""Entries are only added, never changed: the changes since a git revision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ril_bench.errors import UserError
 
-SAID = {"M": "changed", "D": "deleted", "T": "replaced by another kind of file"}
+CHANGES = {"M": "changed", "D": "deleted", "T": "replaced by another kind of file"}
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class History:
 
 
 def added_since(revision: str, folder: Path) -> History:
-    """What has become of the files below a folder since `revision` and HEAD parted.
+    """The changes to files below a folder since the common ancestor of `revision` and HEAD.
 
-    Raises UserError where the folder is in no git repository, or that has no such revision.
+    Raises UserError where the folder is in no git repository, or the repository has no such revision.
     """
     top = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
     _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    # No renames: to move an entry is to delete it. NUL between the fields: a name may hold anything else.
+    # No renames, because moving an entry deletes it. NUL separates fields, because a name may hold anything else.
     words = _git(
         folder, "diff", "--name-status", "--no-renames", "-z", f"{revision}...HEAD", "--", str(folder)
     )
@@ -40,9 +40,9 @@ def added_since(revision: str, folder: Path) -> History:
         tuple(path for status, path in changes if status == "A"),
         tuple(
             UserError(
-                f"an entry's file was {SAID.get(status, 'changed')}: {path.name}"[:200],
+                f"an entry's file was {CHANGES.get(status, 'changed')}: {path.name}"[:200],
                 where=str(path),
-                hint="entries are only ever added: put it back, and hand in what is new beside it",
+                hint="entries are only added: restore it, and submit what is new beside it",
             )
             for status, path in changes
             if status != "A"
@@ -54,9 +54,9 @@ def _git(folder: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", "") or str(error)
+        message = getattr(error, "stderr", "") or str(error)
         raise UserError(
-            f"git cannot tell: {said.strip() or 'there is no such revision'}",
+            f"git failed: {message.strip() or 'there is no such revision'}",
             where=str(folder),
             hint="name a revision of this repository, as origin/main, and fetch it first",
         ) from error

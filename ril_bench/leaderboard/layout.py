@@ -29,7 +29,7 @@ REQUIRED = {  # bytes at most
 OPTIONAL = {names.ANYTIME: 8 * MB}
 METHOD_BYTES, ADAPTER_BYTES = 20 * KB, 8 * MB
 ADAPTER = re.compile(rf"{names.STEP_PREFIX}([1-9][0-9]{{0,2}})/{re.escape(names.ADAPTER)}")
-# One name at least of every platform's file systems, of URLs and of HTML.
+# A name that is valid in the file systems of all platforms, in URLs and in HTML.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]{0,119}")
 SEED = re.compile(r"seed-(0|[1-9][0-9]{0,5})")
 
@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(frozen=True, order=True)
 class Address:
-    """Where an entry lies, and so what it claims to be."""
+    """Where an entry is stored. The address is what the entry claims to be."""
 
     group: Group
     seed: int
@@ -64,7 +64,7 @@ class Address:
 
     @classmethod
     def of(cls, path: Path) -> Address | None:
-        """The address that a folder's path, relative to entries/, stands for; None where it stands for none."""
+        """The address of a folder, from its path relative to entries/; None where the path is not an entry's."""
         *parts, last = path.parts
         seed = SEED.fullmatch(last)
         if len(parts) != 5 or seed is None or not all(map(NAME.fullmatch, parts)):
@@ -73,7 +73,7 @@ class Address:
 
 
 def address(run: Mapping[str, Any]) -> Address:
-    """Where the entry of a run (its run.json) belongs."""
+    """The address of a run's entry, from its run.json."""
     method = run["method"]
     name = method["name"] + (f"@{method['label']}" if method["label"] else "")
     group = Group(name, revision(method), run["sequence"]["name"], run["order"], run["tuner"]["name"])
@@ -81,19 +81,19 @@ def address(run: Mapping[str, Any]) -> Address:
 
 
 def revision(method: Mapping[str, Any]) -> str:
-    """What tells one state of a method from another: a digest of its file's and of its options' values."""
+    """A name for one state of a method: a digest of its file and of the values of its options."""
     return sha256_json([method["file_sha256"], method["resolved"]])[:12]
 
 
 def limit(name: str) -> int | None:
-    """How many bytes a file of an entry may have, by its path in the folder; None if it belongs to none."""
+    """The largest allowed size in bytes of a file, by its path in the entry's folder; None for an unknown file."""
     if ADAPTER.fullmatch(name):
         return ADAPTER_BYTES
     return (REQUIRED | OPTIONAL).get(name)
 
 
 def entries_root(target: Path) -> Path:
-    """The folder entries/ that a target is, holds or lies in.
+    """The folder entries/ of a target that is this folder, holds it, or is inside it.
 
     Raises UserError where there is none.
     """
@@ -104,7 +104,7 @@ def entries_root(target: Path) -> Path:
         if folder.name == ENTRIES and folder.is_dir():
             return folder
     raise UserError(
-        "this is no leaderboard and no part of one",
+        "this is not a leaderboard, and not inside one",
         where=str(target),
         hint=f"name a folder that holds {ENTRIES}/, or one inside it",
     )

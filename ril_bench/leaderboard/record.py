@@ -1,4 +1,4 @@
-"""What run.json and method.yaml of an entry must hold, typed: everything that a page shows is bounded here."""
+"""The required content of run.json and method.yaml, typed. All text that a page shows has a length limit here."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ LEAST_SEEDS = 3
 
 
 class Trials(Part):
-    """How often the method was run before what is handed in: a reader cannot judge a figure without it."""
+    """How often the method was run before the submitted runs: without it a reader cannot judge a metric."""
 
     tuned: Count  # runs that chose its options, on any sequence
-    private: Count  # other runs on the sequences entered that are not handed in
+    private: Count  # other runs on the sequences entered that are not submitted
     how: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class MethodCard(Part):
     """method.yaml, written by hand: who made a method, where it is explained, how it was tuned.
 
-    seeds: how many, from 0, are handed in of each sequence, order and tuner; oracle: whether it sees what reward
+    seeds: how many, from 0, are submitted of each sequence, order and tuner; oracle: whether it uses what reward
     incremental learning forbids (older rewards, all tasks at once).
     """
 
@@ -51,13 +51,13 @@ class MethodCard(Part):
 
 
 class Record(Part):
-    """A part of a file that a program wrote; keys that are not read here may be there."""
+    """A part of a file that a program wrote; other keys are allowed and ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class SequenceRecord(Record):
-    """The rest of it is held against the official one, word for word."""
+    """The name and version; the rule `sequence` compares the whole with the official sequence."""
 
     name: Name
     version: int
@@ -136,7 +136,7 @@ class RunRecord(Record):
     finished: Annotated[str, Field(max_length=40)]
 
 
-Figures = dict[str, float | None]
+MetricValues = dict[str, float | None]
 
 
 class FidelityRecord(Record):
@@ -144,7 +144,7 @@ class FidelityRecord(Record):
     floor: float | None
     kid_floor: float | None
     biased: bool
-    steps: list[Figures]
+    steps: list[MetricValues]
 
 
 class WorstRecord(Record):
@@ -156,19 +156,19 @@ class WorstRecord(Record):
 
 class StructureRecord(Record):
     convention: dict[str, Any]
-    floor: Figures
-    steps: list[Figures]
+    floor: MetricValues
+    steps: list[MetricValues]
     worst: Annotated[list[WorstRecord], Field(max_length=1000)]
 
 
 class DiversityRecord(Record):
     convention: dict[str, Any]
-    second_seed: Figures | None
-    steps: list[Figures]
+    second_seed: MetricValues | None
+    steps: list[MetricValues]
 
 
 class ImagesRecord(Record):
-    """What of metrics.json its images decide: its form, as the values can be no more than claimed without them."""
+    """The metrics of images in metrics.json. Only their form is checked; their values are claims without the images."""
 
     fidelity: FidelityRecord
     structure: StructureRecord
@@ -180,8 +180,8 @@ def read_card(path: Path) -> MethodCard:
     """method.yaml; UserError with all its faults, each with its line, or where there is none."""
     if not path.is_file():
         raise UserError(
-            "no method.yaml: who made this method, and how it was tuned, is not known",
+            "no method.yaml, so the authors and the tuning of this method are unknown",
             where=str(path),
-            hint="write one: leaderboard/README.md shows it",
+            hint="ril-bench submit --template prints one to fill in",
         )
     return validated(MethodCard, read_source(path))

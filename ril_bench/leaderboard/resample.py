@@ -1,7 +1,7 @@
-"""Images of an entry made again, from its adapter and the evaluation's own draws, and their scores held against it.
+"""Generates images of an entry again, from its adapter and the evaluation's draws, and compares their scores.
 
-No code of the method is needed: step-<i>/adapter.safetensors is all that it left. Which images is decided by the
-entry's digest, so that everybody gets the same ones, and nobody knows them before the entry is written.
+No code of the method is needed: step-<i>/adapter.safetensors is enough. The digest of the entry decides which images,
+so that everybody gets the same ones, and nobody knows them before the entry is written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ril_bench.draws import generator
 from ril_bench.errors import UserError
-from ril_bench.leaderboard.differences import differences, told
+from ril_bench.leaderboard.differences import differences, listed
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.running import provenance
 from ril_bench.running.materials import Materials
@@ -32,28 +32,28 @@ from ril_bench.storage.read import dig
 from ril_bench.worlds import features
 
 KEY = ["step", "reward", "prompt_id", "sample"]
-IMAGE_TOLERANCE = 0.05  # of figures of the images, relative: FID reacts to the last bit of every pixel
+IMAGE_TOLERANCE = 0.05  # relative, for metrics of images: FID depends on the last bit of every pixel
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """What was made again: `gap` is the worst mean difference of a reward, in deviations over prompts (sigma)."""
+    """What was generated again; `gap`: the largest mean difference of a reward, in deviations over prompts (sigma)."""
 
     images: int
     of: int
     steps: tuple[int, ...]
     gap: float
-    remade: bool  # whether all were, so that FID, SSIM, ... of the last step were computed anew
+    remade: bool  # whether all were, so that FID, SSIM, ... of the last step were computed again
 
     def __str__(self) -> str:
         steps = " and ".join(map(str, self.steps))
-        return f"{self.images} of {self.of} images of steps {steps} made again: within {self.gap:.2g} sigma"
+        return f"{self.images} of {self.of} images of steps {steps} regenerated: within {self.gap:.2g} sigma"
 
 
 class Resampler:
-    """Makes images again: `number` of step 0 and of each step that has an adapter, or all where there are fewer.
+    """Generates images again: `number` of step 0 and of each step that has an adapter, or all if there are fewer.
 
-    A sequence's model and rewards are loaded once for its entries, which come one after another.
+    The model and rewards of a sequence are loaded once for all its entries, which must come one after another.
     """
 
     def __init__(self, number: int):
@@ -61,19 +61,19 @@ class Resampler:
         self._loaded: tuple[str, Materials] | None = None
 
     def __call__(self, entry: Entry) -> tuple[Resampled, list[UserError]]:
-        """What was made again, and what is wrong with it.
+        """What was generated again, and its faults.
 
         A reward's mean absolute difference may be 0.05 sigma on the processor that the run names, 0.2 on another: the
-        tolerance of row 0. Where all images are made again, so are the last step's figures of them.
+        tolerance of row 0. Where all images are generated again, the metrics of the last step's images are checked too.
 
         Raises UserError where there is no adapter.
         """
         last = len(entry.sequence.order)
         if last not in entry.adapters:
             raise UserError(
-                f"no adapter of step {last}: nothing can be made again",
+                f"no adapter of step {last}: no image can be generated again",
                 where=str(entry.folder),
-                hint="submit it; one that is too large for an entry leaves its figures claimed",
+                hint="submit it; without an adapter the metrics of images stay claimed",
             )
         materials = self._materials(entry)
         whole = materials.evaluator
@@ -98,14 +98,14 @@ class Resampler:
 
 
 def positions(total: int, number: int, key: str) -> list[int]:
-    """Which of `total` images are made again, in order: decided by a key."""
+    """Which of `total` images are generated again, in order; a key decides."""
     return sorted(generator("resample", key).permutation(total)[:number].tolist())
 
 
-def _gaps(entry: Entry, anew: pd.DataFrame) -> pd.Series:
+def _gaps(entry: Entry, regenerated: pd.DataFrame) -> pd.Series:
     """Mean absolute difference of a step's reward to the claimed scores, in sigma."""
-    both = anew.merge(entry.scores, on=KEY, suffixes=("_anew", "_claimed"))
-    gap = (both["score_anew"] - both["score_claimed"]).abs()
+    both = regenerated.merge(entry.scores, on=KEY, suffixes=("_regenerated", "_claimed"))
+    gap = (both["score_regenerated"] - both["score_claimed"]).abs()
     sigma = both["reward"].map(_sigmas(entry))
     apart = (gap / sigma).where(gap > 0, 0.0)  # a reward that is the same for all prompts has no deviation
     return apart.groupby([both["step"], both["reward"]], sort=False).mean()
@@ -128,17 +128,17 @@ def _far(entry: Entry, gaps: pd.Series) -> Iterator[UserError]:
             f"the adapter does not give the scores: {reward} at step {step} is {gap:.3g} sigma off, and "
             f"{tolerance} is allowed",
             where=str(entry.adapters.get(step, entry.file(names.SCORES))),
-            hint="hand in the adapter and the scores of one and the same run",
+            hint="submit the adapter and the scores of one and the same run",
         )
 
 
 def _weights(entry: Entry, materials: Materials) -> Iterator[UserError]:
-    """The run was made with the weights that are here."""
+    """The run used the weights of this installation."""
     found = {name: sha for name, sha in entry.run.weights.items() if materials.weights.get(name) != sha}
     if found or entry.run.weights.keys() != materials.weights.keys():
         named = sorted(found) or sorted(entry.run.weights.keys() ^ materials.weights.keys())
         yield UserError(
-            f"the run was made with other weights: {', '.join(named)}"[:300],
+            f"the run used other weights: {', '.join(named)}"[:300],
             where=str(entry.file(names.RUN)),
             hint="run it again with the weights of this version",
         )
@@ -156,27 +156,27 @@ def _images(entry: Entry, materials: Materials, made: dict[int, Tensor]) -> Iter
             files |= {names.in_step(step, name): data for name, data in whole.files(images).items()}
         write_files({Path(folder, name): data for name, data in files.items()})
         seen = Appearance(Path(folder), sorted(made), features.load(entry.sequence.home, []))
-        anew = {"fidelity": seen.fidelity(), "structure": seen.structure(_prompts(materials))}
-        anew["diversity"] = seen.diversity() or {}
-    claimed, found = (_last(tree, last) for tree in (entry.metrics, anew))
+        computed = {"fidelity": seen.fidelity(), "structure": seen.structure(_prompts(materials))}
+        computed["diversity"] = seen.diversity() or {}
+    claimed, found = (_last(tree, last) for tree in (entry.metrics, computed))
     if wrong := list(differences(claimed, found, relative=IMAGE_TOLERANCE, absolute=1e-3)):
         yield UserError(
-            f"the images do not give their figures: {told(wrong)}",
+            f"the images do not give their metrics: {listed(wrong)}",
             where=str(entry.file(names.METRICS)),
-            hint="hand in the adapter and the figures of one and the same run",
+            hint="submit the adapter and the metrics of one and the same run",
         )
 
 
 def _last(metrics: dict[str, Any], step: int) -> dict[str, Any]:
-    """The figures of one step's images against step 0, and their floors."""
+    """The metrics of one step's images against step 0, and their floors."""
     found: dict[str, Any] = {
         f"{group} floor": dig(metrics, group, "floor") for group in ("fidelity", "structure")
     }
     found["kid floor"] = dig(metrics, "fidelity", "kid_floor")
     for group in ("fidelity", "structure", "diversity"):
         rows = [row for row in dig(metrics, group, "steps") or [] if dig(row, "step") == step]
-        figures = rows[0] if rows else {}
-        found[group] = {k: v for k, v in figures.items() if not k.endswith("_to_previous")}
+        values = rows[0] if rows else {}
+        found[group] = {k: v for k, v in values.items() if not k.endswith("_to_previous")}
     return found
 
 

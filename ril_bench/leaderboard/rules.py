@@ -1,7 +1,7 @@
-"""The checks of one entry, in their order: each has one idea, and gives every fault with its place and its hint.
+"""The checks of one entry, in their order. Each has one idea, and reports every fault with its place and a hint.
 
-A check runs once those that it builds on have found nothing, so that nothing is parsed before it is safe to, and one
-fault is not told five times. An entry's code is never run, and no name in it leads to a file.
+A check runs after the checks that it builds on have passed: nothing is parsed before it is safe to parse, and one
+fault is not reported five times. The code of an entry is never run, and no name in it leads to a file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.leaderboard import adapter_files as adapters
 from ril_bench.leaderboard import safety
-from ril_bench.leaderboard.differences import differences, told
+from ril_bench.leaderboard.differences import differences, listed
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.layout import REQUIRED, address, limit
 from ril_bench.running.steps import off_calibration
@@ -31,13 +31,13 @@ from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
 
 Faults = Iterator[UserError]
-ANEW = "make the entry from the run's own folder: ril-bench submit RUN"
+RESUBMIT = "write the entry from the run's own folder: ril-bench submit RUN"
 RERUN = "run the sequence as it ships, and submit that: ril-bench run SEQUENCE --method ..."
 
 
 @dataclass(frozen=True)
-class Check:
-    """`after`: the checks without whose word this one is not run."""
+class EntryCheck:
+    """A check of one entry; `after`: checks that must pass before this one runs."""
 
     name: str
     faults: Callable[[Entry], Faults]
@@ -48,7 +48,7 @@ class Check:
 
 
 def files(entry: Entry) -> Faults:
-    """Plain files of known names and bounded sizes, and all that there must be."""
+    """Plain files with known names and bounded sizes; no required file is missing."""
     seen = set()
     for path, size, fault in safety.walk(entry.folder):
         name = path.relative_to(entry.folder).as_posix()
@@ -63,11 +63,11 @@ def files(entry: Entry) -> Faults:
             yield UserError(f"{name} has {size:,} bytes", where=str(path), hint=f"at most {most:,}")
     for name in REQUIRED:
         if name not in seen:
-            yield UserError(f"no {name}", where=str(entry.folder), hint=ANEW)
+            yield UserError(f"no {name}", where=str(entry.folder), hint=RESUBMIT)
 
 
 def opens(entry: Entry) -> Faults:
-    """Headers promise what may be opened: an image's size, a table's rows and bytes."""
+    """Headers state sizes within the limits: pixels of an image, rows and bytes of a table."""
     yield from safety.image(entry.file(names.CONTACT_SHEET))
     for path in sorted(entry.folder.glob("*.parquet")):
         yield from safety.table(path)
@@ -83,25 +83,25 @@ def parses(entry: Entry) -> Faults:
 
 
 def digests(entry: Entry) -> Faults:
-    """digests.json names exactly the files that are there, each with its SHA-256."""
+    """digests.json lists exactly the files of the folder, each with its SHA-256."""
     where = entry.file(names.DIGESTS)
     there = {p.relative_to(entry.folder).as_posix() for p, _, _ in safety.walk(entry.folder)} - {
         names.DIGESTS
     }
     for name in sorted(there ^ set(entry.digests)):
         known = "has no digest" if name in there else "has a digest and is not in this folder"
-        yield UserError(f"{name!r:.100} {known}", where=str(where), hint=ANEW)
+        yield UserError(f"{name!r:.100} {known}", where=str(where), hint=RESUBMIT)
     for name in sorted(there & set(entry.digests)):
         found = sha256_file(entry.file(name))
         if entry.digests[name] != found:
             yield UserError(
                 f"{name} has another digest: {found[:12]}..., not {str(entry.digests[name])[:12]}...",
                 where=str(entry.file(name)),
-                hint=f"the file was changed after it was submitted; {ANEW}",
+                hint=f"the file was changed after it was submitted; {RESUBMIT}",
             )
 
 
-# -- what run.json says --------------------------------------------------------------------------------------
+# -- run.json --------------------------------------------------------------------------------------
 
 
 def record(entry: Entry) -> Faults:
@@ -111,7 +111,7 @@ def record(entry: Entry) -> Faults:
 
 
 def images(entry: Entry) -> Faults:
-    """What metrics.json says of images has its form, one row a step; its values are claimed."""
+    """The metrics of images have their form, one row a step; their values are claims."""
     tasks, found = len(entry.sequence.order), entry.images
     blocks = {"fidelity": found.fidelity.steps, "structure": found.structure.steps}
     for name, rows in (blocks | ({"diversity": found.diversity.steps} if found.diversity else {})).items():
@@ -126,7 +126,7 @@ def images(entry: Entry) -> Faults:
 
 
 def complete(entry: Entry) -> Faults:
-    """The run is complete, and all of its steps are there."""
+    """The run is complete and has all of its steps."""
     run, where = entry.run, str(entry.file(names.RUN))
     if run.status != "complete":
         yield UserError(f"the run is {run.status!r}, not complete", where=where, hint="let it end")
@@ -145,28 +145,28 @@ def official(entry: Entry) -> Faults:
 
 def sequence(entry: Entry) -> Faults:
     """The sequence is the official one of that name: its version, its digest, its text."""
-    run, mine = entry.run, entry.sequence
+    run, known = entry.run, entry.sequence
     where = str(entry.file(names.RUN))
-    if run.sequence.version != mine.version:
+    if run.sequence.version != known.version:
         yield UserError(
-            f"it was made with version {run.sequence.version} of {mine.name}; the official one is version "
-            f"{mine.version}",
+            f"the run used version {run.sequence.version} of {known.name}; the official one is version "
+            f"{known.version}",
             where=where,
             hint="run it again: results of different versions do not compare",
         )
-    elif run.sequence_sha256 != mine.sha256:
+    elif run.sequence_sha256 != known.sha256:
         yield UserError(
-            f"the sequence has the digest {run.sequence_sha256[:12]}...; that of the official {mine.name}, in this "
-            f"order and on this tuner, is {mine.sha256[:12]}...",
+            f"the sequence has the digest {run.sequence_sha256[:12]}...; that of the official {known.name}, in this "
+            f"order and on this tuner, is {known.sha256[:12]}...",
             where=where,
             hint=RERUN,
         )
-    elif entry.raw["sequence"] != mine.model_dump(mode="json") or run.tuner.options != mine.tuner.options:
-        yield UserError("the sequence written out is not the one of its digest", where=where, hint=ANEW)
+    elif entry.raw["sequence"] != known.model_dump(mode="json") or run.tuner.options != known.tuner.options:
+        yield UserError("the sequence written out is not the one of its digest", where=where, hint=RESUBMIT)
 
 
 def calibrated(entry: Entry) -> Faults:
-    """The figures stand on the official calibration."""
+    """The metrics use the official calibration."""
     official = entry.calibration.file
     kept = entry.run.calibration
     if kept is None or (official and kept.sha256 != sha256_file(official)):
@@ -179,25 +179,25 @@ def calibrated(entry: Entry) -> Faults:
 
 def addressed(entry: Entry) -> Faults:
     """Method, revision, sequence, order, tuner and seed are those of the folder."""
-    said, lies = address(entry.raw), entry.address
-    pairs = [(name, getattr(said.group, name), getattr(lies.group, name)) for name in vars(lies.group)]
-    for name, own, folder in [*pairs, ("seed", said.seed, lies.seed)]:
+    stated, stored = address(entry.raw), entry.address
+    pairs = [(name, getattr(stated.group, name), getattr(stored.group, name)) for name in vars(stored.group)]
+    for name, own, folder in [*pairs, ("seed", stated.seed, stored.seed)]:
         if own != folder:
             yield UserError(
                 f"the {name} in run.json is {own!r:.100}, that of the folder {folder!r}",
                 where=str(entry.folder),
-                hint=ANEW,
+                hint=RESUBMIT,
             )
 
 
 def oracle(entry: Entry) -> Faults:
-    """A method that has the name of one that ships is an oracle exactly if that is."""
+    """A method with the name of one that ships is an oracle if and only if that one is."""
     name = entry.run.method.name
     if name in registry.names("method") and registry.load("method", name).oracle != entry.run.method.oracle:
         yield UserError(
             f"{name} is {'no ' if entry.run.method.oracle else 'an '}oracle",
             where=str(entry.file(names.RUN)),
-            hint=f"{ANEW}, or give your method a name of its own",
+            hint=f"{RESUBMIT}, or give your method a name of its own",
         )
 
 
@@ -235,10 +235,10 @@ def rows(entry: Entry) -> Faults:
     ):
         if len(wrong):
             first = ", ".join(f"{name} {value}" for name, value in zip(key, wrong[0], strict=True))
-            yield UserError(f"{len(wrong)} rows are {what}, first: {first}"[:300], where=where, hint=ANEW)
+            yield UserError(f"{len(wrong)} rows are {what}, first: {first}"[:300], where=where, hint=RESUBMIT)
     trained = entry.scores["trained"] == entry.scores["reward"].isin(entry.sequence.order)
     if not trained.all():
-        yield UserError("`trained` marks other rewards than the sequence's tasks", where=where, hint=ANEW)
+        yield UserError("`trained` marks other rewards than the sequence's tasks", where=where, hint=RESUBMIT)
 
 
 def row_zero(entry: Entry) -> Faults:
@@ -253,7 +253,7 @@ def row_zero(entry: Entry) -> Faults:
         )
 
 
-# -- the figures ---------------------------------------------------------------------------------------------
+# -- the metrics ---------------------------------------------------------------------------------------------
 
 
 def matrix_csv(entry: Entry) -> Faults:
@@ -263,31 +263,31 @@ def matrix_csv(entry: Entry) -> Faults:
         head, *body = csv.reader(io.StringIO(entry.file(names.MATRIX).read_text("utf-8")))
         claimed = {f"step {int(i)}": dict(zip(head[1:], map(float, row), strict=True)) for i, *row in body}
     except (ValueError, csv.Error) as error:
-        yield UserError(f"no table of numbers: {error}"[:200], where=where, hint=ANEW)
+        yield UserError(f"no table of numbers: {error}"[:200], where=where, hint=RESUBMIT)
         return
     if len(claimed) < len(body):
-        yield UserError("a step has two rows", where=where, hint=ANEW)
-    anew = {f"step {i}": row for i, row in matrix(entry.scores).to_dict("index").items()}
+        yield UserError("a step has two rows", where=where, hint=RESUBMIT)
+    computed = {f"step {i}": row for i, row in matrix(entry.scores).to_dict("index").items()}
     if head != ["step", *entry.sequence.rewards]:
-        yield UserError(f"its columns are {', '.join(head)}"[:200], where=where, hint=ANEW)
-    if wrong := list(differences(claimed, anew)):
-        yield UserError(f"not the scores' means: {told(wrong)}", where=where, hint=ANEW)
+        yield UserError(f"its columns are {', '.join(head)}"[:200], where=where, hint=RESUBMIT)
+    if wrong := list(differences(claimed, computed)):
+        yield UserError(f"not the scores' means: {listed(wrong)}", where=where, hint=RESUBMIT)
 
 
 def metrics_json(entry: Entry) -> Faults:
-    """What of metrics.json the scores and the steps decide, FORGET's floor included, comes out again."""
+    """Every value of metrics.json that follows from scores and steps, FORGET's floor included, is computed again."""
     notes: list[str] = []
     file = entry.calibration.file
-    anew: dict[str, Any] = {
+    computed: dict[str, Any] = {
         "schema_version": 1,
         **from_scores(entry.scores, entry.sequence, entry.calibration, entry.within, notes),
         "resources": resources([step.model_dump() for step in entry.run.steps]),
         "calibration": {"file": file.name, "sha256": sha256_file(file)} if file else None,
     }
-    claimed = {key: entry.metrics.get(key) for key in anew}
-    if wrong := list(differences(claimed, anew)):
+    claimed = {key: entry.metrics.get(key) for key in computed}
+    if wrong := list(differences(claimed, computed)):
         yield UserError(
-            f"not what the scores give: {told(wrong)}", where=str(entry.file(names.METRICS)), hint=ANEW
+            f"not what the scores give: {listed(wrong)}", where=str(entry.file(names.METRICS)), hint=RESUBMIT
         )
 
 
@@ -298,36 +298,39 @@ def sheet(entry: Entry) -> Faults:
             image.load()
             if image.mode != "RGB":
                 raise ValueError(f"its colours are {image.mode}, not RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL says all of these
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:  # PIL raises all of these
         yield UserError(
-            f"a broken image: {error}"[:200], where=str(entry.file(names.CONTACT_SHEET)), hint=ANEW
+            f"a broken image: {error}"[:200], where=str(entry.file(names.CONTACT_SHEET)), hint=RESUBMIT
         )
 
 
 def faults(entry: Entry) -> Iterator[tuple[str, UserError]]:
     """(check, fault) of everything that is wrong with an entry, in the order of CHECKS."""
-    silent: set[str] = set()  # checks that found something, or could not be made
+    failed: set[str] = set()  # checks that found a fault, or that were not run
     for check in CHECKS:
-        if silent.intersection(check.after):
-            silent.add(check.name)
+        if failed.intersection(check.after):
+            failed.add(check.name)
             continue
         for fault in _raised(check, entry):
-            silent.add(check.name)
+            failed.add(check.name)
             yield check.name, fault
 
 
-def _raised(check: Check, entry: Entry) -> Faults:
+def _raised(check: EntryCheck, entry: Entry) -> Faults:
     try:
         yield from check.faults(entry)
     except UserError as error:
         yield error
-    except (
-        Exception
-    ) as error:  # what no check foresaw refuses the entry, and never ends the list of the others
+    except Exception as error:  # an unforeseen error refuses the entry; the other checks still run
         yield UserError(
-            f"this check could not be made: {type(error).__name__}: {error}"[:300],
+            f"this check failed: {type(error).__name__}: {error}"[:300],
             where=str(entry.folder),
-            hint="hand in the files as the run wrote them; if they are, this is a bug of ril-bench: report it",
+            hint="submit the files as the run wrote them; if they are, this is a bug of ril-bench: report it",
         )
 
 
@@ -335,24 +338,24 @@ SAFE = ("files", "opens", "parses")
 RUN = (*SAFE, "record", "addressed", "sequence")
 SCORES = (*RUN, "finite", "rows")
 CHECKS = (
-    Check("files", files),
-    Check("opens", opens, ("files",)),
-    Check("adapter", adapters.opening, ("files",)),
-    Check("parses", parses, ("files", "opens")),
-    Check("digests", digests, SAFE),
-    Check("record", record, SAFE),
-    Check("addressed", addressed, (*SAFE, "record")),
-    Check("official", official, (*SAFE, "record")),
-    Check("sequence", sequence, (*SAFE, "record", "addressed", "official")),
-    Check("oracle", oracle, (*SAFE, "record", "addressed")),
-    Check("adapter's layers", adapters.fitting, (*RUN, "adapter")),
-    Check("images", images, RUN),
-    Check("complete", complete, RUN),
-    Check("calibrated", calibrated, RUN),
-    Check("finite", finite, SAFE),
-    Check("rows", rows, RUN),
-    Check("row 0", row_zero, SCORES),
-    Check("matrix", matrix_csv, SCORES),
-    Check("figures", metrics_json, (*SCORES, "complete", "calibrated")),
-    Check("sheet", sheet, SAFE),
+    EntryCheck("files", files),
+    EntryCheck("opens", opens, ("files",)),
+    EntryCheck("adapter", adapters.opening, ("files",)),
+    EntryCheck("parses", parses, ("files", "opens")),
+    EntryCheck("digests", digests, SAFE),
+    EntryCheck("record", record, SAFE),
+    EntryCheck("addressed", addressed, (*SAFE, "record")),
+    EntryCheck("official", official, (*SAFE, "record")),
+    EntryCheck("sequence", sequence, (*SAFE, "record", "addressed", "official")),
+    EntryCheck("oracle", oracle, (*SAFE, "record", "addressed")),
+    EntryCheck("adapter's layers", adapters.fitting, (*RUN, "adapter")),
+    EntryCheck("images", images, RUN),
+    EntryCheck("complete", complete, RUN),
+    EntryCheck("calibrated", calibrated, RUN),
+    EntryCheck("finite", finite, SAFE),
+    EntryCheck("rows", rows, RUN),
+    EntryCheck("row 0", row_zero, SCORES),
+    EntryCheck("matrix", matrix_csv, SCORES),
+    EntryCheck("metrics", metrics_json, (*SCORES, "complete", "calibrated")),
+    EntryCheck("sheet", sheet, SAFE),
 )

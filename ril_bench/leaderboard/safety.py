@@ -57,7 +57,7 @@ def walk(folder: Path, depth: int = DEEPEST) -> Iterator[tuple[Path, int, UserEr
             fault = UserError("neither a file nor a folder", where=where, hint="delete it")
         elif not NAME.fullmatch(item.name):
             fault = UserError(
-                f"a name that no entry has: {item.name!r}"[:TEXT],
+                f"a name that is not allowed in an entry: {item.name!r}"[:TEXT],
                 where=str(path.parent),
                 hint="letters, digits and . _ = , + @ - only, as `ril-bench submit` writes them",
             )
@@ -65,29 +65,29 @@ def walk(folder: Path, depth: int = DEEPEST) -> Iterator[tuple[Path, int, UserEr
             if depth:
                 yield from walk(path, depth - 1)
                 continue
-            fault = UserError("folders in folders without end", where=where, hint="delete it")
+            fault = UserError("too many nested folders", where=where, hint="delete it")
         else:
             fault = None
         yield path, found.st_size, fault
 
 
 def image(path: Path) -> Iterator[UserError]:
-    """A PNG whose header, read and not decoded, promises an image of a bounded size."""
+    """Faults of a PNG by its header alone: the file is not decoded, and its size must be bounded."""
     with path.open("rb") as file:
         head = file.read(24)
     width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
     if not head.startswith(PNG) or head[12:16] != b"IHDR" or not width or not height:
-        yield UserError("not a PNG", where=str(path), hint="make the entry again: ril-bench submit")
+        yield UserError("not a PNG", where=str(path), hint="write the entry again: ril-bench submit RUN")
     elif width * height > PIXELS:
         yield UserError(
             f"a huge image: {width} x {height} pixels",
             where=str(path),
-            hint=f"at most {PIXELS:,} pixels, as `ril-bench submit` makes it",
+            hint=f"at most {PIXELS:,} pixels, as `ril-bench submit` writes it",
         )
 
 
 def table(path: Path) -> Iterator[UserError]:
-    """A Parquet file whose footer promises the columns of scores, and no more rows or bytes than fit."""
+    """Faults of a Parquet file by its footer alone: it needs the columns of scores, and bounded rows and bytes."""
     columns = COLUMNS if path.name == SCORES else {**COLUMNS, **WITHIN}
     try:
         file = _parquet(path)
@@ -117,7 +117,7 @@ def table(path: Path) -> Iterator[UserError]:
 
 
 def read_table(path: Path) -> pyarrow.Table:
-    """The rows of a file that `table` has found nothing against.
+    """The rows of a file that has passed `table`.
 
     Text stays coded by its dictionary: one long word, repeated, would else unpack to any size. Raises UserError
     where a page does not hold what the footer promised, or a name is longer than names are.
@@ -150,7 +150,7 @@ def _longest(column: pyarrow.ChunkedArray) -> int:
 
 
 def read_plain_json(path: Path) -> Any:
-    """JSON that anything may read: finite numbers, each key once, nested DEPTH deep at most.
+    """Reads plain JSON: finite numbers, each key once, nested at most DEPTH deep.
 
     Raises UserError where it is not.
     """
@@ -188,4 +188,4 @@ def _plain(value: Any, depth: int) -> None:
         _plain(item, depth - 1)
 
 
-_AGAIN = "make the entry again: ril-bench submit"
+_AGAIN = "write the entry again: ril-bench submit RUN"

@@ -1,9 +1,9 @@
-"""Entries made of runs. What is written here stands before `check`: it is checked before it is put in its place."""
+"""Writes entries from runs. An entry is checked before it is put in its place; a rehearsal only checks."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,56 +21,96 @@ COPIED = (names.RUN, names.SCORES, names.MATRIX, names.METRICS)
 
 
 def submit(places: Iterable[Path], *, card: Path, board: Path, every_step: bool = False) -> list[Path]:
-    """Makes an entry of each run at or below the places; returns their folders, which the leaderboard now has.
+    """Writes an entry of each run at or below the places; returns their folders in the leaderboard.
 
     Args:
         card: the method.yaml of the runs' method.
-        board: the leaderboard's folder, which holds entries/ or will.
-        every_step: hand in the adapter of every step, not of the last alone: all rows can then be made again.
+        board: the leaderboard's folder; entries/ is created in it.
+        every_step: with the adapter of every step, not of the last alone, so that all rows can be generated again.
 
-    Raises UserError for whatever `check` would refuse, and where an entry is there already; then nothing is written.
+    Raises UserError for whatever `check` would refuse, and where an entry exists already; then nothing is written.
     """
     read_card(card)
     runs = {_address(run): run for run in map(read_run, find_runs(places))}
-    revisions = {(one.group.method, one.group.revision) for one in runs}
-    if len(revisions) > 1:
-        named = ", ".join("/".join(one) for one in sorted(revisions))
-        raise UserError(
-            f"one method.yaml speaks for one method in one revision; here are {named}",
-            hint="submit one method's runs at a time, all made with one state of its file",
-        )
-    files = {
-        address.path / name: data for address, run in runs.items() for name, data in _files(run, every_step)
-    }
-    files[Path(*revisions.pop(), names.METHOD_CARD)] = card.read_bytes()
+    files = _entries(runs, every_step)
+    files[Path(*_one_revision(runs), names.METHOD_CARD)] = card.read_bytes()
     _refuse_changes(board / ENTRIES, files, runs)
-    with TemporaryDirectory() as trial:
-        write_files({Path(trial, ENTRIES, name): data for name, data in files.items()})
-        _refuse_faults(Path(trial))
+    if faults := _faults(files):
+        text = "\n".join(map(str, faults))
+        raise UserError(f"this would be refused: {len(faults)} fault{'s' if len(faults) > 1 else ''}\n{text}")
     write_files({board / ENTRIES / name: data for name, data in files.items()})
     return [board / ENTRIES / one.path for one in sorted(runs)]
 
 
-def _address(run: StoredRun) -> Address:
-    if run.info.get("status") != "complete" or not run.info.get("official"):
+def rehearse(
+    places: Iterable[Path], *, card: Path | None = None, every_step: bool = False
+) -> list[UserError]:
+    """What `submit` and `check` would refuse, all of it at once; nothing is written.
+
+    Takes any run, also an unofficial one, one of a sequence without a leaderboard, or one that is not complete. Without
+    a card, its absence is one of the faults. Raises UserError where there is no run.
+    """
+    found = list(map(read_run, find_runs(places)))
+    unfinished = [run for run in found if run.info.get("status") != "complete"]
+    faults = [_not_complete(run) for run in unfinished]
+    runs = {address(run.info): run for run in found if run not in unfinished}
+    try:
+        if runs:
+            revision = _one_revision(runs)
+            files = _entries(runs, every_step)
+            if card is not None and card.is_file():
+                files[Path(*revision, names.METHOD_CARD)] = card.read_bytes()
+            faults += _faults(files)
+    except UserError as error:
+        faults.append(error)
+    return faults
+
+
+def _one_revision(runs: Iterable[Address]) -> tuple[str, str]:
+    """(method, revision) of the runs. Raises UserError where there are several."""
+    revisions = {(one.group.method, one.group.revision) for one in runs}
+    if len(revisions) > 1:
+        listed = ", ".join("/".join(one) for one in sorted(revisions))
         raise UserError(
-            f"this run is {run.info.get('status')}"
-            if run.info.get("status") != "complete"
-            else "unofficial settings",
+            f"one method.yaml describes one method in one revision; these runs have {listed}",
+            hint="submit the runs of one method at a time, all computed with the same state of its file",
+        )
+    return revisions.pop()
+
+
+def _address(run: StoredRun) -> Address:
+    if run.info.get("status") != "complete":
+        raise _not_complete(run)
+    if not run.info.get("official"):
+        raise UserError(
+            "unofficial settings",
             where=str(run.folder),
-            hint="submit complete runs of sequences as they ship: ril-bench run SEQUENCE --method ...",
+            hint="submit runs of sequences as they ship: ril-bench run SEQUENCE --method ...",
         )
     return address(run.info)
+
+
+def _not_complete(run: StoredRun) -> UserError:
+    return UserError(
+        f"this run is {run.info.get('status')}, not complete",
+        where=str(run.folder),
+        hint="run the same command again: it continues where the run stopped",
+    )
+
+
+def _entries(runs: Mapping[Address, StoredRun], every_step: bool) -> dict[Path, bytes]:
+    """The files of all entries, by their paths below entries/."""
+    return {at.path / name: data for at, run in runs.items() for name, data in _files(run, every_step)}
 
 
 def _files(run: StoredRun, every_step: bool) -> Iterator[tuple[str, bytes]]:
     """The files of a run's entry."""
     last = len(run.rewards)
-    handed_in = [*COPIED, *(name for name in OPTIONAL if (run.folder / name).exists())]
-    handed_in += [names.adapter(i) for i in range(1 if every_step else last, last + 1)]
+    copied = [*COPIED, *(name for name in OPTIONAL if (run.folder / name).exists())]
+    copied += [names.adapter(i) for i in range(1 if every_step else last, last + 1)]
     small = {
         name: (run.folder / name).read_bytes()
-        for name in handed_in
+        for name in copied
         if not name.endswith(".safetensors") or (run.folder / name).stat().st_size <= ADAPTER_BYTES
     }
     small[names.CONTACT_SHEET] = contact_sheet(run)
@@ -85,23 +125,26 @@ def _refuse_changes(root: Path, files: dict[Path, bytes], runs: Iterable[Address
     for one in runs:
         if (root / one.path).exists():
             raise UserError(
-                "this entry is there already",
+                "this entry exists already",
                 where=str(root / one.path),
-                hint="entries are only ever added: a changed method has another revision",
+                hint="entries are only added, never changed; a changed method has another revision",
             )
     for name, data in files.items():
         if (root / name).exists() and (root / name).read_bytes() != data:
             raise UserError(
-                f"another {name.name} is there already",
+                f"another {name.name} exists already",
                 where=str(root / name),
-                hint="give the one that is there: entries are only ever added",
+                hint="submit with the existing file: entries are only added, never changed",
             )
 
 
-def _refuse_faults(trial: Path) -> None:
-    found = [finding.fault for verdict in check(trial) for finding in verdict.findings]
-    if not found:
-        return
-    root = f"{trial / ENTRIES}/"
-    listed = "\n".join(str(fault).replace(root, "") for fault in found)
-    raise UserError(f"this would be refused: {len(found)} fault{'s' if len(found) > 1 else ''}\n{listed}")
+def _faults(files: Mapping[Path, bytes]) -> list[UserError]:
+    """What `check` finds in these files, written into a temporary folder; places are relative to entries/."""
+    with TemporaryDirectory() as trial:
+        write_files({Path(trial, ENTRIES, name): data for name, data in files.items()})
+        faults = [found.fault for verdict in check(Path(trial)) for found in verdict.faults]
+        root = str(Path(trial).resolve() / ENTRIES)
+        for fault in faults:
+            where = (fault.where or "").replace(root, "").replace(f"{Path(trial) / ENTRIES}", "").lstrip("/")
+            fault.where = where or None
+        return faults

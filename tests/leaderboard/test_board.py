@@ -73,7 +73,7 @@ def test_a_leaderboard_becomes_a_site(honest: Path, tmp_path: Path) -> None:
 
 def test_an_entry_that_does_not_stand_makes_no_site(board: Path, tmp_path: Path) -> None:
     CASES[1].tamper(entry(board))
-    with pytest.raises(UserError, match="1 of 4 places do not stand: naive/") as error:
+    with pytest.raises(UserError, match="1 of 4 places are not valid: naive/") as error:
         ril_bench.report([board], tmp_path / "site")
     assert "ril-bench check" in str(error.value.hint)
     assert not (tmp_path / "site").exists()

@@ -14,13 +14,13 @@ from ril_bench.cli import main
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import check
 from ril_bench.leaderboard.entry import Entry
-from ril_bench.leaderboard.rules import Check
+from ril_bench.leaderboard.rules import EntryCheck
 from tests.leaderboard.tampering import CASES, RESAMPLED, Case, entry, pandas_index, seal
 
 
 def found(board: Path, **options: int) -> list[tuple[str, str]]:
     """(check, fault) of all that is wrong."""
-    return [(one.check, str(one.fault)) for v in check(board, **options) for one in v.findings]
+    return [(one.check, str(one.fault)) for v in check(board, **options) for one in v.faults]
 
 
 def apply(case: Case, board: Path) -> None:
@@ -32,7 +32,7 @@ def apply(case: Case, board: Path) -> None:
 
 def test_the_honest_stand(honest: Path) -> None:
     verdicts = list(check(honest))
-    assert [verdict.findings for verdict in verdicts] == [()] * 4  # three seeds and their method
+    assert [verdict.faults for verdict in verdicts] == [()] * 4  # three seeds and their method
     places = [verdict.place for verdict in verdicts]
     assert places[0].startswith("naive/")
     assert places[0].endswith("/tiny-shapes/given/draft/seed-0")
@@ -69,8 +69,8 @@ def test_what_no_check_foresaw_refuses_that_entry_alone(board: Path, monkeypatch
             raise RuntimeError("a surprise")
         yield from ()
 
-    monkeypatch.setattr("ril_bench.leaderboard.rules.CHECKS", (Check("x", fails),))
-    assert [verdict.stands for verdict in check(board)] == [True, False, True, True]
+    monkeypatch.setattr("ril_bench.leaderboard.rules.CHECKS", (EntryCheck("x", fails),))
+    assert [verdict.valid for verdict in check(board)] == [True, False, True, True]
     assert "RuntimeError: a surprise" in found(board)[0][1]
 
 
@@ -111,9 +111,9 @@ def test_a_stray_file_and_a_device_are_told(board: Path) -> None:
     (board / "entries" / "README.md").write_text("hello")
     os.mkfifo(entry(board) / "run")
     said = dict(found(board))
-    assert "no file of an entry: README.md" in said["files"] or "neither a file" in said["files"]
+    assert "not a file of an entry: README.md" in said["files"] or "neither a file" in said["files"]
     assert any("neither a file nor a folder" in fault for _, fault in found(board))
-    assert any("no file of an entry: README.md" in fault for _, fault in found(board))
+    assert any("not a file of an entry: README.md" in fault for _, fault in found(board))
 
 
 def verb(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
@@ -131,7 +131,7 @@ def test_the_verb(
     CASES[1].tamper(entry(board))
     assert verb(monkeypatch, "check", board, "--json") == 2
     said = json.loads(capsys.readouterr().out)
-    assert [one["stands"] for one in said] == [False, True, True, True]
+    assert [one["valid"] for one in said] == [False, True, True, True]
     assert {fault["check"] for fault in said[0]["faults"]} == {"digests", "matrix"}
     assert all(fault["where"] and fault["mend"] for fault in said[0]["faults"])
     assert verb(monkeypatch, "check", board) == 2

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ril_bench.leaderboard.differences import differences, told
+from ril_bench.leaderboard.differences import differences, listed
 
 leaf = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-1e6, 1e6) | st.text("ab", max_size=2)
 trees = st.recursive(
@@ -73,5 +73,5 @@ def test_what_counts_as_equal(claimed: Any, found: Any, same: bool) -> None:
 
 
 def test_many_are_told_in_few_words() -> None:
-    assert told(["a is 1, not 2"]) == "a is 1, not 2"
-    assert told([str(i) for i in range(9)]).endswith("; and 4 more")
+    assert listed(["a is 1, not 2"]) == "a is 1, not 2"
+    assert listed([str(i) for i in range(9)]).endswith("; and 4 more")

@@ -36,7 +36,7 @@ def repository(board: Path) -> Path:
 
 
 def said(board: Path, since: str = "main") -> list[str]:
-    return [f"{one.check}: {one.fault.what}" for v in check(board, since=since) for one in v.findings]
+    return [f"{one.check}: {one.fault.what}" for v in check(board, since=since) for one in v.faults]
 
 
 def test_what_was_added_is_checked_and_nothing_else(repository: Path) -> None:

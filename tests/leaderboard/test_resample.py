@@ -28,7 +28,7 @@ def test_an_honest_entry_comes_out(honest: Path) -> None:
 
 def test_all_of_them_give_the_figures_of_images_too(board: Path) -> None:
     whole = resampled(entry(board), 100)
-    assert whole.findings == ()
+    assert whole.faults == ()
     assert whole.resampled is not None
     assert (whole.resampled.images, whole.resampled.remade) == (8, True)
     assert whole.resampled.gap == 0  # the evaluation's own batches: the same bytes
@@ -36,8 +36,8 @@ def test_all_of_them_give_the_figures_of_images_too(board: Path) -> None:
     metrics["structure"]["steps"][-1]["ssim_to_0"] = 0.99
     edit(entry(board), "metrics.json", structure=metrics["structure"])
     seal(entry(board))
-    assert resampled(entry(board), 3).findings == ()  # too few images for that
-    (finding,) = resampled(entry(board), 100).findings
+    assert resampled(entry(board), 3).faults == ()  # too few images for that
+    (finding,) = resampled(entry(board), 100).faults
     assert "structure.ssim_to_0 is 0.99, not" in finding.fault.what
 
 

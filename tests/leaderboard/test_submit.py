@@ -1,8 +1,9 @@
-"""Entries made of runs: nothing is written that a check would refuse, and nothing that is there is changed."""
+"""Entries from runs: nothing is written that a check would refuse, and no existing file is changed."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import ril_bench
 from ril_bench.cli import main
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import check
+from ril_bench.leaderboard.record import read_card
+from ril_bench.leaderboard.submit import rehearse
+from ril_bench.leaderboard.template import TEMPLATE
 from tests import tiny
 from tests.leaderboard.world import CARD
 
@@ -34,7 +38,7 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_entry_is_what_its_figures_need(runs: Path, card: Path, tmp_path: Path) -> None:
+def test_an_entry_holds_what_its_metrics_need(runs: Path, card: Path, tmp_path: Path) -> None:
     entries = ril_bench.submit([runs], method_yaml=card, to=tmp_path / "board")
     assert [entry.name for entry in entries] == ["seed-0", "seed-1", "seed-2"]
     assert files(entries[0]) == {
@@ -60,22 +64,22 @@ def test_the_contact_sheet_shows_the_runs_images(runs: Path, honest: Path) -> No
     assert tile.tobytes() == Image.open(run / "step-2/images/001-0.png").convert("RGB").tobytes()
 
 
-def test_every_step_may_be_handed_in(runs: Path, card: Path, tmp_path: Path) -> None:
+def test_every_step_may_be_submitted(runs: Path, card: Path, tmp_path: Path) -> None:
     entry = ril_bench.submit([runs], method_yaml=card, to=tmp_path / "board", every_step=True)[0]
     assert {"step-1/adapter.safetensors", "step-2/adapter.safetensors"} <= files(entry)
     verdict = next(iter(check(entry, resample=2)))
-    assert verdict.findings == ()
+    assert verdict.faults == ()
     assert verdict.resampled is not None
     assert verdict.resampled.steps == (0, 1, 2)
 
 
-def test_a_large_adapter_stays_at_home(
+def test_a_large_adapter_is_not_submitted(
     runs: Path, card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ril_bench.leaderboard.submit.ADAPTER_BYTES", 100)
     entry = ril_bench.submit([runs], method_yaml=card, to=tmp_path / "board")[0]
     assert not list(entry.rglob("*.safetensors"))
-    assert next(iter(check(entry))).stands
+    assert next(iter(check(entry))).valid
 
 
 def refused(runs: Path, card: Path, board: Path) -> str:
@@ -93,7 +97,7 @@ def test_what_check_would_refuse_is_not_written(runs: Path, card: Path, tmp_path
 
 
 def test_an_entry_is_never_changed(runs: Path, card: Path, board: Path) -> None:
-    assert "there already" in refused(runs, card, board)
+    assert "exists already" in refused(runs, card, board)
 
 
 def test_a_second_sequence_goes_beside_the_first_under_the_same_card(
@@ -103,9 +107,9 @@ def test_a_second_sequence_goes_beside_the_first_under_the_same_card(
         tiny.runner("tiny-shapes", tmp_path / "runs", seed=seed, order="reversed").execute()
     changed = tmp_path / "changed.yaml"
     changed.write_text(card.read_text().replace("Apache-2.0", "MIT"))
-    assert "another method.yaml is there already" in refused(tmp_path / "runs", changed, board)
+    assert "another method.yaml exists already" in refused(tmp_path / "runs", changed, board)
     ril_bench.submit([tmp_path / "runs"], method_yaml=card, to=board)
-    assert [verdict.stands for verdict in check(board)] == [True] * 7
+    assert [verdict.valid for verdict in check(board)] == [True] * 7
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_a_second_sequence_goes_beside_the_first_under_the_same_card(
         ({"method": "ema"}, "one method in one revision"),
     ],
 )
-def test_runs_that_are_no_entries(
+def test_runs_that_cannot_be_entries(
     runs: Path, card: Path, tmp_path: Path, options: dict[str, object], said: str
 ) -> None:
     made = tiny.runner("tiny-shapes", tmp_path / "runs", **options).execute()  # type: ignore[arg-type]
@@ -145,3 +149,30 @@ def test_the_verb(
     assert capsys.readouterr().out.count("/seed-") == 3
     digests = json.loads(next((tmp_path / "board").rglob("digests.json")).read_text())
     assert "digests.json" not in digests
+
+
+def test_a_rehearsal_lists_what_would_be_refused(runs: Path, card: Path, tmp_path: Path) -> None:
+    assert rehearse([runs], card=card) == []
+    one = next(runs.rglob("seed-1"))
+    (seeds,) = rehearse([one], card=card)
+    assert "seeds [0, 2] are missing" in seeds.what
+    assert "no method.yaml" in rehearse([runs])[0].what
+    unofficial = shutil.copytree(one, tmp_path / "unofficial")
+    info = json.loads((unofficial / "run.json").read_text())
+    (unofficial / "run.json").write_text(json.dumps(info | {"official": False}))
+    assert "unofficial settings" in {fault.what for fault in rehearse([unofficial], card=card)}
+    (unofficial / "run.json").write_text(json.dumps(info | {"status": "running"}))
+    (unfinished,) = rehearse([unofficial], card=card)
+    assert unfinished.what == "this run is running, not complete"
+
+
+def test_the_template_is_complete_and_must_be_filled_in(tmp_path: Path) -> None:
+    path = tmp_path / "method.yaml"
+    path.write_text(TEMPLATE)
+    with pytest.raises(UserError) as error:
+        read_card(path)
+    faults = str(error.value)
+    assert all(f"{key}:" in faults for key in ("authors", "licence", "description", "trials.how"))
+    assert not any(word in faults for word in ("missing", "unknown"))
+    path.write_text(yaml.safe_dump(yaml.safe_load(TEMPLATE) | CARD))
+    assert read_card(path).seeds == 3
