@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,21 @@ class Run:
         from ril_bench.reporting.notebook import run_figure
 
         return run_figure(self.stored)
+
+    def plot_training(self) -> Figure:
+        """The reward of each update while its task is trained, one panel a task; a matplotlib figure."""
+        from ril_bench.reporting.notebook import training_figure
+
+        return training_figure(self.stored)
+
+    def image_grid(self, steps: Sequence[int] | None = None, prompts: int = 8) -> Image:
+        """Images of the run in one PIL image: a row for each step, a column for each prompt, from the same latents.
+
+        Raises UserError for a step without images.
+        """
+        from ril_bench.reporting.contact import image_grid
+
+        return image_grid(self.stored, steps, prompts)
 
     @property
     def page(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -34,6 +35,7 @@ def report(
     format: Literal["md", "csv", "latex"] | None = None,
     metrics: Sequence[str] = (),
     paired: bool = False,
+    drop_holes: bool = False,
 ) -> Path | str | list[Path]:
     """Reports many runs: as a site in the folder `out`, or as the text of a table in a `format`.
 
@@ -43,6 +45,7 @@ def report(
         format: "md", "csv" or "latex": the table is returned as text, whether or not `out` is given.
         metrics: of the table: ["FINAL", "FORGET"]; empty is all.
         paired: of the table: differences to the method `naive`, run by run.
+        drop_holes: leaves out runs that some method lacks or that are not complete, with a warning for each.
 
     With neither `out` nor `format` it rewrites each run's own page and returns those.
 
@@ -64,6 +67,13 @@ def report(
             )
         return [write_page(folder) for folder in find_runs(places)]
     found, left_out = load(places)
+    if drop_holes:
+        from ril_bench.reporting import holes
+
+        found, dropped = holes.drop_holes(found)
+        left_out = [*left_out, *dropped]
+        for sentence in dropped:
+            warnings.warn(f"left out: {sentence}", stacklevel=2)
     page = None
     if out is not None:
         from ril_bench.reporting.site import write_site

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
@@ -9,7 +10,7 @@ from typing import Annotated, Optional
 import typer
 
 from ril_bench.cli.common import SHOWN, JsonOption, app
-from ril_bench.cli.console import say, show_json, show_table
+from ril_bench.cli.console import say, show_json, show_table, warn
 from ril_bench.cli.runs import show_run
 
 MetricOption = Annotated[
@@ -59,6 +60,13 @@ def report(
         bool,
         typer.Option("--paired", help="Print differences to the method naive, run by run. Default: values."),
     ] = False,
+    drop_holes: Annotated[
+        bool,
+        typer.Option(
+            "--drop-holes",
+            help="Leave out runs that some method lacks or that are not complete. Default: refuse such a table.",
+        ),
+    ] = False,
 ) -> None:
     """Report many runs: --out writes a site, --format prints a table.
 
@@ -66,11 +74,17 @@ def report(
     """
     import ril_bench
 
-    if format is not None:
-        table = ril_bench.report(runs, format=format.value, metrics=metrics or (), paired=paired)
-        print(table, end="")
-    if out is not None:
-        say(f"page: {ril_bench.report(runs, out=out)}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        if format is not None:
+            table = ril_bench.report(
+                runs, format=format.value, metrics=metrics or (), paired=paired, drop_holes=drop_holes
+            )
+            print(table, end="")
+        if out is not None:
+            say(f"page: {ril_bench.report(runs, out=out, drop_holes=drop_holes)}")
+    for message in dict.fromkeys(str(each.message) for each in caught):
+        warn(message)
     if out is None and format is None:
         pages = ril_bench.report(runs)
         assert isinstance(pages, list)

@@ -63,7 +63,7 @@ def rehearse(
             faults += _faults(files)
     except UserError as error:
         faults.append(error)
-    return faults
+    return list({str(fault): fault for fault in faults}.values())
 
 
 def _one_revision(runs: Iterable[Address]) -> tuple[str, str]:

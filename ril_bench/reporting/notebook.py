@@ -12,6 +12,8 @@ from ril_bench.errors import UserError
 from ril_bench.reporting import text
 from ril_bench.reporting.heat import Heatmap, Shade
 from ril_bench.reporting.matrices import heatmaps
+from ril_bench.reporting.plots import moving_mean
+from ril_bench.reporting.trends import reward_points, reward_unit
 from ril_bench.storage.read import StoredRun, common_scale
 
 # The hues of the site's heat tables, light enough for black and for white numbers.
@@ -89,4 +91,22 @@ def run_figure(run: StoredRun) -> Figure:
         panels[0].set_ylabel("reward, normalised" if scale == "normalised" else "reward, in z")
         panels[0].legend(frameon=False)
     panels[0].set_title(f"{run.name} on {run.sequence}, seed {run.seed}", fontsize="medium")
+    return figure
+
+
+def training_figure(run: StoredRun) -> Figure:
+    """The reward of each update's batch, one panel a task; up is better. Raises UserError where no update is logged."""
+    tasks = [(i, reward, reward_points(run, i)) for i, reward in enumerate(run.rewards, 1)]
+    logged = [task for task in tasks if task[2]]
+    if not logged:
+        raise UserError("no update is logged, so there is nothing to plot yet", where=str(run.folder))
+    figure = Figure(figsize=(3.2 * len(logged), 2.4), layout="constrained")
+    panels = figure.subplots(1, len(logged), squeeze=False)[0]
+    for axes, (i, reward, points) in zip(panels, logged, strict=True):
+        updates, scores = zip(*points, strict=True)
+        values = np.array(scores, dtype=float)
+        axes.plot(updates, values, color=_COLOURS[(i - 1) % len(_COLOURS)], linewidth=0.8, alpha=0.45)
+        axes.plot(updates, moving_mean(values), color=_COLOURS[(i - 1) % len(_COLOURS)])
+        axes.set(xlabel="update", ylabel=reward_unit(run, reward))
+        axes.set_title(f"Task {i}: {reward}", fontsize="medium")
     return figure

@@ -24,7 +24,7 @@ def curves(runs: Mapping[str, Points], *, unit: str, label: str) -> Markup:
     for k, (x, y) in enumerate(lines):
         thin = slice(None, None, max(math.ceil(len(x) / DRAWN), 1))
         axes.curve(zip(x[thin], y[thin], strict=True), f"s{k % SERIES} thin")
-        axes.curve(zip(x[thin], _moving_mean(y)[thin], strict=True), f"s{k % SERIES} d{k % 4}")
+        axes.curve(zip(x[thin], moving_mean(y)[thin], strict=True), f"s{k % SERIES} d{k % 4}")
     return axes.svg(label)
 
 
@@ -154,7 +154,7 @@ def _floats(points: Points) -> np.ndarray:
     return np.array([math.nan if p[1] is None else p[1] for p in points], dtype=float)
 
 
-def _moving_mean(y: np.ndarray) -> np.ndarray:
+def moving_mean(y: np.ndarray) -> np.ndarray:
     """Centred mean over about a tenth of the updates; a missing one is left out of its neighbours' means."""
     half = max(len(y) // 20, 1)
     kernel = np.ones(min(2 * half + 1, 2 * len(y) - 1))

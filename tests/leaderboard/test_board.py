@@ -107,7 +107,7 @@ def test_who_has_fewer_units_is_named_and_keeps_nobody_out(tmp_path: Path) -> No
     assert "given 3, given 4" in left_out[0]
     assert "rid on shapes-ril with draft: units beyond those that are compared (given 5)" in left_out[1]
     page = read(write_site(kept, tmp_path / "site", left_out))
-    assert "2 not compared" in page.text
+    assert "2 left out of the tables" in page.text
     assert left_out[0] in page.text
 
 

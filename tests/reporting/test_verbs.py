@@ -87,7 +87,7 @@ def test_below_five_units_every_paired_difference_is_shown(verb: Verb, tmp_path:
 def test_report_refuses_an_unknown_format_and_a_hole(verb: Verb, runs: Path) -> None:
     code, said, complaint = verb("report", runs, "--format", "html")
     assert (code, said) == (2, "")
-    assert "csv, md, latex" in complaint
+    assert "'md', 'csv', 'latex'" in complaint
     code, said, complaint = verb("report", runs / "naive", runs / "rid" / "seed-1", "--format", "md")
     assert (code, said) == (2, "")
     assert complaint.count("ril-bench run shapes-ril --method rid --seed") == 4
@@ -98,7 +98,7 @@ def test_report_makes_a_site(verb: Verb, runs: Path, tmp_path: Path) -> None:
     assert code == 0
     assert f"page: {tmp_path / 'site' / 'index.html'}" in said
     assert (
-        ril_bench.report([runs / "naive", runs / "rid"], tmp_path / "again")
+        ril_bench.report([runs / "naive", runs / "rid"], out=tmp_path / "again")
         == tmp_path / "again" / "index.html"
     )
     first, second = (read(tmp_path / name / "index.html").text for name in ("site", "again"))
@@ -158,3 +158,13 @@ def test_uncalibrated_runs_have_a_table(verb: Verb, tmp_path: Path) -> None:
     code, printed, _ = verb("report", tmp_path, "--format", "md")
     assert code == 0
     assert "### shapes-ril / draft (z, 1 unit)" in printed
+
+
+def test_holes_are_dropped_if_asked(verb: Verb, runs: Path, tmp_path: Path) -> None:
+    code, printed, warned = verb(
+        "report", runs / "naive", runs / "rid" / "seed-1", "--format", "csv", "--drop-holes"
+    )
+    assert code == 0
+    assert set(pd.read_csv(io.StringIO(printed))["units"]) == {1}
+    assert "left out: naive on shapes-ril with draft" in warned
+    assert "given 0, given 2, given 3, given 4" in " ".join(warned.split())
