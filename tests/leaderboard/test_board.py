@@ -51,7 +51,7 @@ def entered(
 
 
 def test_a_leaderboard_becomes_a_site(honest: Path, tmp_path: Path) -> None:
-    site = ril_bench.report([honest], tmp_path / "site").parent
+    site = ril_bench.report([honest], out=tmp_path / "site").parent
     page = read(site / "index.html")
     words = " ".join(page.text.split())
     for said in (
@@ -74,7 +74,7 @@ def test_a_leaderboard_becomes_a_site(honest: Path, tmp_path: Path) -> None:
 def test_an_entry_that_does_not_stand_makes_no_site(board: Path, tmp_path: Path) -> None:
     CASES[1].tamper(entry(board))
     with pytest.raises(UserError, match="1 of 4 places are not valid: naive/") as error:
-        ril_bench.report([board], tmp_path / "site")
+        ril_bench.report([board], out=tmp_path / "site")
     assert "ril-bench check" in str(error.value.hint)
     assert not (tmp_path / "site").exists()
 
@@ -90,7 +90,7 @@ def test_two_revisions_of_a_method_are_two_rows(board: Path, tmp_path: Path) -> 
     other.rename(renamed)
     for folder in renamed.rglob("seed-*"):
         seal(folder)
-    page = read(ril_bench.report([board], tmp_path / "site"))
+    page = read(ril_bench.report([board], out=tmp_path / "site"))
     names = {str(row["data-method"]) for row in page.all("tr") if row.get("data-method")}
     assert names == {"naive", f"naive {renamed.name}"}
 

@@ -175,7 +175,7 @@ def test_the_python_verbs(finished, tiny_sequence, tmp_path):
     assert len(run.scores) == 36
     assert run.metrics["rewards"] == ["brightness", "symmetry"]
     assert run.page.stat().st_size > 10_000  # the runner has written none: the verb has
-    page = ril_bench.report([run], tmp_path / "site")
+    page = ril_bench.report([run], out=tmp_path / "site")
     assert page == tmp_path / "site" / "index.html"
     assert page.read_text().count("naive") > 1
 
