@@ -191,6 +191,8 @@ def _output(output: dict[str, Any]) -> str:
         return f'<img alt="{_alt(data)}" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">'
     if "text/html" in data:
         html = re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL)
+        # the theme styles tables without a class alone
+        html = html.replace('<table border="1" class="dataframe">', "<table>")
         return "\n".join(line for line in html.splitlines() if line.strip())
     text = "".join(data.get("text/plain", output.get("text", ""))).rstrip()
     return f"```text\n{text}\n```" if text else ""
