@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import sys
 import tempfile
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 NOTEBOOK = Path(__file__).parent / "short-study.ipynb"
 TIMEOUT = 600  # seconds of a cell
@@ -27,10 +30,21 @@ def executed(folder: Path) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             # progress and warnings differ from run to run
             cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
+            for output in cell.outputs:
+                if image := output.get("data", {}).get("image/png"):
+                    output.data["image/png"] = smaller(image)
     notebook.metadata = nbformat.NotebookNode(
         kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"}
     )
     return notebook
+
+
+def smaller(image: str) -> str:
+    """A PNG in base64 with a palette of 64 colours: a fifth of the bytes."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(image))) as pixels:
+        pixels.convert("RGB").quantize(64).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def main() -> None:
