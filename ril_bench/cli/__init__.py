@@ -49,7 +49,7 @@ def main() -> None:
 def _exit_code() -> int:
     try:
         # standalone_mode off: Click would choose the exit codes
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name=program())
     except RilError as error:
         if {"-v", "--verbose"} & set(sys.argv):
             warn(traceback.format_exc())

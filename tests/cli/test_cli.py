@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
 import ril_bench
-from ril_bench import registry
+from ril_bench import cli, registry
 from tests.tiny import write_sequence
 
 # -- what is wrong with a request ----------------------------------------------------------------------------
@@ -269,6 +271,68 @@ def process(*arguments, code=""):
     return subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
     )
+
+
+def test_alone_it_prints_the_help(verb):
+    code, printed, message = verb()
+    assert (code, message) == (0, "")
+    assert "Usage: ril-bench" in printed
+    assert "ril-bench demo" in printed
+    assert "--install-completion" in printed
+
+
+VERBS = {command.name or command.callback.__name__: command for command in cli.app.registered_commands}
+
+
+@pytest.mark.parametrize("name", sorted(set(VERBS) - {"demo", "list", "grid", "submit"}))
+def test_a_verb_alone_states_its_usage_and_an_example(refused, name):
+    message = refused(name)
+    assert f"Usage: ril-bench {name}" in message
+    assert f"For example: ril-bench {name} " in message
+    assert message.rstrip().endswith(f"hint: ril-bench {name} --help")
+
+
+@pytest.mark.parametrize("name", sorted(VERBS))
+def test_every_option_has_a_help_that_rich_does_not_interpret(name):
+    command = VERBS[name]
+    texts = [command.callback.__doc__, command.epilog]
+    for annotation in typing.get_type_hints(command.callback, include_extras=True).values():
+        for option in getattr(annotation, "__metadata__", ()):
+            assert option.help
+            texts.append(option.help)
+    assert all(text and "[" not in text for text in texts)
+
+
+@pytest.mark.parametrize("name", sorted(VERBS))
+def test_the_example_of_a_verb_names_options_that_it_has(verb, name):
+    words = shlex.split(VERBS[name].epilog.partition(": ")[2].partition(",")[0])
+    assert words[:2] == ["ril-bench", name]
+    known = verb(name, "--help")[1]
+    assert all(word in known for word in words if word.startswith("-"))
+
+
+def test_a_hint_names_the_program_as_this_shell_finds_it(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / ".venv" / "bin" / "ril-bench"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    monkeypatch.setattr(sys, "argv", [str(program), "score", "none"])
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert cli.program() == ".venv/bin/ril-bench"
+    assert cli.command("report", "my runs") == ".venv/bin/ril-bench report 'my runs'"
+    assert cli._typeable("hint: ril-bench run x") == "hint: .venv/bin/ril-bench run x"
+    capsys.readouterr()
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    script = "for each in 1 2 3 4 5 6; do ril-bench list --json || exit; done"
+    command = script.replace("ril-bench", f"{sys.executable} -m ril_bench")
+    done = subprocess.run(
+        ["bash", "-c", f"({command}) | head -c 1"], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("{", "")
 
 
 def test_a_refusal_from_outside(tmp_path):
