@@ -1,8 +1,11 @@
-"""Several processes that make one run together (`accelerate launch -m ril_bench run ...`).
+"""Several processes that compute one run together (`accelerate launch -m ril_bench run ...`).
 
-Each takes every n-th sample of a batch; as draws are keyed by the sample, these are the images that one process alone
-would make, and the gradients, each at its share of the batch, add up to the same update. All hold the same adapters and
-optimizer. Only the main process writes.
+Each process takes every n-th sample of a batch. Draws are keyed by the sample, so the images are those of a run in one
+process, and the gradients, each weighted with its share of the batch, add up to the same update. All processes hold the
+same adapters and optimizer. Only the main process writes.
+
+accelerate starts the processes, gathers, reduces and broadcasts. Ours is what it does not have: an error of one process
+is raised by all of them, so that no process waits for one that has failed.
 """
 
 from __future__ import annotations
@@ -17,19 +20,18 @@ from functools import cache
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from ril_bench.errors import InfrastructureError, RilError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=12)  # the others wait while the main process scores and writes
+TIMEOUT = timedelta(hours=12)  # the others wait while the main process scores and writes
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a run, seen from one of them; a process on its own is a team of one."""
+    """The processes of a run, as one of them has them; a single process is a team of one."""
 
     rank: int = 0
     size: int = 1
@@ -40,56 +42,64 @@ class Team:
         return self.rank == 0
 
     def owns(self, sample: int) -> bool:
-        """Whether a sample, or the part of any other work with this number, is this process's."""
+        """Whether this process computes a sample, or the part of another work with this number."""
         return sample % self.size == self.rank
 
-    def mine(self, samples: Iterable[int]) -> list[int]:
-        """Those that this process owns. All copies of a sample stay with it."""
+    def owned(self, samples: Iterable[int]) -> list[int]:
+        """The samples that this process owns; a process that owns a sample owns all its copies."""
         return [sample for sample in samples if self.owns(sample)]
 
-    def gathered(self, make: Callable[[], T]) -> list[T]:
-        """What each process makes, in the order of ranks; an error of one is raised by all: none waits for it."""
+    def gathered(self, compute: Callable[[], T]) -> list[T]:
+        """What each process computes, in the order of ranks. An error of one process is raised by all."""
         if self.size == 1:
-            return [make()]
-        made: Any = None
+            return [compute()]
+        from accelerate.utils import gather_object
+
+        value: Any = None
         error: Exception | None = None
         try:
-            made = make()
+            value = compute()
         except Exception as raised:
             error = raised
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, (made, _sendable(error)))
+        found = gather_object([(value, _sendable(error))])
         if error is not None:
             raise error
-        for _, theirs in found:
-            if theirs is not None:
-                raise theirs
+        for _, other_error in found:
+            if other_error is not None:
+                raise other_error
         return [value for value, _ in found]
 
-    def on_main(self, make: Callable[[], T]) -> T | None:
-        """What the main process makes, None in the others, who wait for it; its error is raised by all."""
-        made: list[T] = []
-        self.gathered(lambda: made.append(make()) if self.main else None)
-        return made[0] if made else None
+    def on_main(self, compute: Callable[[], T]) -> T | None:
+        """What the main process computes, None in the others, which wait. Its error is raised by all."""
+        kept: list[T] = []
+        self.gathered(lambda: kept.append(compute()) if self.main else None)
+        return kept[0] if kept else None
 
-    def from_main(self, make: Callable[[], T]) -> T:
-        """What the main process makes, in every one."""
-        return self.gathered(lambda: make() if self.main else None)[0]  # type: ignore[return-value]
+    def from_main(self, compute: Callable[[], T]) -> T:
+        """What the main process computes, in every process."""
+        return self.gathered(lambda: compute() if self.main else None)[0]  # type: ignore[return-value]
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """The others begin when the main process is through: it downloads what all of them read."""
+        """The others enter the block after the main process has left it: it downloads what all of them read."""
+        if self.size == 1:
+            yield
+            return
+        from accelerate import PartialState
+
+        # not accelerate's main_process_first: after an error of the main process, the others would wait in it
+        wait = PartialState().wait_for_everyone
         if not self.main:
-            dist.barrier()
+            wait()
         try:
             yield
         finally:
-            if self.main and self.size > 1:
-                dist.barrier()
+            if self.main:
+                wait()
 
     @contextmanager
     def counted(self, counter: Counter[Any]) -> Iterator[None]:
-        """What is counted meanwhile is what all processes did, in every one."""
+        """Adds the counts of all processes inside the block to the counter of every process."""
         before = Counter(counter)
         yield
         if self.size > 1:
@@ -99,27 +109,31 @@ class Team:
 
     @torch.no_grad()
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Every gradient becomes the sum over the processes; None stays None where none of them has one."""
+        """Replaces every gradient by its sum over the processes; it stays None where no process has one."""
         if self.size == 1 or not parameters:
             return
+        from accelerate.utils import reduce
+
+        # one flat tensor, so that there is one call; in front, which gradients a process has
         having = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = torch.cat([having, *(gradient.flatten() for gradient in gradients)])
-        dist.all_reduce(flat)
-        found_by, *summed = flat.split([len(parameters), *(p.numel() for p in parameters)])
-        for parameter, gradient, found in zip(parameters, summed, found_by.tolist(), strict=True):
-            parameter.grad = gradient.view_as(parameter).clone() if found else None
+        flat = reduce(torch.cat([having, *(gradient.flatten() for gradient in gradients)]), reduction="sum")
+        counts, *sums = flat.split([len(parameters), *(p.numel() for p in parameters)])
+        for parameter, gradient, count in zip(parameters, sums, counts.tolist(), strict=True):
+            parameter.grad = gradient.view_as(parameter).clone() if count else None
 
     @torch.no_grad()
     def share_weights(self, parameters: Iterable[nn.Parameter]) -> None:
-        """The main process's weights in every one: what they computed alike may differ in the last bit."""
+        """Copies the main process's weights into every process: equal computations may differ in the last bit."""
         if self.size > 1:
+            from accelerate.utils import broadcast
+
             for parameter in parameters:
-                dist.broadcast(parameter.data, src=0)
+                parameter.data.copy_(broadcast(parameter.data))
 
 
 def _sendable(error: Exception | None) -> Exception | None:
-    """An error as another process can raise it."""
+    """An error that another process can raise: it is pickled, so an unknown class becomes one of ours."""
     if error is None or isinstance(error, RilError):
         return error
     return InfrastructureError(f"another process of this run failed: {type(error).__name__}: {error}")
@@ -130,10 +144,10 @@ ALONE = Team()
 
 @cache
 def team(device: str = "cpu") -> Team:
-    """The team that a launcher started this process in (accelerate's, torchrun's), joined at the first call."""
+    """The team in which a launcher (accelerate's or torchrun's) started this process; the first call joins it."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
     from accelerate import PartialState
 
-    state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
+    state = PartialState(cpu=device == "cpu", timeout=TIMEOUT)
     return Team(state.process_index, state.num_processes)

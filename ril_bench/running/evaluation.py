@@ -75,7 +75,7 @@ class Evaluator:
         """
         together, n = team(), images_at_once(self.model)
         starts = range(0, len(self.samples), n)
-        own = together.mine(range(len(starts)))  # whole batches, so that every sum is the same
+        own = together.owned(range(len(starts)))  # whole batches, so that every sum is the same
         with together.counted(self.model.counter):
             batches = together.gathered(
                 lambda: list(self._batches([starts[i] for i in own], n, lora, purpose))

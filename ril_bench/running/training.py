@@ -165,7 +165,7 @@ class Training:
 
     def _in_micro_batches(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> Log:
         budget, key = self.spec.budget, (self.seed, self.step, self.update)
-        draws = Draws(key, self.team.mine(range(budget.batch)))
+        draws = Draws(key, self.team.owned(range(budget.batch)))
         prompts = [
             task.prompts[int(generator(key, sample, "prompt").integers(len(task.prompts)))]
             for sample in draws.samples

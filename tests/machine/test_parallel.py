@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
+from torch import nn
 
-from ril_bench.errors import NumericalError, UserError
+from ril_bench.errors import InfrastructureError, NumericalError, UserError
 from ril_bench.machine.parallel import ALONE, Team, team
 from ril_bench.running import runner as runner_module
 from tests.tiny import runner, write_sequence
@@ -48,7 +50,7 @@ def sequence(tiny_data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
     return write_sequence(file, tiny_data, budget=budget, optimizer=optimizer)
 
 
-def made(sequence: str, out: Path, name: str) -> Path:
+def completed(sequence: str, out: Path, name: str) -> Path:
     method, settings = CASES[name]
     return runner(sequence, out, method, settings=settings, label=name, account=False).execute()
 
@@ -73,19 +75,46 @@ def interrupted(sequence: str, out: Path) -> Path:
 
 
 def member(rank: int, size: int, port: int, sequence: str, out: Path, cache: str) -> None:
-    """What one of the processes does, as a launcher starts it."""
+    """One of the processes, started as a launcher starts it."""
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size),
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RIL_BENCH_CACHE=cache,
     )  # fmt: skip
     torch.set_num_threads(1)
     assert team() == Team(rank, size)
+    check_operations(rank)
     for name in CASES:
-        made(sequence, out, name)
+        completed(sequence, out, name)
     interrupted(sequence, out)
-    with pytest.raises(UserError, match="only in one"):  # an error of one process is all processes'
-        team().gathered(lambda: refuse() if rank == 1 else None)
     torch.distributed.destroy_process_group()
+
+
+def check_operations(rank: int) -> None:
+    """Gather, sum, broadcast and count in two processes; an error of one is raised by both."""
+    both = team()
+    assert both.gathered(lambda: [rank, "a"]) == [[0, "a"], [1, "a"]]
+    assert both.from_main(lambda: rank) == 0
+    assert both.on_main(lambda: 5) == (None if rank else 5)
+    first, nowhere, second = (nn.Parameter(torch.full((n,), float(rank))) for n in (3, 2, 1))
+    first.grad = torch.full((3,), rank + 1.0)
+    second.grad = torch.ones(1) if rank else None
+    both.add_gradients([first, nowhere, second])
+    assert first.grad.tolist() == [3.0, 3.0, 3.0]
+    assert nowhere.grad is None
+    assert second.grad is not None
+    assert second.grad.tolist() == [1.0]
+    both.share_weights([first])
+    assert first.tolist() == [0.0, 0.0, 0.0]
+    counter = Counter(calls=1)
+    with both.main_first():
+        pass
+    with both.counted(counter):
+        counter["calls"] += rank + 1
+    assert counter["calls"] == 1 + 1 + 2
+    with pytest.raises(UserError, match="only in one"):
+        both.gathered(lambda: refuse() if rank == 1 else None)
+    with pytest.raises(ZeroDivisionError if rank else InfrastructureError, match="by zero"):
+        both.gathered(lambda: 1 // 0 if rank == 1 else None)
 
 
 def refuse() -> None:
@@ -94,12 +123,12 @@ def refuse() -> None:
 
 @pytest.fixture(scope="module")
 def runs(sequence: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folders of all runs, made by one process and by two."""
+    """The folders of all runs, of one process and of two."""
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
-    with pytest.MonkeyPatch.context() as patch:  # step 0 is counted by the run that makes it
+    with pytest.MonkeyPatch.context() as patch:  # step 0 is counted by the run that computes it
         patch.setenv("RIL_BENCH_CACHE", str(tmp_path_factory.mktemp("cache-of-one")))
         for name in CASES:
-            made(sequence, alone, name)
+            completed(sequence, alone, name)
         interrupted(sequence, alone)
     (together / "interrupt").touch()
     with socket.socket() as free:
@@ -122,7 +151,7 @@ def folder(runs: tuple[Path, Path], name: str) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("name", [*CASES, "interrupted"])
-def test_two_processes_make_the_run_of_one(runs, name):
+def test_two_processes_compute_the_run_of_one(runs, name):
     one, two = folder(runs, name)
     for step in (1, 2):
         adapter, other = (flat(path / f"step-{step}" / "adapter.safetensors") for path in (one, two))
@@ -136,7 +165,7 @@ def test_two_processes_make_the_run_of_one(runs, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_call_is_counted_once(runs, name):
-    """As samples: how many a call takes is the micro-batch's affair."""
+    """In samples: the number of samples in a call depends on the micro-batch."""
     (one, two) = ([count(step) for step in steps(path)] for path in folder(runs, name))
     assert one == two
 
@@ -156,7 +185,7 @@ def test_the_log_says_what_the_whole_batch_did(runs):
         assert two[column].tolist() == pytest.approx(one[column].tolist(), rel=1e-4, abs=1e-5)
 
 
-def test_how_many_there_were_is_recorded(runs):
+def test_the_number_of_processes_is_recorded(runs):
     hardware = [pd.read_json(path / "run.json", typ="series")["hardware"] for path in folder(runs, "nabla")]
     assert [machine["processes"] for machine in hardware] == [1, 2]
 
@@ -164,12 +193,12 @@ def test_how_many_there_were_is_recorded(runs):
 def test_a_process_on_its_own_is_a_team_of_one():
     assert team() is ALONE
     assert ALONE.main
-    assert ALONE.mine(range(3)) == [0, 1, 2]
+    assert ALONE.owned(range(3)) == [0, 1, 2]
     assert ALONE.gathered(lambda: 7) == [7]
     assert ALONE.on_main(lambda: 7) == ALONE.from_main(lambda: 7) == 7
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_every_sample_is_owned_once(size):
-    owned = [sample for rank in range(size) for sample in Team(rank, size).mine(range(5))]
+    owned = [sample for rank in range(size) for sample in Team(rank, size).owned(range(5))]
     assert sorted(owned) == list(range(5))
