@@ -65,7 +65,7 @@ class Entry:
         found = read_plain_json(self.file(name))
         if not isinstance(found, dict):
             raise UserError(
-                "no JSON object",
+                "not a JSON object",
                 where=str(self.file(name)),
                 hint="write the entry again: ril-bench submit RUN",
             )

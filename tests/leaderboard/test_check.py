@@ -79,7 +79,7 @@ def test_each_reason_is_told_by_words_of_its_own() -> None:
     twice = {one for one in reasons if reasons.count(one) > 1}
     assert twice <= {
         ("files", "a symbolic link"),
-        ("files", "a name that no entry has"),
+        ("files", "a name that is not allowed in an entry"),
         ("sequence", "is not the one of its digest"),
     }
     assert len(reasons) >= 20

@@ -87,4 +87,4 @@ def test_folders_without_end_are_told_once(tmp_path: Path) -> None:
     deep.mkdir(parents=True)
     (deep / "x").write_text("x")
     found = [fault for _, _, fault in safety.walk(tmp_path) if fault]
-    assert [fault.what for fault in found] == ["folders in folders without end"]
+    assert [fault.what for fault in found] == ["too many nested folders"]
