@@ -123,7 +123,8 @@ def compare(
     """Compares two runs, or two methods whose runs share sequences, orders, tuners and seeds.
 
     Args:
-        a, b: a run, or a folder that holds the runs of one method; differences are b - a.
+        a: a run, or a folder that holds the runs of one method.
+        b: another one; differences are b - a.
         out: a page to write that shows the first pair of runs side by side; None writes none.
         metrics: ["FINAL", "FORGET"]; empty is all.
 
