@@ -1,1 +1,1 @@
-"""How a run is computed on this machine: devices, number formats, processes."""
+"""The machine that computes a run: devices, number formats, memory, processes."""

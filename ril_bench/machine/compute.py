@@ -1,8 +1,8 @@
-"""How a run's arithmetic is done on a machine: number formats, and what trades time for memory. No torch.
+"""The arithmetic of a run on a machine: number formats, and options that trade time for memory. No torch.
 
-None of it is part of a sequence, so the same YAML runs on a laptop and on a GPU. Number formats move results a
-little: they are recorded in run.json (hardware.compute) and kept by a resume. The other options leave results as they
-are up to rounding.
+These options are not part of a sequence, so the same YAML runs on a laptop and on a GPU. Number formats change results
+a little: run.json records them (hardware.compute) and a resume keeps them. The other options change results by rounding
+alone.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Format = Literal["float32", "bfloat16"]
 
 
 class Compute(Part):
-    """Adapters, the optimizer, the sampler's steps and the rewards are in float32 whatever is chosen here.
+    """Options of the arithmetic. Adapters, optimizer, sampler and rewards are in float32 in any case.
 
-    float16 is no choice: small gradients vanish in it, and SDXL's autoencoder overflows.
+    float16 is not offered: small gradients vanish in it, and SDXL's autoencoder overflows.
     """
 
     #: of the denoiser and the text encoders
@@ -37,7 +37,7 @@ class Compute(Part):
 
     @property
     def numerics(self) -> dict[str, Any]:
-        """What moves results by more than rounding in the last bit of float32."""
+        """The options that change results by more than rounding in the last bit of float32."""
         return self.model_dump(include={"dtype", "vae_dtype"})
 
 

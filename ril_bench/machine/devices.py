@@ -1,4 +1,4 @@
-"""Which device a run is made on."""
+"""The device of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ril_bench.errors import UserError
 
 
 def named_device(name: str) -> str:
-    """A device that can be used; "auto" takes a GPU if there is one. Raises UserError for one that cannot."""
+    """The device of that name; "auto" is a GPU if there is one. Raises UserError where it cannot be used."""
     import torch
 
     if name == "auto":

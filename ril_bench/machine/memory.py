@@ -1,4 +1,4 @@
-"""The allocator of a process that makes the same large tensors again and again."""
+"""Settings of the C library's allocator for a process that allocates the same large tensors in every update."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ NEVER = (1 << 31) - 1
 
 
 def keep_freed_memory() -> bool:
-    """Lets glibc keep what is freed, where the C library is glibc; whether it is.
+    """Lets glibc keep freed memory. Returns False where the C library is not glibc.
 
-    By default it returns an update's activations to the system at the backward call's end, and the next update gets
-    them anew, page by page: a sixth of the training's time on two CPU cores. No result depends on it. [ours, measured]
+    By default glibc returns an update's activations to the system after the backward call, and the next update
+    allocates them again, page by page: a sixth of the training's time on two CPU cores. No result depends on it.
+    [ours, measured]
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

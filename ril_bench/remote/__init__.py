@@ -1,1 +1,1 @@
-"""Files of others: where each is published, whether it is here and is what it should be, how it gets here. No torch."""
+"""Files that others publish: where each is searched, how it is downloaded, and its digest. No torch."""

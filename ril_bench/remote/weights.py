@@ -1,4 +1,4 @@
-"""Weight files and their digests: what a result depends on, and whether a file is what it should be."""
+"""Digests of weight files: which files a result depends on, and whether a shipped file was altered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def digests(place: Path | RemoteFile) -> dict[str, str]:
 
 
 def verified(path: Path) -> Path:
-    """The path itself, if each file there is what the nearest manifest above it says; free where there is none.
+    """The path itself, after each file was compared with the nearest manifest above it; without one, any file passes.
 
     Raises UserError for a missing file or one of another digest, as a broken download or an edit leaves it.
     """

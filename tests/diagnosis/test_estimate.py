@@ -1,4 +1,4 @@
-"""What the meta device tells, against real calls of the same model, and against what is published of it."""
+"""Counts on the meta device, against real calls of the same model and against published numbers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CONFIG = {**tiny_denoiser().config, "block_out_channels": (16, 32), "attention_h
 CONFIGS = {"sd": CONFIG, "sdxl": dict(stable_diffusion_xl().unet.config)}
 
 
-def told(unet: UNet2DConditionModel) -> dict[str, object]:
-    """Random text, and what else SDXL's denoiser is told."""
+def text_arguments(unet: UNet2DConditionModel) -> dict[str, object]:
+    """Random text embeddings, and the further inputs of SDXL's denoiser."""
     more = {}
     if unet.config.addition_embed_type == "text_time":
         pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
@@ -38,7 +38,7 @@ def test_a_call_keeps_what_autograd_keeps_on_the_cpu(name: str, chained: bool) -
     unet.add_adapter(LoraConfig(r=2, target_modules=TARGETS))
     x = torch.randn(1, 4, 16, 16, requires_grad=chained)
     with counted_saves(unet) as kept:
-        unet(x, torch.tensor(1), **told(unet))
+        unet(x, torch.tensor(1), **text_arguments(unet))
     found = denoiser(config, 2, TARGETS, Compute(), chained=chained)
     assert found.kept == pytest.approx(sum(kept.values()), rel=0.05)
     assert found.trained == sum(p.numel() for name, p in unet.named_parameters() if "lora" in name)
@@ -51,7 +51,7 @@ def test_operations_are_those_of_the_plain_attention_too() -> None:
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
         FlopCounterMode(display=False) as counted,
     ):
-        unet(torch.randn(1, 4, 16, 16), torch.tensor(1), **told(unet))
+        unet(torch.randn(1, 4, 16, 16), torch.tensor(1), **text_arguments(unet))
     adapterless = counted.get_total_flops()
     assert denoiser(CONFIG, 1, ["to_q"], Compute(), chained=False).flops == pytest.approx(
         adapterless, rel=0.01

@@ -1,4 +1,4 @@
-"""How the arithmetic is done: what leaves results as they are, what is recorded, and memory that runs out."""
+"""Options of the arithmetic: which leave results as they are, what is recorded, and memory that runs out."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Small(Draft):
         return log
 
 
-def test_what_does_not_fit_is_done_in_smaller_parts(tiny_model):
+def test_a_batch_that_does_not_fit_is_computed_in_smaller_parts(tiny_model):
     whole = copy.deepcopy(tiny_model)
     reference = training(whole, bound(Penalised(), whole), k=2, updates=1, batch=7, micro_batch=2)
     shaken(whole)
@@ -130,7 +130,7 @@ def test_one_sample_that_does_not_fit_ends_the_run(tiny_model):
     assert caught.value.kind == "memory"
 
 
-def test_held_images_serve_as_often_in_smaller_parts(tiny_model):
+def test_held_images_are_used_as_often_in_smaller_parts(tiny_model):
     """An update that is tried again uses up nothing."""
     options = {"name": "ddpo", "samples": 2, "reuse": 2}
     whole, parts = copy.deepcopy(tiny_model), copy.deepcopy(tiny_model)
@@ -156,14 +156,14 @@ def test_held_images_serve_as_often_in_smaller_parts(tiny_model):
     assert calls == sum(batch * n for (kind, _, batch), n in whole.counter.items() if kind == "decode")
 
 
-def test_a_run_says_and_records_that_its_parts_became_smaller(tiny_sequence, tmp_path, monkeypatch):
-    said = []
+def test_a_run_reports_and_records_smaller_parts(tiny_sequence, tmp_path, monkeypatch):
+    lines = []
     reporter = Reporter(quiet=True)
-    monkeypatch.setattr(reporter, "say", said.append)
+    monkeypatch.setattr(reporter, "say", lines.append)
     monkeypatch.setattr(Materials, "tuner", lambda self, i: Small(1))
     one = runner(tiny_sequence, tmp_path, reporter=reporter, account=False)
     one.execute()
-    (line,) = [line for line in said if "out of memory" in line]
+    (line,) = [line for line in lines if "out of memory" in line]
     assert "1 of 2 samples at once" in line
     assert one.folder.read_run()["micro_batch"] == 1
 
@@ -196,7 +196,7 @@ def fails(*_):
     raise NumericalError("as asked for")
 
 
-def test_a_sequence_knows_nothing_of_it(tiny_sequence):
+def test_a_sequence_does_not_hold_these_options(tiny_sequence):
     assert "compute" not in load_sequence(tiny_sequence).model_dump()
     assert "dtype" not in str(load_sequence(tiny_sequence).model_dump())
 

@@ -52,8 +52,8 @@ def test_a_text_outside_the_grammar_is_refused(text):
 
 def test_no_evaluation_combination_is_ever_trained_on():
     def combinations(split):
-        told = [parse(prompt) for prompt in captions.prompts(split)]
-        return {(colour, shape, one.background) for one in told for colour, shape in one.objects}
+        parsed = [parse(prompt) for prompt in captions.prompts(split)]
+        return {(colour, shape, one.background) for one in parsed for colour, shape in one.objects}
 
     trained, evaluated = combinations("train"), [parse(prompt) for prompt in captions.prompts("eval")]
     for caption in evaluated:
