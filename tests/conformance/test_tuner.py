@@ -7,6 +7,7 @@ import pytest
 from ril_bench.conformance.tuner import check_tuner
 
 HEAD = '''
+from dataclasses import replace
 import torch
 from ril_bench import Log, Tuner
 from ril_bench.tuners.refl import Refl
@@ -19,8 +20,8 @@ ACCUMULATE = "    needs = frozenset({'reward'})\n\n    def accumulate(self, mode
 IDLE = "sum(p.sum() for p in model.parameters()).mul(0).backward(); return Log(0.0, 0.0, 0.0)"
 UNCOUNTED = "sum(p.sum() for p in model.parameters()).backward(); return Log(0.0, 0.0, 0.0)"
 SHARE = """
-    def accumulate(self, model, prompts, task, penalty, draws, share):
-        return super().accumulate(model, prompts, task, penalty, draws, 1.0)
+    def accumulate(self, model, task, batch):
+        return super().accumulate(model, task, replace(batch, share=1.0))
 """
 FORGETS = """
     def start_task(self, task, model):
@@ -44,7 +45,7 @@ BROKEN = {  # base class, body, the fault, the hint
     "no needs": ("Tuner", "    needs = frozenset()", "states no needs", "reward_gradient"),
     "unknown need": ("Refl", "    needs = frozenset({'reward', 'money'})", "needs holds money", "images"),
     "no default": ("Refl", NO_DEFAULT, "no default for rate", "give every option a default"),
-    "idle": ("Tuner", ACCUMULATE + IDLE, "leave the adapter as one does", "grading.backward"),
+    "idle": ("Tuner", ACCUMULATE + IDLE, "the adapter gets no gradient", "grading.backward"),
     "uncounted": (
         "Tuner",
         ACCUMULATE + UNCOUNTED,
