@@ -188,4 +188,4 @@ class Run:
 
         if not (self.path / names.RUN).is_file():
             return f"<code>{html.escape(repr(self))}</code>"
-        return run_html(self.stored, self.summary)
+        return run_html(self.stored, {str(name): value for name, value in self.summary.items()})

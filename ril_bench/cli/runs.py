@@ -340,7 +340,7 @@ def show_run(made: Run) -> None:
     say(f"\n{made.path}")
     show_table(
         ["step", *matrix.columns],
-        ([f"{step} {names[step]}", *(f"{value:.4g}" for value in row)] for step, row in matrix.iterrows()),
+        ([f"{i} {names[i]}", *(f"{value:.4g}" for value in matrix.loc[i])] for i in matrix.index),
         numbers=True,
     )
     say(made.headline)

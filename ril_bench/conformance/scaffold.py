@@ -142,9 +142,8 @@ def _renamed(file: Path, name: str, doc: str) -> str:
             body = "\n".join(line.rstrip() for line in old).replace('"""', "").rstrip()
             text += ["", *body.splitlines(), '    """']
         lines[node.lineno - 1 : node.end_lineno] = text
-    text = "\n".join(lines) + "\n"
-    text = text.replace(f"class {cls.name}(", f"class {_class_name(name)}(")
-    return re.sub(r", as tuned \(\w+\.tuning\.json\)", "; --set method.strength=0.1 changes it", text)
+    renamed = ("\n".join(lines) + "\n").replace(f"class {cls.name}(", f"class {_class_name(name)}(")
+    return re.sub(r", as tuned \(\w+\.tuning\.json\)", "; --set method.strength=0.1 changes it", renamed)
 
 
 def _class_name(name: str) -> str:

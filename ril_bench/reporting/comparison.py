@@ -78,7 +78,9 @@ def verdicts(rows: pd.DataFrame) -> Iterator[str]:
         name = next((name for name in ("FORGET", "FINAL") if name in by_metric.index), None)
         place = f"{sequence} / {tuner}: " if len(groups) > 1 else ""
         yield place + (
-            _verdict(name, by_metric.loc[[name]].iloc[0], a, b) if name else "no metric of forgetting to compare."
+            _verdict(name, by_metric.loc[[name]].iloc[0], a, b)
+            if name
+            else "no metric of forgetting to compare."
         )
 
 

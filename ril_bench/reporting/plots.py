@@ -50,7 +50,7 @@ def steps_plot(
                 axes.marker(*axes.at(x, y), k, f"s{k % SERIES} full")
     if floor is not None:
         left, right = (
-            min((abs(points[i][1] - floor) for points in series.values() if points and points[i][1] is not None),
+            min((abs(y - floor) for points in series.values() if points and (y := points[i][1]) is not None),
                 default=0.0)
             for i in (0, -1)
         )  # fmt: skip

@@ -109,7 +109,9 @@ def _assigned(node: ast.stmt) -> dict[str, ast.expr | None]:
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
         return {node.target.id: node.value}
     found: dict[str, ast.expr | None] = {}
-    for target in node.targets if isinstance(node, ast.Assign) else ():
+    if not isinstance(node, ast.Assign):
+        return found
+    for target in node.targets:
         if isinstance(target, ast.Name):
             found[target.id] = node.value
         elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
