@@ -22,7 +22,7 @@ HEADLINE = ("FINAL", "LEARN", "BWT", "FORGET", "WORST", "SSIM to step 0", "FID")
 
 
 class Run:
-    """A run's folder. Files are read anew at each access, so that a run in progress can be watched."""
+    """A run's folder. Files are read again at each access, so that a run in progress can be watched."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)

@@ -80,7 +80,7 @@ def show_table(
         title=None if title is None else Text(literal(title), style="bold"),
         title_justify="left",
         show_header=not plain,
-        box=None if plain else box.HEAVY_HEAD,
+        box=None if plain else box.SIMPLE_HEAD,
     )
     for k, name in enumerate(head):
         right = numbers and k > 0

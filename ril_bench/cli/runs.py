@@ -340,7 +340,10 @@ def show_run(made: Run) -> None:
     say(f"\n{made.path}")
     show_table(
         ["step", *matrix.columns],
-        ([f"{i} {names[i]}", *(f"{value:.4g}" for value in matrix.loc[i])] for i in matrix.index),
+        (
+            [f"{step} {names[step]}", *(f"{value:.4g}" for value in row)]
+            for step, row in zip(map(int, matrix.index), matrix.to_numpy(), strict=True)
+        ),
         numbers=True,
     )
     say(made.headline)

@@ -1,11 +1,16 @@
-"""Reports: what run folders hold, made to look at.
+"""Reports: pages, tables and plots of what run folders hold.
 
-Everything here reads files only; no model, no metric is computed. `write_page` shows one run,
-`write_side_by_side` sets a few runs of one sequence side by side, `site.write_site` shows many. Every page is one
-HTML file that needs no network. The site is not imported here: it alone needs matplotlib.
+Everything here reads files only; no model is loaded and no metric is computed. `write_page` shows one run,
+`write_side_by_side` a few runs of one sequence, `site.write_site` many. Every page is one HTML file that needs no
+network. Nothing is imported before it is used: `ril-bench list` needs a module of this package, but no pandas.
 """
 
-from ril_bench.reporting.run_page import write_page, write_page_after_run
-from ril_bench.reporting.side_by_side import write_side_by_side
+import lazy_loader
 
-__all__ = ["write_page", "write_page_after_run", "write_side_by_side"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "run_page": ["write_page", "write_page_after_run"],
+        "side_by_side": ["write_side_by_side"],
+    },
+)
