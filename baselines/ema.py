@@ -1,4 +1,4 @@
-"""ema: average the weights of a task, keep a part of the change (after WARP, Rame et al. 2024, arXiv 2406.16768)."""
+"""ema: average a task's weights, and keep a part of the change (after WARP, Rame et al. 2024, arXiv 2406.16768)."""
 
 from typing import Annotated
 
@@ -9,10 +9,10 @@ from ril_bench import Method
 
 
 class Ema(Method):
-    """A LoRA for each reward over the frozen earlier ones; at its task's end it becomes pull * (its moving average).
+    """A LoRA for each reward, over the frozen earlier ones. At the end of its task it becomes pull * (moving average).
 
         average <- m average + (1 - m) (alpha/r) B A   after each update, corrected for its start at 0
-        delta_i <- pull * average                      at the task's end: toward the start of the task
+        delta_i <- pull * average                      at the end of the task: back toward its start
 
     WARP averages policies and interpolates toward their start; its spherical merge of several policies is left out
     [ours]. Averages are of deltas, and the adapter gets the nearest factors of its rank (Eckart-Young). The
@@ -21,7 +21,7 @@ class Ema(Method):
 
     class Options(Method.Options):
         decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
-        """m, of the moving average."""
+        """m, the decay of the moving average."""
         pull: Annotated[float, Field(gt=0, le=1)] = 0.9
         """The part of the change that is kept, as tuned (ema.tuning.json); 1 keeps all."""
 

@@ -11,11 +11,11 @@ from ril_bench import Method
 class Ewc(Method):
     """One adapter for all tasks, with the loss strength / 2 * sum_k sum F_k (theta - theta_k)^2 over finished tasks k.
 
-    F_k is measured at the end of task k on `samples` visited states, one state at a time, as the mean of squares is
-    needed and not the square of the mean. importance `policy`: F = mean (d <v, eps_theta> / d theta)^2, v ~ N(0, I),
+    F_k is measured at the end of task k on `samples` visited states, one state at a time: F_k is the mean of squared
+    gradients, not the square of their mean. importance `policy`: F = mean (d <v, eps_theta> / d theta)^2, v ~ N(0, I),
     the diagonal of J'J; this is the Fisher information of the Gaussian policy up to the weight b_t^2 / sigma_t^2 of the
     step [ours]. `reward`: the reward of the image of x0hat replaces <v, eps>; this is not Fisher information [ours].
-    Each F is divided by its mean, so a strength means the same for all units of rewards. `online`: one term,
+    Each F is divided by its mean, so a strength means the same for all units of a reward. `online`: one term,
     F <- decay F + F_k, at the newest weights (Schwarz et al. 2018, arXiv 1805.06370); `per task`: one term for each.
     """
 
@@ -32,7 +32,7 @@ class Ewc(Method):
         """Visited states that the importance is measured on."""
 
     def bind(self, model):
-        self._model, self._terms = model, []  # of (importance, weights), {factor: tensor} each
+        self._model, self._terms = model, []  # [(importance, weights)], each is {factor: tensor}
 
     def start_task(self, task, model):
         if "adapter" not in model.adapters:

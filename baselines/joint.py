@@ -1,4 +1,4 @@
-"""joint: all rewards so far at once. The upper line to compare forgetting with."""
+"""joint: all rewards so far at once. The upper reference to compare forgetting with."""
 
 from ril_bench import Method, Plan
 

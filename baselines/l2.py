@@ -1,4 +1,4 @@
-"""l2: stay near the weights that the last task ended with."""
+"""l2: stay near the weights at the end of the last task."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ class L2(Method):
     """One adapter for all tasks, with the loss strength / 2 * |theta - theta*|^2: EWC with F = 1.
 
     theta* are the weights at the end of the last task. theta are the factors A and B, not their product, as the
-    factors are what trains [ours].
+    factors are the trained parameters [ours].
     """
 
     class Options(Method.Options):

@@ -12,8 +12,8 @@ class OLora(Method):
 
         loss = strength * sum over layers and earlier tasks j of |A_j A_i^T|^2
 
-    A (rank, in): the new adapter shall read other directions of the input than the earlier ones. The paper's code has
-    the sum of absolute entries [memory]; the sum of squares is smooth at 0 [ours].
+    A is (rank, in), so the loss lets the new adapter read other directions of the input than the earlier ones. The
+    paper's code has the sum of absolute entries [memory]; the sum of squares is smooth at 0 [ours].
     """
 
     class Options(Method.Options):

@@ -12,7 +12,7 @@ class Rid(Method):
     """A new LoRA for each reward, and distillation from a momentum teacher.
 
     Published [abstract, review]: a group of adapters, one for each reward, the earlier ones frozen; momentum
-    distillation from an EMA teacher. The details are not in what we could read; they are ours, and options [ours]:
+    distillation from an EMA teacher. We could not read the details; the following is our choice, with options [ours]:
     the teacher has the base weights, the frozen adapters, and the moving average of the current adapter's delta,
 
         teacher <- m teacher + (1 - m) (alpha/r) B A          (after each update; 0 when a task starts)
@@ -26,10 +26,10 @@ class Rid(Method):
         strength: Annotated[float, Field(ge=0)] = 10.0
         """Weight of the loss, as tuned (rid.tuning.json) for one tuner and one space."""
         decay: Annotated[float, Field(ge=0, le=1)] = 0.99
-        """m, of the moving average; at 1 the teacher is the model before the task (as in lwf)."""
+        """m, the decay of the moving average; at 1 the teacher is the model before the task (as in lwf)."""
         bias_correction: bool = False
         """Divide the average by 1 - m^n after n updates, so that the teacher follows the student from the
-        first one on."""
+        first update on."""
         space: Literal["noise", "x0", "image"] = "x0"
         """f: where student and teacher are compared."""
         teacher: Literal["restart", "keep"] = "restart"

@@ -23,7 +23,7 @@ class Plan:
         weights: {task: share of the updates}, tasks counted from 1; the shares are relative to their sum. Each update
             trains one task, with that task's reward and prompts. The tasks take turns.
         updates: how many updates the step has, as a multiple of one task's budget.
-        start: "current": from the model as the step before left it; "pretrained": all adapters are removed first.
+        start: "current": from the model that the step before left; "pretrained": all adapters are removed first.
     """
 
     weights: Mapping[int, float] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Method(Configurable):
         one call for each update.
 
         Args:
-            prediction: its `eps` (N, C, h, w) carries the graph; `x_t` and all else do not. `prediction.x0()` gives the
+            prediction: its `eps` (N, C, h, w) carries the graph; its other tensors do not. `prediction.x0()` gives the
                 clean latents, and `prediction.with_eps(eps)` the same prediction with the noise of another model. For a
                 teacher's noise call `model.predict` inside `torch.no_grad()` and `model.folded(...)`.
 
@@ -132,7 +132,7 @@ class Method(Configurable):
         """
 
     def adjust_gradients(self) -> None:
-        """Changes the gradients of `model.parameters()` in place, such as a projection.
+        """Changes the gradients of `model.parameters()` in place, for example by a projection.
 
         Called once in each update, after all backward calls, before the gradients are clipped.
         """
@@ -160,7 +160,7 @@ class Method(Configurable):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned. Called on a resume, after `bind`, with the adapters in place.
 
-        A run that was interrupted and resumed must give the same bytes as one that was not.
+        A run that was interrupted and resumed must write the same bytes as a run without interruption.
         """
 
 

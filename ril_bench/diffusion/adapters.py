@@ -45,7 +45,7 @@ class AdapterSpec:
 
 
 class _Token:
-    """Represents one open graph; it is weakly referenced, so it disappears with its graph."""
+    """Represents one open graph; the reference to it is weak, so it disappears with its graph."""
 
 
 class _Watch(torch.autograd.Function):
@@ -86,16 +86,16 @@ class Adapters:
     def add_adapter(self, name: str, *, seed_key: tuple[Key, ...], rank: int | None = None) -> None:
         """Adds an adapter, inactive and frozen; B is zero, so the adapter changes nothing before it is trained.
 
-        A ~ U(-1/sqrt(d), 1/sqrt(d)), d the layer's input width, as in PEFT [code: peft]. A is drawn from the key
-        (seed_key, name, layer), so every machine gets the same weights.
+        A ~ U(-1/sqrt(d), 1/sqrt(d)), where d is the layer's input width, as in PEFT [code: peft]. A is drawn from
+        the key (seed_key, name, layer), so every machine gets the same weights.
 
         Args:
-            name: of the adapter, such as "task-1".
+            name: name of the adapter, such as "task-1".
             seed_key: key of the random weights; methods use `task.key`.
-            rank: instead of the sequence's rank; alpha / rank stays the same.
+            rank: replaces the sequence's rank; alpha / rank stays the same.
 
         Raises:
-            ValueError: there is an adapter of that name.
+            ValueError: an adapter of that name exists already.
             RuntimeError: a graph is open.
             UserError: a target names no linear layer.
         """
@@ -170,12 +170,11 @@ class Adapters:
     def activate(self, scales: Mapping[str, float], train: Sequence[str] = ()) -> None:
         """Makes exactly these adapters active, at these scales, and trains exactly those in `train`.
 
-        Use only this method to change either: the setters of PEFT and diffusers make a frozen adapter trainable
-        again.
+        Use only this method for both: the setters of PEFT and diffusers make a frozen adapter trainable again.
 
         Raises:
             ValueError: an adapter is unknown, or in `train` but not active.
-            RuntimeError: a graph is open; its backward would run on other adapters than its forward.
+            RuntimeError: a graph is open; its backward would run with other adapters than its forward.
         """
         self._known(scales)
         self._refuse_changes("activate adapters")
@@ -241,10 +240,11 @@ class Adapters:
 
     @torch.no_grad()
     def set_delta(self, name: str, deltas: Mapping[str, Tensor]) -> None:
-        """Sets an adapter's factors to the nearest ones of its rank to the deltas {layer: (out, in)}, at scale 1.
+        """Sets an adapter's factors so that its delta at scale 1 is nearest to `deltas`.
 
-        Nearest in the Frobenius norm, by a singular value decomposition (Eckart & Young 1936); exact where the
-        adapter's rank is at least the delta's. Raises RuntimeError while a graph is open.
+        `deltas` is {layer: (out, in)}. The nearest delta of the adapter's rank, in the Frobenius norm, comes from a
+        singular value decomposition (Eckart & Young 1936). It is exact where the adapter's rank is at least the rank
+        of the given delta. Raises RuntimeError while a graph is open.
         """
         self._refuse_changes("set an adapter's weights")
         spec = self._adapters[name]
@@ -261,12 +261,12 @@ class Adapters:
     ) -> Iterator[None]:
         """A context in which the LoRA layers have the weights W + sum_i scale_i alpha_i / r_i B_i A_i.
 
-        The denoiser then runs at the plain model's speed, without gradient for the adapters. Frozen copies replace
-        the layers, and the layers do not change: afterwards they are equal to the bit, and a graph that was open
-        before can still run backward.
+        The denoiser then runs at the speed of the plain model, without gradient for the adapters. Frozen copies
+        replace the layers. The layers themselves do not change: afterwards they are the same to the bit, and a graph
+        that was open before can still run backward.
 
         Args:
-            scales: the adapters to fold; None for the active ones, {} for none: the pretrained model.
+            scales: the adapters to fold; None for the active adapters, {} for the pretrained model.
             deltas: {layer: (out, in)}, added on top. The average of several adapters is an average of deltas, not of
                 factors.
 
@@ -281,7 +281,7 @@ class Adapters:
 
     @contextmanager
     def folded_lora(self, state: Mapping[str, Tensor]) -> Iterator[None]:
-        """As `folded`, with the tensors of a LoRA file (see `joined`) instead of the model's own adapters.
+        """Like `folded`, but with the tensors of a LoRA file (see `joined`), not the model's adapters.
 
         Raises UserError where the tensors do not fit this denoiser.
         """
@@ -320,8 +320,8 @@ class Adapters:
         """ONE LoRA that equals the sum of the active adapters, as tensors on the CPU; empty where none is active.
 
         The ranks add up: A is stacked, and scale * alpha / rank * B is put side by side. This is exact; an average of
-        factors is not. The keys are those of diffusers' save_lora_weights. There is no alpha, which diffusers reads
-        as a scaling of 1.
+        factors is not. The keys are those of diffusers' save_lora_weights. There is no alpha; diffusers then uses a
+        scaling of 1.
         """
         state = {}
         for path, part in self._parts(self._active).items():
@@ -350,13 +350,13 @@ class Adapters:
                 }
                 for name, spec in self._adapters.items()
             ],
-            # lists: the adapters are summed in their order
+            # A list, as the adapters are summed in this order.
             "active": [[name, scale] for name, scale in self._active.items()],
             "trained": list(self._trained),
         }
 
     def load_adapter_state(self, state: Mapping[str, Any]) -> None:
-        """Replaces all adapters by those of an `adapter_state`. Raises UserError where they do not fit."""
+        """Replaces all adapters with those of an `adapter_state`. Raises UserError where they do not fit."""
         for name in list(self._adapters):
             self.delete_adapter(name)
         for saved in state["adapters"]:

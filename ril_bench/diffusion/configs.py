@@ -1,4 +1,4 @@
-"""Whether a model can be trained here, by the configs in its folder alone: no weights are loaded."""
+"""Checks from the configs in a model's folder whether it can be trained here; loads no weights."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def check_configs(folder: Path, steps: int, eta: float) -> None:
     """Checks the class of a pipeline, its scheduler, and whether the sampler's steps fit the scheduler.
 
     Args:
-        folder: of a pipeline in diffusers' format.
-        steps, eta: of the sampler.
+        folder: folder of a pipeline in diffusers' format.
+        steps: number of steps of the sampler.
+        eta: eta of the sampler.
 
-    Raises UserError for the first fault, with the same message as a run's.
+    Raises UserError for the first fault, with the same message as a run.
     """
     index, scheduler = folder / "model_index.json", folder / "scheduler" / "scheduler_config.json"
     family_called(_read(index).get("_class_name"), where=str(index))

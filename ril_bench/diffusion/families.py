@@ -18,8 +18,8 @@ class Text:
     """N encoded prompts.
 
     Attributes:
-        tokens: (N, L, D), which the denoiser attends to.
-        pooled: (N, P), one vector for each prompt, where the family has one.
+        tokens: (N, L, D), to which the denoiser attends.
+        pooled: (N, P), one vector for each prompt; None where the family has none.
     """
 
     tokens: Tensor
@@ -64,8 +64,8 @@ class StableDiffusion:
 class StableDiffusionXL:
     """SDXL (arXiv 2307.01952): two text encoders side by side, the second one's pooled vector, and the image's size.
 
-    The size is the model's own, uncropped, which is the pipeline's default. Where the pipeline's config has
-    force_zeros_for_empty_prompt, as published, the empty prompt is encoded as zeros.
+    The size is the one that the model was trained on, uncropped, as in the pipeline's default. Where the pipeline's
+    config has force_zeros_for_empty_prompt, as published, the empty prompt is encoded as zeros.
     """
 
     pipeline: ClassVar[Any] = StableDiffusionXLPipeline

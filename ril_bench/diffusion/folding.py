@@ -1,4 +1,4 @@
-"""Folds adapters into the weights: frozen copies replace the layers for a while; the layers do not change."""
+"""Folds adapters into the weights: frozen copies replace the layers inside a context."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ril_bench.errors import UserError
 
-#: begins every key of a file that diffusers' save_lora_weights writes
+#: prefix of every key in a file that diffusers' save_lora_weights writes
 PREFIX = "unet."
 #: scaling, A (rank, in), B (out, rank)
 LoraFactors = tuple[float, Tensor, Tensor]
@@ -25,8 +25,8 @@ def folded_layers(
     """A context in which each layer in `parts` has the weight W + sum scaling B A + delta.
 
     Args:
-        parts: {layer: factors to fold into it}, for every LoRA layer, so that no adapter acts. A layer without factors
-            and delta has its base weight.
+        parts: {layer: factors to fold into it}, for every LoRA layer, so that no adapter is applied. A layer without
+            factors and delta has its base weight.
         deltas: {layer: (out, in)}, added on top.
     """
     # Every copy is built before the first one is put in place, so that a failure leaves the model as it was.
@@ -50,7 +50,7 @@ def folded_layers(
 def parts_of_file(
     unet: nn.Module, adapted: Collection[str], state: Mapping[str, Tensor]
 ) -> dict[str, list[LoraFactors]]:
-    """The factors in a LoRA file's tensors, by layer; an empty list for a layer of `adapted` without any.
+    """The factors in a LoRA file's tensors, by layer; a layer of `adapted` without factors has an empty list.
 
     Raises UserError where the tensors do not fit the denoiser.
     """

@@ -116,7 +116,7 @@ class DiffusionModel(Adapters):
 
         Raises UserError where the folder has no pipeline, or a pipeline that is not supported.
         """
-        # These progress bars would disturb the run's own and are too short to read.
+        # These progress bars are too short to read, and would disturb the progress bar of the run.
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
         index = Path(folder) / "model_index.json"
@@ -143,7 +143,8 @@ class DiffusionModel(Adapters):
 
     @torch.no_grad()
     def _encode_one(self, prompt: str) -> Text:
-        # One at a time: results differ in the last bit between batch sizes, and a resume encodes other batches.
+        # Each prompt is a batch of one: results differ in the last bit between batch sizes, and a resume encodes
+        # other batches.
         return self._family.encode(prompt, self.device)
 
     def predict(self, x: Tensor, t: int, prompts: Sequence[str], guidance: float) -> Tensor:
@@ -171,7 +172,7 @@ class DiffusionModel(Adapters):
         """The noise (N, C, h, w), fp32, of latents (N, C, h, w) at timestep t: one call, without guidance."""
         arguments = self._family.unet_arguments(self._texts(prompts))
         out = self.unet(x.to(self.dtype), t, **arguments, return_dict=False)[0].float()
-        # A gradient to the latents (a chain of steps) runs through every layer, and costs more.
+        # A gradient to the latents (in a chain of steps) runs through every layer, so it costs more.
         to_latents = "denoiser to latents" if self.is_folded else "denoiser chained"
         self.counter[to_latents if x.requires_grad else "denoiser", out.requires_grad, len(x)] += 1
         return out if self.predicts == "epsilon" else self._noise_of(out, x, t)

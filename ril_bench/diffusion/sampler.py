@@ -1,4 +1,4 @@
-"""DDIM (arXiv 2010.02502), the one sampler, on Stable Diffusion's schedule, and the rollout that it drives."""
+"""The sampler: DDIM (arXiv 2010.02502) on Stable Diffusion's schedule; and the rollout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.draws import Draws, Key
 from ril_bench.errors import UserError
 
-# Stable Diffusion's; the linear path and the log-probabilities of a step assume it
+# Stable Diffusion's schedule; the linear path and the log-probabilities of a step assume it
 SCHEDULE = {
     "clip_sample": False,
     "thresholding": False,
@@ -46,8 +46,8 @@ class DDIM:
     eta > 0. eta 0 is deterministic, eta 1 has DDPM's variance. Computed in fp64.
 
     Args:
-        alphas_cumprod: (T,) of the model, falling.
-        steps: how many; the highest timestep must be below T.
+        alphas_cumprod: (T,), of the model, decreasing.
+        steps: number of steps; the highest timestep must be below T.
         eta: in [0, 1].
 
     Raises:
@@ -127,9 +127,9 @@ class Prediction:
         x_t: (N, C, h, w), the latents that the denoiser got; detached.
         t: the timestep that the denoiser got.
         step: the sampler's step, 0 .. steps - 1.
-        prompts: N.
+        prompts: the N prompts.
         guidance: scale of the classifier-free guidance; 1 for none.
-        eps: (N, C, h, w), the guided noise, with its graph where the call was made with gradient.
+        eps: (N, C, h, w), the guided noise, with its graph where the call had a gradient.
         ddim: the sampler.
     """
 
@@ -182,17 +182,17 @@ def sample(
     """Samples latents (N, C, h, w), one for each prompt, from the noises ("init") and, with eta > 0, ("step", i).
 
     The steps in `grad_steps` keep the graph of their noise prediction and run on live adapters. The other steps run
-    without a graph, with the adapters folded into the weights. From the first step with gradient on, x keeps its
-    chain: DRaFT-K (arXiv 2309.17400) has the last K steps in `grad_steps`.
+    without a graph, with the adapters folded into the weights. After the first step with gradient, x keeps its graph
+    until the end (the chain). DRaFT-K (arXiv 2309.17400) has the last K steps in `grad_steps`.
 
     Args:
-        on_grad_step: called with the prediction of each step in `grad_steps`, at once.
-        detach_input: give the denoiser sg(x), while x keeps its chain (DRTune, arXiv 2405.00760).
+        on_grad_step: called with the prediction of each step in `grad_steps`, right after it.
+        detach_input: give the denoiser sg(x), while x keeps its graph (DRTune, arXiv 2405.00760).
         stop: end the rollout at this step and return x0hat there.
         on_step: called with the prediction of every step.
 
     Raises:
-        RuntimeError: there are steps with gradient inside of `folded()` or without autograd.
+        RuntimeError: `grad_steps` is not empty, inside of `folded()` or without autograd.
     """
     if grad_steps and (model.is_folded or not torch.is_grad_enabled()):
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""States that a model visits while it samples; methods measure there how much each weight matters."""
+"""States that a model visits while it samples; methods measure on them how much each weight matters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, Prediction, latent_noise, predict_step, sample
 from ril_bench.draws import Draws, generator
 
-BATCH = 8  # rollouts at a time
+BATCH = 8  # rollouts in one batch
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class State:
     """The noise prediction of one sample at one step, with gradient, and a random direction.
 
     Attributes:
-        prediction: of one sample: N is 1.
-        noise: (1, C, h, w), N(0, I): <noise, prediction.eps> is a random projection of the prediction.
+        prediction: the prediction of one sample (N is 1).
+        noise: (1, C, h, w), from N(0, I); <noise, prediction.eps> is a random projection of the prediction.
     """
 
     prediction: Prediction
@@ -31,13 +31,13 @@ class State:
 def visited(
     model: DiffusionModel, ddim: DDIM, prompts: Sequence[str], draws: Draws, guidance: float
 ) -> Iterator[State]:
-    """Yields one state of each prompt's rollout, at a step drawn uniformly; the rollouts take no gradient.
+    """Yields one state of each prompt's rollout, at a step drawn uniformly; the rollouts run without gradient.
 
-    Each prediction has one sample, so its gradient is the gradient of that sample alone. Raises RuntimeError without
-    autograd.
+    Each prediction has one sample, so its gradient is the gradient of that sample alone. Raises RuntimeError
+    without autograd.
     """
     if not torch.is_grad_enabled():
-        raise RuntimeError("visited states carry a gradient: ask for them outside of no_grad()")
+        raise RuntimeError("visited states have a gradient: iterate over them outside of no_grad()")
     for start in range(0, len(prompts), BATCH):
         part = slice(start, start + BATCH)
         steps = [

@@ -21,7 +21,7 @@ def average_anytime(N: ArrayLike, k: Sequence[int]) -> float:
     """AAA = mean_e mean_{j<=k_e} N[e][j], the average anytime score.  [Caccia et al. 2022]
 
     Range: any number; 0 is the pretrained model, 1 is tuning on each reward alone. Higher is better. The mean weighs
-    all evaluations equally, so runs with different intervals between evaluations do not compare.
+    all evaluations equally, so runs with different intervals between evaluations cannot be compared.
     """
     N, tasks = _evaluations(N, k)
     return float(np.mean([row[:task].mean() for row, task in zip(N, tasks, strict=True)]))
@@ -32,7 +32,7 @@ def minimum(N: ArrayLike, k: Sequence[int]) -> float:
 
     The lowest value of each task but the last, at any evaluation after its own training. Range: any number, at most
     the mean FINAL of those tasks. Higher is better. Noise in the values biases the metric downward, and more
-    evaluations bias it more: read it beside `minimum_floor`.
+    evaluations bias it more: read it together with `minimum_floor`.
     """
     lowest = [cells.min() for cells in _after_learning(N, k)]
     return float(np.mean(lowest)) if lowest else float("nan")
@@ -50,7 +50,7 @@ def worst_case(N: ArrayLike, k: Sequence[int]) -> float:
 
 
 def minimum_floor(scores: ArrayLike, k: Sequence[int], *, draws: int = 1000, seed: int = 0) -> float:
-    """How far MINPERF lies below a task's mean from noise alone, if no reward changed.  [ours]
+    """How far below a task's mean noise alone puts MINPERF, if no reward changed.  [ours]
 
     As in `forget_floor`, all values of a task are set equal and the noise of prompts is added back; the result is the
     mean minus the minimum, averaged over tasks and draws. NaN if T = 1.
@@ -58,8 +58,8 @@ def minimum_floor(scores: ArrayLike, k: Sequence[int], *, draws: int = 1000, see
     Args:
         scores: (E, T, P), the evaluations prompt by prompt, in the units of N.
         k: (E,), the task of each evaluation.
-        draws: resamples of the prompts.
-        seed: of the resamples.
+        draws: number of resamples of the prompts.
+        seed: seed of the resamples.
     """
     noise = prompt_noise(scores, draws=draws, seed=seed)
     drops = [cells.mean(axis=0) - cells.min(axis=0) for cells in _after_learning(noise, k)]

@@ -30,7 +30,7 @@ class Scale:
     would give every method the same score for learning.
 
     Attributes:
-        names: of the rewards.
+        names: names of the rewards.
         d: direction, +1 or -1.
         b: mean reward of the pretrained model.
         s: gain from the pretrained model to single-task tuning, in the reward's unit; NaN without a calibration.
@@ -50,7 +50,7 @@ class Scale:
         Args:
             rewards: {name: {direction, b, u, sigma, se, seeds}}; u is the mean reward of single-task tuning over
                 `seeds` (at least three) and se its standard error.
-            names: of the rewards, in task order.
+            names: names of the rewards, in task order.
 
         Raises:
             UserError: names every reward that is absent, malformed, or that cannot be learned: d (u - b) < 2 se.
@@ -63,7 +63,7 @@ class Scale:
                 "; ".join(faults),
                 where="the sequence's calibration",
                 hint="calibrate the sequence again; a task that cannot be learned needs a larger budget or "
-                "learning rate, or has to leave the sequence",
+                "learning rate, or must be removed from the sequence",
             )
         d, b, u, sigma = (
             np.array([float(rewards[name][key]) for name in names])
@@ -118,11 +118,11 @@ def _calibration_faults(name: str, entry: Mapping[str, Any] | None) -> list[str]
     if d not in (-1, 1) or not np.isfinite([b, u, sigma, se]).all() or sigma <= 0 or se < 0:
         return [f"'{name}' needs direction +1 or -1, finite b and u, sigma > 0 and se >= 0"]
     if len(entry["seeds"]) < 3:
-        return [f"'{name}' was tuned with {len(entry['seeds'])} seeds; three are the least"]
+        return [f"'{name}' was tuned with {len(entry['seeds'])} seeds; at least three are needed"]
     gain = d * (u - b)
     if gain <= 0 or gain < 2 * se:
         return [
-            f"'{name}' cannot be learned: single-task tuning gains {gain:.3g}, against 2 SE = {2 * se:.3g}"
+            f"'{name}' cannot be learned: single-task tuning gains {gain:.3g}; it must gain 2 SE = {2 * se:.3g}"
         ]
     return []
 
@@ -131,7 +131,7 @@ def final(N: ArrayLike) -> float:
     """FINAL = mean_j N[T][j], the mean reward of the last model.  [Lopez-Paz & Ranzato 2017, ACC]
 
     Range: any number; 0 is the pretrained model, 1 is tuning on each reward alone. Higher is better. One reward far
-    above 1 can hide another below 0: read `worst` beside it.
+    above 1 can hide another below 0: read it together with `worst`.
     """
     return float(_matrix(N)[-1].mean())
 
@@ -170,7 +170,7 @@ def backward_transfer(N: ArrayLike) -> float:
 
     Range: any number; below 0 later tasks lowered earlier rewards, above 0 they raised them. Higher is better. The
     last task, whose difference is always 0, is left out. A method that learns nothing has a BWT of about 0: read
-    `learn` beside it.
+    it together with `learn`.
     """
     N = _matrix(N)
     return _mean(N[-1, :-1] - _after(N)[:-1])
@@ -180,8 +180,8 @@ def forward_transfer(N: ArrayLike) -> float:
     """FWT = mean_{j>=2} (N[j-1][j] - N[0][j]), forward transfer; NaN if T = 1.  [Lopez-Paz & Ranzato 2017]
 
     It compares the model just before task j with the pretrained model (in the paper: with an untrained network).
-    Range: any number; 0 is no effect. Higher is better. It depends on which rewards agree with each other, so it says
-    more about the sequence than about the method.
+    Range: any number; 0 is no effect. Higher is better. It depends on which rewards agree with each other, so it
+    describes the sequence more than the method.
     """
     N = _matrix(N)
     return _mean(_before(N)[1:] - N[0, 1:])
@@ -192,7 +192,8 @@ def forget(N: ArrayLike, i: int | None = None) -> float:
 
     i is T by default. The maximum runs over steps l >= j only, as a value from before task j was not learned in task
     j. Range: any number. Lower is better. Noise biases the metric upward, since the maximum of noisy values is above
-    their mean: read it beside `forget_floor`. A method that learns nothing forgets nothing: read `learn` beside it.
+    their mean: read it together with `forget_floor`. A method that learns nothing forgets nothing: read it together
+    with `learn`.
     Raises ValueError if there is no step i.
     """
     N = _matrix(N)
@@ -203,16 +204,16 @@ def forget(N: ArrayLike, i: int | None = None) -> float:
 
 
 def forget_floor(scores: ArrayLike, *, draws: int = 1000, seed: int = 0) -> float:
-    """The FORGET that noise alone would give, if nothing were forgotten.  [ours]
+    """The FORGET that noise alone would cause, if nothing were forgotten.  [ours]
 
     The rows >= j of column j are set to their mean. The residuals, centred in each cell, are averaged over a resample
-    of the prompts and added back. All cells use the same resample, as noise that steps share must stay shared. The
+    of the prompts and added back. All cells use the same resample, so that noise that all steps share stays shared. The
     result is the mean FORGET over `draws` such matrices.
 
     Args:
         scores: a score array (T+1, T, P), in the units of N.
-        draws: resamples of the prompts.
-        seed: of the resamples.
+        draws: number of resamples of the prompts.
+        seed: seed of the resamples.
 
     Raises:
         ValueError: other shapes, or fewer than two prompts.

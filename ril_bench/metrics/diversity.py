@@ -13,8 +13,8 @@ def vendi_score(features: ArrayLike) -> float:
     """Vendi score: exp(-sum_i l_i log l_i), l_i the eigenvalues of K/n, K_ij the cosine of rows i and j.
 
     The effective number of different images. [Friedman & Dieng 2023] Natural logarithm, 0 log 0 = 0. Range: 1 to n; 1
-    if all rows have the same direction, n if all are orthogonal. Higher is better. With n = 2 it moves between 1 and 2
-    only, and noise in the images counts as diversity. NaN where a row is zero.
+    if all rows have the same direction, n if all are orthogonal. Higher is better. With n = 2 it is between 1 and 2,
+    and noise in the images counts as diversity. NaN where a row is zero.
 
     Args:
         features: (n, d).

@@ -1,4 +1,4 @@
-"""Edge agreement: whether two images have their edges in the same places, whatever their colours."""
+"""Edge agreement: whether two images have their edges in the same places, for any colours."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def edge_maps(images: torch.Tensor | ArrayLike) -> NDArray[np.bool_]:
     """Canny's edges (N,H,W) of images (N,3,H,W) in [0,1].  [Canny 1986]
 
     On grey values: a Gaussian of 5 pixels (sigma 1), Sobel gradients, thinning. A pixel above .2 is an edge, and so is
-    a pixel above .1 that is connected to one (8 neighbours). Raises as `structure.images_of`.
+    a pixel above .1 that is connected to such a pixel (8 neighbours). Raises as `structure.images_of`.
     """
     _, found = canny(images_of(images), LOW, HIGH, hysteresis=False)  # 0, .5 weak, 1 strong
     strength = found[:, 0].cpu().numpy()
-    # kornia's own hysteresis takes seconds, as it follows the longest edge pixel by pixel.
+    # kornia's own hysteresis takes seconds: its time grows with the longest edge, pixel by pixel.
     pieces, number = label(strength > 0, structure=NEIGHBOURS & np.array([False, True, False])[:, None, None])
-    held = np.zeros(number + 1, dtype=bool)
-    held[pieces[strength == 1]] = True
-    return np.asarray(held[pieces])
+    is_edge = np.zeros(number + 1, dtype=bool)
+    is_edge[pieces[strength == 1]] = True
+    return np.asarray(is_edge[pieces])
 
 
 def boundary_f1(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -37,7 +37,7 @@ def boundary_f1(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float6
     P is the share of a's edge pixels that have an edge pixel of b on the same or one of the eight neighbouring pixels;
     R is the same with a and b exchanged. As in Csurka et al., dilation replaces the one-to-one matching of Martin et
     al. Range: 0 to 1; 1 where all edges agree or neither image has one, 0 where only one image has edges. Higher is
-    better. A texture that a reward adds counts as new edges, so a faint pattern can lower the value far.
+    better. A texture that a reward adds counts as new edges, so a faint pattern can lower the value by much.
 
     Raises ValueError on unequal shapes.
     """

@@ -13,7 +13,7 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
     """FID of features a (n1, d) and b (n2, d): `frechet_of_gaussians` of their means and covariances.
 
     Range: 0 upward, in squared units of the features. Lower is better. With few images it is far too high, even for
-    two sets of one distribution: see `biased`. Values with different feature networks do not compare.
+    two sets of one distribution: see `biased`. Values of different feature networks cannot be compared.
 
     Raises ValueError on shapes that do not fit, fewer than two rows, or values that are not finite.
     """
@@ -48,11 +48,11 @@ def _product_eigenvalues(S1: Array, S2: Array) -> Array:
 def biased(a: ArrayLike, b: ArrayLike) -> bool:
     """Whether the smaller set has n < 2d rows, so that its covariance is mostly noise.  [ours]
 
-    The distance then means little, and must be shown with its floor.
+    The distance alone then means little: show it together with its floor.
     """
     (n1, d), (n2, _) = np.shape(a), np.shape(b)
     return min(n1, n2) < 2 * d
 
 
 def _covariance(x: Array) -> Array:
-    return np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])  # numpy gives a scalar when d = 1
+    return np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])  # numpy returns a scalar for d = 1

@@ -16,7 +16,7 @@ from ril_bench.metrics.arrays import Array, two_sets
 
 Indices = NDArray[np.intp]
 
-SUBSETS, SUBSET_SIZE = 100, 1000  # of Bińkowski et al., and of the public implementations
+SUBSETS, SUBSET_SIZE = 100, 1000  # as in Bińkowski et al. and in the public implementations
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,20 @@ def kernel_distance(
     """KID of features a (n1, d) and b (n2, d): the mean of `mmd2` over random subsets.
 
     Range: about 0 upward; it can be a little below 0 by chance. Lower is better. The unit is that of the feature
-    network, so values of different networks do not compare. With a few dozen images its noise is larger than most
-    differences: read it beside `sd` and its floor.
+    network, so values of different networks cannot be compared. With a few dozen images its noise is larger than most
+    differences: read it together with `sd` and its floor.
 
     Subsets of `subset_size` rows are drawn from each set without replacement. `sd` is the standard deviation over
     subsets, with n in its denominator, as torch-fidelity and torchmetrics report it. Sets that are not larger than
-    `subset_size` are used whole, once; `sd` then is the jackknife's over groups, which estimates the same spread. For
+    `subset_size` are used whole, once; `sd` is then the jackknife over groups, which estimates the same spread. For
     two sets of one distribution the jackknife is about 1.4 times too large (the leading term of the statistic
     vanishes). NaN for fewer than three rows or groups.
 
     Args:
         groups: the group of each row of a and of b, as for `mmd2`.
-        subsets: how many.
-        subset_size: rows of each.
-        seed: of the subsets.
+        subsets: number of subsets.
+        subset_size: number of rows of each subset.
+        seed: seed of the subsets.
 
     Raises:
         ValueError: as `mmd2`.
@@ -85,7 +85,7 @@ def mmd2(
 ) -> float:
     """mean k(a_i, a_j) + mean k(b_i, b_j) - 2 mean k(a_i, b_j), k(x, y) = (x.y / d + 1)^3, over pairs of rows.
 
-    A row makes no pair with itself, so the expectation is 0 for two sets of one distribution, if all rows are
+    A row is not paired with itself, so the expectation is 0 for two sets of one distribution, if all rows are
     independent. Images of one prompt are not independent: `groups` names the group of each row, and pairs within a
     group are left out of all three means. [ours; with one row in each group, the U-statistic of Gretton et al. 2012,
     eq. 4]

@@ -17,8 +17,8 @@ Array = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
 Name = TypeVar("Name", bound=Hashable)
 
-CLAIM_UNITS = 5  # with fewer units every point is shown and nothing is claimed
-BOOTSTRAP_UNITS = 20  # with fewer units the interval is Student's t
+CLAIM_UNITS = 5  # with fewer units, reports show every point and claim nothing
+BOOTSTRAP_UNITS = 20  # with fewer units the interval is that of Student's t
 RESAMPLES = 1999  # (RESAMPLES + 1) * .95 is whole
 CLAIMED_P = 0.05
 TRIM = 0.25  # the share of the values that the interquartile mean leaves out at each end
@@ -54,10 +54,10 @@ def mean_interval(values: Sequence[float]) -> Interval:
     """The 95% interval of the mean over units, shape (n,).  [Student 1908; Hall 1988]
 
     With fewer than 20 units it is mean +- t_{.975, n-1} SE; a percentile bootstrap covers only .84 at 5 units. From 20
-    units on it is the symmetric bootstrap-t: the .95 quantile of |t*| over resamples replaces Student's. The resamples
-    are seeded, so the same values give the same interval. A quantile for each side would cover skewed values a little
-    better, but only .93 with the heavy tails that paired differences can have. A NaN among the values makes the
-    interval NaN. Raises ValueError without values.
+    units on it is the symmetric bootstrap-t: the .95 quantile of |t*| over resamples replaces Student's quantile. The
+    resamples are seeded, so the same values have the same interval. A quantile for each side would cover skewed values
+    a little better, but only .93 with the heavy tails that paired differences can have. A NaN among the values makes
+    the interval NaN. Raises ValueError without values.
 
     Simulated coverage (10,000 samples) at 5, 10, 20 and 30 units: normal .95 throughout; Laplace .97, .96,
     .96 and .96; exponential .88, .90, .94 and .94 (Student's t at 20 and 30: .92); lognormal of sigma 1 .82, .84,
@@ -109,14 +109,14 @@ def paired_p(a: Mapping[Key, float], b: Mapping[Key, float]) -> float:
 
     1 where a and b are equal in every unit. Raises as `paired_difference`.
     """
-    apart = np.asarray(differences(a, b), dtype=np.float64)
-    if apart.size < 2:
+    gaps = np.asarray(differences(a, b), dtype=np.float64)
+    if gaps.size < 2:
         return float("nan")
-    mean, se = _mean(apart)
+    mean, se = _mean(gaps)
     if mean == 0 and se == 0:
         return 1.0
     with np.errstate(divide="ignore"):  # the same difference in every unit: t is infinite, p is 0
-        return float(2 * stdtr(apart.size - 1, -np.abs(mean / se)))
+        return float(2 * stdtr(gaps.size - 1, -np.abs(mean / se)))
 
 
 def probability_of_improvement(a: Sequence[float], b: Sequence[float]) -> float:
@@ -138,12 +138,12 @@ def holm(p: Mapping[Key, float]) -> dict[Key, float]:
     """
     keys = sorted((key for key, value in p.items() if not np.isnan(value)), key=lambda key: p[key])
     adjusted: dict[Key, float] = {key: float("nan") for key in p}
-    least = 0.0
+    largest = 0.0
     for rank, key in enumerate(keys):
         if not 0 <= p[key] <= 1:
-            raise ValueError(f"a p value lies between 0 and 1, got {p[key]} for {key!r}")
-        least = max(least, min(1.0, (len(p) - rank) * p[key]))
-        adjusted[key] = least
+            raise ValueError(f"a p value must be between 0 and 1, got {p[key]} for {key!r}")
+        largest = max(largest, min(1.0, (len(p) - rank) * p[key]))
+        adjusted[key] = largest
     return adjusted
 
 
@@ -169,7 +169,7 @@ def ranks(values: Mapping[Name, Mapping[Key, float]], better: int) -> dict[Name,
     significantly worse, by the paired t test on their units, adjusted by Holm over all pairs, at .05. All intervals
     are correct together with probability .95.  [Mogstad, Romano, Shaikh & Wilhelm 2024, with Holm's steps]
 
-    The percentile bootstrap of ranks is not used: for five equal methods it calls some better than others in .96 of
+    The percentile bootstrap of ranks is not used: for five equal methods it ranks some above others in .96 of
     samples at 5 units and .89 at 10; these intervals do so in .05 and .06 (simulated, 400 samples, normal).
 
     Args:

@@ -1,4 +1,4 @@
-"""Structure metrics: how much of an image is left, for the same prompt and latents at two steps."""
+"""Structure metrics: how similar two images of the same prompt and latents at two steps are."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ms_ssim(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> Array:
     """Multi-scale SSIM of each pair, prod_{m<M} CS_m^{w_m} SSIM_M^{w_M}: (N,3,H,W) twice -> (N,).  [Wang et al. 2003]
 
     Range: 0 to 1; 1 is the identical image. Higher is closer. Images of different sizes have different scales, so their
-    values do not compare.
+    values cannot be compared.
 
     Contrast and structure CS count at every scale, luminance at the coarsest only; each scale is the 2x2 mean of the
     one before. M is `scales` of the image; small images use the finest M of the five weights, divided by their sum.
@@ -74,7 +74,7 @@ def perceptual_distance(
     """LPIPS of each pair, sum_layers mean_positions sum_c w_c (a_c/|a| - b_c/|b|)^2: (N,).  [Zhang et al. 2018, eq. 1]
 
     |.| is over channels. Range: 0 upward; 0 is the identical image. Lower is closer. Without `weights` all w_c are 1,
-    and the value is not calibrated to human judgement: it compares steps of one sequence, not with a published LPIPS.
+    and the value is not calibrated to human judgement: compare it within one sequence, not with a published LPIPS.
 
     Args:
         a: feature maps (N,C,H,W) of the first images, one for each layer.
@@ -100,7 +100,7 @@ def feature_cosine(a: ArrayLike, b: ArrayLike) -> Array:
     """Feature cosine a.b / (|a| |b|) of each pair of feature vectors, (N,D) twice -> (N,).
 
     Range: -1 to 1; 1 is the same direction. Higher is closer. NaN where a vector is zero. The features of most
-    networks all point in nearly one direction, so unrelated images can reach .9: read it beside its floor.
+    networks all point in nearly one direction, so unrelated images can reach .9: read it together with its floor.
 
     Raises ValueError on shapes that do not fit.
     """

@@ -40,7 +40,7 @@ class AestheticHead(nn.Module):
 
     @classmethod
     def of(cls, state: State, where: object, device: torch.device | str = "cpu") -> AestheticHead:
-        """The head with these weights, frozen. Raises UserError where they are not a head's."""
+        """The head with these weights, frozen. Raises UserError where they do not fit a head."""
         first = state.get("layers.0.weight")
         return filled(cls(768 if first is None else first.shape[1]), state, where, device)
 

@@ -28,9 +28,9 @@ class Reward:
 
     Attributes:
         name: the reward's name in reports and files.
-        unit: of the score, in words.
-        direction: +1 if more is better, -1 if less is better. `score` returns the plain value in either case; training
-            and metrics multiply it by the direction.
+        unit: unit of the score, in words.
+        direction: +1 if higher is better, -1 if lower is better. `score` returns the plain value in either case;
+            training and metrics multiply it by the direction.
         differentiable: whether the score keeps the graph of the images. False for a reward without gradient: tuners
             that need the gradient refuse it before the run.
         weights: the files or folders that the score depends on; a run records their digests.
@@ -51,17 +51,17 @@ class Reward:
 
         Args:
             images: (N, 3, H, W), floating point, in [0, 1], on `device`.
-            prompts: N.
+            prompts: N prompts, one for each image.
 
         Raises:
             TypeError: the images are not floating point.
-            ValueError: they have another shape, another number, or values outside [0, 1].
+            ValueError: the images have another shape, values outside [0, 1], or another number than the prompts.
         """
         return self.score(checked(images, prompts), prompts).float()
 
     @torch.no_grad()
     def reference(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Scores for the evaluation: as `__call__`, by `reference_score` and without a graph. Do not override it."""
+        """Scores for the evaluation: like `__call__`, by `reference_score` and without a graph. Do not override it."""
         return self.reference_score(checked(images, prompts), prompts).float()
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -71,7 +71,7 @@ class Reward:
 
         Args:
             images: (N, 3, H, W) in [0, 1], checked; of any size.
-            prompts: N.
+            prompts: N prompts, one for each image.
 
         Returns:
             (N,), on the device of the images, with their graph if `differentiable`. NaN and infinite values must not be
@@ -89,7 +89,7 @@ class Reward:
 
 
 def checked(images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """The images, if they are floats (N, 3, H, W) in [0, 1], one for each prompt; the range is never guessed.
+    """The images, if they are floats (N, 3, H, W) in [0, 1], one for each prompt; the range is not guessed.
 
     NaN passes the check. Raises TypeError or ValueError, as `Reward.__call__`.
     """

@@ -22,7 +22,7 @@ from ril_bench.rewards.checkpoints import State, filled, read_state
 from ril_bench.rewards.preprocessing import Preprocessing
 from ril_bench.rewards.tokenizers import clip_tokenizer_from
 
-START, END, LENGTH = 49406, 49407, 77  # of CLIP's tokens
+START, END, LENGTH = 49406, 49407, 77  # CLIP's first and last token, and the number of tokens
 
 
 class Clip:
@@ -47,7 +47,7 @@ class Clip:
         return torch.stack([self._text(prompt) for prompt in prompts])
 
     def cosine(self, images: Tensor, prompts: Sequence[str], *, reference: bool = False) -> Tensor:
-        """(N,): the cosine of each image and its prompt."""
+        """The cosine (N,) of each image and its prompt."""
         images = self.reference_images(images) if reference else self.images(images)
         return (images * self.prompts(prompts)).sum(1)
 
@@ -68,8 +68,8 @@ class OpenClip(Clip):
     """A model of open_clip.
 
     Args:
-        config: as open_clip's own `get_model_config` gives it, or `model_cfg` of an open_clip_config.json.
-        where: the file of the weights, for errors.
+        config: what open_clip's `get_model_config` returns, or `model_cfg` of an open_clip_config.json.
+        where: the file of the weights, for error messages.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class OpenClip(Clip):
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu", weights: Path | None = None) -> OpenClip:
-        """The model in a folder with `open_clip_config.json`, `open_clip_model.safetensors` and a tokenizer.
+        """Loads a folder with `open_clip_config.json`, `open_clip_model.safetensors` and a tokenizer.
 
         `weights` can name another file of the same architecture, such as HPSv2's for ViT-H-14. Raises UserError for
         weights that are missing, damaged or do not fit.
@@ -105,7 +105,7 @@ class OpenClip(Clip):
             raise UserError(
                 "this model needs another preprocessing than CLIP's bicubic resize and centre crop",
                 where=str(folder / "open_clip_config.json"),
-                hint="choose another model, or subclass Clip with a Preprocessing of its own",
+                hint="choose another model, or write a subclass of Clip with the Preprocessing that this model needs",
             )
         return cls(
             config["model_cfg"],
@@ -129,7 +129,7 @@ class HfClip(Clip):
     """A CLIP model of transformers, with CLIP's own byte-pair vocabulary.
 
     Args:
-        where: the file of the weights, for errors.
+        where: the file of the weights, for error messages.
     """
 
     #: buffers that older versions of transformers wrote into checkpoints
@@ -147,7 +147,7 @@ class HfClip(Clip):
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> HfClip:
-        """The model in a folder that transformers wrote. Raises UserError for weights that do not fit."""
+        """Loads a folder that transformers wrote. Raises UserError for weights that do not fit."""
         file = verified(folder / "model.safetensors")
         return cls(CLIPConfig.from_pretrained(folder), read_state(file), where=file, device=device)
 
@@ -162,14 +162,14 @@ class HfClip(Clip):
 
 
 def _embedding(found: Any) -> Tensor:
-    """What transformers calls the features: the pooled output from version 5 on, the tensor itself before."""
+    """The embedding in what transformers returns: a pooled output from version 5 on, a tensor in version 4."""
     embedding: Tensor = found if isinstance(found, Tensor) else found.pooler_output
     return embedding
 
 
 @dataclass(frozen=True)
 class Tower:
-    """A transformer of a CLIP: its MLPs are four times as wide as it is."""
+    """One transformer of a CLIP model; its MLPs are four times as wide as the transformer."""
 
     layers: int
     width: int
@@ -188,7 +188,7 @@ class Tower:
 def clip_config(
     vision: Tower, text: Tower, *, patch: int, dimension: int, act: str, side: int = 224
 ) -> CLIPConfig:
-    """The configuration of one of transformers' CLIPs, with the tokens of CLIP's own vocabulary."""
+    """The configuration of a CLIP model of transformers, with the tokens of CLIP's own vocabulary."""
     common = {"hidden_act": act, "projection_dim": dimension}
     image = {"image_size": side, "patch_size": patch}
     tokens = {"bos_token_id": START, "eos_token_id": END}

@@ -17,7 +17,7 @@ from ril_bench.rewards.preprocessing import LongestSide
 class Hpsv2(CosineReward):
     """HPSv2, version 2.0: cosine of image and prompt, about 0.2 to 0.3 (arXiv 2306.09341, eq. 1) [code].
 
-    The published code computes in half precision; here it is fp32, as every reward is.
+    The published code computes in half precision; here every reward is computed in fp32.
     """
 
     name = "hpsv2"

@@ -20,15 +20,15 @@ from ril_bench.rewards.checkpoints import State, filled, read_state
 from ril_bench.rewards.preprocessing import Preprocessing
 
 WEIGHTS, VOCABULARY = published("imagereward"), published("bert-vocabulary")
-LENGTH = 35  # tokens of a prompt; further ones are dropped
-# Of raw scores, over the pairs that it was trained on [code]
+LENGTH = 35  # tokens of a prompt; later tokens are dropped
+# Mean and standard deviation of raw scores over the training pairs [code]
 MEAN, SD = 0.16717362830052426, 1.0333394966054072
 
 #: published keys that do not affect the score: heads of BLIP's pretraining, and a buffer
 UNUSED = re.compile(
     r"blip\.(vision_proj|text_proj)\.(weight|bias)|blip\.text_encoder\.embeddings\.position_ids"
 )
-#: published names of modules (salesforce/BLIP, models/vit.py) -> names of transformers; the text encoder's are equal
+#: published names of modules (salesforce/BLIP, models/vit.py) -> names of transformers; the text encoder needs no rule
 RENAMED = (
     (r"^blip\.visual_encoder\.", "vision."),
     (r"^blip\.text_encoder\.", "text."),
@@ -56,7 +56,7 @@ def renamed(published_state: State) -> dict[str, Tensor]:
 
 
 class Network(nn.Module):
-    """BLIP's two encoders, the text's with cross-attention to the image's tokens, and the head."""
+    """BLIP's image encoder, its text encoder with cross-attention to the image's tokens, and the head."""
 
     def __init__(self, vision: BlipVisionConfig, text: BlipTextConfig):
         super().__init__()
@@ -65,16 +65,16 @@ class Network(nn.Module):
         self.mlp = AestheticHead(text.hidden_size)
 
     def forward(self, pixels: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Raw scores (N,) of preprocessed images (N, 3, side, side) and tokens (N, L), `mask` 1 where one is."""
-        seen = self.vision(pixels).last_hidden_state
-        read = self.text(tokens, attention_mask=mask, encoder_hidden_states=seen).last_hidden_state
-        return self.mlp(read[:, 0]).squeeze(1)  # the first token is [CLS]
+        """Raw scores (N,) of preprocessed images (N, 3, side, side) and tokens (N, L), `mask` 1 at real tokens."""
+        image = self.vision(pixels).last_hidden_state
+        text = self.text(tokens, attention_mask=mask, encoder_hidden_states=image).last_hidden_state
+        return self.mlp(text[:, 0]).squeeze(1)  # the first token is [CLS]
 
 
 class Imagereward(Reward):
     """How much people prefer an image for its prompt; mean 0 and standard deviation 1 on its training pairs [code].
 
-    BLIP with a ViT-L/16 at 224 pixels; 35 tokens of the prompt are read.
+    BLIP with a ViT-L/16 at 224 pixels; it reads the first 35 tokens of the prompt.
     """
 
     name = "imagereward"
@@ -91,7 +91,7 @@ class Imagereward(Reward):
         layer_norm_eps=1e-6,
     )
     text: ClassVar = BlipTextConfig(
-        vocab_size=30524,  # BERT's, and two of BLIP's own
+        vocab_size=30524,  # BERT's tokens, and two tokens of BLIP
         hidden_size=768,
         encoder_hidden_size=1024,
         intermediate_size=3072,
@@ -120,7 +120,7 @@ class Imagereward(Reward):
         return self._normalised(self.preprocessing.published(images), prompts)
 
     def _normalised(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        read = self._tokenizer(
+        encoded = self._tokenizer(
             list(prompts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
         ).to(self.device)
-        return (self.network(pixels, read.input_ids, read.attention_mask) - MEAN) / SD
+        return (self.network(pixels, encoded.input_ids, encoded.attention_mask) - MEAN) / SD

@@ -12,7 +12,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from ril_bench.rewards.base import Reward
 
-QUALITY = 50  # of the differentiable codec: coarse enough that detail costs [ours]
+QUALITY = 50  # quality of the differentiable codec: so low that detail is lost [ours]
 
 
 def jpeg_distance(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Low-level rewards of the pixels; symmetry and brightness as in DRTune (arXiv 2405.00760) [secondary]."""
+"""Rewards computed from pixels; symmetry and brightness as in DRTune (arXiv 2405.00760) [secondary]."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Brightness(Reward):
 
 
 class Colorfulness(Reward):
-    """M of Hasler & Süsstrunk 2003: how far an image's colours spread, and how far they lie from grey.
+    """M of Hasler & Süsstrunk 2003: how far an image's colours spread, and how far they are from grey.
 
     With rg = R - G and yb = (R + G) / 2 - B over the pixels, M = |(sd rg, sd yb)| + 0.3 |(mean rg, mean yb)|; about
     0 for grey images, above 100 for extremely colourful ones.

@@ -1,6 +1,6 @@
 """The preprocessing of learned rewards: as published, and a differentiable version of it.
 
-Both are the same calls of torchvision, on 8-bit PIL images or on float tensors with their graph: bicubic resize
+Both make the same calls of torchvision, on 8-bit PIL images or on float tensors with their graph: bicubic resize
 (a = -0.5, antialiased, as in PIL), crop or pad, normalise. They differ in one point: PIL rounds and clips to 8 bits at
 each pass of the resize. The differentiable version does not, as a clipped value has no gradient. On photographs of 512
 pixels the difference is 0.27 grey levels in the mean, and 5 at most where the resize does not overshoot.
@@ -24,7 +24,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """CLIP's: resize the shorter side to `side` pixels, crop the centre, normalise [code: openai/CLIP]."""
+    """CLIP preprocessing: resize the shorter side to `side` pixels, crop the centre, normalise [code: openai/CLIP]."""
 
     side: int = 224
     mean: Sequence[float] = CLIP_MEAN
@@ -51,10 +51,10 @@ class Preprocessing:
 
 
 class LongestSide(Preprocessing):
-    """HPSv2's: resize the longer side to `side` pixels, pad the rest with black [code: tgxs002/HPSv2].
+    """HPSv2's preprocessing: resize the longer side to `side` pixels, pad the rest with black [code: tgxs002/HPSv2].
 
     It resizes tensors, not PIL images, so nothing is rounded after the resize. The torchvision of 2023 did not
-    antialias tensors; the current one does, and so do scores that are computed with it today.
+    antialias tensors. The current version does, also where it runs the published code.
     """
 
     def published(self, images: Tensor) -> Tensor:
@@ -70,5 +70,5 @@ class LongestSide(Preprocessing):
 
 
 def pil_images(images: Tensor) -> list[Image.Image]:
-    """8-bit images of images (N, 3, H, W) in [0, 1], on any device."""
+    """Images (N, 3, H, W) in [0, 1], on any device, as 8-bit PIL images."""
     return [T.to_pil_image(image) for image in (images.detach() * 255).round().byte().cpu()]

@@ -13,7 +13,7 @@ from ril_bench.draws import Draws
 from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, OpenGraphs, Task, Tuner
 from ril_bench.tuners.chain import chain_path
 
-# Of the release, as parts of its 50 steps [code]
+# Values of the release, as parts of its 50 steps [code]
 CUT_MEAN, CUT_SD = 42 / 50, 5 / 50
 
 
@@ -21,12 +21,12 @@ class Alignprop(Tuner):
     """AlignProp: DRaFT with the gradient of random steps left out; loss = coefficient |r - target|.
 
     original: step i of T keeps the gradient of its noise with probability (i + 1) / (T + 1), drawn for each step; the
-    chain through x is kept at all steps. released: one cut for the whole rollout, ~ N(42, 5) of 50 steps; every step
-    after it keeps its gradient. [code; T + 1 = 51 there] The last step always keeps its gradient here, so that every
-    update has a gradient [ours].
+    chain through x is kept at all steps. released: one cut for the whole rollout, ~ N(42, 5) of 50 steps; all steps
+    from the cut on keep their gradient. [code; T + 1 = 51 there] The last step always keeps its gradient here, so
+    that every update has a gradient [ours].
 
-    Settings of the release: eta 1, guidance 5, lr 1e-3, clip 1..5, batch 128 [code]. Its latest version halves
-    images into [0.5, 1] before the reward sees them; here a reward always sees [0, 1].
+    Settings of the release: eta 1, guidance 5, lr 1e-3, clip 1..5, batch 128 [code]. Its latest version maps
+    images into [0.5, 1] before it scores them; here a reward always gets images in [0, 1].
 
     Cost: an update of N samples takes `steps` calls of the denoiser, a backward for each call that keeps its gradient,
     one decoding and one call of the reward. `original` keeps the graphs of about half of all calls at the same time.
@@ -36,8 +36,8 @@ class Alignprop(Tuner):
         variant: Literal["original", "released"] = "released"
         """Which steps keep their gradient."""
         coefficient: Annotated[float, Field(gt=0)] = 1.0
-        """Factor of the loss; Adam hardly sees it, but a method's penalty beside it does. 0.01 in the release
-        [code]; 1 here, so that a penalty's strength means the same as with draft [ours]."""
+        """Factor of the loss. It hardly changes Adam's updates, but it weighs the loss against a method's penalty.
+        0.01 in the release [code]; 1 here, so that a penalty's strength means the same as with draft [ours]."""
         target: float | None = None
         """Target of the signed reward; null: no upper limit, loss = -coefficient r, which has the gradient of
         the release's coefficient (1 - r) [code]."""
@@ -46,7 +46,7 @@ class Alignprop(Tuner):
     needs = frozenset({"reward_gradient"})
 
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
-        # Two standard deviations above the mean. A rare update needs more, and is then repeated in smaller parts.
+        # Two standard deviations above the mean. A rare update needs more; it is then repeated in smaller parts.
         if self.options.variant == "released":
             kept = steps - round((CUT_MEAN - 2 * CUT_SD) * steps)
         else:

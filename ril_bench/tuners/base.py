@@ -1,4 +1,4 @@
-"""The Tuner base class, which raises one reward, and what every tuner uses: the task, a micro-batch, its losses."""
+"""The Tuner base class, and what every tuner uses: the task, a micro-batch, its losses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Task(Protocol):
 
     @property
     def sampler(self) -> DDIM:
-        """The sampler of the sequence: number of steps, eta, and the tables of both."""
+        """The sampler of the sequence: the number of steps, eta, and the tables that follow from them."""
 
     @property
     def guidance(self) -> float:
@@ -58,7 +58,7 @@ class MicroBatch:
     """A part of an update: N prompts whose images fit into memory together.
 
     Attributes:
-        prompts: N.
+        prompts: the N prompts.
         draws: the random numbers of the N samples.
         share: N / the batch size of the update; the gradients of all micro-batches add up to the update's.
         penalty: the method's loss on a noise prediction; None where there is no method.
@@ -89,7 +89,7 @@ class Log:
 
 
 class OpenGraphs(NamedTuple):
-    """The graphs that a tuner keeps at the same time, for each prompt: what its memory grows with.
+    """The graphs that a tuner keeps open at the same time, for each prompt; they decide its memory.
 
     Attributes:
         evaluations: denoiser evaluations whose graphs are open at the same time.
@@ -107,12 +107,12 @@ class LossAccumulator:
 
         share * (loss + sum of the penalties since the last backward / calls),
 
-    so over the micro-batch the mean penalty is added, whatever the number of backward calls. A strength of a method
+    so over the micro-batch the mean penalty is added, for any number of backward calls. The strength of a method
     therefore means the same for every tuner.
 
     Args:
         batch: the micro-batch.
-        calls: how many differentiated noise predictions it makes.
+        calls: the number of its differentiated noise predictions.
     """
 
     def __init__(self, batch: MicroBatch, calls: int):
@@ -121,7 +121,7 @@ class LossAccumulator:
         self._penalty = 0.0
 
     def penalise(self, prediction: Prediction) -> None:
-        """Asks the method for its loss on a prediction; the next `backward` includes the loss."""
+        """Computes the method's loss on a prediction; the next `backward` includes the loss."""
         if self._batch.penalty is not None and (value := self._batch.penalty(prediction)) is not None:
             self._pending.append(value)
 
@@ -134,7 +134,7 @@ class LossAccumulator:
 
     def log(self, reward: float, loss: float) -> Log:
         """The log of the micro-batch, whose mean reward and mean loss are given."""
-        # The penalty is added up by itself: total minus loss would lose its digits.
+        # The penalty has a separate sum: total minus loss would lose its digits.
         share = self._batch.share
         return Log(reward=share * reward, loss=share * loss, penalty=share * self._penalty)
 
@@ -169,8 +169,8 @@ class Tuner(Configurable):
     the calls of the reward.
 
     Attributes:
-        needs: what a task must offer: "reward" (values of the reward), "reward_gradient" (a differentiable reward) or
-            "images" (a set of images to learn from). A sequence that does not offer it is refused before training.
+        needs: what a task must provide: "reward" (values of the reward), "reward_gradient" (a differentiable reward) or
+            "images" (a set of images to learn from). A sequence that does not provide it is refused before training.
         options: the tuner's options, validated; `Tuner(**options)` raises UserError naming every wrong one.
     """
 
@@ -181,7 +181,7 @@ class Tuner(Configurable):
 
         Called before the task's first update, after the method's `start_task`. On a resume inside the task it is
         called again, before `load_state_dict`. It is also called once for every task before training begins, as a
-        check, with a tuner object of its own. Build the tuner's own networks here, and store the model that the task
+        check, with a separate tuner object. Build the tuner's own networks here, and store the model that the task
         starts from (`ReferenceModel`). It must not change the model.
 
         Raises:
@@ -189,14 +189,14 @@ class Tuner(Configurable):
         """
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """The parameters of the tuner's own networks, trained in an optimizer group of their own; none by default.
+        """The parameters of the tuner's own networks; none by default. They train in a separate optimizer group.
 
         Called after `start_task`.
         """
         return []
 
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
-        """What a micro-batch keeps for its backward calls at the same time; `ril-bench doctor` estimates memory by it.
+        """The graphs that a micro-batch keeps open; `ril-bench doctor` estimates memory from them.
 
         Args:
             steps: steps of the sampler.
@@ -207,15 +207,15 @@ class Tuner(Configurable):
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         """Samples and scores one micro-batch, and adds the gradients of its loss to everything that trains.
 
-        Called once for each micro-batch of an update. It calls backward itself, through a `LossAccumulator`, on
+        Called once for each micro-batch of an update. The tuner calls backward itself, through a `LossAccumulator`, on
 
             share * (mean loss of the samples + mean of penalty(prediction) over the differentiated calls).
 
         It must leave no graph open, no gradient on frozen weights, and no state that changes what a repeated call
-        does: where the memory is too small, the same samples come again in smaller micro-batches.
+        does: where the memory is too small, it is called again with the same samples in smaller micro-batches.
 
         Returns:
-            The micro-batch's reward, loss and penalty; `LossAccumulator.log` makes it.
+            The micro-batch's reward, loss and penalty; `LossAccumulator.log` computes them.
         """
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ from ril_bench.tuners.base import LossAccumulator, MicroBatch, Task, differentia
 
 
 class Rollout(NamedTuple):
-    """What a differentiated rollout reached: mean signed reward, mean loss, and the latents (N, C, h, w), detached."""
+    """The result of a differentiated rollout: mean signed reward, mean loss, and the latents (N, C, h, w), detached."""
 
     reward: float
     loss: float

@@ -46,8 +46,8 @@ class Ddpo(RolloutTuner):
     estimate is subtracted from the advantage, and `kappa`, kappa mean (eps_theta - eps_ref)^2 [code]. V estimates the
     normalised reward, so its scale is the same for all rewards [ours].
 
-    With `reuse`, the same images serve several updates. In the first of them rho is 1 and the gradient is
-    REINFORCE's. The tuner needs no gradient of the reward.
+    With `reuse`, the same images serve several updates. In the first of them rho is 1, and the gradient is
+    that of REINFORCE. The tuner needs no gradient of the reward.
 
     Cost: an update of N prompts takes samples x T calls of the denoiser without gradient, `samples` decodings and
     reward calls (all this once in `reuse` updates), and samples x steps calls with gradient; with `kappa`, as many
@@ -58,11 +58,11 @@ class Ddpo(RolloutTuner):
         samples: Annotated[int, Field(ge=2, strict=True)] = 4
         """Images of each prompt."""
         steps: Annotated[int, Field(ge=1, strict=True)] | None = None
-        """Trained steps of each rollout, one from each of equal segments; null: all [code]."""
+        """Number of trained steps of each rollout, one from each of as many equal segments; null: all [code]."""
         clip: Annotated[float, Field(gt=0)] = 1e-4
-        """c: the ratio counts within 1 - c and 1 + c."""
+        """c: the ratio is clipped to the range from 1 - c to 1 + c."""
         value: bool = False
-        """DPOK's baseline, besides the mean of the prompt."""
+        """Whether to subtract DPOK's value network as a baseline, besides the mean of the prompt."""
         width: Annotated[int, Field(ge=1, strict=True)] = 128
         """Width of the two layers of V."""
         kappa: Annotated[float, Field(ge=0)] = 0.0

@@ -27,8 +27,7 @@ from ril_bench.tuners.linear import linear_path
 class Draft(Tuner):
     """DRaFT-K: sample without gradient until the last K steps, then along the full chain; loss = -mean r(D(x_0)).
 
-    DRaFT-LV (`copies` above 0) lowers the variance of K = 1. It takes the last step again from n re-noised copies of
-    its own x_0,
+    DRaFT-LV (`copies` above 0) lowers the variance of K = 1. It repeats the last step from n re-noised copies of x_0,
 
         x~ = sqrt(abar) sg(x_0) + sqrt(1 - abar) eps,    x_0~ = the last step from x~,
 
@@ -36,8 +35,8 @@ class Draft(Tuner):
     2e-4..4e-4, rank 8..32, weight decay 0.1, 50 steps, guidance 7.5]
 
     Cost: an update of N samples takes steps - K calls of the denoiser without gradient, K calls with gradient and
-    their backward, one decoding and one call of the reward. Each copy adds one more of the last three. The linear
-    path adds one more call without gradient.
+    their backward, one decoding and one call of the reward. Each copy adds one more call with
+    gradient and its backward, decoding and call of the reward. The linear path adds one more call without gradient.
     """
 
     class Options(Tuner.Options):
@@ -52,7 +51,7 @@ class Draft(Tuner):
         @model_validator(mode="after")
         def _only_with_k_1(self) -> Any:
             if self.k != 1 and (self.copies or self.path == "linear"):
-                raise ValueError("copies (DRaFT-LV) and the linear path go with k: 1")
+                raise ValueError("copies (DRaFT-LV) and the linear path need k: 1")
             return self
 
     options: Options
@@ -93,7 +92,7 @@ class Draft(Tuner):
         losses: LossAccumulator,
         x0: Tensor,
     ) -> float:
-        """Takes the last step again from a re-noised x0, and back-propagates its loss; returns the loss."""
+        """Repeats the last step from a re-noised x0, and back-propagates its loss; returns the loss."""
         ddim, last = task.sampler, task.sampler.steps - 1
         x = ddim.noised(x0, latent_noise(model, draws, "copy"), last)
         prediction = predict_step(model, ddim, x, last, prompts, task.guidance)

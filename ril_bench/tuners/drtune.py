@@ -17,27 +17,27 @@ class Drtune(Tuner):
     """DRTune: K equally spaced steps keep the gradient of their noise; the rollout can stop early.
 
         stop = T - randint(1, m)                        (T - 1 if m = 0)
-        trained = {s + i floor(P / K), i < K}           s uniform over what keeps the last of them below P
-        x_0 = x0hat at `stop`,  loss = -mean r(D(x_0)),  the denoiser always given sg(x)
+        trained = {s + i floor(P / K), i < K}           s uniform, such that the last trained step is below P
+        x_0 = x0hat at `stop`,  loss = -mean r(D(x_0)),  the denoiser always gets sg(x)
 
     [secondary; T = 50, K = 5, m = 20 from memory.] K and m scale with the sampler: round(.1 T) and round(.4 T).
     `spread: prefix` has P = stop + 1, the steps that are executed [ours]. `paper` has P = T; steps after the stop are
     then not trained, and with K = 1 some updates have no gradient at all. Two faults of other implementations are
-    avoided: the range of s includes the last step, and there is an early stop.
+    avoided: here the range of s includes the last step, and the rollout does stop early.
 
-    Cost, on the linear path and so in the memory of one call for any K: an update of N samples takes stop + 1 calls
-    of the denoiser without gradient, K calls with gradient and their backward, one decoding and one call of the
-    reward.
+    Cost: an update of N samples takes stop + 1 calls of the denoiser without gradient, K calls with gradient and
+    their backward, one decoding and one call of the reward. The tuner uses the linear path, so it needs the memory of
+    one call for any K.
     """
 
     class Options(Tuner.Options):
         k: Annotated[int, Field(ge=1, strict=True)] | None = None
-        """K, how many steps are trained; null: a tenth of the sampler's."""
+        """K, the number of trained steps; null: a tenth of the sampler's steps."""
         m: Annotated[int, Field(ge=0, strict=True)] | None = None
         """The rollout stops up to m steps before its end; 0: never early; null: two fifths of the sampler's
         steps."""
         spread: Literal["prefix", "paper"] = "prefix"
-        """Over which steps the trained ones are spread: those executed [ours], or all [secondary]."""
+        """Where the trained steps are. prefix: spread over the executed steps [ours]; paper: over all [secondary]."""
 
     options: Options
     needs = frozenset({"reward_gradient"})
@@ -57,10 +57,10 @@ class Drtune(Tuner):
         """The trained steps, in order, and the step at which the rollout stops."""
         k, m = self._sizes(steps)
         stop = steps - draws.integers(1, m + 1, "stop") if m else steps - 1
-        within = stop + 1 if self.options.spread == "prefix" else steps
-        apart = within // k
-        first = draws.integers(0, within - (k - 1) * apart, "first")
-        return [i for i in range(first, first + k * apart, apart) if i <= stop], stop
+        end = stop + 1 if self.options.spread == "prefix" else steps
+        stride = end // k
+        first = draws.integers(0, end - (k - 1) * stride, "first")
+        return [i for i in range(first, first + k * stride, stride) if i <= stop], stop
 
     def _sizes(self, steps: int) -> tuple[int, int]:
         """K and m for a sampler. Raises UserError where they do not fit it."""
@@ -71,6 +71,6 @@ class Drtune(Tuner):
             raise UserError(
                 f"drtune trains {k} steps and stops up to {m} before the end of a sampler that has {steps}",
                 where="tuner.k, tuner.m",
-                hint=f"choose k + m of at most {steps + 1}, or more steps",
+                hint=f"choose k and m with k + m of at most {steps + 1}, or a sampler with more steps",
             )
         return k, m

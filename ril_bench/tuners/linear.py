@@ -5,8 +5,8 @@ Where the denoiser gets sg(x), as in DRTune, x_0 is linear in the noise of each 
 
     G = dloss/dx_0,    dloss/dtheta = sum_k  d <c_k sg(G), eps_k> / dtheta.
 
-Each term is one call of the denoiser on latents that the rollout has stored. The call gives the same noise again: the
-noise of eta is drawn once, in the rollout, and the denoiser has no dropout in evaluation mode.
+Each term is one call of the denoiser on latents that the rollout has stored. The call returns the same noise as in the
+rollout: the noise of eta is drawn once, in the rollout, and the denoiser has no dropout in evaluation mode.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def linear_path(
 ) -> Rollout:
     """Back-propagates mean loss_of(r(D(x_0))) into the steps in `grad_steps`, whose denoiser inputs are detached.
 
-    Calls the denoiser once a step without gradient, and once more with gradient for each step in `grad_steps`. With
+    Calls the denoiser once for each step without gradient, and again with gradient for each step in `grad_steps`. With
     `stop`, x_0 is x0hat at that step, and no step of `grad_steps` comes after it.
     """
     stored: dict[int, Prediction] = {}

@@ -55,11 +55,13 @@ class NablaGflownet(RolloutTuner):
     aesthetic 1e4 / 2e3, HPSv2 1e4 / 1e2 (later 5e3), ImageReward 1e3 / 1e3 (later 5e3) [code]. beta is in units of
     1 / reward. The release also scales B by eta_p, which makes no difference at 1, and leaves the last transition out
     of L_B [code]; here L_B includes it [ours]. Three faults of the release are not repeated: it takes the last sampled
-    batch's prompts for every sample, makes two optimizer steps an update, and has a DPM-solver path that cannot run.
+    batch's prompts for every sample, takes two optimizer steps in each update, and has a DPM-solver path that cannot
+    run.
 
-    Cost: an update of N samples and n transitions takes T calls of the denoiser without gradient (once in `reuse`), n
-    with gradient, n - 1 with gradient to the latents for L_F, and n more of those for L_B; n calls of the reference,
-    with gradient to the latents for L_B; n decodings and reward calls with gradient, 2n with L_B. The calls of the
+    Cost: an update of N samples and n transitions takes T calls of the denoiser without gradient (once in `reuse`
+    updates), n with gradient, n - 1 with gradient to the latents for L_F, and n more with gradient to the latents for
+    L_B; n calls of the reference, with gradient to the latents for L_B; n decodings and reward calls with gradient, 2n
+    with L_B. The calls of the
     flow network are not counted.
     """
 
@@ -169,15 +171,15 @@ class NablaGflownet(RolloutTuner):
 
         The second is None where L_B is not needed.
         """
-        ddim, wanted = task.sampler, self._net is not None and self.options.backward > 0
+        ddim, with_backward = task.sampler, self._net is not None and self.options.backward > 0
         if not self.options.residual:
             by_after, by_x = noising_scores(ddim, i, x, after)
-            return by_after, by_x if wanted else None
+            return by_after, by_x if with_backward else None
         backward_score = None
-        with self._reference.loaded(model), torch.set_grad_enabled(wanted):
-            x = x.clone().requires_grad_(wanted)
+        with self._reference.loaded(model), torch.set_grad_enabled(with_backward):
+            x = x.clone().requires_grad_(with_backward)
             eps = model.predict(x, ddim.timesteps[i], prompts, task.guidance)
-            if wanted:
+            if with_backward:
                 (slope,) = torch.autograd.grad(log_transition(ddim, i, x, after, eps), x)
                 backward_score = self.options.prior * slope
         return self.options.prior * forward_score(ddim, i, x.detach(), after, eps.detach()), backward_score

@@ -1,4 +1,4 @@
-"""Networks that tuners train beside the model: small, with weights drawn from a key, and zero before training."""
+"""Small networks that tuners train beside the model; their output is zero before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A frozen copy of the model that a tuner keeps close to."""
+"""The frozen reference model that a tuner keeps the trained model close to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
 
-#: previous: the model as the task began, with the adapters of earlier tasks; pretrained: the model without adapters
+#: previous: the model when the task began, with the adapters of earlier tasks; pretrained: the model without adapters
 ReferenceName = Literal["previous", "pretrained"]
 
 

@@ -20,9 +20,9 @@ class Refl(Tuner):
 
     The release draws the step from 30..39 of 40, with coefficient 1e-3 and margin 2 on ImageReward's scale, without
     guidance, and trains the full UNet at lr 1e-5 [code: ImageReward]. Without a margin, the default,
-    loss = -coefficient mean r, as no other reward has ImageReward's scale [ours]. The guidance is the sequence's, as
-    the sequence's images are sampled with it [ours]. The paper's extra loss on pretraining images is not in the
-    release, and it is not here.
+    loss = -coefficient mean r, as no other reward has ImageReward's scale [ours]. The guidance is that of the
+    sequence, as all images of the sequence are sampled with it [ours]. The paper's extra loss on pretraining images is
+    neither in the release nor here.
 
     Cost: an update of N samples takes mid + 1 calls of the denoiser without gradient, one call with gradient and its
     backward (the linear path), one decoding and one call of the reward.
@@ -32,7 +32,7 @@ class Refl(Tuner):
         margin: float | None = None
         """Scores above the margin have no gradient; null: all scores have one."""
         coefficient: Annotated[float, Field(gt=0)] = 1.0
-        """Factor of the loss; it matters beside a method's penalty."""
+        """Factor of the loss; it weighs the loss against a method's penalty."""
         last: Annotated[float, Field(gt=0, le=1)] = 0.25
         """The last part of the steps, from which the differentiated step is drawn [code: 1/4]."""
 

@@ -61,10 +61,10 @@ def sample_trajectory(model: DiffusionModel, task: Task, prompts: list[str], dra
 
 
 class RolloutBuffer:
-    """Trajectories that serve `reuse` updates, and are then sampled again.
+    """Trajectories that `reuse` updates use; then new ones are sampled.
 
-    They are stored by task and sample. So a method may train several tasks in turn, and neither the micro-batches
-    nor the number of processes change what is stored.
+    They are stored by task and sample. So a method may train several tasks in turn, and what is stored depends neither
+    on the micro-batches nor on the number of processes.
     """
 
     def __init__(self, reuse: int):
@@ -75,7 +75,7 @@ class RolloutBuffer:
     def trajectories(
         self, model: DiffusionModel, task: Task, batch: MicroBatch, copies: int
     ) -> tuple[MicroBatch, list[Trajectory]]:
-        """A trajectory for each of `copies` copies, and the micro-batch with the prompts that they belong to.
+        """A trajectory for each of `copies` copies, and the micro-batch with the prompts of the trajectories.
 
         A stored trajectory keeps the prompt that it was sampled for.
         """
@@ -97,7 +97,7 @@ class RolloutBuffer:
     def end_update(self) -> None:
         """Counts one use of every trajectory that the update used, and drops those that are used up.
 
-        Not counted in `trajectories`, as an update that runs out of memory is tried again.
+        `trajectories` does not count the use itself, as an update that runs out of memory is repeated.
         """
         for key in self._used:
             uses_left = self._stored[key]["uses_left"] - 1
@@ -107,12 +107,12 @@ class RolloutBuffer:
         self._used = set()
 
     def state(self) -> list[Any]:
-        """What a resume needs, of all processes of the run: the resume may have another number of processes."""
+        """The trajectories of all processes, for a resume, which may have another number of processes."""
         own = [[*key, entry] for key, entry in self._stored.items()]
         return [row for rows in team().gathered(lambda: own) for row in rows]
 
     def load_state(self, state: list[Any]) -> None:
-        """Restores what `state` returned, as far as it belongs to this process's samples."""
+        """Restores the part of what `state` returned that belongs to this process's samples."""
         self._stored = {(task, sample): entry for task, sample, entry in state if team().owns(sample)}
 
 
@@ -124,7 +124,7 @@ class RolloutTuner(Tuner):
 
     class Options(Tuner.Options):
         reuse: Annotated[int, Field(ge=1, strict=True)] = 1
-        """Updates that the same images serve."""
+        """Number of updates that use the same images."""
         reference: ReferenceName = "previous"
         """The reference model; the papers have one task, where both names mean the same model."""
 

@@ -30,7 +30,7 @@ def scored_copies(model: DiffusionModel, task: Task, batch: MicroBatch, copies: 
 def stratified_steps(steps: int, n: int, draws: Draws, *what: Key) -> list[int]:
     """n of a sampler's steps, one drawn from each of n equal segments, in order.
 
-    All micro-batches of an update draw the same ones.
+    All micro-batches of an update draw the same steps.
     """
     bounds = [round(j * steps / n) for j in range(n + 1)]
     return [draws.integers(low, high, *what, j) for j, (low, high) in enumerate(pairwise(bounds))]

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the denoising loss on images, the tuner's own best ones or given ones."""
+"""Supervised fine-tuning: the denoising loss on the tuner's own best images, or on given images."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ril_bench.tuners.samples import scored_copies, stratified_steps
 class Sft(Tuner):
     """SFT: loss = mean |eps - eps_theta(sqrt(abar) x_0 + sqrt(1 - abar) eps, t, c)|^2; the baseline of SPIN.
 
-    x_0 is the best of a few own images of the prompt (the reward's values are enough, so any reward will do), or a
-    given image, encoded. The noise predictions are conditional, without guidance, as in every published denoising
-    loss [code]. t is one of the sampler's own steps, one drawn from each of equal segments, as the sampler never asks
-    for another [ours].
+    x_0 is the best of a few own images of the prompt, or a given image, encoded. The choice needs the reward's values
+    alone, so any reward can be used. The noise predictions are conditional, without guidance, as in every published
+    denoising loss [code]. t is one of the sampler's own steps, one drawn from each of equal segments, as the sampler
+    uses no others [ours].
 
     Cost: an update of N prompts takes `noises` calls of the denoiser with gradient and their backward. On own images
     it also takes samples x steps calls without gradient, and `samples` decodings and reward calls; on given images

@@ -25,8 +25,8 @@ class Spin(PairTuner):
 
     theta_k is both opponent and reference; after each iteration the trained model replaces it. [abstract; the loss
     from memory: |.|^2 is taken as the mean over elements and beta/2 as in DPO, which is not verified; lr 2e-5,
-    effective batch 2048, 500 updates an iteration, beta 2000, then 5000.] The first opponent is the model as the task
-    began, and the losers are sampled by the opponent at each update [ours]. t and noise as in dpo.
+    effective batch 2048, 500 updates an iteration, beta 2000, then 5000.] The first opponent is the model when the
+    task began, and the opponent samples the losers at each update [ours]. t and noise are drawn as in dpo.
 
     The tuner needs images, not a reward: the task's reward only scores the losers, for the log.
 
