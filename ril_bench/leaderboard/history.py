@@ -54,9 +54,11 @@ def _git(folder: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        message = getattr(error, "stderr", "") or str(error)
+        # A revision that does not exist fails without a word: rev-parse is called with --quiet.
+        quiet = isinstance(error, subprocess.CalledProcessError) and not error.stderr.strip()
+        reason = "there is no such revision" if quiet else getattr(error, "stderr", "") or str(error)
         raise UserError(
-            f"git failed: {message.strip() or 'there is no such revision'}",
+            f"git failed: {reason.strip()}",
             where=str(folder),
             hint="name a revision of this repository, as origin/main, and fetch it first",
         ) from error

@@ -44,7 +44,7 @@ DEEPEST = 10  # folders of a path
 def walk(folder: Path, depth: int = DEEPEST) -> Iterator[tuple[Path, int, UserError | None]]:
     """Each file at or below a folder, in order: (path, bytes, what is wrong with its kind or name).
 
-    Links are told and not followed; what is neither a file nor a folder is told.
+    Links are faults and are not followed; anything else than a file or a folder is a fault.
     """
     for item in sorted(os.scandir(folder), key=lambda item: item.name):
         path, found = Path(item.path), item.stat(follow_symlinks=False)

@@ -1,4 +1,4 @@
-"""Cells and rows of the site's tables: numbers as text, with what sorts them and what stands beneath them."""
+"""Cells and rows of the site's tables: numbers as text, the value that sorts them, and their notes."""
 
 from __future__ import annotations
 

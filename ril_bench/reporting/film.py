@@ -17,9 +17,8 @@ PROMPTS = 8  # columns of a strip
 LARGEST = 256  # pixels; larger images are shrunk, or a page of 512-pixel ones would weigh tens of megabytes
 SHEET = 1024  # pixels of a contact sheet
 PIXELATED = 128  # pixels; smaller images are magnified with their pixels visible
-QUALITY = (
-    75  # of a site's thumbnails in WebP: a third of a PNG's bytes, and no difference to see at their size
-)
+# Of a site's thumbnails in WebP: a third of the bytes of a PNG, with no visible difference at their size.
+QUALITY = 75
 
 
 @dataclass(frozen=True)
@@ -32,25 +31,25 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Row:
+class StripRow:
     run: str
     tiles: list[Tile]
 
 
 @dataclass(frozen=True)
-class Group:
+class StripStep:
     """The rows of one step, one for each run."""
 
     step: int
     name: str
-    rows: list[Row]
+    rows: list[StripRow]
 
 
 @dataclass(frozen=True)
 class Strip:
     prompts: list[str]
     even: int  # how many of the prompts are spread evenly; the others changed most
-    groups: list[Group]
+    groups: list[StripStep]
     pixelated: bool
 
 
@@ -112,12 +111,13 @@ def film_strip(runs: Sequence[StoredRun], images: Images, names: Sequence[str] |
                 _tile(run, images, name, step, p, text) for p, text in zip(even + changed, texts, strict=True)
             ]
             pixelated &= all(small for _, small in tiles)
-            rows.append(Row(name, [tile for tile, _ in tiles]))
+            rows.append(StripRow(name, [tile for tile, _ in tiles]))
         if step == 0 and all(
             [t.source for t in row.tiles] == [t.source for t in rows[0].tiles] for row in rows
         ):
-            rows = [Row("every run", rows[0].tiles)]  # they start from one pretrained model: drawn once
-        groups.append(Group(step, runs[0].step_name(step), rows))
+            # All runs start from the same pretrained model, so its row is shown once.
+            rows = [StripRow("every run", rows[0].tiles)]
+        groups.append(StripStep(step, runs[0].step_name(step), rows))
     return Strip(texts, len(even), groups, pixelated)
 
 

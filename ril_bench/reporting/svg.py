@@ -46,14 +46,14 @@ class Axes:
     def frame(self, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str) -> None:
         """Horizontal grid lines, tick numbers, and the names of both axes."""
         left, top, right, bottom = self.box
-        for value, said in zip(y_ticks, tick_labels(y_ticks), strict=True):
+        for value, label in zip(y_ticks, tick_labels(y_ticks), strict=True):
             y = self.at(0, value)[1]
             self.line([(left, y), (right, y)], "grid")
-            self.text(left - 6, y + 3.5, said, "end muted")
-        for value, said in zip(x_ticks, tick_labels(x_ticks), strict=True):
+            self.text(left - 6, y + 3.5, label, "end muted")
+        for value, label in zip(x_ticks, tick_labels(x_ticks), strict=True):
             x = self.at(value, 0)[0]
             self.line([(x, bottom), (x, bottom + 4)], "grid")
-            self.text(x, bottom + 16, said, "middle muted")
+            self.text(x, bottom + 16, label, "middle muted")
         self.line([(left, bottom), (right, bottom)], "axis")
         self.text((left + right) / 2, self.size[1] - 3, x_label, "middle muted")
         if y_label:
@@ -94,8 +94,8 @@ class Axes:
 
     def svg(self, label: str) -> Markup:
         """The <svg> element with an alternative text; without one it only decorates a number beside it."""
-        said = "".join(c for c in label if c.isprintable())
-        role = Markup('role="img" aria-label="{}"').format(said) if said else Markup('aria-hidden="true"')
+        words = "".join(c for c in label if c.isprintable())
+        role = Markup('role="img" aria-label="{}"').format(words) if words else Markup('aria-hidden="true"')
         head = Markup('<svg class="plot" {} width="{:g}" height="{:g}" viewBox="0 0 {:g} {:g}">')
         return head.format(role, *self.size, *self.size) + Markup("").join(self._parts) + Markup("</svg>")
 
@@ -105,7 +105,7 @@ class Axes:
 
 
 def marker(x: float, y: float, kind: int, css: str, radius: float = 4.0) -> Markup:
-    """A circle, square, diamond, triangle up or down, or plus: shapes of about one area, told apart in grey."""
+    """A circle, square, diamond, triangle up or down, or plus: shapes of about one area, distinct in grey."""
     r, shape = radius, (kind + kind // SERIES) % SERIES  # a colour that comes again has another shape
     if shape == 0:
         return Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(css, _n(x), _n(y), _n(r))

@@ -1,4 +1,4 @@
-"""The table of `summary` in other formats: CSV with numbers, Markdown and LaTeX with a cell a figure."""
+"""The table of `summary` in other formats: CSV with numbers, Markdown and LaTeX with a cell for each metric."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LATEX = str.maketrans(
 
 
 def write_table(table: pd.DataFrame, kind: str, *, paired: bool = False) -> str:
-    """The table as "csv" (a row for each method and figure), "md" or "latex" (one table for each sequence
+    """The table as "csv" (a row for each method and metric), "md" or "latex" (one table for each sequence
     and tuner, with booktabs), ending in a newline. `paired`: a cell of the latter two is the difference to naive.
     """
     if kind == "csv":
@@ -81,22 +81,22 @@ def _plain(value: str) -> str:
 
 
 def _grids(table: pd.DataFrame, escape: Callable[[str], str], paired: bool) -> Iterator[TextTable]:
-    """(title, rows of cells) for each sequence and tuner; whichever is more, methods or figures, goes down.
+    """(title, rows of cells) for each sequence and tuner; the larger of methods and metrics goes down.
 
-    Names come from files and are escaped; figures are our own words.
+    Names come from files and are escaped; the names of metrics are ours.
     """
     for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
         methods = [name for name in dict.fromkeys(members["method"]) if not (paired and name == BASELINE)]
-        figures = list(dict.fromkeys(members["figure"]))
+        metrics = list(dict.fromkeys(members["figure"]))
         rows = members.set_index(["method", "figure"])
         oracles = set(members.loc[members["oracle"], "method"])
-        cell = _difference if paired else said
+        cell = _difference if paired else cell_text
         grid = [["", *(escape(f"{name} †" if name in oracles else name) for name in methods)]]
-        grid += [[escape(name), *(cell(rows.loc[(method, name)]) for method in methods)] for name in figures]
-        if len(methods) > len(figures):
+        grid += [[escape(name), *(cell(rows.loc[(method, name)]) for method in methods)] for name in metrics]
+        if len(methods) > len(metrics):
             grid = [list(column) for column in zip(*grid, strict=True)]
         scale, units = members["scale"].iloc[0], members["units"].iloc[0]
-        note = ", † sees what RIL forbids" if oracles else ""
+        note = ", † uses what RIL forbids" if oracles else ""
         note += f"; differences to {BASELINE}, paired" if paired else ""
         yield escape(f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''}{note})"), grid
 
@@ -119,7 +119,7 @@ def compared(rows: pd.DataFrame) -> Iterator[TextTable]:
         yield f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''})", cells
 
 
-def said(row: pd.Series) -> str:
+def cell_text(row: pd.Series) -> str:
     """A cell: "mean [low, high]", or every point where nothing is claimed; its floor and caution behind it."""
     words = _interval(row["mean"], row["low"], row["high"], row["points"])
     notes = [f"floor {text.short(row['floor'])}"] if not math.isnan(row["floor"]) else []

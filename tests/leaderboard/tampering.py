@@ -1,4 +1,4 @@
-"""Ways to tamper with an honest entry, each with what the check must say; a digest that a forger can mend is mended."""
+"""Ways to tamper with an honest entry, each with the fault to find. Digests are updated, as a forger would do."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Tamper = Callable[[Path], object]
 
 @dataclass(frozen=True)
 class Case:
-    """`check`: the check that must find it; `said`: part of what it says."""
+    """`check`: the check that must find the fault; `message`: a part of the fault."""
 
     name: str
     tamper: Tamper
     check: str
-    said: str
+    message: str
     sealed: bool = True  # whether the forger also writes new digests
 
 

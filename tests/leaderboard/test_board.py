@@ -54,7 +54,7 @@ def test_a_leaderboard_becomes_a_site(honest: Path, tmp_path: Path) -> None:
     site = ril_bench.report([honest], out=tmp_path / "site").parent
     page = read(site / "index.html")
     words = " ".join(page.text.split())
-    for said in (
+    for expected in (
         "RIL-Bench leaderboard",
         "3 runs",
         "recomputed",
@@ -62,7 +62,7 @@ def test_a_leaderboard_becomes_a_site(honest: Path, tmp_path: Path) -> None:
         "Add a method",
         "B. <b>Author</b>",
     ):
-        assert said in words
+        assert expected in words
     assert "https://arxiv.org/abs/2411.17310" in {link.get("href") for link in page.all("a")}
     one = read(next(site.glob("pages/*seed-0.html")))
     assert [image["alt"].startswith("Contact sheet") for image in one.all("img")] == [True]

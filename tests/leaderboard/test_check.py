@@ -1,4 +1,4 @@
-"""An honest leaderboard stands; tampered with in any way, it is refused for that reason."""
+"""An honest leaderboard is valid; one that was tampered with is refused for that reason."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def test_the_honest_stand(honest: Path) -> None:
 def test_the_tampered_are_refused(board: Path, case: Case) -> None:
     apply(case, board)
     faults = found(board)
-    assert any(name == case.check and case.said in fault for name, fault in faults), faults
-    told = [fault for name, fault in faults if name == case.check]
-    assert all(str(board) in fault and "hint: " in fault for fault in told)
+    assert any(name == case.check and case.message in fault for name, fault in faults), faults
+    messages = [fault for name, fault in faults if name == case.check]
+    assert all(str(board) in fault and "hint: " in fault for fault in messages)
     assert not Path("/tmp/owned-by-an-entry").exists()
 
 
@@ -54,7 +54,7 @@ def test_what_only_images_made_again_tell(board: Path, case: Case) -> None:
     apply(case, board)
     assert found(board) == []
     faults = found(entry(board), resample=3)
-    assert any(name == case.check and case.said in fault for name, fault in faults), faults
+    assert any(name == case.check and case.message in fault for name, fault in faults), faults
 
 
 def test_what_pandas_alone_would_read_changes_nothing(board: Path) -> None:
@@ -74,8 +74,8 @@ def test_what_no_check_foresaw_refuses_that_entry_alone(board: Path, monkeypatch
     assert "RuntimeError: a surprise" in found(board)[0][1]
 
 
-def test_each_reason_is_told_by_words_of_its_own() -> None:
-    reasons = [(case.check, case.said) for case in (*CASES, *RESAMPLED)]
+def test_each_fault_has_its_own_message() -> None:
+    reasons = [(case.check, case.message) for case in (*CASES, *RESAMPLED)]
     twice = {one for one in reasons if reasons.count(one) > 1}
     assert twice <= {
         ("files", "a symbolic link"),
@@ -100,18 +100,18 @@ def test_any_folder_of_a_leaderboard_can_be_checked(honest: Path, where: str) ->
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no leaderboard"):
+    with pytest.raises(UserError, match="not a leaderboard"):
         list(check(tmp_path))
     (tmp_path / "entries").mkdir()
     with pytest.raises(UserError, match="no entry here"):
         list(check(tmp_path))
 
 
-def test_a_stray_file_and_a_device_are_told(board: Path) -> None:
+def test_a_stray_file_and_a_device_are_faults(board: Path) -> None:
     (board / "entries" / "README.md").write_text("hello")
     os.mkfifo(entry(board) / "run")
-    said = dict(found(board))
-    assert "not a file of an entry: README.md" in said["files"] or "neither a file" in said["files"]
+    faults = dict(found(board))
+    assert "not a file of an entry: README.md" in faults["files"] or "neither a file" in faults["files"]
     assert any("neither a file nor a folder" in fault for _, fault in found(board))
     assert any("not a file of an entry: README.md" in fault for _, fault in found(board))
 
@@ -127,12 +127,12 @@ def test_the_verb(
     honest: Path, board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verb(monkeypatch, "check", honest) == 0
-    assert "all stand" in capsys.readouterr().out
+    assert "all checks passed" in capsys.readouterr().out
     CASES[1].tamper(entry(board))
     assert verb(monkeypatch, "check", board, "--json") == 2
-    said = json.loads(capsys.readouterr().out)
-    assert [one["valid"] for one in said] == [False, True, True, True]
-    assert {fault["check"] for fault in said[0]["faults"]} == {"digests", "matrix"}
-    assert all(fault["where"] and fault["mend"] for fault in said[0]["faults"])
+    faults = json.loads(capsys.readouterr().out)
+    assert [one["valid"] for one in faults] == [False, True, True, True]
+    assert {fault["check"] for fault in faults[0]["faults"]} == {"digests", "matrix"}
+    assert all(fault["where"] and fault["mend"] for fault in faults[0]["faults"])
     assert verb(monkeypatch, "check", board) == 2
     assert "1 of 4 refused" in capsys.readouterr().out

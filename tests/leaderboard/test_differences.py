@@ -72,6 +72,6 @@ def test_what_counts_as_equal(claimed: Any, found: Any, same: bool) -> None:
     assert (list(differences(claimed, found)) == []) == same
 
 
-def test_many_are_told_in_few_words() -> None:
+def test_many_differences_are_shortened() -> None:
     assert listed(["a is 1, not 2"]) == "a is 1, not 2"
     assert listed([str(i) for i in range(9)]).endswith("; and 4 more")

@@ -35,7 +35,7 @@ def repository(board: Path) -> Path:
     return board
 
 
-def said(board: Path, since: str = "main") -> list[str]:
+def faults(board: Path, since: str = "main") -> list[str]:
     return [f"{one.check}: {one.fault.what}" for v in check(board, since=since) for one in v.faults]
 
 
@@ -43,10 +43,10 @@ def test_what_was_added_is_checked_and_nothing_else(repository: Path) -> None:
     places = [verdict.place.rpartition("/")[2] for verdict in check(repository, since="main")]
     assert places[:2] == ["seed-1", "seed-2"]
     assert len(places) == 3  # and the method whose seeds they are
-    assert said(repository) == []
+    assert faults(repository) == []
     (entry(repository, 1) / "x.txt").write_text("x")
     commit(repository)
-    assert said(repository) == ["files: an unknown file: x.txt"]
+    assert faults(repository) == ["files: an unknown file: x.txt"]
 
 
 def test_a_changed_a_deleted_and_a_moved_file_are_refused(repository: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_changed_a_deleted_and_a_moved_file_are_refused(repository: Path) -> N
     (old / "contact.png").unlink()
     git(repository, "mv", str(old / "metrics.json"), str(old / "other.json"))
     commit(repository)
-    found = [line for line in said(repository) if line.startswith("history: ")]
+    found = [line for line in faults(repository) if line.startswith("history: ")]
     assert sorted(found) == [
         "history: an entry's file was changed: matrix.csv",
         "history: an entry's file was deleted: contact.png",
@@ -66,7 +66,7 @@ def test_a_changed_a_deleted_and_a_moved_file_are_refused(repository: Path) -> N
 def test_a_file_that_becomes_a_link_is_refused(repository: Path) -> None:
     symlink(entry(repository, 0))
     commit(repository)
-    assert any("replaced by another kind of file: matrix.csv" in line for line in said(repository))
+    assert any("replaced by another kind of file: matrix.csv" in line for line in faults(repository))
 
 
 def test_nothing_added_nothing_to_check(repository: Path) -> None:
@@ -76,4 +76,4 @@ def test_nothing_added_nothing_to_check(repository: Path) -> None:
 @pytest.mark.parametrize("revision", ["nowhere", "--output=/tmp/x", "main:leaderboard"])
 def test_a_revision_that_is_none(repository: Path, revision: str) -> None:
     with pytest.raises(UserError, match="git failed"):
-        said(repository, revision)
+        faults(repository, revision)

@@ -1,4 +1,4 @@
-"""Images made again: an honest entry's come out, and what is said of them is held against them."""
+"""Images generated again: those of an honest entry agree, and false scores or metrics are found."""
 
 from __future__ import annotations
 

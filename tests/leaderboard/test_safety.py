@@ -82,7 +82,7 @@ def test_any_bytes_are_a_table_or_refused(tmp_path: Path, data: bytes) -> None:
     assert all(isinstance(fault, UserError) for fault in faults)
 
 
-def test_folders_without_end_are_told_once(tmp_path: Path) -> None:
+def test_too_deep_folders_are_one_fault(tmp_path: Path) -> None:
     deep = tmp_path / "/".join(["a"] * 40)
     deep.mkdir(parents=True)
     (deep / "x").write_text("x")

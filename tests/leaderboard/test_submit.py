@@ -91,9 +91,9 @@ def refused(runs: Path, card: Path, board: Path) -> str:
 
 
 def test_what_check_would_refuse_is_not_written(runs: Path, card: Path, tmp_path: Path) -> None:
-    said = refused(next(runs.rglob("seed-1")), card, tmp_path / "board")
-    assert "this would be refused: 1 fault" in said
-    assert "seeds [0, 2] are missing" in said
+    message = refused(next(runs.rglob("seed-1")), card, tmp_path / "board")
+    assert "this would be refused: 1 fault" in message
+    assert "seeds [0, 2] are missing" in message
 
 
 def test_an_entry_is_never_changed(runs: Path, card: Path, board: Path) -> None:
@@ -113,25 +113,25 @@ def test_a_second_sequence_goes_beside_the_first_under_the_same_card(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"settings": ["budget.updates=1"]}, "unofficial settings"),
         ({"method": "ema"}, "one method in one revision"),
     ],
 )
 def test_runs_that_cannot_be_entries(
-    runs: Path, card: Path, tmp_path: Path, options: dict[str, object], said: str
+    runs: Path, card: Path, tmp_path: Path, options: dict[str, object], message: str
 ) -> None:
     made = tiny.runner("tiny-shapes", tmp_path / "runs", **options).execute()  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         ril_bench.submit([next(runs.rglob("seed-0")), made], method_yaml=card, to=tmp_path / "board")
     assert not (tmp_path / "board").exists()
 
 
 def test_all_faults_of_a_card_at_once(runs: Path, card: Path, tmp_path: Path) -> None:
     card.write_text(yaml.safe_dump({**CARD, "seeds": 1, "licens": "MIT", "paper": "ftp://x"}))
-    said = refused(runs, card, tmp_path / "board")
-    assert all(word in said for word in ("seeds", "did you mean 'licence'?", "paper", f"{card}:"))
+    message = refused(runs, card, tmp_path / "board")
+    assert all(word in message for word in ("seeds", "did you mean 'licence'?", "paper", f"{card}:"))
 
 
 def test_the_verb(

@@ -302,7 +302,7 @@ def write_runs(
     methods: Sequence[str] = tuple(METHODS),
     **options: Any,
 ) -> Path:
-    """A run for every sequence, tuner, method and seed: 200 unless told otherwise."""
+    """A run for every sequence, tuner, method and seed: 200 by default."""
     for sequence, tuner, method, seed in product(sequences, tuners, methods, range(seeds)):
         keep = METHODS[method] - 0.04 * (tuner == "refl") + 0.03 * float(np.sin(7 * seed + len(method)))
         folder = out / sequence / "given" / method / tuner / f"seed-{seed}"

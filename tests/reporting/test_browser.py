@@ -87,15 +87,15 @@ def chromium() -> Iterator[Any]:
 def page(chromium: Any) -> Iterator[Any]:
     """A page that may say nothing on its console and ask for nothing but files."""
     opened = chromium.new_page(viewport=DESKTOP)
-    said: list[str] = []
+    messages: list[str] = []
     asked: list[str] = []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.on("console", lambda message: messages.append(message.text))
+    opened.on("pageerror", lambda error: messages.append(str(error)))
     opened.on("request", lambda request: asked.append(request.url))
-    opened.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
+    opened.on("requestfailed", lambda request: messages.append(f"failed: {request.url}"))
     yield opened
     opened.close()
-    assert said == []
+    assert messages == []
     assert asked
     assert all(url.startswith(("file:", "data:")) for url in asked)
 

@@ -45,25 +45,25 @@ BETTER = {"name": "rid", "mean": 0.2, "cost": 150.0, "difference": (-0.3, -0.4, 
 
 
 def test_a_method_that_forgets_less_is_named_with_its_price() -> None:
-    said = "rid has the lowest FORGET, 0.200 [0.100, 0.900], and forgets less than naive: "
+    words = "rid has the lowest FORGET, 0.200 [0.100, 0.900], and forgets less than naive: "
     assert (
-        answer(NAIVE, BETTER) == said + "−0.300 [−0.400, −0.200] paired, at 1.50× the denoiser evaluations."
+        answer(NAIVE, BETTER) == words + "−0.300 [−0.400, −0.200] paired, at 1.50× the denoiser evaluations."
     )
 
 
 @pytest.mark.parametrize("change", [{"difference": (-0.3, -0.7, 0.1)}, {"p_holm": 0.2}])
 def test_a_difference_that_noise_explains_is_not_claimed(change: dict[str, Any]) -> None:
-    said = answer(NAIVE, BETTER | change)
-    assert "but is not distinguishable from naive" in said
-    assert "forgets less" not in said
+    words = answer(NAIVE, BETTER | change)
+    assert "but is not distinguishable from naive" in words
+    assert "forgets less" not in words
 
 
 def test_nothing_beats_naive() -> None:
     worse = {"name": "far", "mean": 0.9, "difference": (0.4, 0.3, 0.5)}
     near = {"name": "near", "mean": 0.6, "difference": (0.1, -0.1, 0.3)}
-    said = answer(NAIVE, worse, near)
-    assert said.startswith("naive has the lowest FORGET")
-    assert "nearest is near: +0.100 [−0.100, 0.300] paired" in said
+    words = answer(NAIVE, worse, near)
+    assert words.startswith("naive has the lowest FORGET")
+    assert "nearest is near: +0.100 [−0.100, 0.300] paired" in words
 
 
 def test_an_oracle_is_no_answer() -> None:

@@ -38,15 +38,15 @@ def test_an_axis_holds_every_value(values: list[float | None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "expected"),
     [
         ([0.0, 0.5, 1.0], ["0", "0.5", "1.0"]),
         ([-10.0, 0.0], ["−10", "0"]),
         ([13000.0, 13500.0], ["13.0k", "13.5k"]),
     ],
 )
-def test_tick_labels(values: list[float], said: list[str]) -> None:
-    assert tick_labels(values) == said
+def test_tick_labels(values: list[float], expected: list[str]) -> None:
+    assert tick_labels(values) == expected
 
 
 def test_the_corners_of_the_data_are_the_corners_of_the_box() -> None:

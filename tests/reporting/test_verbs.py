@@ -50,19 +50,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_report_prints_the_table(verb: Verb, runs: Path) -> None:
-    code, said, _ = verb("report", runs, "--format", "csv")
+    code, printed, _ = verb("report", runs, "--format", "csv")
     assert code == 0
-    assert set(pd.read_csv(io.StringIO(said))["method"]) == {"naive", "rid"}
+    assert set(pd.read_csv(io.StringIO(printed))["method"]) == {"naive", "rid"}
     assert "| FORGET |" in verb("report", runs, "--format", "md")[1]
     assert r"\toprule" in verb("report", runs, "--format", "latex")[1]
     assert not list(runs.rglob("report.html"))
 
 
-def test_report_prints_some_figures_and_their_differences_to_naive(verb: Verb, runs: Path) -> None:
+def test_report_prints_some_metrics_and_their_differences_to_naive(verb: Verb, runs: Path) -> None:
     every = pd.read_csv(io.StringIO(verb("report", runs, "--format", "csv")[1]))
     asked = ("--metric", "BWT", "--metric", "SSIM to step 0", "--metric", "FINAL")
-    said = verb("report", runs, "--format", "csv", *asked)[1]
-    assert list(dict.fromkeys(pd.read_csv(io.StringIO(said))["figure"])) == ["BWT", "SSIM to step 0", "FINAL"]
+    printed = verb("report", runs, "--format", "csv", *asked)[1]
+    assert list(dict.fromkeys(pd.read_csv(io.StringIO(printed))["figure"])) == [
+        "BWT",
+        "SSIM to step 0",
+        "FINAL",
+    ]
     table = verb("report", runs, "--format", "md", "--paired", *asked)[1]
     row = next(line for line in table.splitlines() if line.startswith("| BWT |"))
     difference = every[(every["figure"] == "BWT") & (every["method"] == "rid")]["difference"].item()
@@ -85,18 +89,18 @@ def test_below_five_units_every_paired_difference_is_shown(verb: Verb, tmp_path:
 
 
 def test_report_refuses_an_unknown_format_and_a_hole(verb: Verb, runs: Path) -> None:
-    code, said, complaint = verb("report", runs, "--format", "html")
-    assert (code, said) == (2, "")
+    code, printed, complaint = verb("report", runs, "--format", "html")
+    assert (code, printed) == (2, "")
     assert "'md', 'csv', 'latex'" in complaint
-    code, said, complaint = verb("report", runs / "naive", runs / "rid" / "seed-1", "--format", "md")
-    assert (code, said) == (2, "")
+    code, printed, complaint = verb("report", runs / "naive", runs / "rid" / "seed-1", "--format", "md")
+    assert (code, printed) == (2, "")
     assert complaint.count("ril-bench run shapes-ril --method rid --seed") == 4
 
 
 def test_report_makes_a_site(verb: Verb, runs: Path, tmp_path: Path) -> None:
-    code, said, _ = verb("report", runs, "--out", tmp_path / "site")
+    code, printed, _ = verb("report", runs, "--out", tmp_path / "site")
     assert code == 0
-    assert f"page: {tmp_path / 'site' / 'index.html'}" in said
+    assert f"page: {tmp_path / 'site' / 'index.html'}" in printed
     assert (
         ril_bench.report([runs / "naive", runs / "rid"], out=tmp_path / "again")
         == tmp_path / "again" / "index.html"
@@ -105,20 +109,20 @@ def test_report_makes_a_site(verb: Verb, runs: Path, tmp_path: Path) -> None:
     assert first == second
 
 
-def test_report_alone_writes_each_page_anew(verb: Verb, tmp_path: Path) -> None:
+def test_report_alone_rewrites_each_page(verb: Verb, tmp_path: Path) -> None:
     write_run(tmp_path / "a" / "b", prompts=2, pixels=16, updates=1)
     write_run(tmp_path / "c", prompts=2, pixels=16, updates=1, status="failed")
-    code, said, _ = verb("report", tmp_path)
+    code, printed, _ = verb("report", tmp_path)
     assert code == 0
-    assert said.count("page: ") == 2
+    assert printed.count("page: ") == 2
     assert (tmp_path / "c" / "report.html").is_file()
 
 
 def test_compare_two_methods_and_two_runs(verb: Verb, runs: Path, tmp_path: Path) -> None:
-    code, said, _ = verb("compare", runs / "naive", runs / "rid", "--out", tmp_path / "side.html")
+    code, printed, _ = verb("compare", runs / "naive", runs / "rid", "--out", tmp_path / "side.html")
     assert code == 0
-    assert "shapes-ril / draft (normalised, 5 units)" in said
-    assert "FORGET" in said
+    assert "shapes-ril / draft (normalised, 5 units)" in printed
+    assert "FORGET" in printed
     assert len(read(tmp_path / "side.html").all("table")) > 3
     rows = json.loads(verb("compare", runs / "naive", runs / "rid", "--json")[1])
     forget = next(row for row in rows if row["figure"] == "FORGET")
@@ -138,7 +142,9 @@ def test_compare_refuses_different_seeds(verb: Verb, runs: Path) -> None:
 
 def test_compare_prints_the_main_metrics_and_a_verdict(verb: Verb, runs: Path) -> None:
     printed = verb("compare", runs / "naive", runs / "rid")[1]
-    head, first = (line for line in printed.splitlines() if line.strip().startswith(("metric", "↓ FORGET")))
+    head, first = (
+        line for line in printed.splitlines() if line.strip("┃│ ").startswith(("metric", "↓ FORGET"))
+    )
     assert "A: naive" in head
     assert "B: rid" in head
     assert first
