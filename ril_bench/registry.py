@@ -1,9 +1,9 @@
-"""A name, a file or an entry point -> an object.
+"""Finds the object for a name, a file or an entry point.
 
-A bare name means what ships or what an installed package offers (entry points `ril_bench.methods`, `.tuners`,
-`.rewards`); what ships cannot be shadowed. Code from a file runs only because the user named its path: a
-reference that begins with "/", "./", "../" or "~", or ends in .py, .yaml or .yml; relative paths start at the
-current folder. Listing and locating names imports nothing.
+A bare name means something that ships, or that an installed package offers (entry points `ril_bench.methods`,
+`.tuners`, `.rewards`). An installed package cannot replace something that ships. A path is a reference that
+begins with "/", "./", "../" or "~", or that ends in .py, .yaml or .yml. Relative paths start at the current
+folder. Code from a file runs only if the user names its path. Listing and locating names imports nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ril_bench.worlds.table import WORLDS, World
 
 KINDS = ("sequence", "preset", "method", "tuner", "reward", "model")
 
-_REWARDS = {  # in every world; `worlds` has those of one
+_REWARDS = {  # the rewards of every world; `worlds` has the rewards of a single world
     "compressibility": "ril_bench.rewards.jpeg:Compressibility",
     "incompressibility": "ril_bench.rewards.jpeg:Incompressibility",
     "jpeg_kb": "ril_bench.rewards.jpeg:JpegKb",
@@ -48,37 +48,38 @@ _BASES = {
     "reward": "ril_bench.rewards.base:Reward",
 }
 
-Place = (
-    Path | str | EntryPoint
-)  # a file or folder; "module:Class", or a hub id for a model; an installed entry point
+#: a file or folder; "module:Class", or a hub id for a model; an installed entry point
+Place = Path | str | EntryPoint
 
 
 def is_path(reference: str) -> bool:
-    """True if a reference names a file or folder rather than something that ships or is installed."""
+    """Whether a reference names a file or folder, not something that ships or is installed."""
     return reference.startswith(("/", "./", "../", "~")) or reference.endswith((".py", ".yaml", ".yml"))
 
 
 def short_name(reference: str) -> str:
-    """The name under which results are filed: the reference itself, or a path's last part without its
-    suffix.
+    """The name under which results are filed.
+
+    This is the reference itself, or the last part of a path without its suffix.
     """
     return Path(reference).stem if is_path(reference) else reference
 
 
 def names(kind: str, world: World | None = None) -> list[str]:
-    """The names of a kind that `load` knows, sorted; nothing is imported."""
+    """The names of a kind that `load` accepts, sorted. Imports nothing."""
     return sorted(_table(kind, world))
 
 
 def locate(kind: str, reference: str, world: World | None = None) -> Place:
-    """Where a reference leads, without running any of its code.
+    """The place that a reference names. Does not run any code of that place.
 
     Args:
-        world: whose rewards are meant; None for those of all worlds, where a name of several is the real one's.
+        world: look for rewards in this world; None for all worlds. If several worlds have a reward of that
+            name, the real world's counts.
 
     Raises:
-        UserError: nothing has that name (the nearest ones are given), there is no such file, or two installed
-            packages offer the name.
+        UserError: nothing has that name (the hint has the nearest names), there is no such file, or two
+            installed packages offer the name.
     """
     if is_path(reference):
         path = Path(reference).expanduser()
@@ -93,22 +94,22 @@ def locate(kind: str, reference: str, world: World | None = None) -> Place:
     if world and reference in _table(kind):
         raise UserError(
             f"{reference!r} is no {kind} of the world {world.name}",
-            hint=f"known are {', '.join(sorted(table))}",
+            hint=f"known names: {', '.join(sorted(table))}",
         )
     if kind == "model" and reference.count("/") == 1:
-        return reference  # a hub id: only the hub knows whether it exists
+        return reference  # a hub id: only the hub can say whether it exists
     raise UserError(f"no {kind} is called {reference!r}", hint=nearest(reference, table))
 
 
 def load(kind: str, reference: str, world: World | None = None) -> Any:
-    """What a reference names: a class for methods, tuners and rewards, or a model's folder or hub id (str).
+    """The object that a reference names: a class, or for a model its folder or hub id (str).
 
-    `world` is as for `locate`.
-
-    A sequence is data, not code: `spec.load_sequence` reads it.
+    Methods, tuners and rewards are classes. A sequence is data, not code: `sequence_file.load_sequence` reads
+    it. `world` is as for `locate`.
 
     Raises:
-        UserError: as `locate`, or the code cannot be imported, or does not hold what it should.
+        UserError: as for `locate`; or the code cannot be imported, or it does not define the right kind of
+            class.
     """
     place = locate(kind, reference, world)
     if kind == "model":
@@ -126,7 +127,7 @@ def load(kind: str, reference: str, world: World | None = None) -> Any:
 
 
 def shipped(folder: str) -> Path:
-    """The folder `tasks` or `baselines`: inside an installed wheel, else at the top of the repository."""
+    """The folder `tasks` or `baselines` of an installed wheel, or else of the repository."""
     package = Path(__file__).parent
     for candidate in (package / "_shipped" / folder, package.parent / folder):
         if candidate.is_dir():
@@ -151,8 +152,9 @@ def _table(kind: str, world: World | None = None) -> dict[str, Place]:
         own = dict(_TUNERS)
     elif kind == "reward":
         own = dict(_REWARDS)
-        for one in [world] if world else reversed(WORLDS.values()):  # the real world's come last, and win
-            own.update(one.rewards)
+        # The rewards of the real world come last, so they replace others of the same name.
+        for source in [world] if world else reversed(WORLDS.values()):
+            own.update(source.rewards)
     else:
         raise UserError(f"there is no kind {kind!r}", hint=nearest(kind, KINDS))
     return _installed(kind) | own
@@ -178,9 +180,9 @@ def _import(reference: str) -> Any:
 
 
 def kind_in_file(path: Path) -> str:
-    """The kind of what a Python file defines: "method", "tuner" or "reward". The file is imported.
+    """Imports a Python file and returns what it defines: "method", "tuner" or "reward".
 
-    Raises UserError where it cannot be imported, or does not define exactly one class of these kinds.
+    Raises UserError where the file cannot be imported, or does not define exactly one class of these kinds.
     """
     own = {cls: kind for kind, base in _BASES.items() for cls in _classes_in_file(path, _import(base))}
     if len(own) != 1:
@@ -189,7 +191,7 @@ def kind_in_file(path: Path) -> str:
 
 
 def _class_in_file(path: Path, base: type) -> type:
-    """The one subclass of `base` that a file defines; what it imports from elsewhere does not count."""
+    """The one subclass of `base` that a file defines. Classes that it imports do not count."""
     own = _classes_in_file(path, base)
     if len(own) != 1:
         raise _not_one_class(path, base.__name__, own)
@@ -201,23 +203,23 @@ def _not_one_class(path: Path, base: str, own: Iterable[type]) -> UserError:
     return UserError(
         f"{path.name} must define exactly one subclass of {base}; it defines {have}",
         where=str(path.resolve()),
-        hint="ril-bench new writes a file to start from",
+        hint="`ril-bench new` writes a file to start from",
     )
 
 
 def _classes_in_file(path: Path, base: type) -> list[type]:
-    """The subclasses of `base` that a file defines. Raises UserError where it cannot be imported."""
+    """The subclasses of `base` that a file defines. Raises UserError if the import fails."""
     path = path.resolve()
-    # Its own module name: two files called ewc.py may be loaded side by side, and none can shadow a library.
+    # A unique module name: two files called ewc.py can be loaded together, and neither can shadow a library.
     module_name = f"ril_bench_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise UserError("this is not a Python file", where=str(path))
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up
+    sys.modules[module_name] = module  # dataclasses look up their module here
     try:
         spec.loader.exec_module(module)
-    except UserError as error:  # a class that does not keep its base's contract raises it
+    except UserError as error:  # raised for a class that breaks the contract of its base class
         del sys.modules[module_name]
         error.where = f"{path}:{_line_of(error, path)}"
         raise
@@ -235,7 +237,7 @@ def _classes_in_file(path: Path, base: type) -> list[type]:
 
 
 def _line_of(error: BaseException, path: Path) -> int:
-    """The line of a file at which importing it failed."""
+    """The line of a file at which its import failed."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno or 1
     line, trace = 1, error.__traceback__

@@ -1,4 +1,7 @@
-"""Names, files and entry points: what is found, what is refused, and that listing imports nothing."""
+"""Names, files and entry points: which are found, and which are refused.
+
+Listing names imports nothing.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def test_listing_imports_no_torch() -> None:
     assert done.stdout == "False\n"
 
 
-def test_an_unknown_name_gets_the_nearest_and_an_unknown_kind_too() -> None:
+def test_the_hint_for_an_unknown_name_or_kind_has_the_nearest_name() -> None:
     with pytest.raises(UserError, match="no reward is called 'asthetic'") as caught:
         registry.load("reward", "asthetic")
     assert caught.value.hint == "did you mean 'aesthetic'?"
@@ -108,7 +111,7 @@ def test_a_method_from_a_file(tmp_path: Path) -> None:
         ("def f():\n    return 1 / 0\n\nf()\n", "ZeroDivisionError", ":2"),
     ],
 )
-def test_a_file_that_cannot_serve(tmp_path: Path, text: str, what: str, line: str) -> None:
+def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, what: str, line: str) -> None:
     file = tmp_path / "mine.py"
     file.write_text(text)
     with pytest.raises(UserError, match=what) as caught:

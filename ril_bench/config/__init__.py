@@ -1,1 +1,1 @@
-"""Text to typed settings: YAML with line numbers, validation, options of methods and tuners."""
+"""Turns text into typed settings: YAML with line numbers, validation, options of classes."""

@@ -1,4 +1,4 @@
-"""Objects built from options that a person writes: methods and tuners."""
+"""Objects that are built from options which the user writes: methods and tuners."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from ril_bench.errors import UserError, nearest
 
 
 class Configurable:
-    """Built from keyword options, held in `self.options`: `Draft(k=1)`, `Rid(decay=0.9)`.
+    """A class that is built from keyword options: `Draft(k=1)`, `Rid(decay=0.9)`.
+
+    `self.options` holds the options.
 
     A subclass declares its options with their defaults as a pydantic model called `Options`. An unknown or wrong
     option raises a UserError that names it.
@@ -28,10 +30,10 @@ class Configurable:
         except ValidationError as error:
             known = list(self.Options.model_fields)
             faults = [
-                f"unknown option {e['loc'][-1]!r}; {nearest(str(e['loc'][-1]), known)}"
-                if e["type"] == "extra_forbidden"
-                else f"{'.'.join(map(str, e['loc']))}: {e['msg']}".removeprefix(": ")
-                for e in error.errors()
+                f"unknown option {fault['loc'][-1]!r}; {nearest(str(fault['loc'][-1]), known)}"
+                if fault["type"] == "extra_forbidden"
+                else f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
+                for fault in error.errors()
             ]
             raise UserError(
                 f"{type(self).__name__} cannot be built: {'; '.join(faults)}",

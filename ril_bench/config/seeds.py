@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from ril_bench.errors import UserError
 
 _PART = re.compile(r"(\d+)(?:-(\d+))?")
-MOST = 10_000  # seeds of one range: more is a slip of the keyboard
+MOST = 10_000  # seeds of one range: a longer range is a typing error
 
 
 def parse_seeds(texts: Iterable[str]) -> list[int]:
-    """The seeds that texts such as "0-4,7" name, each once, in the order given; both ends of a range count.
+    """The seeds that texts such as "0-4,7" name: each seed once, in the given order.
 
-    Raises UserError for a text that is not a list of numbers and ranges, and for a range that runs backwards.
+    A range includes both of its ends. Raises UserError for a text that is not a list of numbers and ranges,
+    for a range that runs backwards, and for a range that is too long.
     """
     seeds: dict[int, None] = {}
     for part in (part.strip() for text in texts for part in text.split(",")):

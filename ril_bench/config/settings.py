@@ -1,7 +1,8 @@
-"""Settings: changes to a sequence and to a method, as a mapping from dotted keys to values. No torch.
+"""Settings: changes to a sequence and to a method.
 
-Inside the package settings are a mapping: {"budget.updates": 10, "method.strength": 0.1}. The command line writes
-them as text, "budget.updates=10"; `parse_settings` is the only place that reads such text.
+Inside the package, settings are a mapping from dotted keys to values: {"budget.updates": 10,
+"method.strength": 0.1}. The command line writes them as text: "budget.updates=10". Only `parse_settings`
+reads such text. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _EXAMPLES = {"--set": "budget.updates=10", "--compute": "dtype=bfloat16"}
 
 
 def parse_settings(given: Settings | Iterable[str], option: str = "--set") -> dict[str, Any]:
-    """The mapping that texts such as "budget.updates=10" stand for; a mapping is copied as it is.
+    """The mapping for texts such as "budget.updates=10"; a mapping is copied unchanged.
 
-    A value is read as YAML: 10, 1e-3, true, [to_q, to_k], {name: draft, k: 1}. Of two texts with one key the last
-    one counts.
+    A value is read as YAML: 10, 1e-3, true, [to_q, to_k], {name: draft, k: 1}. If two texts have the same
+    key, the last one counts.
 
     Args:
         option: the option of the command line that the texts come from, for messages.
@@ -48,7 +49,7 @@ def parse_settings(given: Settings | Iterable[str], option: str = "--set") -> di
         read = parse_source(value, f"{option} {key}")
         if read.faults:
             raise UserError("; ".join(map(str, read.faults)))
-        settings.pop(key, None)  # the last one counts, at its own place
+        settings.pop(key, None)  # the last one counts, and takes its own position
         settings[key] = read.data
     return settings
 

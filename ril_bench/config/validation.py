@@ -1,4 +1,7 @@
-"""Data of a file as a typed model, or ONE error with all its faults, each with its file, line and key."""
+"""Validates the data of a file as a typed model.
+
+Wrong data raises ONE error with all faults, each with its file, line and key.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from ril_bench.errors import UserError, nearest
 
 
 class Part(BaseModel):
-    """Typed strictly: an unknown key is a fault."""
+    """A strictly typed part of a file: an unknown key is a fault."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-    #: fields that a dump leaves out while they are None, so that what does not use them keeps its digest
+    #: fields that a dump leaves out while they are None, so that a file without them keeps its digest
     omitted_if_none: ClassVar[frozenset[str]] = frozenset()
 
-    # pydantic 2.12 has Field(exclude_if=...); this works with the versions before it, too.
+    # pydantic 2.12 has Field(exclude_if=...); this code also works with earlier versions.
     @model_serializer(mode="wrap")
     def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields = handler(self)
@@ -31,27 +34,29 @@ P = TypeVar("P", bound=Part)
 
 
 def validated(cls: type[P], source: Source, inherited: Collection[str] = ()) -> P:
-    """The model of what a source holds.
+    """Validates the data of a source, and returns the model.
 
     Args:
-        inherited: keys that tasks take over from the top: a fault in one is told where it is written.
+        inherited: keys that tasks take over from the top level; a fault in such a value is reported once,
+            where the value is written.
 
     Raises:
-        UserError: all faults, one a line: file:line: key: what.
+        UserError: all faults, one on each line, as "file:line: key: what".
     """
     try:
-        made = cls.model_validate(source.data)
+        model = cls.model_validate(source.data)
     except ValidationError as errors:
-        made = None
+        model = None
         for error in errors.errors(include_url=False):
             _add_fault(cls, source, error, inherited)
-    if source.faults or made is None:
-        # In the order of the lines, as a person mends them; faults of one line in the order found.
+    if source.faults or model is None:
+        # Sort by line, as the user fixes them; faults on the same line keep the order in which they were
+        # found.
         faults = sorted(source.faults, key=lambda fault: _line(fault.where))
         count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
         listed = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
         raise UserError(f"{Path(source.name).name} has {count}:\n{listed}")
-    return made
+    return model
 
 
 def _line(where: str) -> int:
@@ -62,7 +67,7 @@ def _line(where: str) -> int:
 def _add_fault(cls: type[BaseModel], source: Source, error: Any, inherited: Collection[str]) -> None:
     key: Key = tuple(error["loc"])
     if len(key) >= 3 and key[0] == "tasks" and key[2] in inherited and key not in source.places:
-        return  # inherited: reported where the sequence says it
+        return  # inherited: reported at the top level, where the sequence states the value
     if error["type"] == "extra_forbidden":
         known = _fields(cls, key[:-1])
         source.add_fault(key, f"unknown key; {nearest(str(key[-1]), known)}")

@@ -1,7 +1,8 @@
-"""YAML (and JSON) as plain values that know where they were written.
+"""Reads YAML (and JSON) into plain values, with the line of each value.
 
-YAML 1.2's plain values, not 1.1's: `1e-4` is a number, `no` is text, 12:30 is not 750. A key given twice is
-an error, as are anchors: a sequence is read by people, and by a checker that does not trust it.
+Plain values follow YAML 1.2, not 1.1: `1e-4` is a number, `no` is text, 12:30 is not 750. A key that is given
+twice is an error, and so is an alias (*name): people read a sequence, and so does a checker that does not
+trust it.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ Key = tuple[str | int, ...]  # ("tasks", 0, "reward"): list positions count from
 
 
 def dotted(key: Key) -> str:
-    """A key as people write it: tasks.1.reward, where tasks count from 1 as steps do."""
+    """A key as the user writes it: tasks.1.reward. Tasks count from 1, as steps do."""
     return ".".join(str(part + 1) if isinstance(part, int) else part for part in key)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong: where (file:line), at which key, and what."""
+    """One fault: where it is (file:line), its key, and what is wrong."""
 
     where: str
     key: Key
@@ -40,7 +41,7 @@ class Fault:
 
 @dataclass
 class Source:
-    """Plain values read from a file, the place of each, and what was wrong with the writing itself."""
+    """Plain values that were read from a file, the place of each value, and the faults found."""
 
     name: str
     data: Any
@@ -48,7 +49,7 @@ class Source:
     faults: list[Fault] = field(default_factory=list)
 
     def place(self, key: Key) -> str:
-        """Where a key is written, or else the nearest key above it."""
+        """The place where a key is written, or else the place of the nearest key above it."""
         while key and key not in self.places:
             key = key[:-1]
         return self.places.get(key, self.name)
@@ -66,14 +67,14 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader` would read as something else than text, and nothing more."""
+    """Quotes only the text that `_Loader` would not read as text."""
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         plain = all(not isinstance(value, dict | list) for value in mapping.values())
         return super().represent_mapping(tag, mapping, flow_style=plain and len(mapping) <= 4)
 
     def represent_scalar(self, tag: str, value: Any, style: str | None = None) -> yaml.ScalarNode:
-        # PyYAML writes U+0085 as it is and reads it as a line break; in double quotes it is escaped.
+        # PyYAML writes U+0085 unescaped, and reads it as a line break. In double quotes it is escaped.
         return super().represent_scalar(tag, value, '"' if "\x85" in value else style)
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -99,7 +100,7 @@ def read_source(path: Path) -> Source:
     """Reads a YAML or JSON file.
 
     Raises:
-        UserError: it cannot be read, or is not YAML; line and column are named.
+        UserError: the file cannot be read, or is not YAML; the error names the line and the column.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -109,7 +110,7 @@ def read_source(path: Path) -> Source:
 
 
 def parse_source(text: str, name: str) -> Source:
-    """As `read_source`, for text; `name` is the file in the messages."""
+    """As `read_source`, for text; `name` is the name of the file in messages."""
     source = Source(name, None)
     try:
         loader = _Loader(text)
@@ -121,23 +122,31 @@ def parse_source(text: str, name: str) -> Source:
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         problem = getattr(error, "problem", None) or str(error)
         raise UserError(f"not valid YAML: {problem}", where=where) from error
-    except (RecursionError, ValueError) as error:  # nested without end; a number with thousands of digits
+    except (
+        RecursionError,
+        ValueError,
+    ) as error:  # nesting that is too deep; a number with thousands of digits
         raise UserError(f"not valid YAML: {error}", where=name) from error
     return source
 
 
 def yaml_text(data: Any) -> str:
-    """Plain data as YAML that `parse_source` reads back: keys in their order, small lists and mappings on one line."""
+    """Plain data as YAML that `parse_source` reads back.
+
+    Keys keep their order. Small lists and mappings are written on one line.
+    """
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def set_value(source: Source, name: str, value: Any, place: str) -> None:
-    """Sets the value at a dotted key ("tasks.1.reward": tasks count from 1); what is wrong with it becomes a fault.
+    """Sets the value at a dotted key ("tasks.1.reward": tasks count from 1).
+
+    A key that does not fit the data adds a fault to the source.
 
     Args:
         place: where the value was given, for this fault and later ones: "--set budget.updates".
     """
-    value = copy.deepcopy(value)  # a later setting may change what is inside
+    value = copy.deepcopy(value)  # a later setting may change the inside of this value
     key: Key = ()
     holder = source.data
     parts = name.split(".")
@@ -183,7 +192,7 @@ def _value(loader: _Loader, node: yaml.Node, key: Key, source: Source) -> Any:
                 source.faults.append(Fault(place, (*key, name), "given twice"))
                 continue
             data[name] = _value(loader, value_node, (*key, name), source)
-            source.places[(*key, name)] = place  # the key's line: a value may begin on a later one
+            source.places[(*key, name)] = place  # the key's line: the value may begin on a later line
         return data
     value = loader.construct_object(node)
     return whole_characters(value) if isinstance(value, str) else value

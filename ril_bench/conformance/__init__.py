@@ -1,1 +1,1 @@
-"""Whether a method keeps the contract: what `ril-bench check my_method.py` looks at."""
+"""The checks of `ril-bench check`: whether a method, a tuner, a reward or a sequence fits."""

@@ -1,4 +1,4 @@
-"""`ril-bench check`: recognises what a name or a file holds, and checks it."""
+"""`ril-bench check`: recognises what a name or a file stands for, and checks it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ril_bench.config.yaml_source import read_source
 from ril_bench.conformance.suite import CheckResult
 from ril_bench.errors import UserError, nearest
 
-#: what can be checked; where several kinds have one name, the first of these is meant
+#: what can be checked; if several kinds have the same name, the first kind in this list counts
 KINDS = ("sequence", "method", "tuner", "reward")
 
 
@@ -30,12 +30,12 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is at fault; notes are no faults."""
+        """Whether no check found a fault; notes are not faults."""
         return not any(result.fault for result in self.results)
 
     @property
     def lines(self) -> list[str]:
-        """The report as text, a line for each result, fault, hint and note."""
+        """The report as text: one line for each result, fault, hint and note."""
         return [line for result in self.results for line in lines_of(result)] + [self.verdict]
 
     @property
@@ -46,18 +46,18 @@ class CheckReport:
         return f"{self.kind} {self.reference}: {outcome}"
 
     def plain(self) -> dict[str, Any]:
-        """The report as JSON holds it."""
+        """The report as plain data, for JSON."""
         return asdict(self) | {"ok": self.ok, "results": [asdict(result) for result in self.results]}
 
 
 def check(reference: str, *, progress: Callable[[CheckResult], None] | None = None) -> CheckReport:
     """Checks a sequence, a grid, a method, a tuner or a reward, by name or by path.
 
-    A method, a tuner and a reward are run; a sequence is checked as far as this machine has its files, and a note names
-    each that is missing. Takes less than a minute.
+    Runs a method, a tuner or a reward. Checks a sequence as far as this machine has its files; a note names
+    each missing file. Takes less than a minute.
 
     Args:
-        progress: called with each result as soon as there is one.
+        progress: is called with each result as soon as the check ends.
 
     Raises:
         UserError: nothing has this name, or the file holds nothing that can be checked.
@@ -96,7 +96,10 @@ def kind_of(reference: str) -> str:
 
 
 def lines_of(result: CheckResult) -> list[str]:
-    """A result as lines of text: "ok" or "fault" and what was checked, then the fault, the hint and the note."""
+    """A result as lines of text.
+
+    The first line is "ok" or "fault" and what was checked. The fault, the hint and the note follow.
+    """
     lines = [f"{'fault' if result.fault else 'ok':<7} {result.check}"]
     parts = {"": result.fault, "hint: ": result.hint, "note: ": result.note}
     return lines + [
@@ -105,7 +108,7 @@ def lines_of(result: CheckResult) -> list[str]:
 
 
 def _results(kind: str, reference: str) -> Iterator[CheckResult]:
-    # Each suite imports torch.
+    # The imports are local, because each suite imports torch.
     if kind == "method":
         from ril_bench.conformance.method import check_method
 

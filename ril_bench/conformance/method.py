@@ -1,4 +1,4 @@
-"""The conformance suite of methods: short runs of the embedded world, and what they leave."""
+"""The conformance suite of methods: short runs in the embedded world, and their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ril_bench.running.runner import Runner
 from ril_bench.storage import names
 from ril_bench.storage.checkpoint import pack, unpack
 
-SEQUENCE = "shapes-smoke"  # two rewards that need no weights, in seconds
+SEQUENCE = "shapes-smoke"  # two rewards that need no weights; a run takes seconds
 SETTINGS: Settings = {
     "budget.updates": 6,
     "budget.batch": 2,
@@ -36,11 +36,11 @@ KILLED_AFTER = 10  # units of work: six updates, an evaluation, then the first u
 
 
 def check_method(reference: str, sequence: str = SEQUENCE) -> Iterator[CheckResult]:
-    """The result of each check, as it ends. Takes well under a minute on two cores.
+    """Yields the result of each check as it ends. Takes well under a minute on two cores.
 
     Args:
         reference: a method's name or file.
-        sequence: of two tasks, to try it on.
+        sequence: the sequence of two tasks that the method is tried on.
     """
     torch.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ class _Suite:
         cls = registry.load("method", self.reference)
         if not (cls.__doc__ or "").strip():
             raise CheckFailed(
-                "its class has no docstring", "say in the first line what it does: reports show it"
+                "its class has no docstring", "state in the first line what it does: reports show that line"
             )
         cls()
 
@@ -85,64 +85,67 @@ class _Suite:
         run, name = self.straight, self.straight.sequence.order[0]
         sign = run.materials.rewards[name].direction
         gain = sign * (run.steps.row(1)[name] - run.steps.row(0)[name])
-        if not gain > 0:  # later on a method may have a past to protect
+        if not gain > 0:  # only task 1: in later tasks a method may protect earlier ones instead
             raise CheckFailed(
-                f"task 1 changed {name} by {gain:.3g}", "train what acts: model.activate(..., train=[...])"
+                f"task 1 changed {name} by {gain:.3g}",
+                "train the active adapter: model.activate(..., train=[...])",
             )
         first, second = ((run.folder.path / names.adapter(i)).read_bytes() for i in (1, 2))
         if first == second:
             raise CheckFailed(
-                "task 2 changed nothing", "a penalty this strong leaves nothing to learn; or nothing trains"
+                "task 2 changed nothing",
+                "weaken the penalty, or train an adapter: model.activate(..., train=[...])",
             )
 
     def keeps_to_its_own(self) -> None:
-        """uses no reward but the current task's, unless it says oracle"""
+        """uses only the current task's reward, unless it states oracle = True"""
         self._run("guarded", k=1, settings={"budget.updates": 1}, guard=True)
 
     def leaves_frozen_weights(self) -> None:
-        """leaves frozen weights alone: none moves inside a task, none takes a gradient"""
+        """leaves frozen weights alone: none changes inside a task, none gets a gradient"""
         if self.watch.base_moved:
             raise CheckFailed(
                 "the pretrained weights have changed",
-                "change adapters only; fold deltas in with model.folded",
+                "change adapters only; use model.folded to fold in a delta",
             )
         if self.watch.moved:
             raise CheckFailed(
-                f"frozen adapters moved while a task was trained: {', '.join(sorted(self.watch.moved))}",
-                "write to what trains only, and to the rest in start_task or end_task",
+                f"frozen adapters changed while a task was trained: {', '.join(sorted(self.watch.moved))}",
+                "inside a task, change only adapters that train; change others in start_task or end_task",
             )
         if self.watch.graded:
             raise CheckFailed(
-                f"frozen adapters took a gradient: {', '.join(sorted(self.watch.graded))}",
-                "let model.activate say what trains; a teacher's prediction belongs under torch.no_grad()",
+                f"frozen adapters got a gradient: {', '.join(sorted(self.watch.graded))}",
+                "name what trains in model.activate(..., train=[...]); compute a teacher's prediction under "
+                "torch.no_grad()",
             )
 
     def repeats(self) -> None:
-        """gives the same bytes for the same seed"""
+        """produces the same bytes for the same seed"""
         again, _ = self._run("again", k=1)
-        _same(
+        _require_equal_adapters(
             self.straight,
             again,
             "two runs of one seed differ",
-            "draw through ril_bench.draws, keyed by task.key",
+            "draw random numbers with ril_bench.draws, keyed by task.key",
         )
 
     def round_trip(self) -> None:
-        """its state survives state_dict and load_state_dict"""
+        """state_dict and load_state_dict keep its state"""
         state = self.straight.method.state_dict()
         try:
             kept = unpack(pack(state))
         except TypeError as error:
             raise CheckFailed(
-                f"its state cannot be stored: {error}", "put tensors and plain values in state_dict"
+                f"its state cannot be stored: {error}", "return only tensors and plain values from state_dict"
             ) from error
         fresh = self._method()
         fresh.bind(self.straight.materials.model)
         fresh.load_state_dict(kept)
         if not _equal(unpack(pack(fresh.state_dict())), kept):
             raise CheckFailed(
-                "a state that is loaded and given back is another one",
-                "load_state_dict must take back everything that state_dict gives",
+                "after load_state_dict, state_dict returns another state",
+                "load_state_dict must restore everything that state_dict returns",
             )
 
     def reports_what_it_carries(self) -> None:
@@ -158,30 +161,32 @@ class _Suite:
         if hidden:
             largest = max(hidden, key=lambda place: hidden[place])
             raise CheckFailed(
-                f"it keeps {sum(hidden.values())} bytes that its state_dict does not give, as in {largest}",
-                "carried bytes are part of a method's price: put them in state_dict, or drop them in end_task",
+                f"it keeps {sum(hidden.values())} bytes that its state_dict does not return, as in {largest}",
+                "carried bytes are part of a method's cost: return them in state_dict, or delete them in "
+                "end_task",
             )
 
     def resumes(self) -> None:
-        """ends with the same bytes when it is killed inside a task and started again"""
+        """ends with the same bytes after it is killed inside a task and started again"""
         try:
             self._run("killed", k=1, stop=KILLED_AFTER)
         except Stopped:
             again, _ = self._run("killed", k=1)
         else:
             raise RuntimeError("the run ended before it could be stopped")
-        _same(
+        _require_equal_adapters(
             self.straight,
             again,
             "a run that was stopped inside task 2 ends differently",
-            "state_dict must hold all that changes: whatever start_task and after_update keep in self",
+            "state_dict must hold all that changes, also what start_task and after_update store in self",
         )
 
     def full_chain(self) -> None:
         """runs with a tuner that differentiates the full chain (draft, k = full)"""
         self._run("chain", k="full", settings={"budget.updates": 1})
 
-    # -- how ---------------------------------------------------------------------------------------------------
+    # -- helpers
+    # -----------------------------------------------------------------------------------------------
 
     def _run(
         self,
@@ -206,18 +211,19 @@ class _Suite:
             reporter=watch,
         )
         if guard:
-            runner.method = Guard(runner.method)  # type: ignore[assignment]  # a method in all but its class
+            # Guard has the interface of a method, but is not a subclass.
+            runner.method = Guard(runner.method)  # type: ignore[assignment]
         runner.execute()
         return runner, watch
 
     def _materials(self, sequence: Any) -> Materials:
-        """The loaded weights under another sequence: only budgets and tuners differ."""
+        """The loaded weights with another sequence; only budgets and tuners may differ."""
         assert self.materials is not None
         return replace(self.materials, sequence=sequence)
 
     def _method(self) -> Method:
-        made: Method = registry.load("method", self.reference)()
-        return made
+        method: Method = registry.load("method", self.reference)()
+        return method
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -231,9 +237,10 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _same(one: Runner, other: Runner, what: str, hint: str) -> None:
-    for i in range(1, len(one.sequence.tasks) + 1):
-        a, b = ((run.folder.path / names.adapter(i)).read_bytes() for run in (one, other))
+def _require_equal_adapters(first: Runner, second: Runner, what: str, hint: str) -> None:
+    """Raises CheckFailed for the first step whose adapters differ between two runs."""
+    for i in range(1, len(first.sequence.tasks) + 1):
+        a, b = ((run.folder.path / names.adapter(i)).read_bytes() for run in (first, second))
         if a != b:
             largest = np.abs(
                 np.frombuffer(a[-4096:], np.float32) - np.frombuffer(b[-4096:], np.float32)

@@ -1,4 +1,7 @@
-"""The conformance suite of rewards: shape, range, determinism, alignment of images and prompts, gradient."""
+"""The conformance suite of rewards.
+
+It checks shape, finite values, determinism, the pairing of images and prompts, and the gradient.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from ril_bench.worlds.shapes.captions import prompts
 
 N = 3
 SIZE = 64  # pixels
-ROUNDING = 1e-4  # relative: what another order of sums may change
+ROUNDING = 1e-4  # relative: the difference that another order of summation may cause
 
 
 def check_reward(reference: str) -> Iterator[CheckResult]:
-    """The result of each check, as it ends.
+    """Yields the result of each check as it ends.
 
     Args:
         reference: a reward's name or file.
@@ -60,51 +63,54 @@ class _Suite:
         cls: type[Reward] = registry.load("reward", self.reference)
         if not (cls.__doc__ or "").strip():
             raise CheckFailed(
-                "its class has no docstring", "state in the first line what it measures: reports show it"
+                "its class has no docstring",
+                "state in the first line what it measures: reports show that line",
             )
         if not isinstance(getattr(cls, "unit", None), str):
             raise CheckFailed(
-                "it states no unit", 'write unit = "grey levels", or whatever the score is measured in'
+                "it states no unit", 'write unit = "grey levels", or the unit in which the score is measured'
             )
         if cls.direction not in (-1, 1):
             raise CheckFailed(
-                f"its direction is {cls.direction!r}", "write direction = +1 if more is better, -1 if less is"
+                f"its direction is {cls.direction!r}",
+                "write direction = +1 if a higher score is better, -1 if a lower score is better",
             )
 
     def has_its_files(self) -> str | None:
-        """has the files that it loads"""
+        """the files that it loads are on this machine"""
         if missing := self._missing():
-            return f"not on this machine, so the score was not checked: {', '.join(missing)}"
+            return f"score not checked, because these files are not on this machine: {', '.join(missing)}"
         self.reward: Reward = registry.load("reward", self.reference)(device="cpu")
         return None
 
     def scores(self) -> None:
-        """gives one finite score for each image, whatever the image"""
+        """returns one finite score for each image, also for black, white and grey images"""
         for name, images in self._images().items():
             scores = self.reward.score(images, self.prompts)
             if not isinstance(scores, Tensor) or scores.shape != (N,):
                 got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
                 raise CheckFailed(
-                    f"{N} images get {got}, not ({N},)",
-                    "give one score for each image: mean over dim=(1, 2, 3)",
+                    f"the scores of {N} images have the shape or type {got}, not ({N},)",
+                    "return one score for each image: for example the mean over dim=(1, 2, 3)",
                 )
             if not scores.isfinite().all():
                 raise CheckFailed(
                     f"the score of {name} images is not finite",
-                    "keep denominators and roots away from 0: a score that is not finite stops a run",
+                    "keep denominators and arguments of roots away from 0: such a score stops a run",
                 )
 
     def repeats(self) -> None:
-        """gives the same score for the same image"""
+        """returns the same score for the same image"""
         first, again = (self.reward(self._noise(), self.prompts) for _ in range(2))
         if not torch.equal(first, again):
             raise CheckFailed(
                 f"two calls differ by up to {(first - again).abs().max():.3g}",
-                "a score must be a function of image and prompt: draw nothing at random, and call eval() on networks",
+                "a score must depend only on image and prompt: draw nothing at random, and call eval() on "
+                "networks",
             )
 
     def keeps_rows_apart(self) -> None:
-        """scores each image by itself, for its own prompt"""
+        """scores each image separately, for its own prompt"""
         images = self._noise()
         together = self.reward(images, self.prompts)
         backwards = self.reward(images.flip(0), self.prompts[::-1]).flip(0)
@@ -112,47 +118,52 @@ class _Suite:
         for what, other in (("in another order", backwards), ("one at a time", alone)):
             if not _close(together, other):
                 raise CheckFailed(
-                    f"images score otherwise {what}, by up to {(together - other).abs().max():.3g}",
-                    "row i of the scores belongs to image i and prompt i, whatever else is in the batch",
+                    f"images get other scores {what}, by up to {(together - other).abs().max():.3g}",
+                    "row i of the scores may depend only on image i and prompt i, not on other rows",
                 )
 
     def reference_agrees(self) -> str | None:
-        """its reference score has the same form"""
+        """its reference score has the same shape as its score"""
         images = self._noise()
         reference = self.reward.reference(images, self.prompts)
         if reference.shape != (N,) or not reference.isfinite().all():
             raise CheckFailed(
-                "reference_score does not give one finite score for each image", "as score does"
+                "reference_score does not return one finite score for each image",
+                "return scores of shape (N,), as score does",
             )
         if reference.requires_grad:
-            raise CheckFailed("reference_score keeps a graph", "the evaluation needs none: it costs memory")
+            raise CheckFailed(
+                "reference_score keeps a graph",
+                "compute it under torch.no_grad(): the evaluation needs no graph, and the graph costs memory",
+            )
         if _close(reference, self.reward(images, self.prompts), rounding=0.05):
             return None
         return "score and reference_score differ by more than 5% on noise images: is their preprocessing the same?"
 
     def has_a_gradient(self) -> str | None:
-        """has the gradient that it states: finite, not zero, of each image for its own score"""
+        """has the gradient that it states: finite, not zero, and separate for each image"""
         images = self._noise().requires_grad_()
         scores = self.reward(images, self.prompts)
         if not self.reward.differentiable:
             return "differentiable is False: only the tuners ddpo, dpo and sft can raise it"
         if not scores.requires_grad:
             raise CheckFailed(
-                "it states differentiable = True, and its score keeps no graph",
-                "write differentiable = False, or use neither detach(), item(), numpy() nor no_grad() in score",
+                "it states differentiable = True, but its score keeps no graph",
+                "write differentiable = False, or remove detach(), item(), numpy() and no_grad() from score",
             )
         (gradient,) = torch.autograd.grad(scores[0], images)
         if not gradient.isfinite().all():
             raise CheckFailed(
-                "its gradient is not finite", "keep the root's or the logarithm's argument away from 0"
+                "its gradient is not finite", "keep arguments of roots and logarithms away from 0"
             )
         if not gradient[0].any():
             raise CheckFailed(
-                "its gradient is zero", "rounding and comparisons have no gradient: use smooth ones"
+                "its gradient is zero",
+                "rounding and comparisons have no gradient: use smooth functions instead",
             )
         if gradient[1:].any():
             raise CheckFailed(
-                "the score of image 1 has a gradient in other images", "score each image by itself"
+                "the score of image 1 has a gradient in other images", "score each image separately"
             )
         return None
 

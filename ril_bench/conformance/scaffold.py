@@ -1,7 +1,7 @@
 """`ril-bench new`: a small working file to start from.
 
-The method and the tuner are the source of one that ships under another name, so that a template never falls behind the
-interface; the sequence is `shapes-smoke` with a comment on each key.
+The template of a method or a tuner is the source of one that ships, with another name. So a template always
+fits the interface. The template of a sequence is `shapes-smoke` with a comment above its keys.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ril_bench import Reward
 
 
 class {cls}(Reward):
-    """How much redder than blue an image is: the mean of R - G over its pixels, -255 to 255. Lists show this line."""
+    """How much redder than blue an image is: the mean of R - B, -255 to 255. Lists show this line."""
 
     name, unit = "{name}", "grey levels"
-    direction = +1  # -1 if less is better; `score` returns the plain value in both cases
+    direction = +1  # -1 if a lower score is better; `score` returns the plain value in both cases
     differentiable = True  # False if `score` has no gradient: then only the tuners ddpo, dpo and sft can raise it
 
     def score(self, images, prompts):
@@ -39,17 +39,17 @@ class {cls}(Reward):
         return (red - blue).mean(dim=(1, 2))
 '''
 
-#: above these keys of the sequence's template
+#: comments that the template of a sequence has above these keys
 COMMENTS = {
-    "version": "Raise it when results stop being comparable with older ones.",
+    "version": "Raise it when results are no longer comparable with older results.",
     "model": "A model that ships, a folder in diffusers' format, or owner/name@revision of the Hugging Face hub.",
-    "prompts": "Sets that ship, files (.txt, .csv, .json, .parquet) beside this one, or owner/name:split of the hub.",
-    "sampler": "DDIM, in training and evaluation: guidance 1 is none, eta 1 is ancestral.",
+    "prompts": "Shipped sets, files (.txt, .csv, .json, .parquet) beside this one, or owner/name:split (hub).",
+    "sampler": "DDIM, in training and evaluation: guidance 1 means none, eta 1 means ancestral sampling.",
     "adapter": "The LoRA that a method trains; its scale is alpha / rank.",
-    "tuner": "How a reward is raised: `ril-bench list tuners`. A task may have its own.",
-    "budget": "Of each task, in updates of `batch` prompts. A task may have its own.",
-    "tasks": "The rewards, in order: `ril-bench list rewards`, or a file as ./my_reward.py.",
-    "evaluation": "Images of the first prompts of prompts.eval; probes are evaluated and never trained.",
+    "tuner": "The algorithm that raises a reward: `ril-bench list tuners`. A task may have its own tuner.",
+    "budget": "The budget of each task, in updates of `batch` prompts. A task may have its own budget.",
+    "tasks": "The rewards, in order: `ril-bench list rewards`, or a file such as ./my_reward.py.",
+    "evaluation": "Images of the first prompts of prompts.eval. Probes are evaluated and never trained.",
 }
 
 
@@ -60,7 +60,7 @@ def new(kind: str, name: str, folder: Path = Path()) -> Path:
         kind: "method", "reward", "tuner" or "sequence".
 
     Raises:
-        UserError: there is no such kind, nothing can have this name, or the file exists already.
+        UserError: there is no such kind, the name is not valid, or the file exists already.
     """
     if kind not in _TEMPLATES:
         raise UserError(
@@ -82,7 +82,7 @@ def _method(name: str) -> str:
     place = registry.locate("method", METHOD_SOURCE)
     assert isinstance(place, Path), "baselines are files"
     return _renamed(
-        place, name, "reports show the first line; then the formula, its source, and your own choices"
+        place, name, "reports show this line; below it, state the formula, its source, and your own choices"
     )
 
 
@@ -92,7 +92,9 @@ def _tuner(name: str) -> str:
     assert spec is not None, "tuners that ship are modules"
     assert spec.origin is not None, "tuners that ship are files"
     return _renamed(
-        Path(spec.origin), name, "lists show the first line; then the equation, its source, and the calls"
+        Path(spec.origin),
+        name,
+        "lists show this line; below it, state the equation, its source, and the calls",
     )
 
 
@@ -104,7 +106,7 @@ def _sequence(name: str) -> str:
     place = registry.locate("sequence", SEQUENCE_SOURCE)
     assert isinstance(place, Path), "sequences are files"
     lines = [
-        f"# What this sequence is for, in one line. It starts as {SEQUENCE_SOURCE}, which takes seconds."
+        f"# What this sequence is for, in one line. It is a copy of {SEQUENCE_SOURCE}, which takes seconds."
     ]
     for line in place.read_text(encoding="utf-8").splitlines()[1:]:
         key = line.partition(":")[0]
@@ -123,7 +125,7 @@ _TEMPLATES: dict[str, Callable[[str], str]] = {
 
 
 def _renamed(file: Path, name: str, doc: str) -> str:
-    """The source of a file with one class, under another name: its module's first line and its class renamed."""
+    """The source of a file with one class, with another class name and another module docstring."""
     source = file.read_text(encoding="utf-8")
     tree = ast.parse(source)
     (cls,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
@@ -132,7 +134,7 @@ def _renamed(file: Path, name: str, doc: str) -> str:
     for node, text in (
         (
             cls.body[0],
-            [f'    """What it does, in one line: {doc}.', "", f"    This file starts as {file.stem}:"],
+            [f'    """What it does, in one line: {doc}.', "", f"    This file is a copy of {file.stem}:"],
         ),
         (module_doc, [f'"""{name}: what it does, in one line."""']),
     ):

@@ -1,4 +1,7 @@
-"""The checks of a sequence and of a grid: all that this machine has the files for; notes name the others."""
+"""The checks of a sequence and of a grid.
+
+A check needs files. If a file is not on this machine, a note names it.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,19 @@ from ril_bench.studies.grid.axes import axes, plans
 
 
 def check_sequence(reference: str) -> Iterator[CheckResult]:
-    """The result of each check, as it ends.
+    """Yields the result of each check as it ends.
 
     Args:
         reference: a sequence's name or file.
 
-    Raises UserError with all faults of the file's keys, values and names: nothing else can be checked then.
+    Raises UserError with all faults of the file's keys, values and names: then nothing else can be checked.
     """
     suite = _SequenceSuite(reference)
     yield from run_checks(suite.checks(), needed=())
 
 
 def check_grid(reference: str) -> Iterator[CheckResult]:
-    """The result of the only check: every combination of a grid's file can be run."""
+    """Yields the result of the only check: every combination in a grid's file can be run."""
 
     def combinations() -> str:
         """has runs that can all be planned"""
@@ -62,7 +65,7 @@ class _SequenceSuite:
         return f"{self.sequence.name} version {self.sequence.version}: {' -> '.join(self.sequence.order)}"
 
     def has_prompts(self) -> str | None:
-        """has enough prompts to train and to evaluate with"""
+        """has enough prompts for training and evaluation"""
         wanted = self.sequence.evaluation.prompts
         found = {self.sequence.prompts.eval: wanted}
         found |= {task.prompts.train: 1 for task in self.sequence.tasks if task.prompts.train not in found}
@@ -89,14 +92,14 @@ class _SequenceSuite:
             new_tuner(self.sequence, i, self.sequence.reward(self.sequence.task(i).name))
 
     def is_calibrated(self) -> str | None:
-        """has no calibration of another version, and none that cannot tell a gain from noise"""
+        """has a calibration for this version, with gains above the noise, or none"""
         calibration = load_calibration(self.sequence)
         scale(calibration, self.sequence.order)
         rewards = calibration.rewards if calibration else {}
         if lacking := [name for name in self.sequence.order if name not in rewards]:
             return (
-                f"no calibration for {', '.join(lacking)}: metrics are then in standard deviations (z); "
-                f"ril-bench calibrate {self.reference} measures it"
+                f"no calibration for {', '.join(lacking)}: metrics are in standard deviations (z); "
+                f"ril-bench calibrate {self.reference} measures a calibration"
             )
         return None
 
@@ -106,15 +109,15 @@ class _SequenceSuite:
             self.missing.insert(0, f"the model {self.sequence.model}")
         if self.missing:
             return (
-                f"not on this machine, so this was not checked: {', '.join(self.missing)}; "
-                f"ril-bench doctor {self.reference} lists where each comes from"
+                f"not checked, because these are not on this machine: {', '.join(self.missing)}; "
+                f"ril-bench doctor {self.reference} lists the source of each file"
             )
         materials = Materials.load(self.sequence, torch.device("cpu"))
         materials.check_tuners()
         return f"{len(materials.weights)} weight files; {len(materials.eval_prompts)} evaluation prompts"
 
     def _note(self, absent: Iterator[str] | list[str]) -> str | None:
-        """Remembers files that are missing, and names them."""
+        """Remembers missing files, and returns a note that names them."""
         names = list(absent)
         self.missing += names
         return f"not on this machine: {', '.join(names)}" if names else None

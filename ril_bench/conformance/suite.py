@@ -38,9 +38,10 @@ class CheckFailed(Exception):
 
 
 def run_checks(checks: Sequence[Check], needed: Sequence[Check]) -> Iterator[CheckResult]:
-    """The result of each check, as it ends. After a fault in one of `needed` the checks that follow are left out.
+    """Yields the result of each check as it ends.
 
-    A check is named by the first line of its docstring. It raises for a fault, and may return a note.
+    Stops after a fault in one of the `needed` checks. The first line of a check's docstring is its name. A
+    check raises an exception for a fault, and may return a note.
     """
     for check in checks:
         result = _result(check)
@@ -59,12 +60,13 @@ def _result(check: Check) -> CheckResult:
         return CheckResult(name, "; ".join(filter(None, [error.what, error.where])), error.hint)
     except Exception as error:
         return CheckResult(
-            name, f"{type(error).__name__}: {error}{_place(error)}", "see the line that is named"
+            name, f"{type(error).__name__}: {error}{_place(error)}", "look at the line that is named"
         )
 
 
 def _place(error: Exception) -> str:
-    """The last line of the author's own file that an exception passed."""
-    own = [f for f in traceback.extract_tb(error.__traceback__) if "ril_bench" not in Path(f.filename).parts]
+    """The last line in the author's own file that the traceback of an exception names."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "ril_bench" not in Path(frame.filename).parts]
     own = [frame for frame in own if "site-packages" not in frame.filename]
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""

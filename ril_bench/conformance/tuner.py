@@ -1,4 +1,4 @@
-"""The conformance suite of tuners: short runs of the embedded world, and what they leave."""
+"""The conformance suite of tuners: short runs in the embedded world, and their results."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ SETTINGS: Settings = {
 IMAGES = "shapes/aesthetic"  # for a tuner that learns from an image set
 NEEDS = {"reward", "reward_gradient", "images"}
 THREADS = 1
-ROUNDING = 1e-3  # relative: what another order of sums may change in a loss
+ROUNDING = 1e-3  # relative: the difference in a loss that another order of summation may cause
 
 
 def check_tuner(reference: str, sequence: str = SEQUENCE) -> Iterator[CheckResult]:
-    """The result of each check, as it ends.
+    """Yields the result of each check as it ends.
 
     Args:
         reference: a tuner's name or file.
-        sequence: whose first task it is tried on.
+        sequence: the tuner is tried on the first task of this sequence.
     """
     torch.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def check_tuner(reference: str, sequence: str = SEQUENCE) -> Iterator[CheckResul
 
 
 class _StopInTask(Watch):
-    """Ends the run after so many updates of its task."""
+    """Stops the run one update before the end of its task."""
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
         super().stage(name, total, done)
@@ -80,7 +80,7 @@ class _Suite:
         cls = registry.load("tuner", self.reference)
         if not (cls.__doc__ or "").strip():
             raise CheckFailed(
-                "its class has no docstring", "state in the first line what it does: lists show it"
+                "its class has no docstring", "state in the first line what it does: lists show that line"
             )
         if unknown := set(cls.needs) - NEEDS:
             raise CheckFailed(
@@ -89,11 +89,12 @@ class _Suite:
         if not cls.needs:
             raise CheckFailed(
                 "it states no needs",
-                'write needs = frozenset({"reward"}) for values, {"reward_gradient"} for a gradient',
+                'write needs = frozenset({"reward"}) if it uses values of the reward, {"reward_gradient"} '
+                "if it uses the gradient",
             )
         required = [name for name, field in cls.Options.model_fields.items() if field.is_required()]
-        if others := [name for name in required if name != "images"]:
-            raise CheckFailed(f"it has no default for {', '.join(others)}", "give every option a default")
+        if lacking := [name for name in required if name != "images"]:
+            raise CheckFailed(f"it has no default for {', '.join(lacking)}", "give every option a default")
         self.images: Settings = {"tuner.images": IMAGES} if "images" in required else {}
 
     def runs(self) -> None:
@@ -101,7 +102,7 @@ class _Suite:
         self.straight, self.watch = self._run("straight")
 
     def moves_the_adapter(self) -> None:
-        """gives gradients to the adapter that the method trains"""
+        """computes gradients for the adapter that the method trains"""
         if not any(line["grad_norm"] for line in self.straight.folder.read_log()):
             raise CheckFailed(
                 "the adapter gets no gradient in any update",
@@ -109,17 +110,17 @@ class _Suite:
             )
 
     def leaves_frozen_weights(self) -> None:
-        """leaves frozen weights alone: none moves, none takes a gradient"""
+        """leaves frozen weights alone: none changes, none gets a gradient"""
         if self.watch.base_moved:
             raise CheckFailed("the pretrained weights have changed", "change adapters only")
-        if others := sorted(self.watch.moved | self.watch.graded):
+        if touched := sorted(self.watch.moved | self.watch.graded):
             raise CheckFailed(
-                f"frozen adapters moved or took a gradient: {', '.join(others)}",
-                "a prediction of a frozen model belongs under torch.no_grad()",
+                f"frozen adapters changed or got a gradient: {', '.join(touched)}",
+                "compute predictions of a frozen model under torch.no_grad()",
             )
 
     def counts_its_calls(self) -> str:
-        """makes its calls through the model and the task, which count them"""
+        """calls the denoiser and the reward through the model and the task, which count the calls"""
         step = self.straight.folder.read_run()["steps"][1]
         spent = accounts.spent(accounts.from_rows(step["training_calls"]))
         forwards, calls = (spent[name] / UPDATES for name in ("denoiser_forwards", "reward_calls"))
@@ -130,15 +131,15 @@ class _Suite:
         return f"for each update of 2 prompts: {forwards:g} denoiser evaluations, {calls:g} scored images"
 
     def repeats(self) -> None:
-        """gives the same bytes for the same seed"""
+        """produces the same bytes for the same seed"""
         if _adapter(self._run("again")[0]) != _adapter(self.straight):
             raise CheckFailed(
                 "two runs of one seed differ",
-                "draw through `draws` alone, and leave the global generator alone",
+                "draw through `draws` only, and never use the global generator",
             )
 
     def splits(self) -> None:
-        """makes the same update in micro-batches, up to rounding"""
+        """computes the same update in micro-batches, up to rounding"""
         whole, split = (
             self._run(f"split-{size}", settings={"budget.updates": 1, "budget.micro_batch": size})[
                 0
@@ -153,7 +154,7 @@ class _Suite:
                 )
 
     def resumes(self) -> None:
-        """ends with the same bytes when it is killed inside a task and started again"""
+        """ends with the same bytes after it is killed inside a task and started again"""
         try:
             self._run("killed", stop=True)
         except Stopped:
@@ -166,13 +167,14 @@ class _Suite:
                 "state_dict must hold all that changes; start_task is called again before load_state_dict",
             )
 
-    # -- how ---------------------------------------------------------------------------------------------------
+    # -- helpers
+    # -----------------------------------------------------------------------------------------------
 
     def _cls(self) -> Any:
         return registry.load("tuner", self.reference)
 
     def _run(self, label: str, *, settings: Settings = UNCHANGED, stop: bool = False) -> tuple[Runner, Watch]:
-        """A run of the sequence's first task alone."""
+        """Runs only the first task of the sequence."""
         changes = {**SETTINGS, **self.images, **settings}
         plan = plan_run(self.sequence, "naive", tuner=self.reference, settings=changes, label=label)
         plan = replace(plan, sequence=plan.sequence.model_copy(update={"tasks": plan.sequence.tasks[:1]}))

@@ -1,4 +1,7 @@
-"""A method watched from outside while it runs: which weights move, which take gradients, what it reaches for."""
+"""Watches a method from outside while it runs.
+
+Records which frozen weights change and which get gradients, and refuses what the contract does not allow.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,18 @@ from ril_bench.methods import Method, Plan
 from ril_bench.running.progress import Reporter
 from ril_bench.tuners.base import Task
 
-SHOWN = ("index", "name", "key", "sampler", "guidance", "reward", "states")  # of a task, to a method
-REWARDS = ("reward", "states")  # of these, what only the current task's method may use
+#: the attributes of a task that a method may read
+SHOWN = ("index", "name", "key", "sampler", "guidance", "reward", "states")
+#: the attributes that a method may use only while their task is the current one
+REWARDS = ("reward", "states")
 
 
 class NotItsOwn(UserError):
-    """A method reached for what reward incremental learning does not give it."""
+    """A method used something that reward incremental learning does not allow."""
 
 
 class Guard:
-    """A method that is shown no more than the contract gives it; all else is the method's own."""
+    """Wraps a method and shows it only what the contract allows; every other call is passed on."""
 
     def __init__(self, method: Method):
         self.method = method
@@ -35,10 +40,10 @@ class Guard:
 
     def plan(self, tasks: Sequence[str], i: int) -> Plan:
         plan = self.method.plan(tasks, i)
-        if not self.method.oracle and (others := sorted(plan.weights.keys() - {i})):
+        if not self.method.oracle and (extra := sorted(plan.weights.keys() - {i})):
             raise NotItsOwn(
-                f"step {i} of its plan trains on {', '.join(f'task {j}' for j in others)} as well",
-                hint="earlier rewards are gone by then; a method that sees them says oracle = True",
+                f"step {i} of its plan also trains on {', '.join(f'task {j}' for j in extra)}",
+                hint="earlier rewards are not available then; a method that uses them states oracle = True",
             )
         return plan
 
@@ -61,25 +66,25 @@ class _ShownTask:
     def __getattr__(self, name: str) -> Any:
         task, guard = self.__dict__["_task"], self.__dict__["_guard"]
         if name not in SHOWN:
-            raise NotItsOwn(f"it reads task.{name}", hint=f"a task shows {', '.join(SHOWN)}")
+            raise NotItsOwn(f"it reads task.{name}", hint=f"a method may read {', '.join(SHOWN)}")
         if name in REWARDS and not guard.permits(task.index):
             raise NotItsOwn(
                 f"it uses the reward {task.name!r} after that task is over",
-                hint="measure what you need in end_task and keep tensors; or say oracle = True",
+                hint="compute what you need in end_task and keep tensors; or state oracle = True",
             )
         return getattr(task, name)
 
 
 class Stopped(Exception):
-    """Stands for a kill in the middle of a task."""
+    """Simulates a kill in the middle of a task."""
 
 
 class Watch(Reporter):
-    """Looks at the model after each update; with `stop`, ends the run after so many units of work.
+    """Inspects the model after each update; with `stop`, stops the run after that many units.
 
     Attributes:
         moved: frozen adapters whose weights changed inside a task.
-        graded: frozen adapters that took a gradient.
+        graded: frozen adapters that got a gradient.
     """
 
     def __init__(self, model: DiffusionModel, stop: int | None = None):
@@ -107,7 +112,7 @@ class Watch(Reporter):
 
     @property
     def base_moved(self) -> bool:
-        """Whether the pretrained weights are others than when the watch began."""
+        """Whether the pretrained weights have changed since the watch began."""
         return _pretrained(self.model) != self._base
 
     def _idle(self) -> list[str]:
@@ -115,7 +120,10 @@ class Watch(Reporter):
 
 
 def tensors_held(value: Any, place: str = "self", depth: int = 4) -> dict[str, Tensor]:
-    """The tensors that a method keeps in its attributes, by where they are; the model's own are not looked into."""
+    """The tensors that a method keeps in its attributes, by their place.
+
+    Skips the tensors of models and modules that the method keeps.
+    """
     if isinstance(value, Tensor):
         return {place: value}
     if depth == 0 or isinstance(value, DiffusionModel | torch.nn.Module):
@@ -139,7 +147,7 @@ def _pretrained(model: DiffusionModel) -> str:
     """A digest of the weights that no adapter holds."""
     parts = (model.pipe.unet, model.pipe.vae, model.pipe.text_encoder)
     named = {f"{k}.{name}": p for k, part in enumerate(parts) for name, p in part.named_parameters()}
-    # PEFT puts a layer's own weight one level deeper once it has an adapter
+    # PEFT moves the weight of a layer one level deeper when the layer gets an adapter.
     return _digest({name.replace(".base_layer", ""): p for name, p in named.items() if ".lora_" not in name})
 
 

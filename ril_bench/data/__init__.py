@@ -1,1 +1,1 @@
-"""What a model is trained and evaluated on: prompts and image sets."""
+"""The data for training and evaluation: prompts and image sets."""

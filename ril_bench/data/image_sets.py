@@ -1,8 +1,9 @@
-"""Image sets, for tuners that learn from images: what a stated taste of the shapes world likes, or a folder.
+"""Image sets, for tuners that learn from images: sets of the shapes world, or a folder.
 
 A reference is one of
 
-- a shipped set: shapes/aesthetic, shapes/preference: for any prompt, the render that the taste likes best of a few;
+- a shipped set: shapes/aesthetic or shapes/preference. Its image for a prompt is the best of a few renders,
+  by a stated taste;
 - a folder of images with their prompts, as `datasets` reads it: image files, and a metadata.csv or metadata.jsonl
   with the columns file_name and prompt (or text, or caption).
 """
@@ -27,14 +28,14 @@ METADATA = ("metadata.csv", "metadata.jsonl")
 
 
 class Images(Protocol):
-    """Where images to learn from come from."""
+    """A source of images for tuners that learn from images."""
 
     def of(self, prompts: list[str], draws: Draws) -> tuple[Tensor, list[str]]:
-        """For N prompts, N images (N, 3, H, W) in [0, 1] and what they show, a prompt each."""
+        """For N prompts: N images (N, 3, H, W) in [0, 1], and one prompt for each image."""
 
 
 def locate_images(reference: str) -> Path | None:
-    """The folder that a reference names, or None for a shipped set; nothing is loaded.
+    """The folder that a reference names, or None for a shipped set. Loads nothing.
 
     Raises UserError where there is no such set.
     """
@@ -45,7 +46,7 @@ def locate_images(reference: str) -> Path | None:
         raise UserError(
             f"no image set is called {reference!r}",
             where="tuner.images",
-            hint=f"{nearest(reference, SHIPPED)} Or name a folder of images with a {' or '.join(METADATA)}.",
+            hint=f"{nearest(reference, SHIPPED)} Or use a folder of images with a {' or '.join(METADATA)}.",
         )
     return folder
 
@@ -66,14 +67,14 @@ def load_images(reference: str) -> Images:
 
 
 class Folder:
-    """Images with prompts of their own: rows are drawn, and the prompts asked for are let go."""
+    """A folder of images with prompts. `of` draws rows at random and ignores the given prompts."""
 
     def __init__(self, table: Dataset, column: str):
         self._table, self._column = table, column
 
     def of(self, prompts: list[str], draws: Draws) -> tuple[Tensor, list[str]]:
         rows = [self._table[int(stream.integers(len(self._table)))] for stream in draws.streams("picture")]
-        import torch  # on demand: to read a sequence needs no torch
+        import torch  # a local import, so that reading a sequence does not import torch
 
         images = [np.asarray(row["image"].convert("RGB"), np.float32) / 255 for row in rows]
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), [row[self._column] for row in rows]

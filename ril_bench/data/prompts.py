@@ -1,16 +1,16 @@
-"""Prompt sets, through `datasets`: shipped ones, files, and sets on the Hugging Face hub.
+"""Prompt sets, through `datasets`: shipped sets, files, and sets on the Hugging Face hub.
 
 A reference is one of
 
 - a shipped set: shapes/train, shapes/eval;
-- a published set by name (`NAMED`): animals, hpdv2, drawbench, ...; its file, if it lies in $RIL_BENCH_WEIGHTS, is not
-  downloaded;
+- a published set by name (`NAMED`): animals, hpdv2, drawbench, ... A file that is in $RIL_BENCH_WEIGHTS is
+  not downloaded;
 - a file: one prompt a line (.txt), or a table with a text column (.json, .jsonl, .csv, .tsv, .parquet);
 - a hub data set: owner/name, owner/name:split (default train), owner/name@revision:split. Pin the revision
-  where results are to be compared.
+  if you want to compare results.
 
-The text column is `prompt`, `prompts`, `text` or `caption` in any case, the first that is there, or the only column of
-text.
+The text column is the first of `prompt`, `prompts`, `text` and `caption` that the table has, in upper or
+lower case. If it has none of these, the text column is the only column of text.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 SHIPPED = ("shapes/eval", "shapes/train")
 STYLES = ("anime", "concept-art", "paintings", "photo")  # of HPDv2's benchmark, 800 prompts each
-#: published sets: those whose files stand in `published`, and where on the hub the others are
+#: published sets: None if `published` lists the files of the set, else the set's name on the hub
 NAMED: dict[str, str | None] = {
-    "animals": None,  # the 45 of DDPO and AlignProp
-    "animals/eval": None,  # 6 others, of AlignProp
+    "animals": None,  # the 45 animals of DDPO and AlignProp
+    "animals/eval": None,  # 6 other animals, of AlignProp
     "hpdv2": None,  # HPSv2's benchmark (arXiv 2306.09341), all four styles
     **{f"hpdv2/{style}": None for style in STYLES},
-    "hpdv2/train": None,  # AlignProp's, for HPSv2: 750 of hpdv2/photo, so evaluate on another style
-    "hpdv2/eval": None,  # and the other 50
+    "hpdv2/train": None,  # AlignProp's for HPSv2: 750 prompts of hpdv2/photo, so evaluate on another style
+    "hpdv2/eval": None,  # the other 50 prompts of hpdv2/photo
     "partiprompts": None,  # P2 (arXiv 2206.10789)
     "drawbench": "sayakpaul/drawbench:train",  # of Imagen (arXiv 2205.11487); not pinned
     "pick-a-pic": "yuvalkirstain/pickapic_v1_no_images:validation_unique",  # arXiv 2305.01569; not pinned
@@ -58,15 +58,17 @@ _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(:(?P<spli
 
 
 def is_file(reference: str) -> bool:
-    """Whether a reference names a file; it need not exist."""
+    """Whether a reference names a file. The file need not exist."""
     return reference not in NAMED and Path(reference).suffix in _READERS
 
 
 def locate_prompts(reference: str) -> Path | None:
-    """The file that a reference names, or None for a set by name or on the hub; nothing is loaded.
+    """The file that a reference names, or None for a named set or a set on the hub.
+
+    Loads nothing.
 
     Raises:
-        UserError: there is no such file or set, or the reference is none of these.
+        UserError: there is no such file or set, or the reference has none of the known forms.
     """
     if reference in NAMED:
         return None
@@ -80,17 +82,19 @@ def locate_prompts(reference: str) -> Path | None:
     if not _HUB.fullmatch(reference):
         raise UserError(
             f"{reference!r} names no prompt set",
-            hint=f"{nearest(reference, {*SHIPPED, *NAMED})}; or give a file ({', '.join(_READERS)}), "
-            "or a hub's owner/name:split",
+            hint=f"{nearest(reference, {*SHIPPED, *NAMED})}; or name a file ({', '.join(_READERS)}), "
+            "or a data set of the hub as owner/name:split",
         )
     return None
 
 
 def load_prompts(reference: str) -> list[str]:
-    """The prompts of a set in its own order, stripped; blank lines of a .txt file are no prompts.
+    """The prompts of a set, in the order of the set, without spaces at their ends.
+
+    Skips blank lines of a .txt file.
 
     Raises:
-        UserError: the set is missing, empty, has no text column, or has a row that is not text.
+        UserError: the set is missing or empty, has no text column, or has a row that is not text.
         InfrastructureError: the hub does not answer.
     """
     path = locate_prompts(reference)
@@ -115,9 +119,9 @@ def load_prompts(reference: str) -> list[str]:
 
 
 def are_here(reference: str) -> bool:
-    """Whether `load_prompts` finds a set on this machine. Nothing is downloaded.
+    """Whether `load_prompts` finds a set on this machine. Downloads nothing.
 
-    Raises UserError as `locate_prompts`.
+    Raises UserError as `locate_prompts` does.
     """
     if locate_prompts(reference) is not None or reference in SHIPPED:
         return True
@@ -133,9 +137,9 @@ def are_here(reference: str) -> bool:
 
 
 def _sources(name: str) -> list[str]:
-    """The files, or the hub's data set, that a published set is read from.
+    """The files, or the data set of the hub, from which a published set is read.
 
-    Raises as `RemoteFile.fetch`.
+    Raises what `RemoteFile.fetch` raises.
     """
     on_hub = NAMED[name]
     if on_hub is None:
@@ -155,10 +159,10 @@ def _load_file(path: Path) -> Dataset:
     reader = _READERS[path.suffix]
     options: dict[str, Any] = {}
     if reader == "csv":
-        options["keep_default_na"] = False  # a prompt may well read "none"
+        options["keep_default_na"] = False  # a prompt may be the text "none"
     if path.suffix == ".tsv":
-        options |= {"sep": "\t", "quoting": csv.QUOTE_NONE}  # its prompts quote what they like
-    # In memory and with a cache of its own: the shared one would answer for a file that has changed since.
+        options |= {"sep": "\t", "quoting": csv.QUOTE_NONE}  # prompts may contain unpaired quotes
+    # In memory and with a separate cache: the shared cache would return the old content of a changed file.
     with tempfile.TemporaryDirectory() as cache, _no_progress_bars():
         try:
             return load_dataset(
@@ -203,7 +207,7 @@ def _load_hub(reference: str) -> Dataset:
 
 
 def text_column(table: Dataset, reference: str) -> str:
-    """The column of a table that holds its prompts. Raises UserError where none can be told."""
+    """The column of a table that holds its prompts. Raises UserError where none can be found."""
     by_lower = {column.lower(): column for column in reversed(table.column_names)}
     for column in COLUMNS:
         if column in by_lower:
@@ -213,7 +217,7 @@ def text_column(table: Dataset, reference: str) -> str:
     if len(texts) == 1:
         return texts[0]
     raise UserError(
-        f"no column is the prompts: there are {', '.join(table.column_names)}",
+        f"no column holds the prompts: the columns are {', '.join(table.column_names)}",
         where=reference,
-        hint=f"name the column of the prompts {COLUMNS[0]!r}",
+        hint=f"rename the column of the prompts to {COLUMNS[0]!r}",
     )

@@ -1,4 +1,4 @@
-"""Settings: text at the edge, a mapping inside."""
+"""Settings: text on the command line, a mapping inside the package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_texts_become_a_mapping_whose_values_are_yaml():
     }
 
 
-def test_the_last_of_two_counts_at_its_own_place():
+def test_the_last_of_two_texts_counts_and_takes_its_own_position():
     assert list(parse_settings(["tuner.k=1", "tuner={name: draft}", "tuner.k=2"]).items()) == [
         ("tuner", {"name": "draft"}),
         ("tuner.k", 2),
@@ -50,7 +50,7 @@ def test_a_text_that_sets_nothing_is_refused_with_an_example(text):
 
 
 @pytest.mark.parametrize(("text", "what"), [("a=[", "not valid YAML"), ("a={b: 1, b: 2}", "given twice")])
-def test_a_value_that_is_no_yaml_is_refused_with_its_key(text, what):
+def test_a_value_that_is_not_yaml_is_refused_with_its_key(text, what):
     with pytest.raises(UserError, match=what) as caught:
         parse_settings([text])
     assert "--set a" in str(caught.value)

@@ -1,4 +1,4 @@
-"""YAML as plain values: without the traps of YAML 1.1, and written so that it reads back."""
+"""YAML is read into plain values without the traps of YAML 1.1; written YAML reads back."""
 
 from __future__ import annotations
 

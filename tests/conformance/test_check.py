@@ -1,4 +1,4 @@
-"""`check` recognises what a name or a file holds, and reports it as text and as plain data."""
+"""`check` recognises the kind of a name or a file, and reports as text and as plain data."""
 
 from __future__ import annotations
 

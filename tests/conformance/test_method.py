@@ -1,4 +1,7 @@
-"""The conformance suite: every baseline passes it, and each broken method is caught with a message of its own."""
+"""The conformance suite of methods.
+
+Every baseline passes the suite. The suite reports each broken method with a different message.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from ril_bench.conformance.method import check_method
 
 BROKEN = Path(__file__).parent / "broken"
 
-CAUGHT = {  # file: what the finding says, and what its mend says
+CAUGHT = {  # file: a part of the fault, and a part of the hint
     "typo": ("start_tasks is not a hook", "did you mean 'start_task'?"),
     "two_classes": ("exactly one subclass of Method", None),
     "trains_nothing": ("lets no adapter train", "train=[name]"),
@@ -19,38 +22,38 @@ CAUGHT = {  # file: what the finding says, and what its mend says
     "careless_draws": ("two runs of one seed differ", "keyed by task.key"),
     "forgets_its_state": ("stopped inside task 2 ends differently", "state_dict must hold all that changes"),
     "odd_state": ("set: a checkpoint holds tensors and plain values only", "plain values"),
-    "lossy_state": ("given back is another one", "load_state_dict must take back"),
-    "touches_the_past": ("frozen adapters moved while a task was trained: task-1", "what trains only"),
+    "lossy_state": ("state_dict returns another state", "load_state_dict must restore"),
+    "touches_the_past": ("frozen adapters changed while a task was trained: task-1", "adapters that train"),
     "touches_the_base": ("the pretrained weights have changed", "change adapters only"),
-    "hides_what_it_carries": ("keeps 4096 bytes that its state_dict does not give", "carried bytes"),
-    "replays_in_secret": ("step 2 of its plan trains on task 1 as well", "oracle = True"),
+    "hides_what_it_carries": ("keeps 4096 bytes that its state_dict does not return", "carried bytes"),
+    "replays_in_secret": ("step 2 of its plan also trains on task 1", "oracle = True"),
     "keeps_a_reward": ("uses the reward 'brightness' after that task is over", "oracle = True"),
-    "reads_the_prompts": ("it reads task.prompts", "a task shows index, name"),
+    "reads_the_prompts": ("it reads task.prompts", "a method may read index, name"),
     "single_call_only": ("AssertionError: a second call (single_call_only.py:", None),
 }
 
 
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_broken_method_is_caught_with_its_own_message(name, tiny_sequence):
-    said, mend = CAUGHT[name]
-    faults = [finding for finding in check_method(str(BROKEN / f"{name}.py"), tiny_sequence) if finding.fault]
-    assert any(said in finding.fault for finding in faults), faults
-    if mend:
-        assert any(mend in (finding.hint or "") for finding in faults)
+    fault, hint = CAUGHT[name]
+    faults = [result for result in check_method(str(BROKEN / f"{name}.py"), tiny_sequence) if result.fault]
+    assert any(fault in result.fault for result in faults), faults
+    if hint:
+        assert any(hint in (result.hint or "") for result in faults)
 
 
 def test_every_broken_method_is_a_case():
     assert {file.stem for file in BROKEN.glob("*.py")} == set(CAUGHT)
-    assert len({said for said, _ in CAUGHT.values()}) == len(CAUGHT)
+    assert len({fault for fault, _ in CAUGHT.values()}) == len(CAUGHT)
 
 
 @pytest.mark.parametrize("name", registry.names("method"))
 def test_every_baseline_passes(name, tiny_sequence):
-    findings = list(check_method(name, tiny_sequence))
-    assert [finding for finding in findings if finding.fault] == []
-    assert len(findings) == 10
+    results = list(check_method(name, tiny_sequence))
+    assert [result for result in results if result.fault] == []
+    assert len(results) == 10
 
 
-def test_in_the_embedded_world():
-    findings = list(check_method("rid"))
-    assert [finding.fault for finding in findings] == [None] * 10
+def test_a_baseline_passes_in_the_embedded_world():
+    results = list(check_method("rid"))
+    assert [result.fault for result in results] == [None] * 10

@@ -1,4 +1,7 @@
-"""The conformance suite of rewards: shipped ones pass it, and each broken one is caught with a message of its own."""
+"""The conformance suite of rewards.
+
+Shipped rewards pass the suite. The suite reports each broken reward with a different message.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ BROKEN = {  # attributes, the body of score, the fault, the hint
     "shape": (
         "",
         "return images.mean(dim=(1, 2))",
-        "3 images get (3, 64), not (3,)",
+        "of 3 images have the shape or type (3, 64), not (3,)",
         "one score for each image",
     ),
-    "no tensor": ("", "return 1.0", "3 images get float", "one score for each image"),
+    "no tensor": ("", "return 1.0", "have the shape or type float", "one score for each image"),
     "not finite": ("", "return 1 / images.mean(dim=(1, 2, 3))", "black images is not finite", "away from 0"),
     "random": (
         "",
@@ -44,13 +47,13 @@ BROKEN = {  # attributes, the body of score, the fault, the hint
     "batch": (
         "",
         "return images.mean(dim=(1, 2, 3)) - images.mean()",
-        "images score otherwise one at a time",
+        "images get other scores one at a time",
         "row i of the scores",
     ),
     "order": (
         "",
         "return images.mean(dim=(1, 2, 3)) * torch.arange(1, len(images) + 1)",
-        "images score otherwise in another order",
+        "images get other scores in another order",
         "row i of the scores",
     ),
     "no graph": (
@@ -94,4 +97,4 @@ def test_shipped_rewards_pass(name):
 def test_a_reward_without_its_weights_is_checked_as_far_as_possible():
     results = list(check_reward("hpsv2.1"))
     assert [result.fault for result in results] == [None, None]
-    assert results[-1].note.startswith("not on this machine, so the score was not checked: ")
+    assert results[-1].note.startswith("score not checked, because these files are not on this machine: ")

@@ -1,4 +1,4 @@
-"""Each file that `ril-bench new` writes passes its own check, and states its name."""
+"""Each file that `ril-bench new` writes passes `ril-bench check`, and has the right name."""
 
 from __future__ import annotations
 

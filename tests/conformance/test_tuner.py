@@ -1,4 +1,7 @@
-"""The conformance suite of tuners: shipped ones pass it, and each broken tuner is caught with a message of its own."""
+"""The conformance suite of tuners.
+
+Shipped tuners pass the suite. The suite reports each broken tuner with a different message.
+"""
 
 from __future__ import annotations
 
@@ -69,6 +72,6 @@ def test_a_broken_tuner_is_caught_with_its_own_message(name, tmp_path, tiny_sequ
 
 @pytest.mark.parametrize("name", ["draft", "ddpo", "spin"])
 def test_shipped_tuners_pass(name, tiny_sequence):
-    """One that differentiates the reward, one that needs its values alone, one that learns from images."""
+    """Draft differentiates the reward, ddpo needs only its values, and spin learns from images."""
     results = list(check_tuner(name, tiny_sequence))
     assert [result.fault for result in results] == [None] * 8

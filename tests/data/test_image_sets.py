@@ -1,4 +1,4 @@
-"""Image sets: what a taste chooses, and folders."""
+"""Image sets: the shipped sets, and folders."""
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ def plain_renders():
 
 
 @pytest.mark.parametrize("reference", SHIPPED)
-def test_a_shipped_set_has_a_image_of_any_prompt(reference):
-    images, said = load_images(reference).of(PROMPTS, DRAWS)
+def test_a_shipped_set_has_an_image_for_any_prompt(reference):
+    images, shown = load_images(reference).of(PROMPTS, DRAWS)
     assert images.shape == (48, 3, 64, 64)
     assert images.dtype == torch.float32
     assert 0 <= images.min() <= images.max() <= 1
-    assert said == PROMPTS
+    assert shown == PROMPTS
     again, _ = load_images(reference).of(PROMPTS[8:16], DRAWS[8:16])
     assert torch.equal(again, images[8:16])
     other, _ = load_images(reference).of(PROMPTS, Draws((0, 1, 3), range(48)))
@@ -37,18 +37,18 @@ def test_a_shipped_set_has_a_image_of_any_prompt(reference):
 @pytest.mark.parametrize(
     ("reference", "reward"), [(SHIPPED[0], ShapesAesthetic), (SHIPPED[1], ShapesPreference)]
 )
-def test_the_learned_reward_of_a_taste_likes_its_images_more_than_other_renders(reference, reward):
-    liked, _ = load_images(reference).of(PROMPTS, DRAWS)
-    gain = reward().reference(liked, PROMPTS) - reward().reference(plain_renders(), PROMPTS)
+def test_a_learned_reward_scores_the_images_of_its_set_higher_than_other_renders(reference, reward):
+    chosen, _ = load_images(reference).of(PROMPTS, DRAWS)
+    gain = reward().reference(chosen, PROMPTS) - reward().reference(plain_renders(), PROMPTS)
     assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5
 
 
-def test_the_preference_tastes_images_show_what_the_prompt_says():
+def test_the_images_of_the_preference_set_show_their_prompts():
     images, _ = load_images("shapes/preference").of(PROMPTS, DRAWS)
     assert Attributes().reference(images, PROMPTS).mean() > 0.95
 
 
-def test_no_image_of_the_training_side_is_of_the_evaluations():
+def test_no_image_on_another_ground_shows_a_held_out_caption():
     from ril_bench.worlds.shapes.gallery import on_another_ground
 
     rng = np.random.default_rng(0)
@@ -70,16 +70,16 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_brings_its_own_prompts(folder):
+def test_a_folder_has_its_own_prompts(folder):
     assert locate_images(str(folder)) == folder
-    images, said = load_images(str(folder)).of(["a red circle"] * 20, Draws((0,), range(20)))
+    images, shown = load_images(str(folder)).of(["a red circle"] * 20, Draws((0,), range(20)))
     assert images.shape == (20, 3, 8, 8)
-    assert set(said) == {"night", "noon"}
-    for image, prompt in zip(images, said, strict=True):
+    assert set(shown) == {"night", "noon"}
+    for image, prompt in zip(images, shown, strict=True):
         assert torch.equal(image, torch.full((3, 8, 8), {"night": 10, "noon": 200}[prompt] / 255))
 
 
-def test_what_is_no_set_is_refused(tmp_path):
+def test_a_folder_that_is_not_a_set_is_refused(tmp_path):
     with pytest.raises(UserError, match="no image set") as caught:
         load_images(str(tmp_path))
     assert "metadata.csv" in caught.value.hint

@@ -1,4 +1,4 @@
-"""Prompt sets from files: every format gives the same prompts, and what cannot serve is refused."""
+"""Prompt sets: every format has the same prompts, and files that do not fit are refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def written(file: Path) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet"])
-def test_every_format_gives_the_prompts_in_their_order(tmp_path: Path, suffix: str) -> None:
+def test_every_format_returns_the_prompts_in_their_order(tmp_path: Path, suffix: str) -> None:
     assert load_prompts(written(tmp_path / f"set{suffix}")) == PROMPTS
 
 
@@ -63,7 +63,7 @@ def test_shipped_sets(reference: str) -> None:
     assert all(prompt and prompt == prompt.strip() for prompt in prompts)
 
 
-def test_the_evaluation_holds_nothing_that_is_trained_on() -> None:
+def test_no_evaluation_prompt_is_a_training_prompt() -> None:
     assert not set(load_prompts("shapes/train")) & set(load_prompts("shapes/eval"))
 
 
@@ -87,7 +87,7 @@ def test_the_text_column(tmp_path: Path, column: str) -> None:
     [
         ("a.txt", "", "empty"),
         ("a.txt", " \n\n", "empty"),
-        ("a.csv", "left,right\na,b\n", "no column is the prompts: there are left, right"),
+        ("a.csv", "left,right\na,b\n", "no column holds the prompts: the columns are left, right"),
         ("a.csv", "prompt\n1\n", "row 1 is not text"),
         ("a.csv", "id,prompt\n1,a cat\n2,\n", "row 2 is not text"),
         ("a.json", "{nope", "cannot read"),
@@ -95,7 +95,7 @@ def test_the_text_column(tmp_path: Path, column: str) -> None:
         ("a.parquet", "nope", "cannot read"),
     ],
 )
-def test_a_file_that_cannot_serve(tmp_path: Path, name: str, text: str, what: str) -> None:
+def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, name: str, text: str, what: str) -> None:
     file = tmp_path / name
     file.write_text(text)
     with pytest.raises(UserError, match=what) as caught:
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_serve(tmp_path: Path, name: str, text: str, what: st
         ("nobody/no-such-set:train", "nobody/no-such-set"),
     ],
 )
-def test_a_set_that_is_not_there(reference: str, what: str) -> None:
+def test_a_missing_set_is_refused(reference: str, what: str) -> None:
     with pytest.raises(RilError, match=what):
         load_prompts(reference)
 
@@ -148,17 +148,17 @@ def test_a_category_beside_the_prompts_does_no_harm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_every_named_set_can_be_asked_for(name: str) -> None:
+def test_every_named_set_is_found(name: str) -> None:
     assert locate_prompts(name) is None
     assert bool(used_by(name)) == (NAMED[name] is None)
 
 
-def test_no_file_of_prompts_is_without_a_name() -> None:
+def test_every_file_of_prompts_belongs_to_a_named_set() -> None:
     of_prompts = {user for file in FILES for user in file.used_by if user in NAMED}
     assert of_prompts == {name for name, on_hub in NAMED.items() if on_hub is None}
 
 
-def test_a_named_set_is_the_files_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_set_joins_the_prompts_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FOLDER, str(tmp_path))
     files = [replace(file, sha256=None) for file in used_by("hpdv2")]
     monkeypatch.setattr(module, "used_by", lambda name: [file for file in files if name in file.used_by])
@@ -178,7 +178,7 @@ def test_a_set_of_the_hub_is_read_from_a_folder_first(
     assert load_prompts("drawbench") == ["A red car."]
 
 
-def test_a_named_set_that_is_not_here_says_how_to_get_it() -> None:
+def test_the_error_for_a_missing_named_set_states_how_to_get_it() -> None:
     with pytest.raises(UserError, match="animals is not on this machine, and downloads are off") as caught:
         load_prompts("animals")
     assert "AlignProp" in str(caught.value.where)
@@ -190,7 +190,7 @@ def test_a_named_set_that_is_not_here_says_how_to_get_it() -> None:
 @real
 @pytest.mark.parametrize(("name", "count"), [("animals", 45), ("animals/eval", 6), ("hpdv2/train", 750)])
 def test_real_lists(name: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To their digests, under the names of the table."""
+    """The real files match their digests, and each named set finds its file."""
     monkeypatch.setenv(FOLDER, str(tmp_path))
     local = {"assets/eval_simple_animals.txt": "simple_animals_eval.txt"}
     (file,) = used_by(name)

@@ -4,7 +4,7 @@ from ril_bench import Method
 
 
 class CarelessDraws(Method):
-    """Its noise has no key."""
+    """It draws noise without a key."""
 
     def bind(self, model):
         self._model = model

@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class ForgetsItsState(Method):
-    """Its second half trains B alone; a resume does not know that the first one is over."""
+    """After six updates it trains only B. It does not store the count, so a resume trains A again."""
 
     def bind(self, model):
         self._model, self._updates = model, 0

@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class HidesWhatItCarries(Method):
-    """It keeps a copy of the weights that no account sees."""
+    """It keeps a copy of the weights, and its state_dict does not return the copy."""
 
     def start_task(self, task, model):
         if "adapter" not in model.adapters:

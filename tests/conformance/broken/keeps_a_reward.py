@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class KeepsAReward(Method):
-    """It asks the first task's reward while the second is trained."""
+    """It uses the reward of the first task while the second task is trained."""
 
     def bind(self, model):
         self._model, self._first = model, None

@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class LearnsNothing(Method):
-    """Its gradients point the other way."""
+    """It reverses the sign of all gradients."""
 
     def bind(self, model):
         self._model = model

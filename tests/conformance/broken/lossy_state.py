@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class LossyState(Method):
-    """What it loads is not what it saved."""
+    """Its state_dict returns a state that load_state_dict ignores."""
 
     def bind(self, model):
         self._ended = []

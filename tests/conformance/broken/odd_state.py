@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class OddState(Method):
-    """Its state holds an object that no file of plain values can."""
+    """Its state holds a set, which a checkpoint cannot store."""
 
     def start_task(self, task, model):
         if "adapter" not in model.adapters:

@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class ReadsThePrompts(Method):
-    """It looks at what a task does not show."""
+    """It reads the prompts of a task, which a method must not read."""
 
     def start_task(self, task, model):
         self._prompts = list(task.prompts)

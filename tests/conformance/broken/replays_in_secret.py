@@ -2,7 +2,7 @@ from ril_bench import Method, Plan
 
 
 class ReplaysInSecret(Method):
-    """It trains on old rewards, and does not say so."""
+    """It trains on earlier rewards, but does not state oracle = True."""
 
     def plan(self, tasks, i):
         return Plan(weights=dict.fromkeys(range(1, i + 1), 1.0))

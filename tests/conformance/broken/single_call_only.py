@@ -2,10 +2,10 @@ from ril_bench import Method
 
 
 class SingleCallOnly(Method):
-    """It takes an update's first graded call for its only one."""
+    """It assumes that an update has only one call with a gradient."""
 
     def bind(self, model):
-        self._asked = False
+        self._called = False
 
     def start_task(self, task, model):
         if "adapter" not in model.adapters:
@@ -13,8 +13,8 @@ class SingleCallOnly(Method):
         model.activate({"adapter": 1.0}, train=["adapter"])
 
     def prediction_loss(self, prediction):
-        assert not self._asked, "a second call"
-        self._asked = True
+        assert not self._called, "a second call"
+        self._called = True
 
     def after_update(self):
-        self._asked = False
+        self._called = False

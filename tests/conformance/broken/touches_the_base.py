@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class TouchesTheBase(Method):
-    """It writes what it learned into the pretrained weights."""
+    """It changes the pretrained weights at the end of a task."""
 
     def start_task(self, task, model):
         if "adapter" not in model.adapters:

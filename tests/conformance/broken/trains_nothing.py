@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class TrainsNothing(Method):
-    """Its adapter acts, and nobody trains it."""
+    """Its adapter is active, but is not trained."""
 
     def start_task(self, task, model):
         model.add_adapter(f"task-{task.index}", seed_key=task.key)

@@ -2,8 +2,8 @@ from ril_bench import Method
 
 
 class One(Method):
-    """One of two."""
+    """The first of two classes in one file."""
 
 
 class Two(Method):
-    """The other."""
+    """The second of two classes in one file."""

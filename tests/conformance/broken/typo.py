@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class Typo(Method):
-    """Its hook is never called."""
+    """The name of its hook is misspelt."""
 
     def start_tasks(self, task, model):
         pass
