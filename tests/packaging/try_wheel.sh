@@ -8,16 +8,31 @@ uv=$(realpath "${UV:-$(command -v uv)}")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
+
+# Prints the path of a Python of version $1, from the PATH or among those that pyenv installed. A shim of pyenv may be
+# found that starts nothing, so each candidate is asked for its version.
+interpreter() {
+    local candidate installed=()
+    if command -v pyenv >/dev/null; then
+        installed=("$(pyenv root)/versions/$1"*/bin/"python$1")
+    fi
+    for candidate in "python$1" "${installed[@]}"; do
+        if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2>/dev/null; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+    done
+    return 1
+}
+
 tried=0
 for version in 3.11 3.12 3.13; do
-    python=python$version
-    # A shim may be found that starts nothing, so the interpreter is asked.
-    if ! "$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" 2>/dev/null; then
-        echo "SKIPPED: the wheel in Python $version: no $python on the PATH"
+    if ! python=$(interpreter "$version"); then
+        echo "SKIPPED: the wheel in Python $version: no python$version on the PATH, nor from pyenv"
         continue
     fi
     started=$SECONDS
-    "$uv" venv --quiet --python "$("$python" -c 'import sys; print(sys.executable)')" "env-$version"
+    "$uv" venv --quiet --python "$python" "env-$version"
     "$uv" pip install --quiet --python "env-$version/bin/python" "$wheel"
     installed=$((SECONDS - started))
     bin=env-$version/bin
@@ -25,8 +40,7 @@ for version in 3.11 3.12 3.13; do
     "$bin/ril-bench" list > "list-$version.txt"
     grep -q shapes-smoke "list-$version.txt"
     OMP_NUM_THREADS=1 "$bin/ril-bench" run shapes-smoke --method naive --threads 1 --out "runs-$version"
-    "$bin/ril-bench" report "runs-$version" --out "site-$version"
-    test -s "site-$version/index.html"
+    test -s "runs-$version/shapes-smoke/given/naive/draft/seed-0/report.html"
     echo "the wheel works in Python $version: installed in $installed s, tried in $((SECONDS - started - installed)) s"
     rm -rf "env-$version"
     tried=$((tried + 1))
