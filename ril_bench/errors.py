@@ -1,7 +1,7 @@
 """Errors that state what is wrong, where, and how to fix it.
 
-`kind` lets a program that runs many cells (a grid) tell a mistake of the user from a training that diverged, a lack
-of memory or a broken machine without parsing the text.
+`kind` names the cause: a mistake of the user, a training that diverged, a lack of memory, or a broken machine. A grid
+reads `kind` and does not parse the text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Kind = Literal["user", "numerical", "memory", "infrastructure"]
 
 
 class RilError(Exception):
-    """An error with its place and its hint: `str()` gives "what\\n  where: ...\\n  hint: ..."."""
+    """An error with its place and its hint: `str()` returns "what\\n  where: ...\\n  hint: ..."."""
 
     exit_code: ClassVar[int] = 1
     kind: ClassVar[Kind] = "infrastructure"
@@ -39,7 +39,7 @@ class RilError(Exception):
         return "; ".join(filter(None, (self.what, self.where, self.hint and f"hint: {self.hint}")))
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process borders in a grid; the default would lose where and hint.
+        # A grid sends exceptions between processes; the default pickling would lose where and hint.
         return _rebuild, (type(self), self.what, self.where, self.hint)
 
 
@@ -63,11 +63,11 @@ class OutOfMemoryError(RilError):
 
 
 class InfrastructureError(RilError):
-    """The machine failed: the disk is full or gone, or a download does not answer."""
+    """The machine failed: the disk is full or missing, or a download failed."""
 
 
 def failure_class(error: BaseException) -> Kind:
-    """The class under which run.json records the failure of a run."""
+    """The class of a run's failure, as run.json records it."""
     if isinstance(error, RilError):
         return error.kind
     # torch's own error is recognised by its name, so that this module does not import torch

@@ -1,1 +1,1 @@
-"""The Python interface: every verb of the command line as a function, and a run to look at in a notebook."""
+"""The Python interface: a function for each verb of the command line, and the class `Run`."""

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def new(kind: str, name: str) -> Path:
-    """Writes a working file to start from into the current folder, and returns it.
+    """Writes a template file that works into the current folder, and returns its path.
 
     Args:
         kind: "method", "reward", "tuner" or "sequence".
 
-    Raises UserError for a kind that has no such file, or where the file exists already.
+    Raises UserError for a kind that has no template, or if the file exists already.
     """
     from ril_bench.conformance.scaffold import new
 
@@ -33,12 +33,12 @@ def check(
     Args:
         target: a name, or the path of a file or a folder.
         resample: entries only: regenerate this number of images of each, and score them.
-        record: entries only: a file that keeps what was regenerated, for the site.
+        record: entries only: a file that records which images were regenerated, for the site.
         since: entries only: a git revision; only what was added after it is checked, and changes are refused.
 
     Returns the report on a file, or one verdict for each entry.
 
-    Raises UserError where there is nothing to check.
+    Raises UserError if there is nothing to check.
     """
     if Path(target).is_dir():
         return list(check_entries(Path(target), resample=resample, record=record, since=since))
@@ -46,7 +46,11 @@ def check(
 
 
 def check_file(reference: str, progress: Callable[[CheckResult], None] | None = None) -> CheckReport:
-    """The report on a method, a sequence, a grid, a tuner or a reward; `progress` gets each result when it is ready."""
+    """The report on a method, a sequence, a grid, a tuner or a reward.
+
+    Args:
+        progress: is called with each result as soon as it is known.
+    """
     from ril_bench.conformance.check import check
 
     return check(reference, progress=progress)

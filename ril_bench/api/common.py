@@ -11,24 +11,24 @@ from ril_bench.api.notebook import Run
 if TYPE_CHECKING:
     from ril_bench.running.progress import Reporter
 
-#: Dotted keys and their values, {"budget.updates": 10}, or texts as the command line has them, ["budget.updates=10"].
+#: Dotted keys and their values, {"budget.updates": 10}, or strings as on the command line, ["budget.updates=10"].
 Settings = Mapping[str, Any] | Iterable[str]
 Places = Run | str | Path | Sequence[Run | str | Path]
 
 OUT = Path("runs")
 DEMO_METHODS = ("naive", "rid", "soup")
-THREADS = 1  # the entries of the leaderboard have one: sums in another number of threads round differently
+THREADS = 1  # as the leaderboard uses: sums over another number of threads round differently
 
 
 def reporter_of(quiet: bool, verbose: bool) -> Reporter:
-    """What prints the progress of a verb."""
+    """The object that prints the progress of a verb."""
     from ril_bench.running.progress import Reporter
 
     return Reporter(quiet=quiet, verbose=verbose)
 
 
 def set_network(offline: bool) -> None:
-    """Forbids downloads where `offline` is true."""
+    """Forbids downloads if `offline` is true."""
     if offline:
         from ril_bench.remote.network import go_offline
 
@@ -41,6 +41,6 @@ def run_of(run: Run | str | Path) -> Run:
 
 
 def places_of(runs: Places) -> list[Path]:
-    """The folders of one run or of several; a single text is one folder, not a list of letters."""
+    """The folders of one run or of several; a single string is one folder."""
     several = [runs] if isinstance(runs, Run | str | Path) else runs
     return [run_of(run).path for run in several]

@@ -21,11 +21,12 @@ def doctor(
     compute: Settings = (),
     offline: bool = False,
 ) -> Diagnosis:
-    """Looks at whether this machine can run a sequence: files, memory and time, with a hint for each fault.
+    """Checks whether this machine can run a sequence, and reports a hint for each fault.
 
-    Downloads nothing and loads no weights. The arguments are those of `run`; times come from complete runs in `out`.
+    It checks files, memory and time, downloads nothing and loads no weights. The arguments are those of `run`;
+    times come from complete runs in `out`.
 
-    Raises UserError for a sequence, a setting or a device that is wrong.
+    Raises UserError for a wrong sequence, setting or device.
     """
     from ril_bench.diagnosis.diagnose import doctor
 

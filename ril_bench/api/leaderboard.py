@@ -13,11 +13,11 @@ def submit(
     """Writes entries of a leaderboard from the complete runs of one method; returns their folders.
 
     Args:
-        method_yaml: who made the method, and how it was tuned; leaderboard/README.md explains it.
+        method_yaml: names the method's authors and how it was tuned; leaderboard/README.md explains it.
         to: the leaderboard's folder.
-        every_step: with the adapters of all steps, not of the last one alone.
+        every_step: include the adapters of all steps, not only the last one.
 
-    Raises UserError for whatever `check` would refuse; then nothing is written.
+    Raises UserError for everything that `check` would refuse; then nothing is written.
     """
     from ril_bench.leaderboard.submit import submit
 

@@ -1,4 +1,4 @@
-"""The verb list: what there is to choose from."""
+"""The verb list: all names, or the options of one of them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ril_bench.errors import UserError, nearest
 
 
 def list(what: str | None = None) -> dict[str, dict[str, Any]]:
-    """Sequences, presets, methods, tuners, rewards and models; or all that is known of one of them.
+    """Lists sequences, presets, methods, tuners, rewards and models, or describes one of them.
 
     Args:
-        what: a kind, as "method" or "methods": the names of that kind, each with one line on what it is; or a name, as
-            "rid": its description, facts and options. None gives the names of every kind.
+        what: a kind, such as "method" or "methods", for the names of that kind with one line on each; a name, such as
+            "rid", for its description, facts and options; None for the names of every kind.
 
-    Returns {kind: {name: line}}, or {kind: {name: details}}. Everything is read off the sources: no torch, and no
-    code of a method, tuner or reward is run.
+    Returns {kind: {name: line}}, or {kind: {name: details}}. Everything is read from the source files: torch is not
+    imported, and no code of a method, tuner or reward runs.
 
-    Raises UserError for what is neither a kind nor a name.
+    Raises UserError if `what` is neither a kind nor a name.
     """
     kinds = [what.removesuffix("s")] if what else [*registry.KINDS]
     if kinds[0] in registry.KINDS:
@@ -30,7 +30,7 @@ def list(what: str | None = None) -> dict[str, dict[str, Any]]:
     if not found:
         words = [*registry.KINDS, *(name for names in known.values() for name in names)]
         raise UserError(
-            f"there is no kind and no name {what!r}", hint=f"{nearest(kinds[0], words)}; ril-bench list"
+            f"{what!r} is neither a kind nor a name", hint=f"{nearest(kinds[0], words)}; ril-bench list"
         )
     from ril_bench.reporting.listing import details
 

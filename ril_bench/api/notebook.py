@@ -1,4 +1,4 @@
-"""A run to look at in a notebook: its tables, images and plots, read from its folder when they are asked for."""
+"""The class `Run`: tables, images and plots of a run, which are read from its folder on access."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Run:
 
     @property
     def stored(self) -> StoredRun:
-        """The folder as pages and tables read it."""
+        """The content of the folder, as pages and tables read it."""
         from ril_bench.storage.read import read_run
 
         return read_run(self.path)
@@ -46,14 +46,18 @@ class Run:
 
     @property
     def matrix(self) -> pd.DataFrame:
-        """The reward matrix R, in the units of the rewards: rows step 0..T, a column for each reward, then probe."""
+        """The reward matrix R, in the units of the rewards.
+
+        Rows are the steps 0..T. There is a column for each reward, then one for each probe.
+        """
         return self.stored.reward_matrix
 
     @property
     def normalised(self) -> pd.DataFrame:
-        """The matrix N: rows step 0..T, a column for each reward; 0 is the pretrained model, 1 is tuned alone.
+        """The matrix N: 0 is the pretrained model, 1 is tuning on that reward alone.
 
-        Raises UserError where the sequence has no calibration, or the run is not complete.
+        Rows are the steps 0..T. There is a column for each reward. Raises UserError if the sequence has no
+        calibration, or if the run is not complete.
         """
         import pandas as pd
 
@@ -87,7 +91,10 @@ class Run:
 
     @property
     def unit(self) -> str | None:
-        """What `summary` is in: "normalised", else "z" (standard deviations over prompts); None before it is known."""
+        """The unit of `summary`: "normalised", else "z"; None before it is known.
+
+        z is in standard deviations over prompts.
+        """
         from ril_bench.storage.read import common_scale
 
         return common_scale([self.stored])
@@ -133,21 +140,21 @@ class Run:
         return images
 
     def plot(self) -> Figure:
-        """How each reward rises when its task is trained, and what later tasks do to it; a matplotlib figure."""
+        """A matplotlib figure of each reward: its rise in its own task, and its change in later tasks."""
         from ril_bench.reporting.notebook import run_figure
 
         return run_figure(self.stored)
 
     def plot_training(self) -> Figure:
-        """The reward of each update while its task is trained, one panel a task; a matplotlib figure."""
+        """A matplotlib figure of the reward at each update, with one panel for each task."""
         from ril_bench.reporting.notebook import training_figure
 
         return training_figure(self.stored)
 
     def image_grid(self, steps: Sequence[int] | None = None, prompts: int = 8) -> Image:
-        """Images of the run in one PIL image: a row for each step, a column for each prompt, from the same latents.
+        """Images of the run in one PIL image: a row for each step, a column for each prompt.
 
-        Raises UserError for a step without images.
+        All rows start from the same latents. Raises UserError for a step without images.
         """
         from ril_bench.reporting.contact import image_grid
 
@@ -155,12 +162,12 @@ class Run:
 
     @property
     def page(self) -> Path:
-        """The run's own page, an HTML file."""
+        """The path of the run's page, an HTML file."""
         return self.path / names.PAGE
 
     @property
     def headline(self) -> str:
-        """The main metrics in one line, with the floors that noise alone gives."""
+        """The main metrics in one line, with their floors: the values that noise alone causes."""
         from ril_bench.reporting.columns import COLUMNS
         from ril_bench.storage.read import number
 

@@ -24,11 +24,11 @@ class RunPreview:
 
     Attributes:
         state: "new", "can be continued" or "complete".
-        configuration: every setting that decides the result, with its default where none is given.
-        evaluations: of the denoiser, by rollouts and evaluation images; what the method adds is not counted.
-        seconds: by runs of the same sequence and tuner in the same folder; None where there are none.
-        faults: what keeps the run from reaching its end, each with its hint.
-        notes: what the run can do without, as a metric that will be missing.
+        configuration: every setting that decides the result, with the defaults filled in.
+        evaluations: denoiser evaluations of rollouts and evaluation images, without those of the method.
+        seconds: estimated from runs of the same sequence and tuner in the same folder; None without such runs.
+        faults: what prevents the run from completing, each with its hint.
+        notes: what is missing but does not prevent the run, such as a metric.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class RunPreview:
     notes: list[str]
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """A dictionary for JSON."""
         return asdict(self) | {"folder": str(self.folder)}
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class RunPreview:
                 "",
                 f"folder: {self.folder} ({self.state})",
                 f"device: {self.device}",
-                f"cost: {evaluations} denoiser evaluations, and what the method adds; time: {time}",
+                f"cost: {evaluations} denoiser evaluations, without those that the method adds; time: {time}",
                 *(f"missing: {fault}" for fault in self.faults),
                 *(f"note: {note}" for note in self.notes),
                 *([] if self.faults else ["nothing that the run needs is missing"]),
@@ -80,7 +80,7 @@ def preview(
 ) -> RunPreview:
     """What `run` with the same arguments would do; trains nothing, downloads nothing and writes nothing.
 
-    Raises UserError for whatever `run` would refuse at its start.
+    Raises UserError for everything that `run` would refuse at its start.
     """
     from ril_bench.config.settings import parse_settings
     from ril_bench.storage.run_folder import RunFolder
@@ -88,9 +88,8 @@ def preview(
     settings = parse_settings(settings)
     plan = plan_of(sequence, method, tuner, order, seed, preset, settings, label)
     plan.check()
-    options = plan.build_method().options.model_dump(
-        mode="json"
-    )  # those of the class beside those that are set
+    # the plan has only the options that are set; this adds the defaults of the class
+    options = plan.build_method().options.model_dump(mode="json")
     settings_of_plan = plan.identity()
     folder = plan.folder(Path(out))
     complete = plan.is_complete(RunFolder(folder))

@@ -43,13 +43,13 @@ def report(
         runs: runs, folders that hold runs, or the folder of a leaderboard, whose entries are checked first.
         out: a folder for the site; its first page is returned.
         format: "md", "csv" or "latex": the table is returned as text, whether or not `out` is given.
-        metrics: of the table: ["FINAL", "FORGET"]; empty is all.
-        paired: of the table: differences to the method `naive`, run by run.
+        metrics: the metrics of the table, such as ["FINAL", "FORGET"]; empty means all.
+        paired: the table has differences to the method `naive`, run by run.
         drop_holes: leaves out runs that some method lacks or that are not complete, with a warning for each.
 
-    With neither `out` nor `format` it rewrites each run's own page and returns those.
+    Without `out` and `format`, it rewrites the page of each run and returns the paths of these pages.
 
-    Raises UserError where a run that the table needs is missing or not complete, or an entry fails its checks.
+    Raises UserError if a run that the table needs is missing or incomplete, or if an entry fails its checks.
     """
     from ril_bench.leaderboard.board import is_board
 
@@ -59,9 +59,9 @@ def report(
         from ril_bench.reporting.find import find_runs
 
         for place in filter(is_board, places):
-            # a page inside an entry would be a file that does not belong to it
+            # an entry may hold no other files, so no page is written into it
             raise UserError(
-                "the pages of a leaderboard need a folder of their own",
+                "the pages of a leaderboard need a separate folder",
                 where=str(place),
                 hint=f"ril-bench report {place} --out site",
             )
@@ -124,14 +124,14 @@ def compare(
 
     Args:
         a: a run, or a folder that holds the runs of one method.
-        b: another one; differences are b - a.
-        out: a page to write that shows the first pair of runs side by side; None writes none.
-        metrics: ["FINAL", "FORGET"]; empty is all.
+        b: another run or folder; differences are b - a.
+        out: a page to write that shows the first pair of runs side by side; None writes no page.
+        metrics: such as ["FINAL", "FORGET"]; empty means all.
 
     Returns a row for each sequence, tuner and metric: `a_mean`, `a_low`, `a_high`, the same for b, the paired
     `difference` with its 95% interval, the probability of `improvement`, and `p` of the paired t test.
 
-    Raises UserError where a run has no partner, or one side holds several methods.
+    Raises UserError if a run has no partner, or if one side holds several methods.
     """
     from ril_bench.reporting import comparison, summary, write_side_by_side
     from ril_bench.reporting.tables import chosen
@@ -154,9 +154,10 @@ def export(
     Args:
         run: a run, or an entry of a leaderboard.
         step: from 1; None is the last one. Step 0 is the base model itself.
-        licence: of the weights, by the Hugging Face hub's identifier; None is Apache 2.0 for a model that ships.
+        licence: the licence of the weights, as an identifier of the Hugging Face hub; None is apache-2.0 for a
+            model that ships.
 
-    Raises UserError where the folder exists already, or the step has no adapter.
+    Raises UserError if the folder exists already, or if the step has no adapter.
     """
     from ril_bench.reporting.export import export
 

@@ -36,24 +36,24 @@ def run(
 ) -> Run:
     """Trains a model on a sequence of rewards, one after another, and evaluates it after each.
 
-    The same call again continues a run that was interrupted, and returns at once when the run is complete.
+    Call it again to continue a run that was interrupted; a complete run is returned at once.
 
     Args:
         sequence: a name (`ril_bench.list("sequence")`), or the path of a YAML file.
         method: a name, or the path of a .py file.
-        tuner: another tuner than the sequence's; None keeps the sequence's own.
+        tuner: a tuner to use instead of the sequence's; None keeps the sequence's tuner.
         order: the order of the tasks: "given", "reversed", or their numbers, "2-3-1".
         seed: decides every random number of the training.
         preset: published settings by name (`ril_bench.list("preset")`); None changes nothing.
         settings: changes to the sequence and the method: {"budget.updates": 10, "method.strength": 0.1}.
-        label: a name for changed settings; None makes one of them.
+        label: a name for changed settings; None derives a name from them.
         out: the folder that holds all runs.
-        device: "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU if there is one.
-        threads: CPU threads. Results are equal to the byte at an equal number of threads.
+        device: "cpu", "cuda", "cuda:1", ...; "auto" uses a GPU if there is one.
+        threads: CPU threads. The same number of threads gives the same bytes.
         compute: how to compute: {"dtype": "bfloat16"}; see `ril_bench.machine.compute`. A run that is continued
-            keeps what it began with.
+            keeps the options that it began with.
         offline: download nothing.
-        tracker: "tensorboard" or "wandb", to log to as well; None logs to the run's folder alone.
+        tracker: also log to "tensorboard" or "wandb"; None logs to the run's folder only.
         quiet: print no progress.
         verbose: print a line for every update.
 
@@ -113,19 +113,19 @@ def grid(
 ) -> list[Outcome]:
     """Runs every combination of sequences, methods, tuners, orders and seeds that is not complete yet.
 
-    A run that fails is recorded and stops no other one; the same call tries it again.
+    A failed run is recorded and does not stop the others; the same call tries it again.
 
     Args:
-        file: a YAML file with the axes; an axis that is given here replaces the file's. A `GridSpec` is taken as it is.
-        tuners: empty takes each sequence's own.
-        orders: "given", "reversed", "2-3-1", or "latin" for all cyclic shifts; empty takes "given".
-        seeds: empty takes seed 0.
+        file: a YAML file with the axes; an axis that is given here replaces the file's. A `GridSpec` is used as it is.
+        tuners: empty means the tuner of each sequence.
+        orders: "given", "reversed", "2-3-1", or "latin" for all cyclic shifts; empty means "given".
+        seeds: empty means seed 0.
         settings: changes for every run: {"budget.updates": 10}.
-        shard: "i/n": only part i of n, for array jobs; None is all.
-        jobs: runs at the same time; None is the number of cores divided by `threads`, and one on a GPU.
+        shard: "i/n": only part i of n, for array jobs; None means all runs.
+        jobs: runs at the same time; None means the number of cores divided by `threads`, and one on a GPU.
         engine: "local" starts processes on this machine, "ray" uses a Ray cluster.
-        gpus: of each run on Ray; 0.5 is half of one; None is one where the device is a GPU.
-        threads: of each run.
+        gpus: GPUs for each run on Ray; 0.5 is half a GPU; None means one if the device is a GPU.
+        threads: CPU threads of each run.
 
     The other arguments are those of `run`. Raises UserError, before anything starts, for combinations that cannot run.
     """
@@ -185,7 +185,7 @@ def plan_of(
     settings: Settings,
     label: str | None,
 ) -> RunPlan:
-    """The run that these arguments stand for, as `run` and `preview` take them."""
+    """The plan of a run from the arguments of `run` and `preview`."""
     from ril_bench.config.settings import parse_settings
     from ril_bench.running.plan import plan_run
 
@@ -204,7 +204,7 @@ def spec_of(
     seeds: Sequence[int],
     settings: Settings,
 ) -> GridSpec:
-    """The axes that these arguments stand for, as `grid` and `preview_grid` take them."""
+    """The axes of a grid from the arguments of `grid` and `preview_grid`."""
     from ril_bench.config.settings import parse_settings
     from ril_bench.studies.grid.axes import GridSpec, axes
 

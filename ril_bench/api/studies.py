@@ -1,4 +1,4 @@
-"""The verbs that choose a number from many runs: tune and calibrate."""
+"""The verbs that compute a setting from many runs: tune and calibrate."""
 
 from __future__ import annotations
 
@@ -33,18 +33,19 @@ def tune(
     quiet: bool = False,
     verbose: bool = False,
 ) -> Study:
-    """Chooses how strongly a method protects, on the first two tasks of a sequence alone.
+    """Chooses how strongly a method protects, from only the first two tasks of a sequence.
 
-    The choice is the strongest value with which both tasks still learn what they should. All trials are written into
+    The choice is the strongest value with which both tasks still gain enough (`keep`). All trials are written into
     METHOD.tuning.json.
 
     Args:
         keep: the part of naive tuning's gain that each task must reach.
-        option: the option of the method that protects.
-        values: candidates, from the weakest protection to the strongest; None is .001 to 10 000 by half decades.
-        prompts: the prompts to judge by; None is the sequence's training prompts. They may not be reported ones.
+        option: the option that sets how strongly the method protects.
+        values: candidates, from the weakest protection to the strongest; None means .001 to 10 000 in half decades.
+        prompts: the prompts to evaluate on; None means the sequence's training prompts. Prompts that the sequence
+            is evaluated on are refused.
         seeds: the number of runs of each candidate.
-        to: the file to write; None is a file beside the method's, or in the current folder for a method that ships.
+        to: the file to write; None means a file beside the method's, or in the current folder for a method that ships.
         in_place: rewrite the file of a method that ships, for maintainers.
 
     The other arguments are those of `grid`. Raises UserError for an option that the method lacks, a sequence of one
@@ -80,7 +81,7 @@ def calibrate(
 
     Args:
         seeds: the number of single-task runs for each reward, 3 or more.
-        to: the file to write; None is a file beside the sequence's, or in the current folder for one that ships.
+        to: the file to write; None means a file beside the sequence's, or in the current folder for one that ships.
         in_place: rewrite the file of a sequence that ships, for maintainers.
 
     The other arguments are those of `grid`. Returns the file NAME.calibration.json. Raises UserError for fewer than

@@ -1,4 +1,4 @@
-"""The command line `ril-bench`: its verbs are thin over the functions of `ril_bench`."""
+"""The command line `ril-bench`: each verb calls the function of `ril_bench` that has its name."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ril_bench.cli.common import app, command, program
 from ril_bench.cli.console import prepare_streams, warn
 from ril_bench.errors import RilError
 
-INTERRUPTED = 130  # the exit code that a shell gives to a process that Ctrl-C ended
-BROKEN_PIPE = 141  # and to one whose reader has gone, as in `ril-bench list | head -1`
+#: Exit codes as shells report them: after Ctrl-C, and after the reader has left, as in `ril-bench list | head -1`.
+INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 @app.callback(invoke_without_command=True)
@@ -41,14 +41,15 @@ def main() -> None:
         code = _exit_code()
         sys.stdout.flush()  # here, where a broken pipe can still be caught
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        # Python flushes stdout again at exit; that flush must not fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BROKEN_PIPE
     sys.exit(code)
 
 
 def _exit_code() -> int:
     try:
-        # standalone_mode off: Click would choose the exit codes
+        # in standalone mode Click would choose the exit codes
         code = app(standalone_mode=False, prog_name=program())
     except RilError as error:
         if {"-v", "--verbose"} & set(sys.argv):
@@ -60,17 +61,17 @@ def _exit_code() -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        if not hasattr(error, "format_message"):  # not Click's
+        if not hasattr(error, "format_message"):  # not an error of Click
             raise
         warn(f"error: {_usage_error(error)}", style="red")
         return 2
-    if code == INTERRUPTED:  # Typer returns the code where Ctrl-C was pressed
+    if code == INTERRUPTED:  # Typer returns this code after Ctrl-C
         warn(f"interrupted; to continue from the last checkpoint: {command(*sys.argv[1:])}")
     return code if isinstance(code, int) else 0
 
 
 def _usage_error(error: Any) -> str:
-    """What is wrong with the words of a command, how the verb is used, and an example to type."""
+    """The message for wrong arguments: the fault, the usage of the verb, and an example."""
     lines = [error.format_message()]
     context = getattr(error, "ctx", None)
     if context is not None:
@@ -82,5 +83,5 @@ def _usage_error(error: Any) -> str:
 
 
 def _typeable(text: str) -> str:
-    """A message whose commands work in this shell, where `ril-bench` may not be on the PATH."""
+    """The message with commands that work here, even if `ril-bench` is not on the PATH."""
     return re.sub(r"(?<![\w/.-])ril-bench (?=[a-z])", lambda _: f"{program()} ", text)

@@ -21,7 +21,7 @@ def new(
     kind: Annotated[str, typer.Argument(help="method, reward, tuner or sequence.")],
     name: Annotated[str, typer.Argument(help="Its name, which is also the name of its file.")],
 ) -> None:
-    """Write a working file to start from into the current folder."""
+    """Write a template file that works into the current folder."""
     import ril_bench
 
     file = ril_bench.new(kind, name)
@@ -49,7 +49,7 @@ def check(
     record: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="A file that keeps what was regenerated, for the site. Default: none.",
+            help="A file that records which images were regenerated, for the site. Default: none.",
             rich_help_panel=ENTRIES,
         ),
     ] = None,
@@ -64,7 +64,7 @@ def check(
 ) -> None:
     """Check a method (by running it), a sequence, a tuner or a reward, or the entries of a leaderboard.
 
-    The exit code is 2 where a check fails.
+    The exit code is 2 if a check fails.
     """
     if Path(target).is_dir():
         _check_entries(Path(target), resample, record, since, as_json)
@@ -116,5 +116,5 @@ def _check_entries(
 
 
 def _show_mark(text: object, wrong: str) -> None:
-    """A line with a green "ok" before it, or a red word."""
+    """Prints a line after a green "ok", or after the word `wrong` in red."""
     say(text, mark=f"{wrong or 'ok':8}", style_of_mark="red" if wrong else "green")

@@ -17,7 +17,7 @@ from ril_bench import registry
 app = typer.Typer(
     name="ril-bench",
     help="Reward incremental learning: teach a diffusion model one reward after another, and see what it forgets.",
-    epilog="Start with: ril-bench demo. Help on a verb: ril-bench run --help. "
+    epilog="Start with: ril-bench demo. Help for a verb: ril-bench run --help. "
     "Completion of verbs and names with the Tab key: ril-bench --install-completion.",
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -28,7 +28,7 @@ WHAT, HOW, SHOWN = "What is run", "How it is run", "What is printed"
 
 
 def names_of(kind: str) -> Callable[[str], list[str]]:
-    """Completes a name of a kind, for the Tab key."""
+    """A function that completes a name of this kind, for the Tab key."""
     return lambda incomplete: [name for name in registry.names(kind) if name.startswith(incomplete)]
 
 
@@ -52,7 +52,7 @@ MethodOption = Annotated[
 TunerOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        help="Another tuner than the sequence's. Default: the sequence's own.",
+        help="A tuner to use instead of the sequence's. Default: the sequence's tuner.",
         autocompletion=names_of("tuner"),
         rich_help_panel=WHAT,
     ),
@@ -79,14 +79,13 @@ OutOption = Annotated[
 ]
 DeviceOption = Annotated[
     str,
-    typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one.", rich_help_panel=HOW),
+    typer.Option(help="cpu, cuda, cuda:1, ...; auto uses a GPU if there is one.", rich_help_panel=HOW),
 ]
 ThreadsOption = Annotated[
     int,
     typer.Option(
         min=1,
-        help="CPU threads of each run. Results are equal to the byte at an equal number of threads; "
-        "the leaderboard has 1.",
+        help="CPU threads of each run. The same number of threads gives the same bytes; the leaderboard uses 1.",
         rich_help_panel=HOW,
     ),
 ]
@@ -103,8 +102,8 @@ ComputeOption = Annotated[
     typer.Option(
         "--compute",
         metavar="KEY=VALUE",
-        help="How to compute: dtype=bfloat16, checkpointing=true, ... Repeatable. Default: float32, and nothing "
-        "that trades time for memory.",
+        help="How to compute: dtype=bfloat16, checkpointing=true, ... Repeatable. Default: float32, without options "
+        "that trade time for memory.",
         rich_help_panel=HOW,
     ),
 ]
@@ -130,7 +129,10 @@ VerboseOption = Annotated[
 
 
 def program() -> str:
-    """How to type this program here: "ril-bench" where the shell finds it, else its path or `python -m ril_bench`."""
+    """The command for this program in this shell.
+
+    It is "ril-bench" if the shell finds it, else its path or `python -m ril_bench`.
+    """
     started = Path(sys.argv[0])
     if started.name == "__main__.py":
         return f"{shlex.quote(sys.executable)} -m ril_bench"
@@ -145,5 +147,5 @@ def program() -> str:
 
 
 def command(*words: object) -> str:
-    """A command line to be typed, every word quoted as a shell needs it."""
+    """A command line for this program, with every word quoted for a shell."""
     return f"{program()} {shlex.join(map(str, words))}"

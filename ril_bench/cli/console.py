@@ -1,4 +1,4 @@
-"""What the command line prints. Text of users appears literally, in any terminal and any encoding."""
+"""Functions that print. A user's text appears literally, in any terminal and any encoding."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from rich.text import Text
 
 from ril_bench.storage.files import to_json
 
-#: Rich would interpret "[red]" as a colour, ":bug:" as an emoji and digits as numbers; none of it is ours to guess.
+#: By default Rich shows "[red]" as a colour, ":bug:" as an emoji, and digits as coloured numbers.
 _LITERAL: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
 _OUT, _ERR = Console(**_LITERAL), Console(stderr=True, **_LITERAL)
 
-_PIPE_WIDTH = 400  # columns of a table that is not printed to a terminal: nothing is wrapped or cut
+#: The width of a table that is not printed to a terminal, in characters: nothing is wrapped or cut.
+_PIPE_WIDTH = 400
 
 
 def prepare_streams() -> None:
     """Prints a character that the encoding lacks as "?" instead of failing."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # not a text file, as in some notebooks
+        with suppress(AttributeError):  # in some notebooks the stream is not a text file
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
 
 
 def literal(text: object) -> str:
-    """Text with every control character spelled out, so that no file name can steer the terminal.
+    """Text with escaped control characters, so that a file name cannot control the terminal.
 
-    Line feeds and tabs stay.
+    Line feeds and tabs are kept.
     """
     return "".join(
         c if c in "\n\t" or _is_visible(c) else c.encode("unicode_escape").decode() for c in str(text)
@@ -42,13 +43,13 @@ def literal(text: object) -> str:
 
 
 def _is_visible(c: str) -> bool:
-    # C*: controls, formats such as right-to-left overrides, halves of surrogates; Zl, Zp: other ends of lines
+    # C*: control, format (such as right-to-left override) and surrogate; Zl and Zp: line and paragraph separators
     category = unicodedata.category(c)
     return category[0] != "C" and category not in ("Zl", "Zp")
 
 
 def say(text: object = "", *, mark: str = "", style: str = "", style_of_mark: str = "") -> None:
-    """Prints a line on stdout: a coloured mark of ours, directly followed by text."""
+    """Prints a line on stdout: a coloured mark, directly followed by text."""
     _print(_OUT, text, mark, style, style_of_mark)
 
 

@@ -1,4 +1,4 @@
-"""The verb that looks at whether this machine can run a sequence: doctor."""
+"""The verb doctor: whether this machine can run a sequence."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def doctor(
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at whether this machine can run a sequence: files, memory, time, and how to fix what is missing.
+    """Check whether this machine can run a sequence: files, memory, time, and a hint for each fault.
 
-    Downloads nothing and loads no weights. The exit code is 1 where a run would not reach its end.
+    Downloads nothing and loads no weights. The exit code is 1 if a run could not complete.
     """
     import ril_bench
 

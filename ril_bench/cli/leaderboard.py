@@ -21,18 +21,19 @@ def submit(
     method_yaml: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            "--method-yaml", help="Who made the method, and how it was tuned; see leaderboard/README.md."
+            "--method-yaml",
+            help="A file that names the method's authors and how it was tuned; see leaderboard/README.md.",
         ),
     ] = None,
     to: Annotated[Path, typer.Option("--to", help="The folder of the leaderboard.")] = Path("leaderboard"),
     every_step: Annotated[
         bool,
         typer.Option(
-            "--every-step", help="With the adapters of all steps. Default: with that of the last step alone."
+            "--every-step", help="Include the adapters of all steps. Default: only the last step's adapter."
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; list what would be refused. Takes any run.")
+        bool, typer.Option("--dry-run", help="Write nothing; list what would be refused. Accepts any run.")
     ] = False,
     template: Annotated[bool, typer.Option("--template", help="Print a method.yaml to fill in.")] = False,
 ) -> None:
@@ -53,7 +54,7 @@ def submit(
         raise UserError(
             "no method.yaml is given",
             where="--method-yaml",
-            hint="ril-bench submit --template > method.yaml; fill it in, and give it with --method-yaml",
+            hint="ril-bench submit --template > method.yaml; fill it in, and name it with --method-yaml",
         )
     for folder in ril_bench.submit(runs, method_yaml=method_yaml, to=to, every_step=every_step):
         say(folder)

@@ -1,4 +1,4 @@
-"""The verb that shows what there is to choose from: list."""
+"""The verb list: all names, or the options of one of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def list_(
 
 
 def _show_details(kind: str, name: str, details: Mapping[str, Any]) -> None:
-    """One thing: its description, its facts, and its options with their defaults."""
+    """Prints the description of one name, its facts, and its options with their defaults."""
     say(f"{kind} {name}\n", style="bold")
     say(f"{details['description']}\n")
     for fact, value in details.items():

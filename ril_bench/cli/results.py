@@ -64,7 +64,7 @@ def report(
         bool,
         typer.Option(
             "--drop-holes",
-            help="Leave out runs that some method lacks or that are not complete. Default: refuse such a table.",
+            help="Leave out incomplete runs, and runs that some method lacks. Default: refuse such a table.",
         ),
     ] = False,
 ) -> None:
@@ -95,7 +95,7 @@ def report(
 @app.command(epilog="For example: ril-bench compare runs/shapes-ril/given/naive runs/shapes-ril/given/rid")
 def compare(
     a: Annotated[Path, typer.Argument(help="A run, or a folder that holds the runs of one method.")],
-    b: Annotated[Path, typer.Argument(help="Another one. Differences are B - A.")],
+    b: Annotated[Path, typer.Argument(help="Another run or folder. Differences are B - A.")],
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--out", help="A page to write that shows both side by side. Default: no page."),
@@ -139,12 +139,12 @@ def export(
     licence: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="The licence of the weights, by the identifier of the Hugging Face hub. The licence of the base model "
-            "binds you. Default: apache-2.0 for a model that ships, else none."
+            help="The licence of the weights, as an identifier of the Hugging Face hub. You must respect the base "
+            "model's licence. Default: apache-2.0 for a model that ships, else none."
         ),
     ] = None,
 ) -> None:
-    """Write the model of a step as a LoRA for diffusers, with a model card: to load, to share, to push to the hub."""
+    """Write the model of a step as a LoRA for diffusers, with a model card for the hub."""
     import ril_bench
 
     folder = ril_bench.export(run, out, step=step, licence=licence)

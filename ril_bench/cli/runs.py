@@ -37,9 +37,9 @@ from ril_bench.config.seeds import parse_seeds
 if TYPE_CHECKING:
     from ril_bench.api.notebook import Run
 
-NUMBERS = """What the numbers mean: FINAL is where the rewards stand at the end, on a scale where 0 is the pretrained
+NUMBERS = """What the numbers mean: FINAL is the mean of the rewards at the end, on a scale where 0 is the pretrained
 model and 1 is a model tuned on that reward alone. FORGET is how far earlier rewards fell from their best: lower is
-better. SSIM is how much of the pretrained model's images is left: 1 is all."""
+better. SSIM is how similar the images are to those of the pretrained model: 1 is equal."""
 
 
 @app.command(epilog="For example: ril-bench demo")
@@ -73,7 +73,7 @@ def demo(
         quiet=quiet, verbose=verbose,
     )  # fmt: skip
     metrics = ("FINAL", "LEARN", "FORGET", "SSIM to step 0")
-    rows = [[made.stored.name, *(f"{made.summary[metric]:.2f}" for metric in metrics)] for made in found]
+    rows = [[each.stored.name, *(f"{each.summary[metric]:.2f}" for metric in metrics)] for each in found]
     say()
     show_table(["method", *metrics], rows, title=f"{sequence}, seed 0", numbers=True)
     say(" ".join(NUMBERS.split()))
@@ -90,14 +90,14 @@ def demo(
 
 
 def _against_naive(found: list[Run]) -> str:
-    """Which methods end above naive tuning, in one sentence; empty where naive is not among them."""
-    final = {made.stored.name: float(made.summary["FINAL"]) for made in found}
+    """A sentence that names the methods that ended above naive tuning; empty without the method naive."""
+    final = {each.stored.name: float(each.summary["FINAL"]) for each in found}
     naive = final.pop("naive", None)
     if naive is None or not final:
         return ""
     sides = {
-        "ends above naive": [name for name, value in final.items() if value > naive],
-        "does not": [name for name, value in final.items() if value <= naive],
+        "ended above naive": [name for name, value in final.items() if value > naive],
+        "did not": [name for name, value in final.items() if value <= naive],
     }
     words = "; ".join(f"{' and '.join(names)} {verb}" for verb, names in sides.items() if names)
     return f"In this run: {words}. One seed shows a difference, but cannot prove it: ril-bench compare needs five."
@@ -127,7 +127,7 @@ def run(
     label: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="A name for changed settings. Default: made of the settings.", rich_help_panel=WHAT
+            help="A name for changed settings. Default: derived from the settings.", rich_help_panel=WHAT
         ),
     ] = None,
     out: OutOption = OUT,
@@ -138,7 +138,7 @@ def run(
     tracker: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="tensorboard (files in the run's folder) or wandb, to log to as well. Default: neither.",
+            help="Also log to tensorboard (files in the run's folder) or to wandb. Default: neither.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -156,7 +156,7 @@ def run(
 ) -> None:
     """Train a model on a sequence of rewards, one after another, and evaluate it after each.
 
-    The same command again continues an interrupted run, and does nothing when the run is complete. On several GPUs:
+    Run the same command again to continue an interrupted run; a complete run is not repeated. On several GPUs:
     accelerate launch -m ril_bench run ...; the processes share each batch, and the update stays the same.
     """
     import ril_bench
@@ -176,7 +176,7 @@ def run(
         return
     found = []
     for each in seeds:
-        made = ril_bench.run(
+        result = ril_bench.run(
             sequence,
             **what,
             seed=each,
@@ -187,18 +187,18 @@ def run(
         )
         if not _is_main_process():
             continue
-        found.append(made)
+        found.append(result)
         if not as_json:
-            show_run(made)
-            say(f"page: {made.page}")
+            show_run(result)
+            say(f"page: {result.page}")
     if as_json and found:
         _show_json_of(
-            [{"folder": str(made.path), "metrics": made.metrics, "cost": made.info["cost"]} for made in found]
+            [{"folder": str(each.path), "metrics": each.metrics, "cost": each.info["cost"]} for each in found]
         )
 
 
 def _show_json_of(objects: list[dict[str, Any]]) -> None:
-    """One object for one seed, a list for several."""
+    """Prints one object for one seed, and a list for several."""
     show_json(objects[0] if len(objects) == 1 else objects)
 
 
@@ -239,7 +239,7 @@ TunersOption = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(
         "--tuner",
-        help="A tuner. Default: each sequence's own.",
+        help="A tuner. Default: the tuner of each sequence.",
         autocompletion=names_of("tuner"),
         rich_help_panel=WHAT,
     ),
@@ -266,7 +266,7 @@ SeedsOption = Annotated[
 def grid(
     file: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Argument(help="A YAML file with the axes. Default: the options alone."),
+        typer.Argument(help="A YAML file with the axes. Default: only the options."),
     ] = None,
     sequences: SequencesOption = None,
     methods: MethodsOption = None,
@@ -286,7 +286,7 @@ def grid(
         Optional[float],  # noqa: UP045
         typer.Option(
             min=0,
-            help="GPUs of each run on Ray; 0.5 is half of one. Default: one where the device is a GPU.",
+            help="GPUs for each run on Ray; 0.5 is half a GPU. Default: one if the device is a GPU.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -304,7 +304,7 @@ def grid(
 ) -> None:
     """Run every combination of methods, tuners, sequences, orders and seeds, side by side.
 
-    Complete runs are kept. A run that fails is recorded and stops no other one; the same command tries it again.
+    Complete runs are kept. A failed run is recorded and does not stop the others; the same command repeats it.
     """
     import ril_bench
 
@@ -333,11 +333,11 @@ def grid(
         raise typer.Exit(1)
 
 
-def show_run(made: Run) -> None:
+def show_run(result: Run) -> None:
     """Prints the matrix and the main metrics of a run."""
-    matrix, rewards = made.matrix, made.metrics["rewards"]
+    matrix, rewards = result.matrix, result.metrics["rewards"]
     names = ["pretrained", *rewards]
-    say(f"\n{made.path}")
+    say(f"\n{result.path}")
     show_table(
         ["step", *matrix.columns],
         (
@@ -346,4 +346,4 @@ def show_run(made: Run) -> None:
         ),
         numbers=True,
     )
-    say(made.headline)
+    say(result.headline)

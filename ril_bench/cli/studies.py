@@ -1,4 +1,4 @@
-"""The verbs that choose a number from many runs: tune and calibrate."""
+"""The verbs that compute a setting from many runs: tune and calibrate."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from ril_bench.errors import UserError
 ToOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(
-        help="The file to write. Default: beside the file of the method or sequence; in the current folder for one "
-        "that ships.",
+        help="The file to write. Default: beside the file of the method or sequence, or in the current folder if that "
+        "file ships with RIL-Bench.",
         rich_help_panel=HOW,
     ),
 ]
 InPlaceOption = Annotated[
     bool,
     typer.Option(
-        "--in-place", help="Rewrite the file of one that ships, for maintainers.", rich_help_panel=HOW
+        "--in-place", help="Rewrite the file that ships with RIL-Bench, for maintainers.", rich_help_panel=HOW
     ),
 ]
 
@@ -58,18 +58,19 @@ def tune(
     keep: Annotated[
         float, typer.Option(min=0, max=1, help="The part of naive tuning's gain that each task must reach.")
     ] = 0.8,
-    option: Annotated[str, typer.Option(help="The option of the method that protects.")] = "strength",
+    option: Annotated[str, typer.Option(help="The option that sets how strongly it protects.")] = "strength",
     values: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="Candidates, from the weakest protection to the strongest, as 1,0.5,0.2. "
-            "Default: .001 to 10000 by half decades."
+            help="Candidates, from the weakest protection to the strongest, such as 1,0.5,0.2. "
+            "Default: .001 to 10000 in half decades."
         ),
     ] = None,
     prompts: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="The prompts to judge by; prompts that are reported are refused. Default: the training prompts."
+            help="The prompts to evaluate on; the sequence's evaluation prompts are refused. "
+            "Default: its training prompts."
         ),
     ] = None,
     tuner: TunerOption = None,
@@ -86,9 +87,9 @@ def tune(
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Choose how strongly a method protects, on the first two tasks alone.
+    """Choose how strongly a method protects, from the first two tasks only.
 
-    The choice is the strongest value with which both tasks still learn what they should. All trials are written into
+    The choice is the strongest value with which both tasks still gain enough (--keep). All trials are written into
     METHOD.tuning.json.
     """
     from dataclasses import asdict
@@ -120,7 +121,7 @@ def tune(
         gain = f"what {study.reference} gains"
         say(f"{option} {study.chosen:g} is the strongest value that keeps {keep:.0%} of {gain} on each task")
         if study.at_the_end:
-            say("it is the strongest that was tried: stronger ones, with --values, may keep as much")
+            say("no stronger value was tried: stronger values may keep as much, try them with --values")
         say(
             f"next: {command('run', sequence, '--method', method, '--set', f'method.{option}={study.chosen:g}')}"
         )
