@@ -1,8 +1,8 @@
-"""All random numbers of a run. They are counter-based: a value is a function of its key alone.
+"""All random numbers of a run.
 
-A key states what is drawn ((seed, task, update) in training, (evaluation seed,) in evaluation) and for which sample.
-So the values do not depend on the micro-batches, the number of processes or the order of the calls, and a resume needs
-no random state.
+They are counter-based: a value is a function of its key alone. A key states what is drawn ((seed, task, update) in
+training, (evaluation seed,) in evaluation) and for which sample. So the values do not depend on the micro-batches,
+the number of processes or the order of the calls, and a resume needs no random state.
 """
 
 from __future__ import annotations

@@ -101,19 +101,20 @@ class Method(Configurable):
         return Plan(weights={i: 1.0})
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
-        """Chooses which adapters exist, which are active and which train. Called once for each step of a run.
+        """Chooses which adapters exist, which are active and which train.
 
-        It is not called again on a resume inside the step. Use `model.add_adapter(name, seed_key=task.key)` and
-        `model.activate({name: scale, ...}, train=[name])`; afterwards at least one adapter must train. The base
-        weights stay frozen. With a plan of several tasks, `task` is task i.
+        Called once for each step of a run. It is not called again on a resume inside the step. Use
+        `model.add_adapter(name, seed_key=task.key)` and `model.activate({name: scale, ...}, train=[name])`;
+        afterwards at least one adapter must train. The base weights stay frozen. With a plan of several tasks, `task`
+        is task i.
         """
 
     def prediction_loss(self, prediction: Prediction) -> Tensor | None:
-        """A loss on one noise prediction of the tuner, such as a distillation. Called inside `accumulate`.
+        """A loss on one noise prediction of the tuner, such as a distillation.
 
-        Called for every denoiser call that the tuner differentiates, with the samples of one micro-batch. The mean
-        over these calls is added to the tuner's loss. The number of calls differs between tuners, so do not count on
-        one call for each update.
+        Called inside `accumulate`, for every denoiser call that the tuner differentiates, with the samples of one
+        micro-batch. The mean over these calls is added to the tuner's loss. The number of calls differs between
+        tuners, so do not count on one call for each update.
 
         Args:
             prediction: its `eps` (N, C, h, w) carries the graph; its other tensors do not. `prediction.x0()` gives the
@@ -125,7 +126,9 @@ class Method(Configurable):
         """
 
     def weight_loss(self) -> Tensor | None:
-        """A loss on the weights, such as a quadratic penalty. Called once in each update, after `accumulate`.
+        """A loss on the weights, such as a quadratic penalty.
+
+        Called once in each update, after `accumulate`.
 
         Returns:
             A scalar, whose backward the run calls, or None for no loss.
@@ -141,15 +144,17 @@ class Method(Configurable):
         """Called after each optimizer step, for example to update a moving average of the weights."""
 
     def end_task(self, task: Task, model: DiffusionModel) -> None:
-        """Finishes step i: measure importance, merge or rescale adapters. Called once, before the evaluation.
+        """Finishes step i: measure importance, merge or rescale adapters.
 
-        The evaluation of the step sees the model as this hook leaves it. It is the last time that the method may call
-        `task.reward` and `task.states`; what it needs later it must store as tensors. Calls of the model here are
-        counted as training.
+        Called once, before the evaluation. The evaluation of the step sees the model as this hook leaves it. It is
+        the last time that the method may call `task.reward` and `task.states`; what it needs later it must store as
+        tensors. Calls of the model here are counted as training.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the method stores besides the adapters, for a checkpoint. Its size is reported as carried memory.
+        """All that the method stores besides the adapters, for a checkpoint.
+
+        Its size is reported as carried memory.
 
         Returns:
             Tensors and plain values (numbers, strings, None), in dicts, lists and tuples. Leave out the model, its
@@ -158,9 +163,10 @@ class Method(Configurable):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned. Called on a resume, after `bind`, with the adapters in place.
+        """Restores what `state_dict` returned.
 
-        A run that was interrupted and resumed must write the same bytes as a run without interruption.
+        Called on a resume, after `bind`, with the adapters in place. A run that was interrupted and resumed must
+        write the same bytes as a run without interruption.
         """
 
 

@@ -1,1 +1,1 @@
-"""A trainable diffusers pipeline: its adapters, the sampler, and the states that a rollout visits."""
+"""A trainable pipeline of diffusers, its adapters, the sampler, and the states of a rollout."""

@@ -1,4 +1,4 @@
-"""The LoRA adapters of a UNet: which exist, which are active, which train, and the weights they add up to.
+"""The LoRA adapters of a UNet: which exist, which are active, and which train.
 
 The layers are PEFT's, inserted by diffusers. This module adds exact control of requires_grad, refuses changes while
 an autograd graph is open, and folds adapters into the weights.
@@ -64,7 +64,7 @@ class _Watch(torch.autograd.Function):
 
 
 class Adapters:
-    """The adapters of a UNet whose own weights are frozen. `DiffusionModel` is a subclass; methods get that."""
+    """The adapters of a UNet whose own weights are frozen; `DiffusionModel` is the subclass in use."""
 
     def __init__(self, unet: UNet2DConditionModel, spec: AdapterSpec):
         self.unet = unet
@@ -84,10 +84,10 @@ class Adapters:
         return dict(self._adapters)
 
     def add_adapter(self, name: str, *, seed_key: tuple[Key, ...], rank: int | None = None) -> None:
-        """Adds an adapter, inactive and frozen; B is zero, so the adapter changes nothing before it is trained.
+        """Adds an adapter, inactive and frozen, which changes nothing before it is trained.
 
-        A ~ U(-1/sqrt(d), 1/sqrt(d)), where d is the layer's input width, as in PEFT [code: peft]. A is drawn from
-        the key (seed_key, name, layer), so every machine gets the same weights.
+        B is zero, and A ~ U(-1/sqrt(d), 1/sqrt(d)), where d is the layer's input width, as in PEFT [code: peft]. A is
+        drawn from the key (seed_key, name, layer), so every machine gets the same weights.
 
         Args:
             name: name of the adapter, such as "task-1".
@@ -317,11 +317,11 @@ class Adapters:
     # -- files and resumes -----------------------------------------------------------------------------------
 
     def joined(self) -> dict[str, Tensor]:
-        """ONE LoRA that equals the sum of the active adapters, as tensors on the CPU; empty where none is active.
+        """ONE LoRA that equals the sum of the active adapters, as tensors on the CPU.
 
-        The ranks add up: A is stacked, and scale * alpha / rank * B is put side by side. This is exact; an average of
-        factors is not. The keys are those of diffusers' save_lora_weights. There is no alpha; diffusers then uses a
-        scaling of 1.
+        It is empty where no adapter is active. The ranks add up: A is stacked, and scale * alpha / rank * B is put
+        side by side. This is exact; an average of factors is not. The keys are those of diffusers' save_lora_weights.
+        There is no alpha; diffusers then uses a scaling of 1.
         """
         state = {}
         for path, part in self._parts(self._active).items():
@@ -356,7 +356,10 @@ class Adapters:
         }
 
     def load_adapter_state(self, state: Mapping[str, Any]) -> None:
-        """Replaces all adapters with those of an `adapter_state`. Raises UserError where they do not fit."""
+        """Replaces all adapters with those of an `adapter_state`.
+
+        Raises UserError where they do not fit.
+        """
         for name in list(self._adapters):
             self.delete_adapter(name)
         for saved in state["adapters"]:

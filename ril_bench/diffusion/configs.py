@@ -1,4 +1,4 @@
-"""Checks from the configs in a model's folder whether it can be trained here; loads no weights."""
+"""Checks from a model's configs whether it can be trained here; loads no weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pipelines of diffusers that a `DiffusionModel` can wrap; they differ in how the denoiser gets the prompt."""
+"""The pipelines that a `DiffusionModel` can wrap, and how each passes prompts to its denoiser."""
 
 from __future__ import annotations
 
@@ -103,7 +103,10 @@ FAMILIES: dict[str, type[Family]] = {
 
 
 def family_called(pipeline: str | None, where: str) -> type[Family]:
-    """The family of a pipeline class, by its name in model_index.json. Raises UserError for any other class."""
+    """The family of a pipeline class, by its name in model_index.json.
+
+    Raises UserError for any other class.
+    """
     if pipeline not in FAMILIES:
         raise UserError(
             f"this model is a {pipeline}, which cannot be trained here",

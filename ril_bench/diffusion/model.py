@@ -1,4 +1,4 @@
-"""The trainable model: a Stable Diffusion pipeline with noise prediction, decoding, encoding and adapters."""
+"""The trainable model: a pipeline that predicts noise, decodes, encodes and has adapters."""
 
 from __future__ import annotations
 
@@ -112,9 +112,10 @@ class DiffusionModel(Adapters):
         device: torch.device | str = "cpu",
         compute: Compute = PLAIN,
     ) -> DiffusionModel:
-        """Loads the model from a folder in diffusers' format. Only safetensors are read; nothing is unpickled.
+        """Loads the model from a folder in diffusers' format.
 
-        Raises UserError where the folder has no pipeline, or a pipeline that is not supported.
+        Only safetensors are read; nothing is unpickled. Raises UserError where the folder has no pipeline, or a
+        pipeline that is not supported.
         """
         # These progress bars are too short to read, and would disturb the progress bar of the run.
         diffusers_logging.disable_progress_bar()
@@ -135,7 +136,10 @@ class DiffusionModel(Adapters):
         return cls(pipe, adapter=adapter, device=device, compute=compute)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
-        """The text embeddings (N, L, D) of the prompts; "" is allowed. Each prompt is encoded once and cached."""
+        """The text embeddings (N, L, D) of the prompts; "" is allowed.
+
+        Each prompt is encoded once and cached.
+        """
         return self._texts(prompts).tokens
 
     def _texts(self, prompts: Sequence[str]) -> Text:

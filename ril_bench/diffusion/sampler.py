@@ -159,7 +159,7 @@ def predict_step(
 
 
 def latent_noise(model: DiffusionModel, draws: Draws, *what: Key) -> Tensor:
-    """Standard normal noise (N, C, h, w) of the latents' shape, on the model's device, one sample for each draw.
+    """Standard normal noise (N, C, h, w) for the latents of N draws, on the model's device.
 
     `what` names the use of the noise, so that two uses never get the same numbers.
     """

@@ -1,4 +1,4 @@
-"""States that a model visits while it samples; methods measure on them how much each weight matters."""
+"""States that a model visits while it samples; methods measure on them what weights matter."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class State:
 def visited(
     model: DiffusionModel, ddim: DDIM, prompts: Sequence[str], draws: Draws, guidance: float
 ) -> Iterator[State]:
-    """Yields one state of each prompt's rollout, at a step drawn uniformly; the rollouts run without gradient.
+    """Yields one state of each prompt's rollout, at a step drawn uniformly.
 
-    Each prediction has one sample, so its gradient is the gradient of that sample alone. Raises RuntimeError
-    without autograd.
+    The rollouts run without gradient. Each prediction has one sample, so its gradient is the gradient of that sample
+    alone. Raises RuntimeError without autograd.
     """
     if not torch.is_grad_enabled():
         raise RuntimeError("visited states have a gradient: iterate over them outside of no_grad()")

@@ -95,7 +95,10 @@ class Scale:
         return self._relative(R, self.s)
 
     def z(self, R: ArrayLike) -> Array:
-        """z[i][j] = d_j (R[i][j] - b_j) / sigma_j, in standard deviations over prompts. Shapes as in `normalise`."""
+        """z[i][j] = d_j (R[i][j] - b_j) / sigma_j, in standard deviations over prompts.
+
+        Shapes as in `normalise`.
+        """
         return self._relative(R, self.sigma)
 
     def _relative(self, R: ArrayLike, unit: Array) -> Array:

@@ -31,10 +31,11 @@ def frechet_of_gaussians(m1: Array, S1: Array, m2: Array, S2: Array) -> float:
 
 
 def _product_eigenvalues(S1: Array, S2: Array) -> Array:
-    """The eigenvalues of S1 S2. They are real, as they equal those of the symmetric L^T S2 L with S1 = L L^T.
+    """The eigenvalues of S1 S2.
 
-    The symmetric problem takes a quarter of the time of the general one (tests/benchmarks/test_metrics.py). A singular
-    S1, from fewer images than dimensions, has no Cholesky factor L; its symmetric root replaces L, which takes longer.
+    They are real, as they equal those of the symmetric L^T S2 L with S1 = L L^T. The symmetric problem takes a
+    quarter of the time of the general one (tests/benchmarks/test_metrics.py). A singular S1, from fewer images than
+    dimensions, has no Cholesky factor L; its symmetric root replaces L, which takes longer.
     """
     try:
         found = scipy.linalg.eigh(S2, S1, type=2, eigvals_only=True, driver="gv")

@@ -1,6 +1,7 @@
-"""Kernel distance between two sets of features; unlike the Fréchet distance, unbiased for any number of images.
+"""KID: kernel distance between two sets of features.
 
-KID: the squared maximum mean discrepancy with a cubic kernel.  [Gretton et al. 2012; Bińkowski et al. 2018]
+It is the squared maximum mean discrepancy with a cubic kernel. Unlike the Fréchet distance, it is unbiased for any
+number of images.  [Gretton et al. 2012; Bińkowski et al. 2018]
 """
 
 from __future__ import annotations

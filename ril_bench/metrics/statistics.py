@@ -1,4 +1,7 @@
-"""Statistics over several runs: intervals, tests, ranks. The unit is one run, an (order, seed) pair."""
+"""Statistics over several runs: intervals, tests, ranks.
+
+The unit is one run, an (order, seed) pair.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,10 @@ def iqm(values: Sequence[float]) -> float:
 
 
 def differences(a: Mapping[Key, float], b: Mapping[Key, float]) -> list[float]:
-    """a - b, unit by unit, in a's order. Raises ValueError naming the units that only one of them has."""
+    """a - b, unit by unit, in a's order.
+
+    Raises ValueError naming the units that only one of them has.
+    """
     alone = sorted(map(repr, a.keys() ^ b.keys()))
     if alone:
         raise ValueError(f"units without a partner: {', '.join(alone)}")

@@ -1,1 +1,1 @@
-"""Rewards and probes: each scores a batch of images for their prompts. One file for each reward."""
+"""Rewards and probes, one file for each: they score images for their prompts."""

@@ -61,7 +61,10 @@ class Reward:
 
     @torch.no_grad()
     def reference(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Scores for the evaluation: like `__call__`, by `reference_score` and without a graph. Do not override it."""
+        """Scores for the evaluation: like `__call__`, by `reference_score` and without a graph.
+
+        Do not override it.
+        """
         return self.reference_score(checked(images, prompts), prompts).float()
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:

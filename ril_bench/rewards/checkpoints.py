@@ -20,10 +20,10 @@ _SHOWN = 5  # how many of the keys that do not fit an error names
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by key. In torch's format they may be in a dict called `state_dict`.
+    """The tensors of a checkpoint by key, from safetensors or torch's format.
 
-    Reads safetensors and torch's format. Raises UserError for a file that is not a checkpoint, or that has more than
-    tensors and plain values.
+    In torch's format they may be in a dict called `state_dict`. Raises UserError for a file that is not a
+    checkpoint, or that has more than tensors and plain values.
     """
     try:
         if path.suffix == ".safetensors":

@@ -1,4 +1,4 @@
-"""CLIP models for rewards: frozen, with the published preprocessing and a differentiable version of it."""
+"""Frozen CLIP models for rewards, with published and with differentiable preprocessing."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tuners: each file has one algorithm that raises one reward, and `base` has the class that they derive from."""
+"""Tuners: each file has one algorithm that raises one reward; `base` has their base class."""

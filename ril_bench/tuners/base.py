@@ -21,7 +21,10 @@ Penalty = Callable[[Prediction], Tensor | None]
 
 
 class Task(Protocol):
-    """What a tuner and a method can see of a task. The evaluation's prompts and latents are not part of it."""
+    """What a tuner and a method can see of a task.
+
+    The evaluation's prompts and latents are not part of it.
+    """
 
     @property
     def index(self) -> int:
@@ -50,7 +53,7 @@ class Task(Protocol):
         """
 
     def states(self, model: DiffusionModel, n: int) -> Iterator[State]:
-        """Yields n states that the model visits while it samples on the task's training prompts, with gradient."""
+        """Yields n states that the model visits on the task's training prompts, with gradient."""
 
 
 @dataclass(frozen=True)
@@ -189,9 +192,9 @@ class Tuner(Configurable):
         """
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """The parameters of the tuner's own networks; none by default. They train in a separate optimizer group.
+        """The parameters of the tuner's own networks; none by default.
 
-        Called after `start_task`.
+        They train in a separate optimizer group. Called after `start_task`.
         """
         return []
 
@@ -205,7 +208,7 @@ class Tuner(Configurable):
         return OpenGraphs(guided, together=False)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
-        """Samples and scores one micro-batch, and adds the gradients of its loss to everything that trains.
+        """Samples and scores one micro-batch, and adds the gradients of its loss.
 
         Called once for each micro-batch of an update. The tuner calls backward itself, through a `LossAccumulator`, on
 
@@ -223,7 +226,7 @@ class Tuner(Configurable):
         """Called after each optimizer step, before the method's `after_update`."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resume inside a task needs besides the adapters and the optimizer; written to a checkpoint.
+        """All that a resume inside a task needs besides the adapters and the optimizer.
 
         Returns:
             Tensors and plain values (numbers, strings, None), in dicts, lists and tuples.

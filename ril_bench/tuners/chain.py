@@ -13,7 +13,13 @@ from ril_bench.tuners.base import LossAccumulator, MicroBatch, Task, differentia
 
 
 class Rollout(NamedTuple):
-    """The result of a differentiated rollout: mean signed reward, mean loss, and the latents (N, C, h, w), detached."""
+    """The result of a differentiated rollout.
+
+    Attributes:
+        reward: mean signed reward.
+        loss: mean loss.
+        x0: the latents (N, C, h, w), detached.
+    """
 
     reward: float
     loss: float

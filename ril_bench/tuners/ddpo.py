@@ -1,4 +1,7 @@
-"""DDPO (arXiv 2305.13301): policy gradient on the sampler's own steps; with DPOK's (arXiv 2305.16381) two additions."""
+"""DDPO (arXiv 2305.13301): policy gradient on the sampler's own steps.
+
+The two additions of DPOK (arXiv 2305.16381) are options.
+"""
 
 from __future__ import annotations
 

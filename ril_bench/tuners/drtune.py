@@ -1,4 +1,4 @@
-"""DRTune (arXiv 2405.00760): train steps spread over the whole rollout, with the denoiser's input detached."""
+"""DRTune (arXiv 2405.00760): train steps of the whole rollout, with detached inputs."""
 
 from __future__ import annotations
 

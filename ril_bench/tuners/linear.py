@@ -1,4 +1,4 @@
-"""The linear path: the exact gradient of any number of denoiser calls, in the memory of one call. [ours]
+"""The linear path: the exact gradient of many denoiser calls, in the memory of one. [ours]
 
 Where the denoiser gets sg(x), as in DRTune, x_0 is linear in the noise of each call: dx_0/deps_k = c_k, a scalar
 (`DDIM.slope`). The gradient of the loss then needs no chain through the sampler:

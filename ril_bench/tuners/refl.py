@@ -1,4 +1,4 @@
-"""ReFL (arXiv 2304.05977): differentiate the reward of x0hat at one late step, through that step alone."""
+"""ReFL (arXiv 2304.05977): differentiate the reward of x0hat at one late step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tuners that learn from the steps of their own rollouts: trajectories, a buffer of them, a common base class."""
+"""For tuners that learn from their own rollouts: trajectories, a buffer, a base class."""
 
 from __future__ import annotations
 
@@ -131,7 +131,10 @@ class RolloutTuner(Tuner):
     options: Options
 
     def auxiliary_net(self, model: DiffusionModel) -> nn.Module | None:
-        """The network that is trained beside the model, if any. It is called with torch seeded by the task's key."""
+        """The network that is trained beside the model, if any.
+
+        It is called with torch seeded by the task's key.
+        """
         return None
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:

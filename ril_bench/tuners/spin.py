@@ -1,4 +1,4 @@
-"""SPIN-Diffusion (arXiv 2402.10210): prefer given images to images of an earlier iterate of the model."""
+"""SPIN-Diffusion (arXiv 2402.10210): prefer given images to those of an earlier model."""
 
 from __future__ import annotations
 
