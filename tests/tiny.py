@@ -1,4 +1,4 @@
-"""A sequence on a random-weight pipeline, and ways to run it, or a part of it, in about a second."""
+"""A sequence on a pipeline with random weights, and helpers that run all or parts of it quickly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ril_bench.sequences.spec import TaskSpec
 from ril_bench.tuners.base import Tuner
 from ril_bench.tuners.draft import Draft
 
-#: the method that adds nothing to a tuner but a new adapter for each task
+#: the method that only adds a new adapter for each task
 LoraPerTask = registry.load("method", "lora_per_task")
 PROMPTS = ["a red circle", "a large blue star", "small green square on a", "a star above a red square"]
 UPDATES = 12  # one checkpoint in the middle of each task
@@ -64,16 +64,16 @@ def runner(
     account: bool = True,
     **plan: Any,
 ) -> Runner:
-    """The runner of a plan, with one thread and nothing said."""
+    """The runner of a plan, with one thread and no output."""
     plan["settings"] = parse_settings(plan.get("settings", {}))
-    made = plan_run(sequence, method, **plan)
+    run_plan = plan_run(sequence, method, **plan)
     return Runner(
-        made, out, threads=1, shared=shared, reporter=reporter or Reporter(quiet=True), account=account
+        run_plan, out, threads=1, shared=shared, reporter=reporter or Reporter(quiet=True), account=account
     )
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """What must be the same to the byte, however a run came about."""
+    """The files that must be the same to the byte for equal runs, such as a resumed one."""
     files = [folder / "scores.parquet", folder / "matrix.csv"]
     files += [*folder.glob("step-*/adapter.safetensors"), *folder.glob("step-*/*/*.png")]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(files)}
@@ -108,11 +108,11 @@ def reward_task(
 
 
 def tuner(options: Mapping[str, Any]) -> Tuner:
-    """The tuner that a sequence would name so."""
-    made: Tuner = registry.load("tuner", options["name"])(
+    """The tuner that a sequence with these options would have."""
+    built: Tuner = registry.load("tuner", options["name"])(
         **{key: value for key, value in options.items() if key != "name"}
     )
-    return made
+    return built
 
 
 def training(
@@ -126,7 +126,10 @@ def training(
     task: RewardTask | None = None,
     **budget: Any,
 ) -> Training:
-    """A step's training, its task started; `method` must be bound. The tuner is DRaFT-k unless one is given."""
+    """The training of a step whose task is started.
+
+    `method` must be bound. The tuner is DRaFT-k by default.
+    """
     spec, tuner, task = task_spec(**budget), tuner or Draft(k=k), task or reward_task(model, step, reward)
     method.start_task(task, model)
     tuner.start_task(task, model)
@@ -151,13 +154,13 @@ def bound(method: Method, model: DiffusionModel) -> Method:
 def trained(
     model: DiffusionModel, method: Method, steps: Iterable[int] = (1, 2), **options: Any
 ) -> list[dict[str, Any]]:
-    """All updates of some steps, one after another; their log lines."""
+    """Runs all updates of some steps, one after another; returns their log lines."""
     lines: list[dict[str, Any]] = []
     method.bind(model)
     for step in steps:
-        one = training(model, method, step, **options)
-        one.run(lines.append)
-        method.end_task(one.tasks[step], model)
+        of_step = training(model, method, step, **options)
+        of_step.run(lines.append)
+        method.end_task(of_step.tasks[step], model)
     return lines
 
 

@@ -1,4 +1,4 @@
-"""A model small enough to be worked out by hand, in float64, with the interface that samplers and tuners use."""
+"""A tiny float64 model, which can be computed by hand, for tests of samplers and tuners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALPHAS_CUMPROD = torch.cumprod(1 - BETAS, 0)
 
 
 class DoubleDraws(Draws):
-    """The same numbers in float64, so that a rollout is in float64 from its first step on."""
+    """The same numbers in float64, so that all steps of a rollout are in float64."""
 
     def __getitem__(self, part: slice) -> DoubleDraws:
         return DoubleDraws(self.key, self.samples[part])
@@ -38,10 +38,10 @@ DRAWS = DoubleDraws((0, 1, 2), range(8))
 
 
 class ToyModel:
-    """eps(x, t, c) = tanh(W x + (1 + t / 1000) c v): W mixes the channels, c tells how long the prompt is.
+    """eps(x, t, c) = tanh(W x + (1 + t / 1000) c v): W mixes the channels, c is the length of the prompt.
 
-    W = W0 + delta and v = v0 + dv, where delta and dv train and are zero in the pretrained model, as an adapter's
-    are. A subclass may give another `noise`.
+    W = W0 + delta and v = v0 + dv. delta and dv train, and are zero in the pretrained model, like an adapter. A
+    subclass may override `noise`.
     """
 
     dtype = torch.float64
@@ -140,7 +140,7 @@ def update(
     penalty: Any = None,
     draws: Draws = DRAWS,
 ) -> tuple[list[Tensor], Log]:
-    """What one update of eight samples leaves on the model's parameters (taken off again), and its log."""
+    """The gradients of one update of eight samples, which are then removed from the model, and its log."""
     log = Log(0.0, 0.0, 0.0)
     for i in range(0, 8, micro_batch):
         part = slice(i, i + micro_batch)
@@ -149,7 +149,7 @@ def update(
 
 
 def taken(parameters: Any) -> list[Tensor]:
-    """The gradients of parameters (zero where there is none), taken off them."""
+    """The gradients of parameters (zero where there is none), which are then removed."""
     parameters = list(parameters)
     found = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
     for parameter in parameters:
@@ -157,7 +157,7 @@ def taken(parameters: Any) -> list[Tensor]:
     return found
 
 
-def relative_gap(one: Any, other: Any) -> float:
-    flat, reference = (torch.cat([gradient.flatten() for gradient in side]) for side in (one, other))
+def relative_gap(found: Any, expected: Any) -> float:
+    flat, reference = (torch.cat([gradient.flatten() for gradient in side]) for side in (found, expected))
     assert reference.norm() > 0
     return float((flat - reference).norm() / reference.norm())

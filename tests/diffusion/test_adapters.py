@@ -1,4 +1,4 @@
-"""The reference is PEFT's and diffusers' arithmetic: live LoRA layers, `fuse_lora`, `load_lora_weights`."""
+"""Adapters, compared with PEFT and diffusers: live layers, `fuse_lora`, `load_lora_weights`."""
 
 import math
 
@@ -17,7 +17,7 @@ PROMPTS = ["a red circle", "a large blue star"]
 
 
 def filled(model, name, **options):
-    """Add an adapter whose B is not zero, so that it changes the images well above rounding."""
+    """Adds an adapter whose B is not zero, so that it changes the images by more than rounding."""
     model.add_adapter(name, seed_key=("test",), **options)
     generator = torch.Generator().manual_seed(len(name))
     with torch.no_grad():
@@ -44,7 +44,7 @@ def no_grad_predict(model, x):
 
 
 def live_predict(model, x):
-    """Through PEFT's live layers, whatever `predict` would choose."""
+    """Predicts through PEFT's live layers; `predict` may fold them instead."""
     text = model.embed(["", "", *PROMPTS])
     with torch.no_grad():
         uncond, cond = model.unet(torch.cat([x, x]), 501, encoder_hidden_states=text).sample.chunk(2)
@@ -75,7 +75,7 @@ def test_a_new_adapter_changes_nothing(tiny_model, x):
 def test_a_new_adapter_is_drawn_from_its_key(tiny_model, tiny_pipeline):
     other = DiffusionModel.load(str(tiny_pipeline), adapter=tiny_model.spec)
     torch.manual_seed(5)
-    tiny_model.add_adapter("first", seed_key=(9,))  # what was added before must not matter
+    tiny_model.add_adapter("first", seed_key=(9,))  # an earlier adapter must not change the draw
     tiny_model.add_adapter("a", seed_key=(0, "a"))
     torch.manual_seed(6)
     other.add_adapter("a", seed_key=(0, "a"))
@@ -144,7 +144,7 @@ def test_wrong_names(model):
         model.activate({"a": 1.0}, train=["bb"])
 
 
-# -- which act and which train ---------------------------------------------------------------------
+# -- which are active and which train ---------------------------------------------------------------------
 
 
 def test_activate_sets_requires_grad_exactly(model):
@@ -153,7 +153,7 @@ def test_activate_sets_requires_grad_exactly(model):
     assert len(expected) == 2 * 16
     assert trainable(model) == expected
     assert {id(p) for p in model.parameters()} == {id(p) for p in model.adapter_parameters("bb").values()}
-    model.add_adapter("new", seed_key=(0,))  # PEFT would make it, and it alone, active and trainable
+    model.add_adapter("new", seed_key=(0,))  # PEFT would make only the new one active and trainable
     assert trainable(model) == expected
     assert model.active == {"a": 1.0, "bb": 1.0}
     model.activate({"a": 1.0})

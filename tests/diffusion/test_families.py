@@ -1,4 +1,4 @@
-"""Every family against diffusers' own pipeline: the same latents in give the same latents and images out."""
+"""Every family, compared with diffusers' own pipeline: equal latents in, equal images out."""
 
 import copy
 import json
@@ -28,13 +28,13 @@ PIPELINES = {
 
 @pytest.fixture(params=PIPELINES)
 def pipe(request):
-    made = PIPELINES[request.param]()
-    made.set_progress_bar_config(disable=True)
-    return made
+    pipeline = PIPELINES[request.param]()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def adapted(model):
-    """With one adapter that trains, its factors not zero."""
+    """The model with one adapter that trains and whose factors are not zero."""
     model.add_adapter("a", seed_key=(0,))
     with torch.no_grad():
         for index, parameter in enumerate(model.adapter_parameters("a").values()):
@@ -46,7 +46,7 @@ def adapted(model):
 
 @torch.no_grad()
 def theirs(pipe, guidance, output_type):
-    """What the pipeline itself makes of the same first latents, without noise in the steps."""
+    """What the pipeline itself generates from the same first latents, without noise in the steps."""
     return pipe(
         prompt=PROMPTS,
         height=64,
@@ -72,7 +72,7 @@ def test_latents_and_images_are_the_pipelines(pipe, guidance):
 
 
 def test_a_step_of_a_velocity_model_is_diffusers(tmp_path):
-    """Its noise leads to the same next latents as its velocity does in diffusers' scheduler, noise in the step too."""
+    """Its noise here and its velocity in diffusers lead to the same next latents, also with eta 1."""
     model = DiffusionModel(stable_diffusion("v_prediction"), adapter=SPEC)
     scheduler = DDIMScheduler.from_config(model.pipe.scheduler.config)
     scheduler.set_timesteps(STEPS)
@@ -121,9 +121,9 @@ def test_a_call_has_the_gradient_of_autograd_on_the_denoiser(pipe):
     arguments = model._family.unet_arguments(model._texts(PROMPTS))
     raw = model.unet(x, t, **arguments).sample
     slope = float(model.alphas_cumprod[t]) ** 0.5 if model.predicts == "v_prediction" else 1.0
-    wanted = torch.autograd.grad(slope * (weight * raw).sum(), model.parameters())
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    expected = torch.autograd.grad(slope * (weight * raw).sum(), model.parameters())
+    for gradient, reference in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("scheduler", [PNDMScheduler, EulerDiscreteScheduler])

@@ -45,7 +45,7 @@ def test_every_step_is_diffusers(tiny_model, steps, eta):
     for i, t in enumerate(ddim.timesteps):
         theirs = scheduler.step(eps, t, x, eta=eta, variance_noise=noise)
         torch.testing.assert_close(ddim.x0hat(x, eps, i), theirs.pred_original_sample, rtol=1e-5, atol=1e-5)
-        # Near-equal terms cancel in diffusers' fp32 tables, hence the tolerance of 999 steps.
+        # In diffusers' fp32 tables nearly equal terms cancel, so 999 steps need a larger tolerance.
         atol = 1e-5 if steps < 999 else 3e-4
         torch.testing.assert_close(ddim.step(x, eps, i, noise), theirs.prev_sample, rtol=1e-5, atol=atol)
 
@@ -122,8 +122,8 @@ def test_sample_is_diffusers_loop(model, steps, eta, guidance):
 def test_a_sample_does_not_depend_on_its_batch(model):
     ddim = DDIM.of(model, 5, 1.0)
     whole = sample(model, ddim, PROMPTS, DRAWS, guidance=3.0)
-    one = sample(model, ddim, PROMPTS[1:], DRAWS[1:], guidance=3.0)
-    torch.testing.assert_close(whole[1:], one, rtol=1e-4, atol=1e-4)
+    alone = sample(model, ddim, PROMPTS[1:], DRAWS[1:], guidance=3.0)
+    torch.testing.assert_close(whole[1:], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_steps_with_gradient_give_the_same_latents(model):
@@ -140,7 +140,7 @@ def test_each_step_with_gradient_is_one_call_and_reaches_the_callback(model):
     ddim = DDIM.of(model, 5, 1.0)
     seen = []
     sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, grad_steps=[1, 4], on_grad_step=seen.append)
-    # The second call's latents depend on the first: it is a chained one.
+    # The latents of the second call depend on the first call, so the second is a chained call.
     assert model.counter == {
         ("denoiser", False, 4): 3,
         ("denoiser", True, 4): 1,
@@ -207,7 +207,7 @@ def test_the_gradient_of_a_detached_input_is_the_linear_path(model):
 
 @pytest.mark.parametrize("detach_input", [False, True])
 def test_steps_in_between_pass_the_chain_but_not_their_own_gradient(model, detach_input):
-    # Plain autograd, written out, on PEFT's live layers.
+    # The expected gradient is plain autograd on PEFT's live layers.
     ddim, grad_steps = DDIM.of(model, 5, 1.0), {1, 3}
     text = torch.cat([model.embed(["", ""]), model.embed(PROMPTS)])
     x = DRAWS.normal("init", shape=SHAPE)
@@ -225,7 +225,7 @@ def test_steps_in_between_pass_the_chain_but_not_their_own_gradient(model, detac
     assert relative_gap(torch.autograd.grad(latents.square().sum(), model.parameters()), expected) < 1e-4
 
 
-def relative_gap(one, other):
-    flat, reference = (torch.cat([gradient.flatten() for gradient in side]) for side in (one, other))
+def relative_gap(found, expected):
+    flat, reference = (torch.cat([gradient.flatten() for gradient in side]) for side in (found, expected))
     assert reference.norm() > 0
     return float((flat - reference).norm() / reference.norm())

@@ -1,4 +1,4 @@
-"""Visited states against the rollout of the sampler itself."""
+"""Visited states, compared with the rollout of the sampler."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def model(tiny_model):
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_each_is_where_its_rollout_passes(model, eta):
     ddim, draws = DDIM.of(model, 5, eta), Draws((1,), range(4))
-    met: dict[int, torch.Tensor] = {}
+    passed: dict[int, torch.Tensor] = {}
     sample(model, ddim, PROMPTS, draws, guidance=3.0, grad_steps=range(5),
-           on_grad_step=lambda p: met.setdefault(p.step, p.x_t))  # fmt: skip
+           on_grad_step=lambda p: passed.setdefault(p.step, p.x_t))  # fmt: skip
     found = list(visited(model, ddim, PROMPTS, draws, 3.0))
     assert [state.prediction.prompts for state in found] == [[prompt] for prompt in PROMPTS]
     for k, state in enumerate(found):
-        expected = met[state.prediction.step][k : k + 1]
+        expected = passed[state.prediction.step][k : k + 1]
         torch.testing.assert_close(state.prediction.x_t, expected, atol=3e-5, rtol=1e-5)
         assert state.prediction.t == ddim.timesteps[state.prediction.step]
 
@@ -41,7 +41,7 @@ def test_steps_differ_and_so_do_directions(model):
     assert {state.prediction.step for state in found} == set(range(5))
     noise = torch.cat([state.noise for state in found])
     assert noise.std() == pytest.approx(1.0, abs=0.02)
-    assert len({float(one.sum()) for one in noise}) == 20
+    assert len({float(direction.sum()) for direction in noise}) == 20
 
 
 def test_the_same_whatever_the_batch(model, monkeypatch):
@@ -49,9 +49,9 @@ def test_the_same_whatever_the_batch(model, monkeypatch):
     whole = list(visited(model, ddim, PROMPTS, draws, 3.0))
     monkeypatch.setattr(states, "BATCH", 3)
     parts = list(visited(model, ddim, PROMPTS, draws, 3.0))
-    for one, other in zip(whole, parts, strict=True):
-        assert torch.equal(one.noise, other.noise)
-        torch.testing.assert_close(one.prediction.eps, other.prediction.eps, atol=1e-5, rtol=1e-5)
+    for state, again in zip(whole, parts, strict=True):
+        assert torch.equal(state.noise, again.noise)
+        torch.testing.assert_close(state.prediction.eps, again.prediction.eps, atol=1e-5, rtol=1e-5)
 
 
 def test_a_prediction_has_its_own_samples_gradient(model):

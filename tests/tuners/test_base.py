@@ -1,4 +1,4 @@
-"""The Tuner base class, and what holds for the options of every tuner that ships."""
+"""The Tuner base class, and the options of every tuner that ships."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The reference is plain autograd through PEFT's live layers, written out here."""
+"""DRaFT, compared with plain autograd through PEFT's live layers."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,9 @@ GUIDANCE = 3.0
 
 
 def red_minus_blue(images, prompts):
-    lengths = torch.tensor([len(prompt) for prompt in prompts])  # a prompt of another sample must show
+    lengths = torch.tensor(
+        [len(prompt) for prompt in prompts]
+    )  # so that a prompt of another sample changes the reward
     return (images[:, 0] - images[:, 2]).square().mean((1, 2)) * lengths
 
 
@@ -77,8 +79,8 @@ def by_plain_autograd(model, task, k, penalty_of_x0=None):
     return torch.autograd.grad(penalty - reward, model.parameters()), reward.item(), penalty.item()
 
 
-def relative_gap(one, other):
-    flat, reference = (torch.cat([gradient.flatten() for gradient in side]) for side in (one, other))
+def relative_gap(found, expected):
+    flat, reference = (torch.cat([gradient.flatten() for gradient in side]) for side in (found, expected))
     assert reference.norm() > 0
     return float((flat - reference).norm() / reference.norm())
 

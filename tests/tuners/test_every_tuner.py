@@ -1,4 +1,4 @@
-"""Every tuner that ships, under methods, at smoke size: what holds for all of them holds here."""
+"""Tests that run on every tuner that ships, with methods, at smoke size."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from tests.tiny import (
     weights,
     write_sequence,
 )
-from tests.tiny import tuner as made
+from tests.tiny import tuner as build_tuner
 
-IMAGES = "IMAGES"  # stands for a folder that only the tests know
+IMAGES = "IMAGES"  # is replaced by the folder of a fixture
 TUNERS = {
     "draft": {"k": 2},
     "draft-lv": {"copies": 2},
@@ -50,8 +50,8 @@ TUNERS = {
     "nabla_gflownet-plain": {"residual": False, "flow": False},
 }
 WITHOUT_GRADIENT = {"sft", "dpo", "spin", "ddpo"}
-#: a beta of thousands, or a division by the variance of a late step, makes rounding larger; in float64 (tests/toy.py)
-#: these too agree to 1e-9
+#: A beta of thousands, or a division by the variance of a late step, makes rounding errors larger. In float64
+#: (tests/toy.py) these tuners agree to 1e-9, like the others.
 ROUGH = {"dpo", "spin", "ddpo", "nabla_gflownet"}
 
 
@@ -73,13 +73,13 @@ def images(tmp_path_factory):
 
 @pytest.fixture(params=TUNERS)
 def options(request, images):
-    """A tuner as a sequence names it, in all its variants."""
+    """The options of a tuner in a sequence, for all variants of all tuners."""
     return named(request.param, images)
 
 
 @pytest.fixture(params=[name for name in TUNERS if "-" not in name])
 def plain(request, images):
-    """A tuner as a sequence names it, once each."""
+    """The options of a tuner in a sequence, one variant of each tuner."""
     return named(request.param, images)
 
 
@@ -99,7 +99,13 @@ class Counting(LoraPerTask):
 def one_update(model, method, options, size, **changes):
     """The gradients of one update of eight, on an adapter away from zero, and its log line."""
     one = training(
-        model, bound(method, model), tuner=made(options), updates=1, batch=8, micro_batch=size, **changes
+        model,
+        bound(method, model),
+        tuner=build_tuner(options),
+        updates=1,
+        batch=8,
+        micro_batch=size,
+        **changes,
     )
     shaken(model)
     lines = []
@@ -114,7 +120,7 @@ def one_update(model, method, options, size, **changes):
 
 @pytest.mark.parametrize("name", ["refl", "ddpo", "spin"])
 def test_a_run_of_two_tasks(name, images, tiny_data, tmp_path):
-    """One tuner for each of its needs: the reward's gradient, its values, images."""
+    """One tuner for each kind of need: the reward's gradient, the reward's values, images."""
     sequence = write_sequence(tmp_path / "tiny.yaml", tiny_data, tuner=named(name, images))
     run = runner(sequence, tmp_path / "out", method="rid", settings=["optimizer.lr=0.02"])
     folder = run.execute()
@@ -138,7 +144,7 @@ def test_a_run_of_two_tasks(name, images, tiny_data, tmp_path):
 def test_two_tasks_under_a_penalty(name, tiny_model, plain):
     method, lines = bound(registry.load("method", name)(), tiny_model), []
     for step in (1, 2):
-        one = training(tiny_model, method, step, tuner=made(plain), updates=2)
+        one = training(tiny_model, method, step, tuner=build_tuner(plain), updates=2)
         one.run(lines.append)
         method.end_task(one.tasks[step], tiny_model)
     assert len(lines) == 4
@@ -179,20 +185,20 @@ def test_an_update_does_not_depend_on_its_micro_batches(tiny_model, options):
 
 
 def test_a_resume_inside_a_task_gives_the_same_bytes(tiny_model, options):
-    """Three updates in one go, or two, a checkpoint's bytes, and the third from a process of its own."""
+    """Compares three updates in one run with two updates, a checkpoint, and a resumed third update."""
     straight = copy.deepcopy(tiny_model)
-    training(straight, bound(LoraPerTask(), straight), tuner=made(options)).run(lambda line: None)
+    training(straight, bound(LoraPerTask(), straight), tuner=build_tuner(options)).run(lambda line: None)
 
     model = copy.deepcopy(tiny_model)
-    first = training(model, bound(LoraPerTask(), model), tuner=made(options), updates=2)
+    first = training(model, bound(LoraPerTask(), model), tuner=build_tuner(options), updates=2)
     first.run(lambda line: None)
     saved = unpack(pack([model.adapter_state(), first.optimizers[1].state_dict(), first.tuner.state_dict()]))
     model = copy.deepcopy(tiny_model)
-    rest = training(model, bound(LoraPerTask(), model), tuner=made(options))
+    rest = training(model, bound(LoraPerTask(), model), tuner=build_tuner(options))
     model.load_adapter_state(saved[0])
     rest.tuner.start_task(
         rest.tasks[1], model
-    )  # as a resume does: the task's start is in the checkpoint alone
+    )  # as a resume does: the model at the task's start is in the checkpoint alone
     rest.optimizers = {1: adamw(model, rest.tuner, rest.spec)}
     rest.optimizers[1].load_state_dict(saved[1])
     rest.tuner.load_state_dict(saved[2])

@@ -1,4 +1,4 @@
-"""nabla-GFlowNet against a Gaussian case solved by hand, and against its equations written out with autograd."""
+"""nabla-GFlowNet, compared with a Gaussian case solved by hand and with autograd."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_the_scores_are_those_of_the_densities():
 
 
 class Gaussian(ToyModel):
-    """The exact denoiser of data ~ N(mean, variance), with a shift of its own at each step to be trained."""
+    """The exact denoiser of data ~ N(mean, variance), plus a shift for each step, which trains."""
 
     mean, variance = 0.7, 0.3
 
@@ -102,7 +102,7 @@ def linear_reward(images, prompts):
 
 
 class SolvedFlow(nn.Module):
-    """h that is left over where g is the slope of the true flow."""
+    """h for which g is the slope of the true flow."""
 
     def __init__(self, values):
         super().__init__()
@@ -116,7 +116,7 @@ class SolvedFlow(nn.Module):
 @pytest.mark.parametrize(("gamma", "eta"), [("abar", 1.0), ("root", 0.6)])
 def test_the_solution_of_a_gaussian_case_has_no_loss_and_no_gradient(gamma, eta, units):
     """With r = <w, x_0> and a linear chain, log E[exp(beta r) | x_i] = beta A_i <w, x_i> + const, A_i the product of
-    the chain's slopes: the tilted step is shifted by sigma^2 beta A_{i+1} w, and that is all there is to know."""
+    the chain's slopes. So the tilted step is the step shifted by sigma^2 beta A_{i+1} w."""
     beta, task = 0.8, toy_task(STEPS, eta, 1.0, linear_reward)
     ddim, tuner = task.sampler, NablaGflownet(beta=beta, gamma=gamma, units=units, trust=0.0, segments=5)
     model = Gaussian(ddim)
@@ -139,7 +139,7 @@ def test_the_solution_of_a_gaussian_case_has_no_loss_and_no_gradient(gamma, eta,
     gradients, log = update(model, task, tuner)
     assert 0 <= log.loss < 1e-20
     assert max(gradient.abs().max() for gradient in [*gradients, *taken(tuner.parameters())]) < 1e-9
-    with torch.no_grad():  # each part sees it: the flow alone, then the model alone
+    with torch.no_grad():  # a change of the flow alone raises the loss
         tuner._net.values[str(ddim.timesteps[0])].add_(0.1)
     assert update(model, task, tuner)[1].loss > 1e-6
 
@@ -148,7 +148,7 @@ def test_the_solution_of_a_gaussian_case_has_no_loss_and_no_gradient(gamma, eta,
 
 
 def written_out(model, reference, flow, task, options, chosen):
-    """The loss, with every slope taken by autograd through a graph of its own."""
+    """The loss, with every slope computed by autograd through a separate graph."""
     ddim, beta, last = task.sampler, options["beta"], STEPS - 1
     x = [DRAWS.copy(0).normal("init", shape=SHAPE)]
     with torch.no_grad():
@@ -250,7 +250,7 @@ def test_the_trust_region_holds_the_policy_to_the_one_that_sampled():
     assert relative_gap(difference, expected) < 1e-9
 
 
-# -- the real nets -------------------------------------------------------------------------------------------
+# -- the real networks -------------------------------------------------------------------------------------------
 
 
 def nothing(images, prompts):
@@ -258,7 +258,7 @@ def nothing(images, prompts):
 
 
 def test_without_a_reward_the_pretrained_model_stays_where_it_is(tiny_model):
-    """A fresh adapter changes nothing, and the residual objective then asks for nothing: to the last bit."""
+    """A fresh adapter changes nothing, so the residual objective is exactly 0."""
     tiny_model.add_adapter("new", seed_key=("new",))
     tiny_model.activate({"new": 1.0}, train=["new"])
     task = toy_task(2, reward=nothing)

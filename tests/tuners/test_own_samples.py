@@ -1,4 +1,4 @@
-"""Tuners that learn from images and from values of the reward, against closed forms and plain autograd."""
+"""Tuners that need no gradient of the reward, compared with closed forms and plain autograd."""
 
 import math
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ STEPS = 4
 
 
 def sampled(model, task, draws):
-    """A rollout written out: x_0 .. x_T and the noises, as the model is now."""
+    """A rollout of the model as it is now: the latents of all steps, and the noises."""
     ddim, x = task.sampler, [draws.normal("init", shape=SHAPE)]
     eps = []
     with torch.no_grad():
@@ -46,7 +46,7 @@ def noised(task, x0, i):
 
 
 def other_model():
-    """The pretrained toy with another adapter: a reference that is not what trains."""
+    """The pretrained toy with another adapter: a reference that differs from the trained model."""
     model = ToyModel(shake=0.0)
     with torch.no_grad():
         for value in model.trained.values():
@@ -56,7 +56,7 @@ def other_model():
 
 @contextmanager
 def shaken(model, by=0.02) -> Iterator[None]:
-    """The model as some updates leave it."""
+    """The model after some updates."""
     with torch.no_grad():
         for value in model.trained.values():
             value.add_(by)
@@ -93,7 +93,7 @@ def test_sft_learns_the_best_of_its_own_images(micro_batch):
 
 
 class Album:
-    """An image set: one grey for each sample, with a prompt of its own."""
+    """An image set: for each sample a grey image and its prompt."""
 
     def of(self, prompts, draws):
         greys = torch.tensor([(sample + 1) / 10 for sample in draws.samples], dtype=torch.float64)
@@ -126,7 +126,7 @@ def test_sft_learns_given_images(album):
 
 
 @pytest.mark.parametrize("tuner", [Sft, Spin])
-def test_a_image_set_that_is_not_there_is_told_at_once(tuner, tmp_path):
+def test_an_image_set_that_does_not_exist_is_reported_at_once(tuner, tmp_path):
     with pytest.raises(UserError, match="no image set is called 'shapes/aestetic'") as caught:
         tuner(images="shapes/aestetic")
     assert "did you mean 'shapes/aesthetic'" in str(caught.value)
@@ -212,7 +212,7 @@ def test_spin_sets_given_images_against_the_opponents(album, micro_batch):
     assert log.reward == pytest.approx(task.reward(torch.sigmoid(losers), prompts).mean().item())
 
 
-def test_spin_takes_its_own_place_after_an_iteration(album):
+def test_spin_replaces_its_opponent_after_an_iteration(album):
     model, task = ToyModel(), toy_task(STEPS)
     tuner = started(Spin(images="shapes/aesthetic", iteration=2), task, model)
     first, betas = tuner._opponent.lora, []
@@ -253,7 +253,7 @@ def test_the_first_gradient_of_ddpo_is_that_of_reinforce(eta, micro_batch):
     expected, rewards = reinforce(model, task, 3)
     tuner = started(Ddpo(samples=3), task, model)
     found, log = update(model, task, tuner, micro_batch)
-    assert relative_gap(found, expected) < 1e-6  # 1e-8 of a standard deviation is added to it
+    assert relative_gap(found, expected) < 1e-6  # Ddpo adds 1e-8 to the standard deviation
     assert log.reward == pytest.approx(rewards.mean().item(), rel=1e-6)
     assert log.loss == pytest.approx(0, abs=1e-7)  # every ratio is 1, and advantages add up to 0
 
@@ -278,10 +278,10 @@ def test_the_ratio_is_one_where_images_are_new_and_the_clip_holds_where_they_are
     assert (again - 1).abs().max() > 1e-3
     assert (new_again - 1).abs().max() < 1e-12
     model.counter.clear()
-    update(model, task, tuner, 8)  # another micro-batch layout: the same images
+    update(model, task, tuner, 8)  # with other micro-batches the same images are used again
     assert model.counter["denoiser", False] == 0
     tuner.after_update(model)
-    update(model, task, tuner, 8)  # and now they have served twice
+    update(model, task, tuner, 8)  # now the images were used twice, so new ones are sampled
     assert model.counter["denoiser", False] == 2 * STEPS * 8
 
 
@@ -297,9 +297,9 @@ def test_advantages_are_of_a_prompt_and_clipped():
     rewards = torch.tensor([[1.0, 5.0, 0.0], [3.0, 5.0, 0.0], [2.0, 5.0, 0.0]])
     assert advantages(rewards)[:, 0].tolist() == pytest.approx([-math.sqrt(1.5), math.sqrt(1.5), 0.0])
     assert not advantages(rewards)[:, 1:].any()
-    lonely = torch.zeros(50, 1)
-    lonely[0] = 1.0
-    assert advantages(lonely).max() == 5.0
+    one_high = torch.zeros(50, 1)
+    one_high[0] = 1.0
+    assert advantages(one_high).max() == 5.0
 
 
 def test_dpok_adds_a_value_net_and_a_prior():
@@ -318,16 +318,18 @@ def test_dpok_adds_a_value_net_and_a_prior():
             for total, part in zip(expected, torch.autograd.grad(loss, model.parameters()), strict=True):
                 total += part
     difference = [one - other for one, other in zip(found, without, strict=True)]
-    assert relative_gap(difference, expected) < 1e-6  # the value net is zero at first, and takes nothing off
+    assert (
+        relative_gap(difference, expected) < 1e-6
+    )  # the value network is zero at first, and subtracts nothing
     values = list(dpok.parameters())
-    # Its bias is pulled to the mean advantage, 0; its last weights toward what tells advantages apart.
+    # The bias moves toward the mean advantage, 0; the last weights move toward the differences of advantages.
     gradients = taken(values)
     assert gradients[-2].abs().max() > 0
     assert all(not gradient.any() for gradient in gradients[:-2])
     with torch.no_grad():
         values[-1].add_(0.25)
     update(model, task, dpok)
-    assert taken(values)[-1].item() == pytest.approx(2 * 0.25, rel=1e-5)  # of mean (V - A)^2
+    assert taken(values)[-1].item() == pytest.approx(2 * 0.25, rel=1e-5)  # the gradient of mean (V - A)^2
 
 
 def test_ddpo_refuses_a_sampler_without_noise():
@@ -345,7 +347,7 @@ def test_ddpo_refuses_a_sampler_without_noise():
     ],
 )
 def test_a_resume_goes_on_as_if_nothing_had_been(make, album):
-    """The state through a checkpoint's bytes, into a tuner that was started on the model as it is by then."""
+    """Loads a checkpoint into a new tuner, which was started on the current model."""
     from ril_bench.storage.checkpoint import pack, unpack
 
     model, task = ToyModel(), toy_task(STEPS)

@@ -1,4 +1,4 @@
-"""Every tuner that differentiates the reward, against plain autograd written out here, in float64."""
+"""Every tuner that differentiates the reward, compared with plain autograd in float64."""
 
 import math
 from itertools import pairwise
@@ -23,7 +23,7 @@ def penalty_of(prediction):
 
 
 def by_plain_autograd(model, task, graded, draws, *, stop=None, detach=False, loss_of=None, penalised=False):
-    """One graph through all steps; ungraded noises are detached, and with `detach` every input is."""
+    """One graph through all steps. Noises outside of `graded` are detached; `detach` detaches all inputs."""
     ddim, x, penalty = task.sampler, draws.normal("init", shape=SHAPE).double(), torch.zeros(())
     for i, t in enumerate(ddim.timesteps):
         eps = model.predict(x.detach() if detach else x, t, PROMPTS, task.guidance)
@@ -50,7 +50,7 @@ def held_against(model, task, tuner, draws, *, micro_batch, penalised=True, **ho
     penalty = penalty_of if penalised else None
     found, log = update(model, task, tuner, micro_batch, penalty, draws)
     assert relative_gap(found, expected) < 1e-5
-    assert relative_gap(found, expected) < 1e-10  # float64: what is left is rounding
+    assert relative_gap(found, expected) < 1e-10  # in float64, only rounding remains
     assert log.reward == pytest.approx(reward, rel=1e-10)
     return log
 
@@ -142,10 +142,10 @@ def test_draft_lv_adds_the_losses_of_its_copies(path):
         draws = DRAWS.copy(j)
         x = bar.sqrt() * x0 + (1 - bar).sqrt() * draws.normal("copy", shape=SHAPE)
         x = ddim.step(x, model.predict(x, 1, PROMPTS, 3.0), 4, draws.normal("step", shape=SHAPE))
-        one = -colourful(model.decode(x), PROMPTS).mean()
-        loss += one.item()
-        for held, more in zip(total, torch.autograd.grad(one, model.parameters()), strict=True):
-            held += more
+        of_copy = -colourful(model.decode(x), PROMPTS).mean()
+        loss += of_copy.item()
+        for summed, gradient in zip(total, torch.autograd.grad(of_copy, model.parameters()), strict=True):
+            summed += gradient
     found, log = update(model, task, Draft(k=1, path=path, copies=2), micro_batch=4)
     assert relative_gap(found, total) < 1e-10
     assert log.loss == pytest.approx(loss, rel=1e-10)
@@ -171,7 +171,7 @@ def test_drtune_reaches_every_step_and_none_after_the_stop(k, m):
         seen.update(graded)
         stops.add(stop)
     assert stops == (set(range(20 - m, 20)) if m else {19})
-    assert seen == set(range(20))  # the last index too
+    assert seen == set(range(20))  # including the last index
 
 
 def test_drtune_as_the_paper_spreads_it_loses_what_is_after_the_stop():
@@ -207,7 +207,7 @@ def test_alignprop_keeps_as_often_as_it_says():
         graded = Alignprop(variant="original")._grad_steps(10, Draws((number,), range(2)))
         kept[graded] += 1 / 2000
     expected = torch.arange(1, 11) / 11
-    assert kept[9] == pytest.approx(1.0, abs=1e-4)  # never none at all
+    assert kept[9] == pytest.approx(1.0, abs=1e-4)  # the last step is always kept
     assert (kept - expected)[:9].abs().max() < 0.05
 
 
@@ -230,7 +230,7 @@ def test_refl_stays_in_the_last_quarter():
             ToyModel(), toy_task(10), Refl(), penalty=lambda p, seen=seen: seen.append(p.step), draws=draws
         )
         steps += seen
-    assert set(steps) == {7, 8, 9}  # of 10: the last three
+    assert set(steps) == {7, 8, 9}  # the last three of 10
     assert min(steps.count(step) for step in (7, 8, 9)) > 10
 
 
@@ -238,7 +238,7 @@ def test_refl_stays_in_the_last_quarter():
 
 
 def peak_of_saved(run):
-    """The most bytes of tensors that autograd held at once, however many graphs they belong to."""
+    """The peak of the bytes of tensors that autograd saves, over all graphs."""
     held = {"now": 0, "most": 0}
 
     class Saved:
