@@ -1,4 +1,4 @@
-"""The Method base class, and what holds for every method that ships."""
+"""The Method base class, and the tests that every method that ships must pass."""
 
 from __future__ import annotations
 

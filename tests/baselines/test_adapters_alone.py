@@ -1,4 +1,4 @@
-"""The methods that differ only in which adapters act, train and start: single, soup, lora_per_task, joint, replay."""
+"""Methods that only choose adapters and tasks: single, soup, lora_per_task, joint, replay."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_rid_without_its_penalty_is_lora_per_task_to_the_bit(tiny_sequence, tmp_
 
 
 def test_single_knows_the_last_reward_alone(tiny_sequence, tmp_path):
-    """Its step 2 is a run of task 2 alone, but for the draws, which are those of step 2."""
+    """Its step 2 is a run of task 2 alone, except for the draws, which are those of step 2."""
     folder = runner(tiny_sequence, tmp_path, "single").execute()
     reverse = runner(tiny_sequence, tmp_path, "single", order="reversed").execute()
     assert lora(folder, 1) != lora(reverse, 1)
     carried = [entry["carried_bytes"] for entry in RunFolder(folder).read_run()["steps"]]
-    assert carried[1] == carried[2]  # one adapter, whatever went before
+    assert carried[1] == carried[2]  # one adapter, also after earlier tasks
 
 
 def test_soup_of_one_task_is_single(tiny_sequence, tmp_path):

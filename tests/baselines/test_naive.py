@@ -15,7 +15,7 @@ def test_one_adapter_is_tuned_on(tiny_model):
     second = training(tiny_model, method, 2)
     assert list(tiny_model.adapters) == ["adapter"]
     assert (tiny_model.active, tiny_model.trained) == ({"adapter": 1.0}, ["adapter"])
-    assert weights(tiny_model, "adapter") == after_first  # it goes on from there
+    assert weights(tiny_model, "adapter") == after_first  # step 2 continues from these weights
     second.run(lambda line: None)
     assert weights(tiny_model, "adapter") != after_first
 

@@ -1,4 +1,4 @@
-"""Penalties on the weights and on predictions: l2, ewc, olora, lwf, ema, each against its formula."""
+"""Methods with a penalty (l2, ewc, olora, lwf), and ema, each compared with its formula."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ L2, Ewc, OLora, Lwf, Ema = (registry.load("method", name) for name in ("l2", "ew
 
 
 class Linear:
-    """A model whose prediction is W x, W the adapter's only factor; enough of a DiffusionModel for EWC."""
+    """A model that predicts W x, where W is the adapter's only factor; has what EWC needs."""
 
     def __init__(self):
         self.weight = torch.nn.Parameter(torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
@@ -63,13 +63,12 @@ def remembered(**options):
 
 
 def test_the_policys_fisher_of_a_linear_model_by_hand():
-    """d<v, W x>/dW = v x'; squared per sample, summed, and divided by its mean."""
+    """d<v, W x>/dW = v x' is squared for each sample, summed, and divided by the mean."""
     _, method = remembered()
     squares = torch.tensor(
         [[1.0 * 1 + 4 * 1 + 0 * 9, 1 * 4 + 4 * 0.25 + 0 * 1], [1 * 1 + 1 * 1 + 9, 4 + 0.25 + 1]]
     )
-    (importance, anchor), *none = method._terms
-    assert not none
+    ((importance, anchor),) = method._terms
     torch.testing.assert_close(importance["W"], squares / squares.mean())
     torch.testing.assert_close(anchor["W"], torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
 
@@ -115,7 +114,7 @@ def test_its_importance_is_of_visited_states_and_counted(tiny_model):
     tiny_model.counter.clear()
     one.method.end_task(one.tasks[1], tiny_model)
     graded = {batch: n for (kind, has, batch), n in tiny_model.counter.items() if has and kind == "denoiser"}
-    assert graded == {2: 10}  # one sample each, guided
+    assert graded == {2: 10}  # one sample in each call, with guidance
     (importance, _), *_ = one.method._terms
     sizes = sum(f.numel() for f in importance.values())
     assert sum(f.sum().item() for f in importance.values()) / sizes == pytest.approx(1.0, rel=1e-5)
@@ -136,7 +135,7 @@ def test_ewc_with_equal_importance_is_l2(tiny_model):
 
 @pytest.mark.parametrize("method", [L2, Ewc])
 def test_what_a_penalty_on_weights_does(tiny_model, method):
-    """A strong one keeps a task from moving what the last one left."""
+    """A strong penalty keeps the weights near those at the end of the last task."""
     options = {"samples": 4} if method is Ewc else {}
     moved = []
     for strength in (0.0, 1e4):

@@ -1,4 +1,4 @@
-"""RID against its formulas, computed on a second copy of the model whose weights are changed by hand."""
+"""RID, compared with its formulas on a copy of the model with weights changed by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rid = registry.load("method", "rid")
 
 @pytest.fixture
 def teacher(tiny_model):
-    """A teacher made by hand: the noise of the pretrained model with deltas added to its weights."""
+    """A teacher by hand: the noise of the pretrained model with deltas added to its weights."""
     plain = copy.deepcopy(tiny_model)
 
     def predict(prediction: Prediction, *deltas: dict[str, Tensor]) -> Prediction:
@@ -48,8 +48,8 @@ def loss(method, model):
     return method.prediction_loss(prediction(model)).item()
 
 
-def distance(one: Prediction, other: Prediction):
-    return (one.x0() - other.x0()).square().mean().item()
+def distance(a: Prediction, b: Prediction):
+    return (a.x0() - b.x0()).square().mean().item()
 
 
 def deltas_after_each_update(model, method, step, **options):
@@ -82,7 +82,7 @@ def test_each_task_has_a_fresh_adapter_over_the_frozen_earlier_ones(tiny_model):
 
 
 def test_strength_0_is_a_plain_adapter_per_task(tiny_model):
-    """To the byte: the distillation draws nothing and leaves no trace."""
+    """The adapters are equal to the byte: the distillation draws no random numbers."""
     plain, rid = copy.deepcopy(tiny_model), tiny_model
     trained(plain, LoraPerTask())
     lines = trained(rid, Rid(strength=0.0))
@@ -145,7 +145,7 @@ def test_bias_correction_divides_by_what_is_missing(tiny_model, teacher):
 def test_bias_correction_follows_from_the_first_update_on(tiny_model):
     method = bound(Rid(strength=1.0, decay=0.9, bias_correction=True), tiny_model)
     training(tiny_model, method, 1, updates=1).run(lambda line: None)
-    assert loss(method, tiny_model) == pytest.approx(0.0, abs=1e-10)  # the average of one is that one
+    assert loss(method, tiny_model) == pytest.approx(0.0, abs=1e-10)  # the average of one delta is that delta
 
 
 def test_there_is_no_bias_to_correct_at_1():
@@ -187,13 +187,15 @@ def test_restart_takes_the_frozen_adapters_as_they_ended_and_keep_as_averages(ti
     restarted, kept = tiny_model, copy.deepcopy(tiny_model)
     methods = {"restart": restarted, "keep": kept}
     losses, by_hand = {}, {}
-    for word, model in methods.items():
-        method = bound(Rid(strength=1.0, decay=0.5, teacher=word), model)
+    for option, model in methods.items():
+        method = bound(Rid(strength=1.0, decay=0.5, teacher=option), model)
         first = deltas_after_each_update(model, method, 1)
         training(model, method, 2, updates=1)
         now = prediction(model)
-        losses[word] = loss(method, model)
-        by_hand[word] = distance(now, teacher(now, first[-1] if word == "restart" else average(first, 0.5)))
+        losses[option] = loss(method, model)
+        by_hand[option] = distance(
+            now, teacher(now, first[-1] if option == "restart" else average(first, 0.5))
+        )
     assert losses["restart"] == pytest.approx(0.0, abs=1e-10)
     assert losses["keep"] > 1e-9
     assert losses["keep"] == pytest.approx(by_hand["keep"], rel=1e-3)

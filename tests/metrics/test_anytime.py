@@ -1,4 +1,4 @@
-"""Every expected number here is worked out by hand, in the comment beside it."""
+"""Every expected number is computed by hand, in the comment next to it."""
 
 import math
 
@@ -12,7 +12,7 @@ from ril_bench.metrics import continual as c
 
 nan = float("nan")
 
-# T = 3; two evaluations in task 1, three in task 2, two in task 3; the last of each is its step's end.
+# T = 3; two evaluations in task 1, three in task 2, two in task 3. The last evaluation of a task is its end.
 K = [1, 1, 2, 2, 2, 3, 3]
 N = np.array(
     [
@@ -79,7 +79,7 @@ def test_a_missing_cell():
     assert math.isnan(a.worst_case(holed, K))
     assert math.isnan(a.average_anytime(holed, K))
     holed = N.copy()
-    holed[0, 2] = nan  # task 3 before it is met: nothing depends on it
+    holed[0, 2] = nan  # task 3 before its training: nothing depends on this value
     assert a.anytime(holed[:, :, None] + [-1, 1], K) == pytest.approx(a.anytime(N[:, :, None] + [-1, 1], K))
 
 

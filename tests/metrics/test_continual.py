@@ -1,4 +1,4 @@
-"""Every expected number here is worked out by hand, in the comment beside it."""
+"""Every expected number is computed by hand, in the comment next to it."""
 
 import math
 import subprocess
@@ -72,7 +72,7 @@ class TestGolden:
         np.testing.assert_allclose(c.effect(GOLDEN), expected, atol=1e-12)
 
     def test_block_has_all_of_it(self):
-        scores = GOLDEN[:, :, None] + np.array([-0.5, 0.5])  # the noise that all cells share: the floor is 0
+        scores = GOLDEN[:, :, None] + np.array([-0.5, 0.5])  # all cells share this noise, so the floor is 0
         block = c.continual(GOLDEN, scores)
         assert block == {
             "FINAL": near(1.7 / 3),
@@ -116,7 +116,7 @@ def matrices(draw, least=1):
 
 @given(matrices())
 def test_identity(N):
-    """FINAL = mean_j N[0][j] + LEARN + (T-1)/T (FWT + BWT): every change is booked once."""
+    """FINAL = mean_j N[0][j] + LEARN + (T-1)/T (FWT + BWT): every change counts once."""
     T = N.shape[1]
     between = (T - 1) / T * (c.forward_transfer(N) + c.backward_transfer(N)) if T > 1 else 0.0
     assert abs(c.final(N) - (N[0].mean() + c.learn(N) + between)) <= 1e-12
@@ -164,18 +164,18 @@ def test_one_missing_prompt_is_a_missing_cell():
 
 
 class TestFaultsOfPublicSuites:
-    """Each test computes the faulty figure too: ours differs from it and equals the hand value."""
+    """Each test also computes the faulty metric. Ours differs from it and equals the value by hand."""
 
     def test_a_max_over_zero_filled_cells(self):
-        # all below the pretrained model; step 2 asked, step 3 not run yet
+        # all values are below the pretrained model; the metric is of step 2, and step 3 has not run
         N = np.array([[-1.0, -1, -1], [-0.5, -1, -1], [-0.7, -0.4, -1], [nan, nan, nan]])
-        faulty = np.nan_to_num(N)[:, 0].max() - N[2, 0]  # 0 - -.7: a score that nobody had
+        faulty = np.nan_to_num(N)[:, 0].max() - N[2, 0]  # 0 - -.7: no step had the score 0
         assert faulty == near(0.7)
         assert c.forget(N, 2) == near(0.2)  # -.5 - -.7
         assert math.isnan(c.forget(N, 3))
 
     def test_a_max_over_rows_before_the_task_was_learned(self):
-        # task 2 stood at .9 after step 1, before its own training brought it down to .6
+        # task 2 was at .9 after step 1, before its own training lowered it to .6
         N = np.array([[0.0, 0.2, 0.0], [1.0, 0.9, 0.0], [1.0, 0.6, 0.0], [0.8, 0.5, 1.0]])
         faulty = (N[:3, 0].max() - N[3, 0] + N[:3, 1].max() - N[3, 1]) / 2  # (.2 + .4) / 2
         assert faulty == near(0.3)
@@ -193,7 +193,9 @@ class TestFaultsOfPublicSuites:
 
     def test_forward_transfer_from_the_same_weights(self):
         before = np.diagonal(GOLDEN)
-        faulty = np.mean(before[1:] - before[1:])  # both readings of the model just before the task: always 0
+        faulty = np.mean(
+            before[1:] - before[1:]
+        )  # both values are of the model just before the task: always 0
         faulty_after = np.mean(
             np.diagonal(GOLDEN, -1)[1:] - GOLDEN[0, 1:]
         )  # after the task: ((.9-.1) + (.8+.2)) / 2
@@ -204,14 +206,14 @@ class TestFaultsOfPublicSuites:
         # a file size in kB, smaller is better: 10 pretrained, 4 after its own task, 7 after the next one
         scale = c.Scale.from_calibration({"jpeg_kb": LOWER, "aesthetic": HIGHER}, ["jpeg_kb", "aesthetic"])
         R = np.array([[10.0, 5.0], [4.0, 5.0], [7.0, 7.0]])
-        faulty = c.forget(R)  # 4 - 7: forgetting half of it looks like a gain of 3
+        faulty = c.forget(R)  # 4 - 7: forgetting half of the gain looks like a gain of 3
         assert faulty == near(-3.0)
         # N: (4 - 10)/-6 = 1, (7 - 10)/-6 = .5: half is forgotten
         assert c.forget(scale.normalise(R)) == near(0.5)
         assert c.final(scale.normalise(R)) == near(0.75)  # (.5 + (7 - 5)/2) / 2
 
     def test_a_scale_taken_from_the_methods_own_result(self):
-        # single-task tuning takes the reward from 5 to 7; this timid method reaches 5.4
+        # single-task tuning raises the reward from 5 to 7; this method only reaches 5.4
         scale = c.Scale.from_calibration({"aesthetic": HIGHER}, ["aesthetic"])
         R = np.array([[5.0], [5.4]])
         faulty = c.learn((R - R[0]) / (np.diagonal(R, -1) - R[0]))
@@ -225,7 +227,7 @@ LOWER = {"direction": -1, "b": 10.0, "u": 4.0, "sigma": 2.0, "se": 0.2, "seeds":
 
 class TestScale:
     def test_by_hand(self):
-        weak = HIGHER | {"u": 5.03, "se": 0.01}  # gains .03, less than .1 sigma = .05, which becomes its s
+        weak = HIGHER | {"u": 5.03, "se": 0.01}  # the gain .03 is less than .1 sigma = .05, so s is .05
         scale = c.Scale.from_calibration({"a": HIGHER, "b": LOWER, "w": weak}, ["b", "a", "w"])
         np.testing.assert_allclose(scale.s, [6.0, 2.0, 0.05])
         R = [[10.0, 5.0, 5.0], [4.0, 5.0, 5.0], [13.0, 8.0, 5.1]]
@@ -244,7 +246,7 @@ class TestScale:
         scale = c.Scale.from_calibration({"a": HIGHER, "b": LOWER}, ["a", "b"])
         assert np.isnan(scale.normalise([[nan, 1.0]])).tolist() == [[True, False]]
 
-    def test_row_0_alone_gives_z_and_no_normalised_figures(self):
+    def test_row_0_alone_gives_z_and_no_normalised_values(self):
         # means 2 and 6, deviations over prompts sqrt((1 + 1)/1) = sqrt 2 and 0 (no scale)
         scale = c.Scale.from_row_0(["a", "b"], [-1, 1], [[1.0, 3.0], [6.0, 6.0]])
         z = scale.z([[2.0, 6.0], [0.0, 7.0]])
@@ -260,7 +262,7 @@ class TestScale:
     @pytest.mark.parametrize("base", [HIGHER, LOWER])
     def test_a_task_that_cannot_be_learned_is_refused(self, base):
         gain = base["direction"] * (base["u"] - base["b"])
-        c.Scale.from_calibration({"a": base | {"se": gain / 2}}, ["a"])  # exactly 2 SE: just learned
+        c.Scale.from_calibration({"a": base | {"se": gain / 2}}, ["a"])  # exactly 2 SE: this is enough
         with pytest.raises(UserError, match="'a' cannot be learned") as caught:
             c.Scale.from_calibration({"a": base | {"se": gain / 1.99}}, ["a"])
         assert caught.value.exit_code == 2
@@ -294,7 +296,7 @@ class TestScale:
 
 
 def noisy(T, prompts=200, seed=0):
-    """Learned at once to 1 and never forgotten, but every cell's mean carries independent noise of 0.1."""
+    """Each task rises to 1 and is never forgotten; each cell's mean has independent noise of 0.1."""
     learned = np.tri(T + 1, T, -1)[:, :, None]
     return learned + np.random.default_rng(seed).normal(
         scale=0.1 * math.sqrt(prompts), size=(T + 1, T, prompts)
@@ -303,7 +305,7 @@ def noisy(T, prompts=200, seed=0):
 
 class TestForgetFloor:
     # E max of k standard normals: 0, .564, .846, 1.029, 1.163, 1.267, 1.352, 1.424, 1.485 for k = 1..9;
-    # FORGET reads .1 times their mean over k = 1..T-1: .028 at T = 3, .061 at 5, .101 at 10.
+    # FORGET is .1 times their mean over k = 1..T-1: .028 at T = 3, .061 at 5, .101 at 10.
     @pytest.mark.parametrize(("T", "expected"), [(3, 0.0282), (5, 0.0610), (10, 0.1014)])
     def test_noise_alone_reads_as_forgetting_and_the_floor_says_how_much(self, T, expected):
         forgot = [c.forget(noisy(T, prompts=2, seed=k).mean(axis=2)) for k in range(1500)]
@@ -319,8 +321,8 @@ class TestForgetFloor:
         assert c.forget_floor(forgotten) == near(c.forget_floor(scores))
 
     def test_prompts_are_resampled_jointly(self):
-        # the same difficulty of each prompt in every cell cancels between steps;
-        # drawn apart it would read about .05
+        # a difficulty of the prompt that is the same in every cell cancels between steps;
+        # with separate resamples the floor would be about .05
         difficulty = np.random.default_rng(0).normal(size=100)
         scores = np.tri(5, 4, -1)[:, :, None] + difficulty
         assert c.forget_floor(scores) == near(0.0)
@@ -336,7 +338,7 @@ class TestForgetFloor:
 
 class TestRetain:
     def scores(self, *task_1):
-        """Two tasks, two prompts that differ by +-.1 in every cell; `task_1`: its means at steps 0, 1, 2."""
+        """Two tasks and two prompts, at +-.1 around each mean; `task_1`: its means at steps 0, 1, 2."""
         means = np.array([[task_1[0], 0.0], [task_1[1], 0.0], [task_1[2], 2.0]])
         return means[:, :, None] + np.array([-0.1, 0.1])
 
@@ -360,13 +362,13 @@ class TestRetain:
         assert c.retain(scores, [1, 1]).values[0] == near(0.5)
 
     def test_excludes_a_task_that_lost(self):
-        # a quotient of two losses, (0 - 1)/(0.5 - 1) = 2, would read as twice retained
+        # a quotient of two losses, (0 - 1)/(0.5 - 1) = 2, would look like twice the gain
         kept = c.retain(self.scores(1.0, 0.5, 0.0), [1, 1])
         assert math.isnan(kept.values[0])
         assert kept.excluded[0]
 
 
 def test_needs_no_torch():
-    """The figures of a stored run come at once: importing them must not load torch."""
+    """Metrics of a stored run must be fast, so importing them must not load torch."""
     code = "import sys; from ril_bench.metrics import continual, statistics; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

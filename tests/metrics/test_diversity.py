@@ -36,7 +36,7 @@ def test_two_samples_at_an_angle(angle):
 
 
 def test_many_samples_in_few_dimensions():
-    """Rank d: d at the most, reached by every direction alike."""
+    """In d dimensions the score is d at most, and equal shares of all directions reach it."""
     assert vendi_score(np.tile(np.eye(3), (20, 1))) == pytest.approx(3)
 
 

@@ -16,7 +16,7 @@ def square(left=20, side=24, size=64, height=1.0):
 
 
 def noise(n=6, seed=0):
-    """Smooth enough for weak and strong edges that hang together."""
+    """Images so smooth that weak and strong edges are connected."""
     rng = torch.Generator().manual_seed(seed)
     coarse = torch.rand(n, 3, 12, 12, generator=rng, dtype=torch.float64)
     fine = torch.nn.functional.interpolate(coarse, size=64, mode="bicubic").clamp(0, 1)
@@ -24,11 +24,11 @@ def noise(n=6, seed=0):
 
 
 def test_edges_are_kornias_own():
-    """Its hysteresis, slower by far, finds the same edges."""
+    """kornia's hysteresis, which is much slower, finds the same edges."""
     x = noise()
     weak = canny(x, 0.1, 0.2, hysteresis=False)[1]
     expected = canny(x, 0.1, 0.2)[1] > 0
-    assert bool(((weak > 0) & ~expected).any())  # some weak edges are let go
+    assert bool(((weak > 0) & ~expected).any())  # some weak edges are dropped
     np.testing.assert_array_equal(edge_maps(x), expected[:, 0].numpy())
 
 
@@ -44,9 +44,9 @@ def test_edges_run_along_the_outline():
 @settings(max_examples=60, deadline=None)
 @given(arrays(bool, (2, 3, 7, 6)))
 def test_against_distances(maps):
-    """Within a pixel: a Chebyshev distance of 1 or less, measured between all pairs of edge pixels."""
-    for one, other, found in zip(*maps, boundary_f1(*maps), strict=True):
-        x, y = np.argwhere(one), np.argwhere(other)
+    """A match is a Chebyshev distance of 1 or less, computed for all pairs of edge pixels."""
+    for a, b, found in zip(*maps, boundary_f1(*maps), strict=True):
+        x, y = np.argwhere(a), np.argwhere(b)
         if not len(x) or not len(y):
             assert found == (len(x) == len(y))
             continue
@@ -58,7 +58,7 @@ def test_against_distances(maps):
 
 
 def test_by_hand():
-    # a line of 4 over one of 2, at its end: all of the 2, and 3 of the 4, are within a pixel
+    # a line of 4 pixels above the end of a line of 2: all of the 2, and 3 of the 4, have a match within a pixel
     a, b = np.zeros((1, 5, 8), dtype=bool), np.zeros((1, 5, 8), dtype=bool)
     a[0, 2, 1:5], b[0, 3, 3:5] = True, True
     assert boundary_f1(a, b) == pytest.approx([2 * 0.75 / 1.75])

@@ -17,7 +17,7 @@ def rotation(rng, d):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 12))
 def test_commuting_covariances(seed, d):
-    """One eigenbasis, deviations s1 and s2: sum (m1 - m2)^2 + sum (s1 - s2)^2."""
+    """With one eigenbasis and deviations s1, s2 it is sum (m1 - m2)^2 + sum (s1 - s2)^2."""
     rng = np.random.default_rng(seed)
     Q, (m1, m2), (s1, s2) = rotation(rng, d), rng.normal(size=(2, d)), rng.uniform(0, 3, size=(2, d))
     expected = ((m1 - m2) ** 2).sum() + ((s1 - s2) ** 2).sum()
@@ -50,7 +50,7 @@ def test_against_torch_fidelity(n):
 
 def test_against_torchmetrics():
     class Given(torch.nn.Module):
-        """Hands the features through as if it had extracted them."""
+        """Returns its input, as if it had extracted these features."""
 
         num_features = 64
 
@@ -78,7 +78,7 @@ def test_singular_covariances_against_the_data():
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + (A**2).sum() + (B**2).sum() - 2 * root
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
     assert frechet_distance(b, a) == pytest.approx(expected, rel=1e-6)
-    wide = rng.normal(size=(40, 15))  # one of the two singular
+    wide = rng.normal(size=(40, 15))  # only one of the two covariances is singular
     assert frechet_distance(a, wide) == pytest.approx(frechet_distance(wide, a), rel=1e-6)
 
 

@@ -41,7 +41,7 @@ def test_the_full_set_against_torch_fidelity():
 
 
 def test_subsets_against_torch_fidelity():
-    """Other subsets, as its generator is another: the mean within 4 SE, the deviation within a fifth."""
+    """Its subsets differ from ours: the mean agrees within 4 SE, the deviation within a fifth."""
     a, b = two(400, 500)
     expected, deviation = fidelity(a, b, 200, 100)
     found = kernel_distance(a, b, subsets=200, subset_size=100)
@@ -63,7 +63,7 @@ def test_by_hand():
 
 
 def test_sets_of_different_sizes():
-    """The definition as sums over pairs, written out."""
+    """The expected value is the definition, as sums over pairs."""
     a, b = two(5, 7, d=3)
 
     def k(x, y):
@@ -78,7 +78,7 @@ def test_sets_of_different_sizes():
 
 
 def test_unbiased():
-    """Two sets of one Gaussian, and far fewer rows than dimensions: 0 on average."""
+    """For two sets of one Gaussian, with fewer rows than dimensions, it is 0 on average."""
     found = [kernel_distance(*two(20, 20, d=50, shift=0, seed=seed)).value for seed in range(400)]
     assert abs(np.mean(found)) < 4 * np.std(found) / np.sqrt(400)
     assert min(found) < 0
@@ -103,11 +103,13 @@ def test_too_few_for_a_deviation():
 
 
 class TestGroups:
-    """Images of one prompt are alike: their pairs would make two sets of the same prompts look too close."""
+    """Images of one prompt are similar, so their pairs would make two sets look too close."""
 
     def prompts(self, seed, prompts=20, samples=2, shift=0.0):
         rng = np.random.default_rng(seed)
-        own = np.repeat(rng.normal(size=(prompts, 8)), samples, axis=0)  # what a prompt's images share
+        own = np.repeat(
+            rng.normal(size=(prompts, 8)), samples, axis=0
+        )  # the part that the images of a prompt share
         names = np.repeat(np.arange(prompts), samples).tolist()
         a, b = own + 0.3 * rng.normal(size=own.shape), own + 0.3 * rng.normal(size=own.shape) + shift
         return a, b, (names, names)
@@ -119,7 +121,7 @@ class TestGroups:
             plain.append(kernel_distance(a, b).value)
             grouped.append(kernel_distance(a, b, names).value)
         assert abs(np.mean(grouped)) < 4 * np.std(grouped) / np.sqrt(400)
-        assert np.mean(plain) < -20 * np.std(plain) / np.sqrt(400)  # what they would read without
+        assert np.mean(plain) < -20 * np.std(plain) / np.sqrt(400)  # without groups the value is too low
 
     def test_one_row_a_group_is_torch_fidelitys_u_statistic(self):
         a, b = two(40, 40)

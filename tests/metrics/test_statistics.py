@@ -130,8 +130,8 @@ class TestInterquartileMean:
         assert iqm(x) == pytest.approx(scipy.stats.trim_mean(x, 0.25))
 
     def test_by_hand(self):
-        assert iqm([0, 1, 2, 3, 100]) == 2  # one cut from either end
-        assert iqm([0, 1, 50]) == 17  # too few to cut
+        assert iqm([0, 1, 2, 3, 100]) == 2  # one value is cut from each end
+        assert iqm([0, 1, 50]) == 17  # too few values to cut
 
     def test_an_outlier_does_not_move_it(self):
         assert iqm([1, 2, 3, 4, 5, 6, 7, 800]) == iqm([1, 2, 3, 4, 5, 6, 7, 8])
@@ -188,7 +188,7 @@ class TestPaired:
     @given(st.lists(st.tuples(values, values), min_size=2, max_size=25))
     def test_p_against_scipy(self, pairs):
         a, b = (dict(enumerate(column)) for column in zip(*pairs, strict=True))
-        assume(np.ptp([x - y for x, y in pairs]) > 1e-6)  # else SciPy's own statistic is a rounding error
+        assume(np.ptp([x - y for x, y in pairs]) > 1e-6)  # otherwise SciPy's statistic is a rounding error
         expected = scipy.stats.ttest_rel(list(a.values()), list(b.values())).pvalue
         assert paired_p(a, b) == pytest.approx(expected, rel=1e-6)
 
@@ -215,7 +215,7 @@ class TestImprovement:
         assert probability_of_improvement(a, b) == pytest.approx(expected)
 
     def test_by_hand(self):
-        # 3 beats 1 and 2; 2 beats 1 and ties with 2: 3.5 of 4
+        # 3 beats 1 and 2, 2 beats 1 and ties with 2: 3.5 of 4
         assert probability_of_improvement([3, 2], [1, 2]) == 3.5 / 4
 
     def test_an_undefined_value_makes_it_undefined(self):
@@ -229,7 +229,7 @@ class TestImprovement:
 class TestHolm:
     @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
     def test_is_bonferroni_closed_over_all_intersections(self, p):
-        """p of i: the largest, over the sets that hold i, of the set's size times its least p.  [Marcus 1976]"""
+        """p of i is the maximum, over the sets with i, of the set's size times its smallest p.  [Marcus 1976]"""
         units = range(len(p))
         sets = [chosen for size in units for chosen in combinations(units, size + 1)]
         bonferroni = {chosen: min(1.0, len(chosen) * min(p[i] for i in chosen)) for chosen in sets}
@@ -237,7 +237,7 @@ class TestHolm:
         assert list(holm(dict(enumerate(p))).values()) == pytest.approx(expected)
 
     def test_by_hand(self):
-        # .01 * 3, .02 * 2, .04 * 1, and never below the one before
+        # .01 * 3, .02 * 2, .04 * 1, and never below the previous one
         assert holm({"c": 0.04, "a": 0.01, "b": 0.02}) == pytest.approx({"c": 0.04, "a": 0.03, "b": 0.04})
 
     def test_an_undefined_comparison_still_counts(self):
@@ -250,12 +250,12 @@ class TestHolm:
             holm({"a": 1.5})
 
 
-def units(*figures):
-    return {("given", seed): value for seed, value in enumerate(figures)}
+def units(*values):
+    return {("given", seed): value for seed, value in enumerate(values)}
 
 
 def test_ranks_by_hand():
-    # b - a is 1 on average with SD .1: told apart; c lies between and within its own noise of both
+    # b - a is 1 on average with SD .1, so they differ significantly; c is between a and b, and differs from neither
     values = {
         "a": units(1.0, 2.0, 3.0, 4.0, 5.0),
         "b": units(2.1, 3.0, 3.9, 5.0, 6.0),
@@ -277,12 +277,12 @@ def test_ranks_by_hand():
 
 @settings(max_examples=40)
 @given(st.lists(st.lists(values, min_size=5, max_size=5), min_size=1, max_size=5), st.sampled_from([1, -1]))
-def test_ranks_against_scipy(figures, better):
-    found = ranks({k: units(*row) for k, row in enumerate(figures)}, better)
-    means = [-better * math.fsum(row) / 5 for row in figures]
+def test_ranks_against_scipy(rows, better):
+    found = ranks({k: units(*row) for k, row in enumerate(rows)}, better)
+    means = [-better * math.fsum(row) / 5 for row in rows]
     assert [r.rank for r in found.values()] == list(scipy.stats.rankdata(means, method="min"))
     for r in found.values():
-        assert 1 <= r.low <= r.rank <= r.high <= len(figures)
+        assert 1 <= r.low <= r.rank <= r.high <= len(rows)
 
 
 def test_equal_methods_are_seldom_told_apart():
@@ -293,7 +293,7 @@ def test_equal_methods_are_seldom_told_apart():
     assert wrong <= 18  # .05 of 200 is 10; P(X > 18) < .01
 
 
-def test_a_rank_takes_the_same_units_and_finite_figures():
+def test_a_rank_takes_the_same_units_and_finite_values():
     with pytest.raises(ValueError, match="without a partner"):
         ranks({"a": units(1.0, 2.0), "b": units(1.0)}, 1)
     with pytest.raises(ValueError, match="not finite"):

@@ -37,11 +37,11 @@ def test_only_whole_windows_count():
     a = np.full((1, 3, 32, 32), 0.5)
     b = a.copy()
     b[..., 0, :] = (
-        1.0  # one window holds this row, and the row of positions 5 pixels inside is the first one scored
+        1.0  # only the windows of the first scored row of positions, 5 pixels inside, hold this row
     )
     found = ssim(a, b)[0]
     assert found == pytest.approx(reference(a[0], b[0]), abs=1e-9)
-    # 22 x 22 positions; elsewhere the images are alike, so all that is lost is lost in 1 of 22 rows
+    # 22 x 22 positions; the images differ only in the windows of 1 of 22 rows
     assert 21 / 22 < found < 1
 
 
@@ -89,7 +89,7 @@ def test_refuses_an_unequal_number():
 
 
 def test_feature_cosine():
-    # (3,4).(4,3) / 25 = .96; opposite; right angle; longer but alike
+    # (3,4).(4,3) / 25 = .96; opposite; at a right angle; the same direction, but longer
     a = np.array([[3.0, 4.0], [1.0, 1.0], [1.0, 0.0], [1.0, 2.0]], dtype=np.float32)
     b = np.array([[4.0, 3.0], [-2.0, -2.0], [0.0, 5.0], [10.0, 20.0]], dtype=np.float32)
     np.testing.assert_allclose(feature_cosine(a, b), [0.96, -1.0, 0.0, 1.0], atol=1e-12)
@@ -117,7 +117,7 @@ class TestMultiScale:
         np.testing.assert_allclose(ms_ssim(a, b), expected, atol=1e-4)
 
     def test_three_scales_against_scikit_image(self):
-        """Its SSIM without luminance (a K1 so large that the term is 1) at two scales, whole at the third."""
+        """scikit-image's SSIM: at two scales with K1 so large that luminance is 1, at the third in full."""
         weights = np.array([0.0448, 0.2856, 0.3001]) / (0.0448 + 0.2856 + 0.3001)
 
         def one(a, b):
@@ -157,7 +157,7 @@ class TestMultiScale:
 class TestPerceptualDistance:
     @pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
     def test_against_lpips_without_its_weights(self):
-        """The package's own network, random, in the mode that adds up layers without fitted weights."""
+        """The package's own random network, in the mode that adds layers without fitted weights."""
         network = lpips.LPIPS(
             pretrained=False, pnet_rand=True, net="squeeze", lpips=False, verbose=False
         ).eval()
@@ -169,7 +169,7 @@ class TestPerceptualDistance:
         np.testing.assert_allclose(perceptual_distance(*maps), expected, rtol=1e-4)
 
     def test_by_hand(self):
-        # one channel: lengths of 1 are signs, 1 of 4 differs by 2: 4/4. Second layer: (1,0) and (0,1): 2
+        # first layer: with one channel a unit vector is a sign; 1 of 4 differs by 2: 4/4. Second: (1,0) and (0,1): 2
         a, b = torch.tensor([[[[1.0, 2], [3, 4]]]]), torch.tensor([[[[5.0, 6], [7, -8]]]])
         c, d = torch.tensor([3.0, 0]).reshape(1, 2, 1, 1), torch.tensor([0.0, 9]).reshape(1, 2, 1, 1)
         assert perceptual_distance([a, c], [b, d]) == pytest.approx([3.0])

@@ -1,5 +1,7 @@
-"""ImageReward in plain functions of its published tensors, written from the published code's equations, and a small
-checkpoint with all of its published keys."""
+"""ImageReward as plain functions, and a small checkpoint with all published keys.
+
+The functions follow the equations of the published code.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import BlipTextConfig, BlipVisionConfig
 
-D, P, SIDE, DEPTH, HEADS = 24, 8, 24, 2, 3  # the image's encoder
-W, LAYERS, TEXT_HEADS, VOCABULARY = 16, 2, 2, 60  # the text's
+D, P, SIDE, DEPTH, HEADS = 24, 8, 24, 2, 3  # the image encoder
+W, LAYERS, TEXT_HEADS, VOCABULARY = 16, 2, 2, 60  # the text encoder
 SIZES_SEEN, SIZES_READ = (D, P, SIDE, DEPTH), (W, LAYERS, VOCABULARY, 40)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz!,0123456789"]
 WORDS += ["cat", "red", "cup", "of", "an", "on", "##s", "##tronaut"]
@@ -40,8 +42,10 @@ TEXT = BlipTextConfig(
 
 
 def shapes(full: bool = False) -> dict[str, tuple[int, ...]]:
-    """The keys of a published checkpoint, here or at `full` size: the modules of BLIP's vit.py, med.py and
-    blip_pretrain.py, and the MLP of ImageReward.py."""
+    """The keys and shapes of a published checkpoint, at the size of the tests or at `full` size.
+
+    They are the modules of BLIP's vit.py, med.py and blip_pretrain.py, and the MLP of ImageReward.py.
+    """
     found: dict[str, tuple[int, ...]] = {}
     D, P, SIDE, DEPTH = (1024, 16, 224, 24) if full else SIZES_SEEN
     W, LAYERS, VOCABULARY, POSITIONS = (768, 12, 30524, 512) if full else SIZES_READ
@@ -91,7 +95,7 @@ def shapes(full: bool = False) -> dict[str, tuple[int, ...]]:
 
 
 def checkpoint() -> dict[str, Tensor]:
-    """Random weights under those keys."""
+    """Random weights with the published keys."""
     generator = torch.Generator().manual_seed(4)
     state = {}
     for key, shape in shapes().items():
@@ -102,8 +106,10 @@ def checkpoint() -> dict[str, Tensor]:
 
 
 def score(state: dict[str, Tensor], pixels: Tensor, tokens: list[int]) -> Tensor:
-    """The published score of one preprocessed image (3, side, side) for the tokens of a prompt, none of them
-    padding."""
+    """The published score of one preprocessed image (3, side, side) for the tokens of a prompt.
+
+    None of the tokens is padding.
+    """
 
     def norm(x: Tensor, name: str, eps: float) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], eps)
@@ -136,12 +142,12 @@ def score(state: dict[str, Tensor], pixels: Tensor, tokens: list[int]) -> Tensor
     )
     for i in range(LAYERS):
         layer = f"{ear}.encoder.layer.{i}"
-        for attention, others in (("attention", h), ("crossattention", seen)):
+        for attention in ("attention", "crossattention"):
             name = f"{layer}.{attention}"
-            others = h if attention == "attention" else seen
+            source = h if attention == "attention" else seen
             q, k, v = (
-                linear(one, f"{name}.self.{part}")
-                for one, part in ((h, "query"), (others, "key"), (others, "value"))
+                linear(tokens_in, f"{name}.self.{part}")
+                for tokens_in, part in ((h, "query"), (source, "key"), (source, "value"))
             )
             found = linear(attended(q, k, v, TEXT_HEADS), f"{name}.output.dense")
             h = norm(found + h, f"{name}.output.LayerNorm", 1e-12)

@@ -1,5 +1,7 @@
-"""Small checkpoints in the published formats - same keys, same container, same settings but for the sizes - and
-images to score."""
+"""Small checkpoints in the published formats, and images to score.
+
+Only the sizes differ from the published checkpoints: keys, containers and settings are the same.
+"""
 
 from __future__ import annotations
 
@@ -36,23 +38,26 @@ OPEN_CLIP: dict[str, Any] = {
 
 def photographs(side: int = 96) -> Tensor:
     """Three of scikit-image's photographs (3, 3, side, side), 8-bit values in [0, 1]."""
-    images = [torch.from_numpy(one()).permute(2, 0, 1) for one in (data.chelsea, data.astronaut, data.coffee)]
+    images = [
+        torch.from_numpy(load()).permute(2, 0, 1) for load in (data.chelsea, data.astronaut, data.coffee)
+    ]
     square = [image[:, : min(image.shape[1:]), : min(image.shape[1:])] for image in images]
     small = [
-        interpolate(one[None].float() / 255, (side, side), mode="bilinear", antialias=True) for one in square
+        interpolate(image[None].float() / 255, (side, side), mode="bilinear", antialias=True)
+        for image in square
     ]
     return (torch.cat(small) * 255).round() / 255
 
 
 def seeded(make: Callable[[], M]) -> M:
-    """A module whose first weights are always the same."""
+    """A module whose initial weights are always the same."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return make()
 
 
 def randomised(module: torch.nn.Module, seed: int = 0, scale: float = 0.2) -> dict[str, Tensor]:
-    """Weights that leave nothing at 0 or 1, where a mistake would not show."""
+    """The module's weights plus noise, so that none is exactly 0 or 1, where a mistake would not show."""
     generator = torch.Generator().manual_seed(seed)
     return {
         key: value + scale * torch.randn(value.shape, generator=generator)
@@ -63,14 +68,14 @@ def randomised(module: torch.nn.Module, seed: int = 0, scale: float = 0.2) -> di
 
 
 def unpinned(patch: pytest.MonkeyPatch, module: ModuleType, name: str) -> RemoteFile:
-    """A file of the table, as if its digest were not known: what stands in its place here is small."""
+    """Removes the digest of a file, so that a small file of the tests can replace it."""
     file = replace(getattr(module, name), sha256=None)
     patch.setattr(module, name, file)
     return file
 
 
 def hf_clip(patch: pytest.MonkeyPatch, kind: type[Reward], act: str) -> tuple[CLIPModel, dict[str, Tensor]]:
-    """A small CLIP of transformers in the place of a reward's, and its checkpoint."""
+    """Replaces the CLIP of a reward by a small one of transformers; returns it and its checkpoint."""
     config = clip_config(Tower(2, 32, 2), Tower(2, 16, 2), act=act, **SMALL)
     patch.setattr(kind, "config", config)
     model = seeded(lambda: CLIPModel(config)).eval()
@@ -85,14 +90,14 @@ def hf_clip(patch: pytest.MonkeyPatch, kind: type[Reward], act: str) -> tuple[CL
 
 
 def write(folder: Path, file: RemoteFile, state: Any) -> None:
-    """A checkpoint where RIL-Bench looks for it, in the container that its name says."""
+    """Writes a checkpoint where RIL-Bench looks for it, in the container of its file name."""
     path = folder / (f"{file.repo}/{file.file}" if file.on_hub else file.file)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
 
 
 class Published:
-    """Each reward on a small checkpoint of its own; `nets` are the plain models behind them."""
+    """Builds each reward from a small checkpoint; `nets` has the plain models of the rewards."""
 
     def __init__(self, patch: pytest.MonkeyPatch, folder: Path):
         self.patch, self.folder = patch, folder
@@ -125,7 +130,7 @@ class Published:
         self.patch.setattr(hps.Hpsv2, "config", OPEN_CLIP)
         net = seeded(lambda: open_clip.CLIP(**OPEN_CLIP)).eval()
         net.load_state_dict(randomised(net, seed=2 if kind is hps.Hpsv2 else 3, scale=0.05))
-        # As the training code of open_clip leaves it, halved by its publisher.
+        # The container of open_clip's training code, in half precision as published.
         state = {key: value.half() for key, value in net.state_dict().items()}
         net.load_state_dict(state)
         write(self.folder, file, {"epoch": 1, "name": "hps", "state_dict": state})

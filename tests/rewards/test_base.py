@@ -1,4 +1,4 @@
-"""The door: what is let in, and how a score leaves."""
+"""The checks of a reward's images, and the type of its scores."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Red(Reward):
     ],
 )
 def test_other_images_are_refused(images, error, what):
-    for way_in in (Red(), Red().reference):
+    for scorer in (Red(), Red().reference):
         with pytest.raises(error, match=what):
-            way_in(images, PROMPTS)
+            scorer(images, PROMPTS)
 
 
 def test_nan_passes_to_whoever_can_name_its_place():

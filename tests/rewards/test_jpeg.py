@@ -1,4 +1,4 @@
-"""The reference is Pillow's JPEG."""
+"""The rewards of JPEG, compared with Pillow's JPEG."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def renders():
 
 
 def by_pillow(image, quality):
-    """The bytes of the file, and the image in it."""
+    """The number of bytes of the JPEG file, and its image."""
     pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
@@ -46,9 +46,9 @@ def test_noise_costs_more_than_a_flat_image(renders):
 
 
 def test_the_two_are_opposites_and_higher_is_better_in_both(renders):
-    one, other = (kind()(renders, [""] * 12) for kind in (Compressibility, Incompressibility))
-    assert torch.equal(one, -other)
-    assert (one < 0).all()
+    small, large = (kind()(renders, [""] * 12) for kind in (Compressibility, Incompressibility))
+    assert torch.equal(small, -large)
+    assert (small < 0).all()
     assert (Compressibility.direction, Incompressibility.direction) == (1, 1)
 
 

@@ -1,4 +1,4 @@
-"""The learned rewards: the gap between the differentiable way in and the published one, and what they learned."""
+"""The learned rewards: differentiable against published scores, and what they learned."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ LEARNED = [ShapesAesthetic, ShapesPreference, ShapesClipScore]
 
 
 @pytest.fixture(scope="module")
-def told():
+def eval_prompts():
     return prompts("eval")[:48]
 
 
 @pytest.fixture(scope="module")
-def scenes(told):
+def scenes(eval_prompts):
     rng = np.random.default_rng(3)
-    return [compose(parse(text), rng) for text in told]
+    return [compose(parse(text), rng) for text in eval_prompts]
 
 
 @pytest.fixture(scope="module")
 def renders(scenes):
-    """As the evaluation sees images: 8-bit."""
+    """8-bit images, as in the evaluation."""
     return (torch.from_numpy(render_all(scenes)) * 255).round() / 255
 
 
@@ -53,20 +53,20 @@ def reward(request, loaded):
     return loaded[request.param]
 
 
-def test_the_differentiable_score_is_the_published_one(reward, renders, told):
-    found, published = reward(renders, told), reward.reference(renders, told)
+def test_the_differentiable_score_is_the_published_one(reward, renders, eval_prompts):
+    found, published = reward(renders, eval_prompts), reward.reference(renders, eval_prompts)
     assert (found - published).abs().max() < 0.02 * published.std()
 
 
-def test_the_gap_stays_small_on_images_of_another_size(reward, renders, told):
+def test_the_gap_stays_small_on_images_of_another_size(reward, renders, eval_prompts):
     large = nn.functional.interpolate(renders, (160, 160), mode="bilinear").clamp(0, 1)
-    found, published = reward(large, told), reward.reference(large, told)
+    found, published = reward(large, eval_prompts), reward.reference(large, eval_prompts)
     assert (found - published).abs().mean() < 0.1 * published.std()
 
 
-def test_the_gradient_reaches_every_image_and_no_weight(reward, renders, told):
+def test_the_gradient_reaches_every_image_and_no_weight(reward, renders, eval_prompts):
     images = renders[:4].clone().requires_grad_()
-    reward(images, told[:4]).sum().backward()
+    reward(images, eval_prompts[:4]).sum().backward()
     assert images.grad.isfinite().all()
     assert images.grad.abs().amax((1, 2, 3)).min() > 0
     modules = [module for module in vars(reward).values() if isinstance(module, nn.Module)]
@@ -75,36 +75,38 @@ def test_the_gradient_reaches_every_image_and_no_weight(reward, renders, told):
         assert not any(parameter.requires_grad for parameter in module.parameters())
 
 
-def test_a_score_is_of_its_own_image_and_prompt(reward, renders, told):
-    whole = reward(renders[:6], told[:6])
-    alone = torch.cat([reward(renders[i : i + 1], told[i : i + 1]) for i in range(6)])
+def test_a_score_is_of_its_own_image_and_prompt(reward, renders, eval_prompts):
+    whole = reward(renders[:6], eval_prompts[:6])
+    alone = torch.cat([reward(renders[i : i + 1], eval_prompts[i : i + 1]) for i in range(6)])
     assert torch.allclose(whole, alone, atol=1e-4, rtol=1e-4)
-    other = reward(renders[:6], told[6:12])
-    assert torch.equal(whole, other) == isinstance(reward, ShapesAesthetic)  # which does not read the prompt
+    other = reward(renders[:6], eval_prompts[6:12])
+    assert torch.equal(whole, other) == isinstance(reward, ShapesAesthetic)  # it does not read the prompt
 
 
-def test_a_prompt_is_embedded_once(loaded, renders, told):
+def test_a_prompt_is_embedded_once(loaded, renders, eval_prompts):
     clip = loaded[ShapesClipScore].clip
     clip._text.cache_clear()
-    clip.prompts([told[0]] * 5)
+    clip.prompts([eval_prompts[0]] * 5)
     assert clip._text.cache_info().misses == 1
-    assert clip.prompts(told[:2]).shape == clip.images(renders[:2]).shape
+    assert clip.prompts(eval_prompts[:2]).shape == clip.images(renders[:2]).shape
 
 
-def test_embeddings_have_length_one(loaded, renders, told):
+def test_embeddings_have_length_one(loaded, renders, eval_prompts):
     clip = loaded[ShapesPreference].clip
-    for embedding in (clip.images(renders), clip.reference_images(renders), clip.prompts(told)):
+    for embedding in (clip.images(renders), clip.reference_images(renders), clip.prompts(eval_prompts)):
         assert embedding.norm(dim=1).allclose(torch.ones(len(embedding)), atol=1e-5)
 
 
-def test_the_aesthetic_reward_has_learned_its_taste(loaded, renders, scenes, told):
+def test_the_aesthetic_reward_has_learned_its_taste(loaded, renders, scenes, eval_prompts):
     rated = [tastes.aesthetic(scene) for scene in scenes]
-    assert np.corrcoef(loaded[ShapesAesthetic](renders, told).numpy(), rated)[0, 1] > 0.8
+    assert np.corrcoef(loaded[ShapesAesthetic](renders, eval_prompts).numpy(), rated)[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("kind", [ShapesPreference, ShapesClipScore], ids=lambda kind: kind.name)
-def test_a_images_own_prompt_scores_higher_than_anothers(kind, loaded, renders, told):
-    own, shuffled = (loaded[kind](renders, one) for one in (told, told[1:] + told[:1]))
+def test_the_prompt_of_an_image_scores_higher_than_another_prompt(kind, loaded, renders, eval_prompts):
+    own, shuffled = (
+        loaded[kind](renders, texts) for texts in (eval_prompts, eval_prompts[1:] + eval_prompts[:1])
+    )
     assert (own > shuffled).float().mean() > 0.85
 
 

@@ -21,7 +21,7 @@ def test_symmetry_is_zero_on_a_mirror_image_and_falls_with_the_difference():
     mirrored = torch.cat([half, half.flip(-1)], dim=-1)
     assert Symmetry()(mirrored, [""] * 3).tolist() == [0, 0, 0]
     edge = torch.zeros(1, 3, 4, 4)
-    edge[..., 0] = 1.0  # one of four columns, seen twice
+    edge[..., 0] = 1.0  # one of four columns, which counts twice
     assert Symmetry()(edge, [""]).item() == pytest.approx(-255 / 2)
     assert torch.equal(Symmetry()(noise().flip(-1), [""] * 3), Symmetry()(noise(), [""] * 3))
     upside_down = torch.zeros(1, 3, 4, 4)

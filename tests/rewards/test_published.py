@@ -1,5 +1,7 @@
-"""The published rewards, on small checkpoints in the published formats: the same scores as a plain re-computation by
-another way, gradients, and what is refused."""
+"""The published rewards, on small checkpoints in the published formats.
+
+Their scores equal those of an independent computation; their gradients are tested, and what they refuse.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ try:
 except ImportError:  # transformers 4 has one image processor, and it uses Pillow
     from transformers import CLIPImageProcessor as CLIPImageProcessorPil
 
-DATA = "RIL_BENCH_SHARED_DATA"  # a folder of real published files, as far as they are here
+DATA = "RIL_BENCH_SHARED_DATA"  # names a folder with some of the real published files
 SHARED = os.environ.get(DATA, "")
 REWARDS = ["aesthetic", "hpsv2", "hpsv21", "pickscore", "imagereward", "clip_score"]
 LEARNED = {name.replace("21", "2.1") for name in REWARDS}
@@ -47,11 +49,11 @@ def images():
 
 
 def pil(images):
-    return [Image.fromarray((255 * one).round().byte().permute(1, 2, 0).numpy()) for one in images]
+    return [Image.fromarray((255 * image).round().byte().permute(1, 2, 0).numpy()) for image in images]
 
 
 def by_transformers(net, images, prompts):
-    """Cosines by transformers' own processor, tokenizer and forward pass."""
+    """Cosines and image embeddings by transformers' own processor, tokenizer and forward pass."""
     side = {"shortest_edge": 24}, {"height": 24, "width": 24}
     pixels = CLIPImageProcessorPil(size=side[0], crop_size=side[1])(
         pil(images), return_tensors="pt"
@@ -93,7 +95,7 @@ def test_aesthetic(published, images):
 @pytest.mark.parametrize("name", ["hpsv2", "hpsv21"])
 @pytest.mark.parametrize("shape", [(96, 96), (96, 60), (33, 70)])
 def test_hpsv2(published, images, name, shape):
-    """Its published preprocessing, written out: the longer side to fit, bars beside the rest."""
+    """The expected preprocessing resizes the longer side and pads the rest."""
     reward = getattr(published, name)()
     net = published.nets[reward.name]
     images = (images[:, :, : shape[0], : shape[1]] * 255).round() / 255
@@ -122,7 +124,7 @@ def test_imagereward(published, images):
     pixels = reward.preprocessing.published(images)
     tokenizer = BertTokenizerFast(str(imagereward.VOCABULARY.fetch()))
     tokens = [tokenizer(prompt)["input_ids"] for prompt in PROMPTS]
-    assert len({len(one) for one in tokens}) > 1  # so that padding is masked, not read
+    assert len({len(one) for one in tokens}) > 1  # the test needs padding, which must be masked
     expected = torch.stack(
         [blip.score(published.nets["imagereward"], *one) for one in zip(pixels, tokens, strict=True)]
     )
@@ -137,7 +139,7 @@ def test_imagereward_reads_35_tokens(published, images):
 
 
 def test_every_published_key_of_imagereward_has_its_place():
-    """At full size, without the memory: nothing is missing, nothing left over, and each shape is right."""
+    """At full size, without weights in memory: no key is missing or left over, and each shape is right."""
     with torch.device("meta"):
         wanted = imagereward.Network(
             imagereward.Imagereward.vision, imagereward.Imagereward.text
@@ -151,7 +153,7 @@ def test_every_published_key_of_imagereward_has_its_place():
 
 
 def test_the_architectures_are_the_published_ones():
-    """Weights by the published counts of parameters."""
+    """They have the published numbers of parameters."""
     with torch.device("meta"):
         counts = {
             "ViT-L/14": CLIPModel(aesthetic.Aesthetic.config),
@@ -163,24 +165,29 @@ def test_the_architectures_are_the_published_ones():
 
 def test_the_prompts_tokens_are_those_of_clip():
     plain = ["a photo of a cat!", "it's 1969, two dogs' tails", " ".join(["word"] * 100)]
-    mine = clip_tokenizer()(plain, padding="max_length", truncation=True, max_length=77, return_tensors="pt")
+    ours = clip_tokenizer()(plain, padding="max_length", truncation=True, max_length=77, return_tensors="pt")
     theirs = open_clip.tokenize(plain)
     assert isinstance(clip_tokenizer(), CLIPTokenizer)
-    for a, b in zip(mine.input_ids, theirs, strict=True):
-        end = int(b.argmax()) + 1  # after it the two pad unlike, unseen by a causal encoder
+    for a, b in zip(ours.input_ids, theirs, strict=True):
+        end = (
+            int(b.argmax()) + 1
+        )  # after the end token the paddings differ, which a causal encoder does not read
         assert torch.equal(a[:end], b[:end])
 
 
 @pytest.mark.skipif(not SHARED, reason=f"${DATA} names no folder of real files")
 def test_the_real_aesthetic_head_loads_and_scores(monkeypatch):
-    """LAION's own file, to its digest, on embeddings of the right size."""
+    """LAION's own file, with its digest checked, scores embeddings of the right size."""
     monkeypatch.setenv(FOLDER, SHARED)
     path = HEAD.fetch(offline=True)
     assert path == Path(SHARED) / HEAD.file
     found = aesthetic.AestheticHead.of(read_state(path), path)
     embeddings = F.normalize(torch.randn(64, 768, generator=torch.Generator().manual_seed(0)), dim=1)
     scores = found(embeddings).squeeze(1)
-    weight, bias = torch.eye(768), torch.zeros(768)  # it is linear: one matrix says all of it
+    weight, bias = (
+        torch.eye(768),
+        torch.zeros(768),
+    )  # the head is linear, so it equals one matrix and one bias
     state = torch.load(path, map_location="cpu", weights_only=True)  # it was saved on a GPU
     for number in (0, 2, 4, 6, 7):
         weight = state[f"layers.{number}.weight"] @ weight
@@ -226,31 +233,31 @@ def test_saturated_pixels_have_a_gradient_and_no_weight_has(published, name):
 
 def networks(reward):
     held = [*vars(reward).values(), *(vars(reward.clip).values() if hasattr(reward, "clip") else ())]
-    return [one for one in held if isinstance(one, nn.Module)]
+    return [module for module in held if isinstance(module, nn.Module)]
 
 
-# -- the twin against the published preprocessing ---------------------------------------------------------------
+# -- the differentiable against the published preprocessing ------------------------------------------------
 
 
 @pytest.mark.parametrize("side", [96, 200])
 @pytest.mark.parametrize("name", REWARDS)
-def test_the_twin_sees_what_the_published_preprocessing_shows(published, name, side):
-    """In normalised pixels, whose deviation is about 1: PIL rounds to 8 bits and clips, the twin does not."""
+def test_the_differentiable_preprocessing_is_near_the_published_one(published, name, side):
+    """Compares normalised pixels, of deviation 1: PIL rounds to 8 bits and clips, the other does not."""
     reward = getattr(published, name)()
     images = photographs(side)
     preprocessing = reward.preprocessing if name == "imagereward" else reward.clip.preprocessing
     gap = (preprocessing.differentiable(images) - preprocessing.published(images)).abs()
     fitted = preprocessing.fitted(images)
-    inside = (fitted >= 0) & (fitted <= 1)  # elsewhere the resize overshoots, and PIL clips
+    inside = (fitted >= 0) & (fitted <= 1)  # outside, the resize overshoots, and PIL clips
     grey_level = 1 / 255 / min(preprocessing.std)
-    assert gap[inside].max() < 5 * grey_level  # PIL clips between its two passes too
+    assert gap[inside].max() < 5 * grey_level  # PIL also clips between its two passes
     assert gap.max() < 0.25
     assert gap.mean() < 0.4 * grey_level
     scores, published_scores = reward(images, PROMPTS), reward.reference(images, PROMPTS)
     assert (scores - published_scores).abs().max() < 0.15 * published_scores.std()
 
 
-def test_the_twin_of_hpsv2_is_the_published_preprocessing(published):
+def test_the_differentiable_preprocessing_of_hpsv2_is_the_published_one(published):
     preprocessing = published.hpsv2().clip.preprocessing
     images = photographs()[:, :, :, :70]
     assert torch.equal(preprocessing.differentiable(images), preprocessing.published(images))
@@ -307,8 +314,8 @@ def test_a_pinned_file_that_is_another_one_is_refused(published, tmp_path, monke
 def test_a_folder_of_transformers_is_a_clip(published, images, tmp_path):
     published.clip_score()
     net = published.nets["clip_score"]
-    net.save_pretrained(tmp_path / "mine")
-    clip = HfClip.load(tmp_path / "mine")
+    net.save_pretrained(tmp_path / "clip")
+    clip = HfClip.load(tmp_path / "clip")
     expected, _ = by_transformers(net, images, PROMPTS)
     torch.testing.assert_close(clip.cosine(images, PROMPTS, reference=True), expected, atol=1e-5, rtol=1e-4)
 
@@ -332,7 +339,7 @@ def test_an_open_clip_that_is_preprocessed_otherwise_is_refused(tmp_path):
 
 
 def test_write_keeps_the_container(tmp_path, published):
-    """The helper itself: .pt is torch's zip, .safetensors its own."""
+    """Tests the helper `write`: a .pt file is torch's zip, a .safetensors file is not."""
     published.pickscore()
     assert (tmp_path / "yuvalkirstain/PickScore_v1/model.safetensors").is_file()
     write(tmp_path, hps.Hpsv2.file, {"state_dict": {"w": torch.zeros(1)}})
