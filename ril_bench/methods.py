@@ -117,7 +117,7 @@ class Method(Configurable):
         tuners, so do not count on one call for each update.
 
         Args:
-            prediction: its `eps` (N, C, h, w) carries the graph; its other tensors do not. `prediction.x0()` gives the
+            prediction: its `eps` (N, C, h, w) carries the graph; its other tensors do not. `prediction.x0()` is the
                 clean latents, and `prediction.with_eps(eps)` the same prediction with the noise of another model. For a
                 teacher's noise call `model.predict` inside `torch.no_grad()` and `model.folded(...)`.
 

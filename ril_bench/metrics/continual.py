@@ -75,7 +75,7 @@ class Scale:
     def from_row_0(cls, names: Sequence[str], directions: Sequence[int], row_0: ArrayLike) -> Scale:
         """A scale for `z` alone, where a sequence has no calibration, from the scores of step 0, (T, P).
 
-        s is NaN, so `normalise` gives NaN. Where sigma is zero, z is NaN as well. Raises ValueError for fewer than two
+        s is NaN, so `normalise` returns NaN. Where sigma is zero, z is NaN too. Raises ValueError for fewer than two
         prompts.
         """
         scores = np.asarray(row_0, dtype=np.float64)

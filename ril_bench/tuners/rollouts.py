@@ -117,7 +117,7 @@ class RolloutBuffer:
 
 
 class RolloutTuner(Tuner):
-    """A tuner that learns from trajectories, with a reference model and possibly a network of its own.
+    """A tuner that learns from trajectories, with a reference model and possibly its own network.
 
     It needs a sampler with random steps (eta above 0). `_reference`, `_net` and `_buffer` exist from `start_task` on.
     """

@@ -231,11 +231,11 @@ def test_the_spaces_compare_noise_latents_and_images(tiny_model, teacher):
         trained(model, method, [1])
         now = prediction(model)
         found[space] = method.prediction_loss(now).item()
-        one, other = (
+        student, target = (
             {"noise": each.eps, "x0": each.x0(), "image": model.decode(each.x0())}[space]
             for each in (now, teacher(now))
         )
-        assert found[space] == pytest.approx((one - other).square().mean().item(), rel=1e-3)
+        assert found[space] == pytest.approx((student - target).square().mean().item(), rel=1e-3)
     assert len(set(found.values())) == 3
 
 

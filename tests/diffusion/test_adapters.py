@@ -207,8 +207,8 @@ def test_watching_leaves_the_gradient_alone(model, x):
     model.activate({"a": 1.0}, train=["a"])
     watched = torch.autograd.grad(model.predict(x, 501, PROMPTS, 1.0).square().sum(), model.parameters())
     plain = model.unet(x, 501, encoder_hidden_states=model.embed(PROMPTS)).sample.square().sum()
-    for one, other in zip(watched, torch.autograd.grad(plain, model.parameters()), strict=True):
-        torch.testing.assert_close(one, other)
+    for a, b in zip(watched, torch.autograd.grad(plain, model.parameters()), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 # -- folding ---------------------------------------------------------------------------------------
@@ -283,8 +283,8 @@ def test_folding_while_a_graph_is_open_leaves_its_gradient_alone(model, x):
         with torch.no_grad(), model.folded({"bb": 3.0}):
             model.predict(x, 501, PROMPTS, 3.0)
 
-    for one, other in zip(gradient(teacher), gradient(lambda: None), strict=True):
-        assert torch.equal(one, other)
+    for a, b in zip(gradient(teacher), gradient(lambda: None), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_the_gradient_of_the_latents_through_folded_weights_outlives_the_folding(model, x):
@@ -292,11 +292,11 @@ def test_the_gradient_of_the_latents_through_folded_weights_outlives_the_folding
     x0 = x.clone().requires_grad_()
     with model.folded({"bb": 1.0}):
         folded = model.predict(x0, 501, PROMPTS, 1.0)
-    (one,) = torch.autograd.grad(folded.square().sum(), x0)
+    (through_folded,) = torch.autograd.grad(folded.square().sum(), x0)
     model.activate({"bb": 1.0})
     live = model.unet(x0, 501, encoder_hidden_states=model.embed(PROMPTS)).sample
-    (other,) = torch.autograd.grad(live.square().sum(), x0)
-    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    (through_live,) = torch.autograd.grad(live.square().sum(), x0)
+    torch.testing.assert_close(through_folded, through_live, rtol=1e-4, atol=1e-5)
 
 
 def test_no_folding_within_folding_and_no_changes(model):

@@ -114,9 +114,9 @@ def test_hpsv2(published, images, name, shape):
 
 
 def test_the_versions_of_hpsv2_are_two_files(published, images):
-    one, other = published.hpsv2(), published.hpsv21()
-    assert one.file != other.file
-    assert not torch.allclose(one(images, PROMPTS), other(images, PROMPTS))
+    first, second = published.hpsv2(), published.hpsv21()
+    assert first.file != second.file
+    assert not torch.allclose(first(images, PROMPTS), second(images, PROMPTS))
 
 
 def test_imagereward(published, images):

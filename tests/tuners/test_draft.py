@@ -123,7 +123,7 @@ def test_a_penalty_may_ask_a_teacher_and_may_be_none(model, task):
 
     without, _ = update(model, task, Draft(k=1), 8)
     none, log = update(model, task, Draft(k=1), 8, penalty=lambda prediction: None)
-    assert all(torch.equal(one, other) for one, other in zip(without, none, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(without, none, strict=True))
     assert log.penalty == 0.0
     distilled, log = update(model, task, Draft(k=1), 8, penalty=distance_to_teacher)
     assert log.penalty > 0

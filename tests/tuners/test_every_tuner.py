@@ -178,8 +178,8 @@ def test_no_backward_is_counted_that_is_not_run(tiny_model, options):
 def test_an_update_does_not_depend_on_its_micro_batches(tiny_model, options):
     found = {size: one_update(copy.deepcopy(tiny_model), Penalised(), options, size) for size in (8, 3)}
     near = 1e-3 if options["name"] in ROUGH else 1e-5
-    for one, other in zip(found[3][0], found[8][0], strict=True):
-        assert (one - other).norm() < near * other.norm()
+    for gradient, whole in zip(found[3][0], found[8][0], strict=True):
+        assert (gradient - whole).norm() < near * whole.norm()
     for key in ("score", "loss", "penalty"):
         assert found[3][1][key] == pytest.approx(found[8][1][key], rel=near, abs=near)
 

@@ -66,8 +66,8 @@ def test_the_scores_are_those_of_the_densities():
         met, reached = x.clone().requires_grad_(), after.clone().requires_grad_()
         noising = Normal((bar_t / bar_s).sqrt() * reached, (1 - bar_t / bar_s).sqrt()).log_prob(met).sum()
         expected = torch.autograd.grad(noising, (reached, met))
-        for one, other in zip(noising_scores(ddim, i, x, after), expected, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+        for a, b in zip(noising_scores(ddim, i, x, after), expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
 class Gaussian(ToyModel):
@@ -246,7 +246,7 @@ def test_the_trust_region_holds_the_policy_to_the_one_that_sampled():
     )
     expected = torch.autograd.grad(loss, model.parameters())
     second, base = (update(model, task, tuner)[0] for tuner in (with_it, without))
-    difference = [one - other for one, other in zip(second, base, strict=True)]
+    difference = [a - b for a, b in zip(second, base, strict=True)]
     assert relative_gap(difference, expected) < 1e-9
 
 
@@ -321,10 +321,10 @@ def test_a_resume_goes_on_as_if_nothing_had_been():
     resumed = started(NablaGflownet(**options), task, model)
     resumed.load_state_dict(unpack(pack(tuner.state_dict())))
     straight, again = (update(model, task, one) for one in (tuner, resumed))
-    assert all(torch.equal(one, other) for one, other in zip(straight[0], again[0], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(straight[0], again[0], strict=True))
     assert straight[1] == again[1]
     own = [taken(one.parameters()) for one in (tuner, resumed)]
-    assert all(torch.equal(one, other) for one, other in zip(*own, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(*own, strict=True))
 
 
 def test_it_refuses_a_sampler_without_noise():

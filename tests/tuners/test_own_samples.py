@@ -317,7 +317,7 @@ def test_dpok_adds_a_value_net_and_a_prior():
             loss = 3.0 * gap.square().mean() / (2 * STEPS)
             for total, part in zip(expected, torch.autograd.grad(loss, model.parameters()), strict=True):
                 total += part
-    difference = [one - other for one, other in zip(found, without, strict=True)]
+    difference = [a - b for a, b in zip(found, without, strict=True)]
     assert (
         relative_gap(difference, expected) < 1e-6
     )  # the value network is zero at first, and subtracts nothing
@@ -363,9 +363,9 @@ def test_a_resume_goes_on_as_if_nothing_had_been(make, album):
         again, _ = update(model, task, resumed, draws=draws[1])
         own = [taken(one.parameters()) for one in (tuner, resumed)]
         fresh, _ = update(model, task, started(make(), task, model), draws=draws[1])
-    assert all(torch.equal(one, other) for one, other in zip(straight, again, strict=True))
-    assert all(torch.equal(one, other) for one, other in zip(*own, strict=True))
-    assert not all(torch.equal(one, other) for one, other in zip(straight, fresh, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(straight, again, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(*own, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(straight, fresh, strict=True))
 
 
 def test_a_tuners_net_is_drawn_from_the_tasks_key(tiny_model):
