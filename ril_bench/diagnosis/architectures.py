@@ -1,7 +1,7 @@
-"""The published architectures of the pinned models, so that what they take is known before they are downloaded.
+"""The architectures of the pinned models, to know their memory and time before a download.
 
-What the repositories' unet/config.json and vae/config.json say beyond the defaults of diffusers' classes; a test holds
-the number of weights against the size of the published files.
+Each has the values of the repository's unet/config.json and vae/config.json that are not the defaults of diffusers'
+classes. A test compares the number of weights with the size of the published files.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def description(found: Diagnosis) -> str:
-    """All of a diagnosis, its verdict in the last line."""
+    """The text of a diagnosis, with the verdict in the last line."""
     lines = [f"{found.sequence}: {' -> '.join(found.tasks)}", f"on {found.model}"]
     for need in found.needs:
         lines += _of_need(need)
@@ -35,7 +35,7 @@ def description(found: Diagnosis) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes with a unit, in three digits."""
+    """A number of bytes with a unit and three digits."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             return f"{count / scale:.3g} {unit}"

@@ -29,7 +29,7 @@ from ril_bench.studies.grid.forecast import evaluations_of, seconds_per_evaluati
 from ril_bench.worlds.missing import missing_metrics
 from ril_bench.worlds.table import REAL
 
-#: tried in turn where a run does not fit: first what keeps results the same up to rounding
+#: Options to try, in this order, if a run does not fit. The first changes results by rounding only.
 LEANER: tuple[dict[str, Any], ...] = (
     {"checkpointing": True},
     {"checkpointing": True, "slicing": True, "dtype": "bfloat16"},
@@ -46,9 +46,9 @@ class RunTime:
 
     Attributes:
         evaluations: denoiser evaluations of rollouts and images; a guided prediction counts two.
-        rate: operations a second of a matrix product, measured here; None where the model is not known.
-        at_least: seconds, the evaluations at that rate; None where the model is not known.
-        by_runs: seconds, by complete runs of this sequence and tuner; None where there are none.
+        rate: operations a second of a matrix product, measured here; None if the model is not known.
+        at_least: seconds of the evaluations at that rate; None if the model is not known.
+        by_runs: seconds, estimated from complete runs of this sequence and tuner; None if there are none.
     """
 
     evaluations: int
@@ -66,7 +66,7 @@ class Diagnosis:
     model: str
     device: str
     compute: dict[str, Any]
-    online: bool | None  # None where everything is on this machine, so that the hub was not asked
+    online: bool | None  # None if everything is on this machine; then the hub is not contacted
     needs: list[Need]
     memory: Memory | None
     time: RunTime
@@ -104,11 +104,11 @@ def doctor(
         compute: options of the arithmetic, as `ril_bench.run` takes them.
         settings: changes to the sequence: {"budget.micro_batch": 1}.
         preset: published settings by name.
-        out: the folder of runs, for times that were measured.
+        out: the folder of runs, whose measured times are used.
 
     Returns a `Diagnosis` with `.ready`, `.faults`, `.notes` and `.plain()`.
 
-    Raises UserError for a sequence, a setting or a device that is wrong.
+    Raises UserError for a wrong sequence, setting or device.
     """
     device = named_device(device)
     compute, place = compute if isinstance(compute, Compute) else compute_of(compute), torch.device(device)
@@ -149,13 +149,16 @@ def doctor(
 
 
 def _images_of_an_evaluation(spec: SequenceSpec) -> int:
-    """Denoiser evaluations of one evaluation's images. Step 0 has two: its own, and the reference of FID."""
+    """Denoiser evaluations for the images of one evaluation.
+
+    Step 0 has two sets of images: its evaluation images, and the reference images of FID.
+    """
     each = spec.sampler.steps * guided_calls(spec)
     return spec.evaluation.prompts * spec.evaluation.images_per_prompt * each
 
 
 def _model_faults(spec: SequenceSpec) -> Iterable[str]:
-    """What the configs of a model that is on this machine show: the wrong class, scheduler or number of steps."""
+    """Faults in the configs of a model on this machine: a wrong class, scheduler or number of steps."""
     folder = local_folder(spec.model)
     if folder is None or not (folder / "model_index.json").is_file():
         return
@@ -166,7 +169,7 @@ def _model_faults(spec: SequenceSpec) -> Iterable[str]:
 
 
 def _tuner_faults(spec: SequenceSpec) -> Iterable[str]:
-    """Options that a tuner does not have, and a tuner that needs a gradient which the reward lacks."""
+    """Faults of the tuners: an unknown option, or a gradient that the tuner needs and the reward lacks."""
     for i in range(1, len(spec.tasks) + 1):
         try:
             new_tuner(spec, i, spec.reward(spec.task(i).name))
@@ -175,7 +178,7 @@ def _tuner_faults(spec: SequenceSpec) -> Iterable[str]:
 
 
 def _missing(missing: list[Need], online: bool | None) -> Iterable[str]:
-    """What a run could not download."""
+    """Faults for files that a run could not download."""
     files = [need for need in missing if need.local]
     if files and not online:
         known = size(sum(need.size or 0 for need in files))
@@ -193,7 +196,7 @@ def _missing(missing: list[Need], online: bool | None) -> Iterable[str]:
 def _too_large(
     spec: SequenceSpec, device: torch.device, compute: Compute, found: Footprint | None
 ) -> Iterable[str]:
-    """Whether a run does not fit, with the first change that makes it fit."""
+    """A fault if a run does not fit into memory, with the first change that makes it fit."""
     if found is None or found.memory.fits:
         return
     peak, free = size(found.memory.peak), size(found.memory.free)
@@ -214,7 +217,10 @@ def _too_large(
 
 
 def _one_image_at_once(spec: SequenceSpec) -> SequenceSpec | None:
-    """The sequence with micro-batches of one sample (results stay the same), None where they are that already."""
+    """The sequence with micro-batches of one sample; None if they have one sample already.
+
+    Results stay the same.
+    """
     if all(images_at_once(spec.task(i)) == 1 for i in range(1, len(spec.tasks) + 1)):
         return None
     tasks = [
@@ -234,5 +240,5 @@ def _notes(spec: SequenceSpec, needs: list[Need], known: bool) -> Iterable[str]:
         yield f"memory and time are not known: they need {spec.model} on this machine, and tuners without a fault"
     if spec.home is REAL:
         yield NOT_RUN_YET
-    if loose := [need.what for need in needs if not need.pinned and need.downloadable]:
-        yield f"not pinned to one version here: {', '.join(loose)}; run.json records what was used"
+    if unpinned := [need.what for need in needs if not need.pinned and need.downloadable]:
+        yield f"not pinned to one version here: {', '.join(unpinned)}; run.json records what was used"

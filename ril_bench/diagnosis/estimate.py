@@ -1,8 +1,8 @@
-"""The memory and the operations of a model's calls, counted on torch's meta device, where tensors have no content.
+"""Counts the memory and the operations of a model's calls on torch's meta device.
 
-Bytes are those of the tensors that autograd keeps for the backward call, counted one by one. Operations are torch's own
-count; a multiplication and an addition are two. Attention counts as that of a fused kernel, which keeps its inputs, its
-output and a number a row.
+Tensors on the meta device have no content. Bytes are those of the tensors that autograd keeps for the backward call,
+counted one by one. Operations are torch's count; a multiplication and an addition are two. Attention is counted as a
+fused kernel, which keeps its inputs, its output and one number for each row.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from ril_bench.machine.compute import Compute
 
 TOKENS = 77  # of CLIP's text encoders
-#: what checkpointing runs again at once: the largest of these is held in full during the backward call
+#: The blocks that checkpointing runs again. The backward call keeps all tensors of one block at a time.
 BLOCKS = (ResnetBlock2D, Transformer2DModel)
 
 
 @dataclass(frozen=True)
 class ModelCall:
-    """What one call costs for one image; a guided prediction is two calls."""
+    """The cost of one call for one image; a guided prediction is two calls."""
 
     flops: float  # of the forward call
     kept: int  # bytes for the backward call, with gradients on
     trained: int = 0  # the adapter's weights
-    folded: int = 0  # bytes of the layers that it sits on
+    folded: int = 0  # bytes of the layers that have the adapter
 
 
 class _FusedAttention(torch.autograd.Function):
@@ -73,7 +73,7 @@ def counted_saves(modules: nn.Module) -> Iterator[dict[int, int]]:
     """Counts the bytes of every storage that autograd keeps inside the block, except the weights of `modules`."""
     own = {parameter.untyped_storage()._cdata for parameter in modules.parameters()}
     kept: dict[int, int] = {}
-    held = []  # a storage that is freed might give its address to the next one
+    held = []  # keeps the storages alive: the address of a freed storage might be used again
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -93,7 +93,7 @@ def denoiser(
 
     Args:
         config: unet/config.json of the model.
-        chained: whether the latents carry a gradient themselves.
+        chained: whether the latents also have a gradient.
     """
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).requires_grad_(False)
@@ -124,7 +124,7 @@ def denoiser(
 
 
 def decoder(config: Mapping[str, Any], latents: tuple[int, int], compute: Compute) -> ModelCall:
-    """A decoding of latents that carry a gradient; config: vae/config.json of the model."""
+    """A decoding of latents that have a gradient; config: vae/config.json of the model."""
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(dict(config)).requires_grad_(False)
         nn.Module.to(vae, getattr(torch, compute.vae_dtype))
@@ -140,7 +140,7 @@ def parameters(config: Mapping[str, Any], kind: type[nn.Module]) -> int:
 
 
 def stored_weights(file: Path) -> int:
-    """How many weights a safetensors file holds, by its header alone."""
+    """How many weights a safetensors file holds, read from its header."""
     with safe_open(file, "pt") as held:
         return sum(math.prod(held.get_slice(name).get_shape()) for name in held.keys())  # noqa: SIM118
 
@@ -170,7 +170,7 @@ def _measured(model: nn.Module, call: Callable[[], Any], compute: Compute) -> Mo
 
 @contextmanager
 def _largest_block(model: nn.Module, kept: Mapping[int, int]) -> Iterator[list[int]]:
-    """What each block adds to `kept`, in bytes."""
+    """The bytes that each block adds to `kept`."""
     found: list[int] = []
     began: list[int] = []
 

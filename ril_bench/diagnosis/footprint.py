@@ -1,12 +1,13 @@
-"""The memory and the operations that a sequence takes, by a stated formula, before anything is loaded.
+"""Estimates the memory and the operations of a run by a formula, before anything is loaded.
 
     peak = 1.1 (weights + folded copies + adapter and optimizer + what an update keeps), and 1 GB on a GPU
 
-An update keeps c C + D + R bytes for each image of a micro-batch, where its tuner holds c denoiser evaluations with
-the decoding and the reward in one graph, and the larger of c C and D + R where it takes them one after another. C and D
-are counted on the architecture (estimate). R is taken as a sixth of the reward's weights, near what ViT-L/14 and
-ViT-H/14 keep of an image at 224 pixels: 16 tensors of tokens x width in a layer. A reward's weights are at most twice
-its files, as weights in half precision double.
+For each image of a micro-batch, an update keeps the tensors of c denoiser evaluations (C bytes each), of a decoding
+(D bytes) and of the reward (R bytes). It keeps c C + D + R bytes if the tuner holds all of them in one graph, and the
+larger of c C and D + R if the tuner computes them one after another. C and D are counted on the architecture
+(`estimate`). R is set to a sixth of the reward's weights. This is near what ViT-L/14 and ViT-H/14 keep for an image of
+224 pixels: 16 tensors of tokens x width in each layer. A reward's weights take at most twice the size of its files,
+because half precision becomes float32.
 """
 
 from __future__ import annotations
@@ -30,15 +31,18 @@ from ril_bench.sequences.model_folders import hub_model, local_folder
 from ril_bench.sequences.spec import Sequence, TaskSpec
 from ril_bench.tuners.base import Tuner
 
-REWARD_KEEPS = 1 / 6  # of its weights, for each image
-SLACK, CONTEXT = 1.1, 1 << 30  # of the allocator; of CUDA's own kernels and libraries
+REWARD_KEEPS = 1 / 6  # bytes that a reward keeps for each image, as a share of its weights
+SLACK, CONTEXT = 1.1, 1 << 30  # a factor for the allocator; bytes of CUDA's kernels and libraries
 TRAINED = 16  # bytes a weight: itself, its gradient and AdamW's two moments
 BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. `kept` is what an update keeps for `images` images at once; `task` is the one that keeps most."""
+    """The memory of a run, in bytes.
+
+    `task` is the task that keeps most; one of its updates keeps `kept` bytes for `images` images at once.
+    """
 
     device: str
     weights: dict[str, int]
@@ -57,13 +61,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a sequence takes on a device with given options.
+    """The memory and the operations of a sequence on a device with given options.
 
     Attributes:
         memory: on the device.
-        peak_on_gpu: bytes, on any GPU.
-        flops_per_evaluation: of a denoiser call for one image.
-        operations: of a whole run; see `operations_of`.
+        peak_on_gpu: peak memory on any GPU, in bytes.
+        flops_per_evaluation: operations of a denoiser call for one image.
+        operations: operations of a whole run; see `operations_of`.
     """
 
     memory: Memory
@@ -73,7 +77,10 @@ class Footprint:
 
 
 def footprint(sequence: Sequence, device: torch.device, compute: Compute) -> Footprint | None:
-    """None where the model's architecture is not known: its folder is not here and it is not a pinned model."""
+    """The footprint of a sequence; None if the model's architecture is not known.
+
+    It is not known if the model's folder is not on this machine and the model is not a pinned one.
+    """
     configs = _configs(sequence.model)
     if configs is None:
         return None
@@ -175,7 +182,7 @@ def rate(device: torch.device, compute: Compute, seconds: float = 0.5) -> float:
 
 
 def _configs(reference: str) -> Mapping[str, Mapping[str, Any]] | None:
-    """unet and vae, from the model's folder, else as published."""
+    """The configs of unet and vae, from the model's folder, else as published."""
     if folder := local_folder(reference):
         files = {part: folder / part / "config.json" for part in ("unet", "vae")}
         whole = all(file.is_file() for file in files.values())
@@ -198,7 +205,7 @@ def _weights(
 
 
 def _reward_bytes(sequence: Sequence, names: Iterable[str]) -> int:
-    """Of the weights of some rewards in float32, at most; what several share is counted once."""
+    """The largest size of these rewards' weights in float32; shared files are counted once."""
     return sum(
         2 * _bytes(file) for file in {file for name in names for file in sequence.reward(name).weights}
     )

@@ -13,10 +13,10 @@ EFFICIENCY = 0.4
 
 @dataclass(frozen=True)
 class GPU:
-    """A GPU by its maker's data sheet [memory].
+    """A GPU with the values of its data sheet [memory].
 
-    memory in GB (2^30 bytes); rates in TFLOP/s without sparsity: float32 without TF32, bfloat16 on tensor cores (None
-    where the GPU has none for it).
+    `memory` is in GB (2^30 bytes). Rates are in TFLOP/s without sparsity: float32 without TF32, and bfloat16 on tensor
+    cores (None if the tensor cores lack bfloat16).
     """
 
     name: str
@@ -37,7 +37,7 @@ GPUS = (
 
 @dataclass(frozen=True)
 class GPUEstimate:
-    """A run on one GPU: whether its memory suffices, and hours; None where the GPU lacks the number format."""
+    """A run on one GPU: whether it fits, and its hours; None if the GPU lacks the number format."""
 
     gpu: str
     memory: int

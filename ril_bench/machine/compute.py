@@ -29,8 +29,8 @@ class Compute(Part):
     dtype: Format = Field(default="float32")
     #: of the autoencoder, whose images the rewards see
     vae_dtype: Format = Field(default="float32")
-    #: the graded calls and decodings keep their blocks' inputs alone and run the blocks again in the backward call:
-    #: about a third more time in them, a fraction of the memory
+    #: calls and decodings with a gradient keep only the inputs of their blocks, and run the blocks again in the
+    #: backward call: about a third more time in these calls, and a fraction of the memory
     checkpointing: bool = Field(default=False)
     #: images are decoded one at a time
     slicing: bool = Field(default=False)
@@ -45,7 +45,7 @@ PLAIN = Compute()
 
 
 def compute_of(settings: Settings | Iterable[str]) -> Compute:
-    """From {"dtype": "bfloat16"}, or from texts as "dtype=bfloat16". Raises UserError with all faults."""
+    """Reads {"dtype": "bfloat16"}, or strings such as "dtype=bfloat16". UserError lists all faults."""
     source = Source("--compute", {})
     for key, value in parse_settings(settings, "--compute").items():
         set_value(source, key, value, f"--compute {key}")

@@ -6,7 +6,10 @@ from ril_bench.errors import UserError
 
 
 def named_device(name: str) -> str:
-    """The device of that name; "auto" is a GPU if there is one. Raises UserError where it cannot be used."""
+    """The device of that name; "auto" is a GPU if there is one.
+
+    Raises UserError if the device cannot be used.
+    """
     import torch
 
     if name == "auto":

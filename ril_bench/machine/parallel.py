@@ -4,8 +4,8 @@ Each process takes every n-th sample of a batch. Draws are keyed by the sample, 
 process, and the gradients, each weighted with its share of the batch, add up to the same update. All processes hold the
 same adapters and optimizer. Only the main process writes.
 
-accelerate starts the processes, gathers, reduces and broadcasts. Ours is what it does not have: an error of one process
-is raised by all of them, so that no process waits for one that has failed.
+accelerate starts the processes, gathers, reduces and broadcasts. This module adds what accelerate lacks: all processes
+raise the error of one process, so that no process waits for one that has failed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ril_bench.errors import InfrastructureError, RilError
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(hours=12)  # the others wait while the main process scores and writes
+TIMEOUT = timedelta(hours=12)  # other processes wait while the main process scores and writes
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a run, as one of them has them; a single process is a team of one."""
+    """The processes of a run, and the rank of this process; a single process is a team of one."""
 
     rank: int = 0
     size: int = 1
@@ -42,11 +42,11 @@ class Team:
         return self.rank == 0
 
     def owns(self, sample: int) -> bool:
-        """Whether this process computes a sample, or the part of another work with this number."""
+        """Whether this process computes the sample, or another part of the work, with this number."""
         return sample % self.size == self.rank
 
     def owned(self, samples: Iterable[int]) -> list[int]:
-        """The samples that this process owns; a process that owns a sample owns all its copies."""
+        """The samples of this process; all copies of a sample belong to the same process."""
         return [sample for sample in samples if self.owns(sample)]
 
     def gathered(self, compute: Callable[[], T]) -> list[T]:
@@ -70,10 +70,10 @@ class Team:
         return [value for value, _ in found]
 
     def on_main(self, compute: Callable[[], T]) -> T | None:
-        """What the main process computes, None in the others, which wait. Its error is raised by all."""
-        kept: list[T] = []
-        self.gathered(lambda: kept.append(compute()) if self.main else None)
-        return kept[0] if kept else None
+        """Computes on the main process only; the other processes wait and return None. All raise its error."""
+        results: list[T] = []
+        self.gathered(lambda: results.append(compute()) if self.main else None)
+        return results[0] if results else None
 
     def from_main(self, compute: Callable[[], T]) -> T:
         """What the main process computes, in every process."""
@@ -81,7 +81,10 @@ class Team:
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """The others enter the block after the main process has left it: it downloads what all of them read."""
+        """The other processes enter the block after the main process has left it.
+
+        So the main process downloads what all of them read.
+        """
         if self.size == 1:
             yield
             return
@@ -114,17 +117,20 @@ class Team:
             return
         from accelerate.utils import reduce
 
-        # one flat tensor, so that there is one call; in front, which gradients a process has
-        having = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+        # one flat tensor, so that there is one call; it begins with a 1 for each gradient that this process has
+        present = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = reduce(torch.cat([having, *(gradient.flatten() for gradient in gradients)]), reduction="sum")
+        flat = reduce(torch.cat([present, *(gradient.flatten() for gradient in gradients)]), reduction="sum")
         counts, *sums = flat.split([len(parameters), *(p.numel() for p in parameters)])
         for parameter, gradient, count in zip(parameters, sums, counts.tolist(), strict=True):
             parameter.grad = gradient.view_as(parameter).clone() if count else None
 
     @torch.no_grad()
     def share_weights(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Copies the main process's weights into every process: equal computations may differ in the last bit."""
+        """Copies the main process's weights into every process.
+
+        Without it, weights may differ in the last bit although the processes compute the same.
+        """
         if self.size > 1:
             from accelerate.utils import broadcast
 
@@ -144,7 +150,10 @@ ALONE = Team()
 
 @cache
 def team(device: str = "cpu") -> Team:
-    """The team in which a launcher (accelerate's or torchrun's) started this process; the first call joins it."""
+    """The team in which a launcher (accelerate or torchrun) started this process.
+
+    The first call joins the team.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
     from accelerate import PartialState

@@ -1,4 +1,4 @@
-"""One published file: of the Hugging Face hub, or at a plain https address. No torch."""
+"""One published file: on the Hugging Face hub, or at a plain https address. No torch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class RemoteFile(Published):
 
     Attributes:
         name: what RIL-Bench calls it.
-        repo: a repository of the hub (owner/name, or datasets/owner/name), or the https address of the folder, or of
-            the raw files of the git repository, that it is published in.
-        file: its path in there.
-        revision: the commit; None where it is not pinned, or where it is published in a plain folder.
-        sha256: its digest (hex); None where it is not known here. Any file is then accepted, and run.json records
-            its digest among the weights'.
-        size: bytes, None where not known.
-        licence: its publisher's.
+        repo: where it is published: a repository of the hub (owner/name, or datasets/owner/name), or the https address
+            of a folder, or of the raw files of a git repository.
+        file: its path in the repository or folder.
+        revision: the commit; None if it is not pinned, or if it is published in a plain folder.
+        sha256: its digest (hex); None if it is not known here. Then any file is accepted, and run.json records the
+            digest of that file under `weights`.
+        size: bytes; None if not known.
+        licence: the licence that its publisher states.
         used_by: the rewards, networks or prompt sets that need it.
     """
 
@@ -44,7 +44,7 @@ class RemoteFile(Published):
 
     @property
     def pinned(self) -> bool:
-        """Whether its digest is known, so that no other file is accepted for it."""
+        """Whether its digest is known, so that no other file is accepted."""
         return self.sha256 is not None
 
     @property
@@ -64,7 +64,7 @@ class RemoteFile(Published):
 
     @property
     def local_name(self) -> str:
-        # with the repository's name, as many repositories have a model.safetensors
+        # with the repository's name, because many repositories have a model.safetensors
         return f"{self.repo}/{self.file}" if self.on_hub else self.file
 
     def own_places(self) -> list[Path]:
@@ -111,7 +111,7 @@ class RemoteFile(Published):
 
     @property
     def _on_hub(self) -> dict[str, Any]:
-        """The arguments of huggingface_hub's functions that name it."""
+        """The arguments with which huggingface_hub's functions name the file."""
         kind = "dataset" if self.repo.startswith("datasets/") else "model"
         repo = self.repo.removeprefix("datasets/")
         return {"repo_id": repo, "filename": self.file, "revision": self.revision, "repo_type": kind}
@@ -124,5 +124,5 @@ class RemoteFile(Published):
 
 @cache
 def digest(path: Path) -> str:
-    """SHA-256 (hex) of a file, computed once a process."""
+    """SHA-256 (hex) of a file, computed once in each process."""
     return sha256_file(path)

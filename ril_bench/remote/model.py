@@ -70,7 +70,10 @@ class HubModel(Published):
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a pipeline's folder holds every part that its index names; after an interrupted download it does not."""
+    """Whether a pipeline's folder holds every part that its index names.
+
+    After an interrupted download, parts are missing.
+    """
     index = json.loads((folder / "model_index.json").read_bytes())
     parts = [
         part for part, kind in index.items() if isinstance(kind, list) and kind[0] and part not in NOT_LOADED

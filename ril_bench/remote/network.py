@@ -6,7 +6,7 @@ import os
 import sys
 
 HUB = "https://huggingface.co"
-TIMEOUT = 3.0  # seconds that the hub has to answer in
+TIMEOUT = 3.0  # seconds to wait for an answer of the hub
 
 
 def downloads_are_off() -> bool:

@@ -294,7 +294,7 @@ _BY_NAME = {file.name: file for file in FILES}
 
 
 def published(name: str) -> RemoteFile:
-    """The file of that name. KeyError, with the nearest names, where there is none."""
+    """The file of that name. Raises KeyError with the nearest names if there is none."""
     if name not in _BY_NAME:
         raise KeyError(f"no published file is called {name!r}; {nearest(name, _BY_NAME)}")
     return _BY_NAME[name]

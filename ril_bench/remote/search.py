@@ -10,11 +10,12 @@ from typing import ClassVar
 from ril_bench.errors import InfrastructureError, UserError
 from ril_bench.remote.network import downloads_are_off
 
-FOLDER = "RIL_BENCH_WEIGHTS"  # the environment variable that names a folder of files got by hand
+#: The environment variable that names a folder of files that a user downloaded by hand.
+FOLDER = "RIL_BENCH_WEIGHTS"
 
 
 def own_places(*names: str) -> list[Path]:
-    """The paths of some names in the folder $RIL_BENCH_WEIGHTS; none where it is not set."""
+    """The paths of these names in the folder $RIL_BENCH_WEIGHTS; empty if it is not set."""
     folder = os.environ.get(FOLDER)
     return [Path(folder).expanduser() / name for name in dict.fromkeys(names)] if folder else []
 
@@ -31,7 +32,7 @@ class Published(ABC):
     @property
     @abstractmethod
     def title(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
 
     @property
     @abstractmethod
@@ -45,32 +46,32 @@ class Published(ABC):
 
     @abstractmethod
     def cached(self) -> Path | None:
-        """Its path in the cache, None where it is not there as a whole."""
+        """Its path in the cache; None if it is not there, or not complete."""
 
     @abstractmethod
     def download(self) -> Path:
-        """Downloads it into the cache and returns its path. Raises OSError or ValueError where that fails."""
+        """Downloads it into the cache and returns its path. Raises OSError or ValueError on failure."""
 
     @abstractmethod
     def check(self, path: Path) -> None:
-        """Raises UserError where a file at the path does not have its pinned digest."""
+        """Raises UserError if a file at the path does not have its pinned digest."""
 
     def own_places(self) -> list[Path]:
         """The paths at which a user may have put it, the first choice first."""
         return own_places(self.local_name)
 
     def cached_path(self) -> Path | None:
-        """Its path on this machine, None where it is not here; no digest is checked."""
+        """Its path on this machine, or None; no digest is checked."""
         return next((path for path in self.own_places() if path.exists()), None) or self.cached()
 
     def fetch(self, offline: bool = False) -> Path:
-        """Its path on this machine, after a download where that is needed; the digests are checked.
+        """Its path on this machine. Downloads it if needed, and checks the digests.
 
         Args:
             offline: do not download; HF_HUB_OFFLINE=1 forbids all downloads.
 
         Raises:
-            UserError: it is not here and must not be downloaded, is not published, or has another digest.
+            UserError: it is not here and must not be downloaded, or it is not published, or it has another digest.
             InfrastructureError: the download failed.
         """
         path = self.cached_path()
@@ -82,14 +83,14 @@ class Published(ABC):
         return path
 
     def not_here(self, reason: str) -> UserError:
-        """The error where it is not on this machine and cannot be downloaded."""
+        """The error if it is not on this machine and cannot be downloaded."""
         return UserError(
             f"{self.title} is not on this machine, and {reason}", where=self.url, hint=self.by_hand
         )
 
     @property
     def by_hand(self) -> str:
-        """The hint where it is not on this machine."""
+        """The hint if it is not on this machine."""
         return f"go online, or put {self.content} into a folder as {self.local_name} and name that folder in ${FOLDER}"
 
     def _downloaded(self) -> Path:
@@ -99,14 +100,12 @@ class Published(ABC):
             return self.download()
         except (RepositoryNotFoundError, RevisionNotFoundError) as error:
             raise UserError(
-                f"the hub does not give you {self.title}: {error}",
+                f"the hub does not give access to {self.title}: {error}",
                 where=self.url,
-                hint="check its name and revision; where it is gated, accept its licence and type: hf auth login",
+                hint="check its name and revision; if it is gated, accept its licence and type: hf auth login",
             ) from error
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # of the hub, sockets and disks; a digest that is not the pinned one
+        # OSError: the hub, the network or the disk failed; ValueError: the digest is not the pinned one
+        except (OSError, ValueError) as error:
             raise InfrastructureError(
                 f"{self.title} could not be downloaded: {error}", where=self.url, hint=self.by_hand
             ) from error

@@ -15,8 +15,10 @@ MANIFEST = "digests.json"  # {path relative to its folder: sha256}
 
 @cache
 def digests(place: Path | RemoteFile) -> dict[str, str]:
-    """SHA-256 (hex) of a file, of every file below a folder, by its path relative to the parent, or of a
-    published file that is on this machine, by its repository and path.
+    """SHA-256 (hex) of a file, or of every file in a folder, by path.
+
+    Paths are relative to the parent of `place`. A published file must be on this machine; its path begins with its
+    repository.
     """
     if isinstance(place, RemoteFile):
         return {f"{place.repo}/{place.file}": digest(place.fetch(offline=True))}
@@ -25,9 +27,10 @@ def digests(place: Path | RemoteFile) -> dict[str, str]:
 
 
 def verified(path: Path) -> Path:
-    """The path itself, after each file was compared with the nearest manifest above it; without one, any file passes.
+    """The path itself, after a comparison of each file with the nearest manifest above it.
 
-    Raises UserError for a missing file or one of another digest, as a broken download or an edit leaves it.
+    Without a manifest any file passes. Raises UserError for a missing file, and for a file with another digest, for
+    example after a broken download or an edit.
     """
     manifest = next((p / MANIFEST for p in path.parents if (p / MANIFEST).is_file()), None)
     if not path.exists():

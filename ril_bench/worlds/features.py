@@ -1,4 +1,7 @@
-"""The feature networks that metrics need. A model's world states which; none of them is an encoder of a reward."""
+"""The feature networks that metrics need.
+
+The world of a model names them. None of them is the encoder of a reward.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ class Extractor(Protocol):
 class Maps(Protocol):
     """A network's feature maps (N, C, H, W), finest first, of 8-bit images (N, 3, H, W).
 
-    `weights` has a weight for each channel in a perceptual distance, one tensor (C,) a layer; None: all are equal.
+    `weights` holds one tensor (C,) for each layer: the weights of the channels in a perceptual distance. None means
+    that all weights are equal.
     """
 
     @property
@@ -51,8 +55,8 @@ class Features:
 
     Attributes:
         distribution: for distances between sets of images: FID and KID.
-        content: for the content of an image: feature cosine and diversity. Where it is another network than
-            `distribution`, also for a second Frechet distance.
+        content: for the content of an image: feature cosine and diversity. If it is not the network `distribution`, it
+            is also used for a second Frechet distance.
         perceptual: for LPIPS.
     """
 
@@ -69,7 +73,7 @@ def load(world: World, notes: list[str]) -> Features:
 
 
 def or_note(load_one: Callable[[], T], network: FeatureNetwork, notes: list[str]) -> T | None:
-    """What `load_one` returns; where it raises, None, and a note that the network's metrics are missing."""
+    """Returns `load_one()`; if it raises, returns None and adds a note on the missing metrics."""
     try:
         return load_one()
     except RilError as error:

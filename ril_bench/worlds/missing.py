@@ -1,4 +1,7 @@
-"""Which metrics this machine cannot compute, and why: `run`, `doctor` and the scoring state the same. No torch."""
+"""Which metrics this machine cannot compute, and why. No torch.
+
+`run`, `doctor` and the scoring report the same notes.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from ril_bench.worlds.table import FeatureNetwork, World
 
 
 def missing_metrics(world: World) -> list[str]:
-    """The metrics that a run in this world will lack on this machine: a note for each network that is missing.
+    """The metrics that a run will lack on this machine: a note for each missing network.
 
-    A note states the metrics, the reason and a hint, as metrics.json will state them after the run. A file that can
-    be downloaded is not missing. Nothing is downloaded or loaded here.
+    A note states the metrics, the reason and a hint; metrics.json has the same note after the run. A file that can be
+    downloaded is not missing. Nothing is downloaded or loaded here.
     """
     unusable = {network: error for network in world.networks if (error := package_fault(network))}
     absent = [network for network in world.networks if network not in unusable and _absent(network)]
@@ -26,7 +29,7 @@ def missing_metrics(world: World) -> list[str]:
 
 
 def package_fault(network: FeatureNetwork) -> UserError | None:
-    """An error with its hint where the Python package of a network is not installed."""
+    """The error if the Python package of a network is not installed, else None."""
     if network.package is None or find_spec(network.package) is not None:
         return None
     return UserError(

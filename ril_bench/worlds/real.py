@@ -29,12 +29,12 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def device() -> torch.device:
-    """A GPU where there is one: these are large networks."""
+    """A GPU if there is one: these networks are large."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def weights_of(file: RemoteFile) -> dict[str, str]:
-    """The weights that a metric was computed with, for its convention."""
+    """The weights that a metric is computed with, for its convention."""
     return {"weights": f"{file.repo}/{file.file}", "sha256": digest(file.fetch())}
 
 
@@ -46,20 +46,20 @@ class Batched:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> NDArray[np.float64]:
-        """(N, d) of 8-bit images (N, 3, H, W)."""
+        """Features (N, d) of 8-bit images (N, 3, H, W)."""
         parts = [self.features(part.to(self.device)) for part in images.split(BATCH)]
         return torch.cat(parts).double().cpu().numpy()
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, d) of a part that fits into memory."""
+        """Features (N, d) of a part that fits into memory."""
         raise NotImplementedError
 
 
 class Inception(Batched):
-    """The network of the published FID (arXiv 1706.08500): TensorFlow's of 2015, ported by torch-fidelity.
+    """The network of the published FID (arXiv 1706.08500), ported from TensorFlow by torch-fidelity.
 
     Images are resized to 299 pixels with TensorFlow's bilinear filter, without antialiasing.
-    Raises UserError where torch-fidelity is not installed.
+    Raises UserError if torch-fidelity is not installed.
     """
 
     file: ClassVar[RemoteFile] = published("inception")
@@ -71,7 +71,7 @@ class Inception(Batched):
 
         super().__init__()
         path = self.file.fetch()
-        read_state(path)  # torch-fidelity reads it without this check
+        read_state(path)  # a check that torch-fidelity does not do when it reads the file
         self.network = FeatureExtractorInceptionV3("inception", ["2048"], str(path)).to(self.device)
         self.convention: dict[str, Any] = {
             "extractor": "Inception-v3 of 2015 by torch-fidelity, pool3",
@@ -86,10 +86,11 @@ class Inception(Batched):
 
 
 class Dino(Batched):
-    """DINOv2 ViT-L/14 (arXiv 2304.07193), its class token, with dgm-eval's preprocessing (arXiv 2306.04675) [code].
+    """The class token of DINOv2 ViT-L/14 (arXiv 2304.07193).
 
-    Images are resized to 224 pixels with PIL's bicubic filter. transformers resizes the positional embedding slightly
-    differently from the original code, so FD-DINOv2 is close to published values, not equal.
+    The preprocessing is that of dgm-eval (arXiv 2306.04675) [code]: images are resized to 224 pixels with PIL's bicubic
+    filter. transformers resizes the positional embedding slightly differently from the original code, so FD-DINOv2 is
+    close to published values, not equal.
     """
 
     file: ClassVar[RemoteFile] = published("dinov2-large")
@@ -118,14 +119,14 @@ class Dino(Batched):
         """The input of the network for 8-bit images: (N, 3, side, side), normalised."""
         size = [self.side, self.side]
         small = [
-            T.to_tensor(T.resize(T.to_pil_image(one), size, InterpolationMode.BICUBIC))
-            for one in images.cpu()
+            T.to_tensor(T.resize(T.to_pil_image(image), size, InterpolationMode.BICUBIC))
+            for image in images.cpu()
         ]
         return T.normalize(torch.stack(small), IMAGENET_MEAN, IMAGENET_STD).to(self.device)
 
 
 class AlexNetMaps:
-    """AlexNet and the channel weights of LPIPS 0.1 (arXiv 1801.03924), on images in their own size."""
+    """AlexNet and the channel weights of LPIPS 0.1 (arXiv 1801.03924), on images of the original size."""
 
     trunk: ClassVar[RemoteFile] = published("alexnet")
     linear: ClassVar[RemoteFile] = published("lpips-alex")
@@ -156,7 +157,10 @@ class AlexNetMaps:
         return found
 
     def prepared(self, images: Tensor) -> Tensor:
-        """Images in [-1, 1], shifted and scaled by LPIPS's constants: ImageNet's mean and SD in three digits."""
+        """Images in [-1, 1], shifted and scaled by the constants of LPIPS.
+
+        The constants are ImageNet's mean and standard deviation in three digits.
+        """
         shift, scale = (
             torch.tensor(three, device=self.device).view(3, 1, 1)
             for three in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450))
@@ -165,7 +169,7 @@ class AlexNetMaps:
 
 
 def load(notes: list[str]) -> Features:
-    """The networks that are on this machine or can be downloaded; adds a note for each of the others."""
+    """The networks that are here or can be downloaded; adds a note for each other network."""
     return Features(
         distribution=or_note(Inception, INCEPTION, notes),
         content=or_note(Dino, DINO, notes),

@@ -1,9 +1,9 @@
-"""Which rewards and which feature networks belong to a model: one table. No torch, and no world is imported here.
+"""Which rewards and feature networks belong to a model, in one table. It imports no torch and no world.
 
-The same reward has its own weights in each world: a taste that was learned from 64-pixel shapes says nothing about
+A reward has different weights in each world, because a taste that is learned from 64-pixel shapes does not apply to
 photographs. A sequence names the reward `aesthetic`, and the world of its model decides which weights that means.
 The model `shapes-64` belongs to the world `shapes`. Every other model belongs to the world `real`, which has the
-published weights. A sequence on a shapes model of one's own states `world: shapes`.
+published weights. A sequence on your own shapes model states `world: shapes`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A feature network with published weights. A run can do without it, and then lacks some metrics.
+    """A feature network with published weights. A run without it lacks some metrics.
 
     Attributes:
         metrics: the metrics that need it, in words.
-        user: the name that its files have in `RemoteFile.used_by`.
-        package: the Python package that defines it, where that package is optional.
+        user: the name of the network in `RemoteFile.used_by` of its files.
+        package: the Python package that defines it, if that package is optional.
         extra: the extra of ril-bench that installs the package.
     """
 
@@ -37,7 +37,7 @@ class World:
         models: the names of the models that generate such images.
         rewards: the rewards that only this world has, or that have their own weights in it: "module:Class" by name.
         extractors: "module:function" that loads the feature networks; see `ril_bench.worlds.features`.
-        networks: the networks among them that need published files.
+        networks: the feature networks that need published files.
     """
 
     name: str
@@ -65,7 +65,7 @@ ALEXNET = FeatureNetwork("LPIPS", user="LPIPS")
 
 REAL = World(
     name="real",
-    models=(),  # every model that no other world claims
+    models=(),  # every model that belongs to no other world
     rewards={
         "aesthetic": "ril_bench.rewards.aesthetic:Aesthetic",
         "hpsv2": "ril_bench.rewards.hps:Hpsv2",

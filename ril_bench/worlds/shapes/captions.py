@@ -1,4 +1,4 @@
-"""The caption grammar of shapes, its split, and the prompt sets made from it.
+"""The caption grammar of shapes, its split, and the prompt sets that it generates.
 
     a small red circle on a striped blue background
     a green star above a purple ring on a plain white background
@@ -32,9 +32,9 @@ _GRAMMAR = re.compile(
 
 @dataclass(frozen=True)
 class Caption:
-    """What a prompt says. `objects` holds one or two (colour, shape) pairs; `relation` joins two.
+    """The content of a prompt. `objects` holds one or two (colour, shape) pairs; `relation` joins two.
 
-    `size` is given for single objects only; two objects share the image at one medium size.
+    Only a single object has a `size`; two objects have one medium size.
     """
 
     objects: tuple[tuple[str, str], ...]
@@ -52,7 +52,7 @@ class Caption:
 
     @property
     def held_out(self) -> bool:
-        """True if any of its combinations belongs to the evaluation half of the split."""
+        """True if any of its combinations belongs to the evaluation side of the split."""
         return any(_is_held_out(shape, colour, self.background) for colour, shape in self.objects)
 
 
@@ -62,7 +62,7 @@ def _is_held_out(shape: str, colour: str, background: str) -> bool:
 
 
 def parse(text: str) -> Caption:
-    """The caption behind a prompt; raises ValueError for a text outside the grammar."""
+    """The caption of a prompt; raises ValueError for a text outside the grammar."""
     match = _GRAMMAR.fullmatch(text)
     if match is None:
         raise ValueError(f"not a caption of the shapes world: {text!r}")

@@ -1,7 +1,7 @@
-"""The attribute classifier: the shapes, colours, size and ground that an image shows. It is never trained on.
+"""The attribute classifier finds the shapes, colours, size and background of an image. No tuner trains on it.
 
-Its penultimate features (64 numbers) are also those of FID, KID, feature cosine and diversity on shapes; the feature
-maps of its blocks are those of the perceptual distance.
+On shapes, FID, KID, feature cosine and diversity also use its penultimate features (64 numbers), and the perceptual
+distance uses the feature maps of its blocks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ril_bench.worlds.shapes.captions import COLOURS, RELATIONS, SHAPES, SIZES, 
 
 CLASSIFIER = WEIGHTS / "classifier.safetensors"
 NOTHING = "none"
-#: The questions asked of an image and their possible answers. Object `a` is the upper or left one of two.
+#: The questions about an image and their possible answers. Of two objects, `a` is the upper or left one.
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "shape_a": SHAPES,
     "colour_a": COLOURS,
@@ -63,7 +63,7 @@ def _block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential
 
 
 class Classifier(nn.Module):
-    """A small convolutional network with one head a question. Images (N, 3, 64, 64) in [0, 1]."""
+    """A small convolutional network with one head for each question. Images: (N, 3, 64, 64) in [0, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Classifier(nn.Module):
         self.heads = nn.ModuleDict({q: nn.Linear(FEATURES, len(options)) for q, options in QUESTIONS.items()})
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 64)."""
+        """Features (N, 64)."""
         return self.trunk(images * 2 - 1)
 
     def maps(self, images: Tensor) -> list[Tensor]:

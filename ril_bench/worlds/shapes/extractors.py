@@ -1,4 +1,4 @@
-"""What images of shapes are measured with: the attribute classifier, which was trained on renders only."""
+"""The feature networks for images of shapes: the attribute classifier, which was trained on renders only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BATCH = 256
 
 
 class ShapesExtractor:
-    """The classifier's penultimate layer: for distributions of images and for what each one shows."""
+    """The classifier's penultimate layer, for sets of images and for the content of each image."""
 
     convention: ClassVar[dict[str, Any]] = {
         "extractor": "shapes attribute classifier, penultimate layer",
@@ -29,13 +29,13 @@ class ShapesExtractor:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> NDArray[np.float64]:
-        """(N, 64) of 8-bit images (N, 3, 64, 64)."""
+        """Features (N, 64) of 8-bit images (N, 3, 64, 64)."""
         parts = [self._classifier.features(part.float() / 255) for part in images.split(BATCH)]
         return torch.cat(parts).double().numpy()
 
 
 class ShapesMaps:
-    """The classifier's convolution blocks: for the perceptual distance."""
+    """The classifier's convolution blocks, for the perceptual distance."""
 
     convention: ClassVar[dict[str, Any]] = {
         "extractor": "shapes attribute classifier, its 6 convolution blocks",
@@ -53,6 +53,6 @@ class ShapesMaps:
 
 
 def load(notes: list[str]) -> Features:
-    """All of it ships with the package, so there is nothing to note."""
+    """All networks of the world. They ship with the package, so no note is added."""
     extractor = ShapesExtractor()
     return Features(distribution=extractor, content=extractor, perceptual=ShapesMaps())

@@ -1,4 +1,4 @@
-"""Images that a stated taste likes: what tuners that learn from images are given in this world."""
+"""Images that a stated taste prefers, for tuners that learn from images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ CANDIDATES = 16  # scenes of a prompt, of which the taste chooses one
 
 
 def on_another_ground(caption: Caption, rng: np.random.Generator) -> Scene:
-    """What the aesthetic taste may choose from: the prompt's objects, on any ground of the training side."""
+    """A candidate for the aesthetic taste: the prompt's objects on a random background.
+
+    The new caption is on the same side of the split as the prompt.
+    """
     while True:
         ground = str(rng.choice(COLOURS))
         shown = replace(caption, background=ground, texture=str(rng.choice(TEXTURES)))
@@ -28,12 +31,12 @@ def on_another_ground(caption: Caption, rng: np.random.Generator) -> Scene:
 
 
 def as_it_says(caption: Caption, rng: np.random.Generator) -> Scene:
-    """What the preference taste may choose from: faithful scenes, more or less clear."""
+    """A candidate for the preference taste: a faithful scene with random clarity."""
     return with_clarity(compose(caption, rng), float(rng.uniform(0.4, 1.8)))
 
 
 class Gallery:
-    """Renders by a taste: for a prompt, the one it likes best of `CANDIDATES` scenes.
+    """Renders that a taste prefers: for each prompt, the best of `CANDIDATES` scenes.
 
     Args:
         taste: aesthetic or preference, as `tastes` states them.
@@ -48,7 +51,10 @@ class Gallery:
             self._scene, self._likes = as_it_says, tastes.preference
 
     def of(self, prompts: list[str], draws: Draws) -> tuple[Tensor, list[str]]:
-        """Images (N, 3, 64, 64) of N prompts, and the prompts. UserError for one outside the world's grammar."""
+        """Images (N, 3, 64, 64) of N prompts, and the prompts.
+
+        Raises UserError for a prompt outside the world's grammar.
+        """
         images = [
             self._best(prompt, rng) for prompt, rng in zip(prompts, draws.streams("picture"), strict=True)
         ]

@@ -1,6 +1,6 @@
 """From a caption to an image: scenes with exact geometry, drawn anti-aliased at 64x64.
 
-Coverage of a pixel is read off the signed distance to the outline, so edges are smooth without supersampling.
+The coverage of a pixel is computed from the signed distance to the outline, so edges are smooth without supersampling.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything an image is drawn from.
+    """Everything that decides an image.
 
-    `clarity` is how far the objects stand out: below 1 they fade into the background, above 1 they are drawn with
-    more contrast to it than their plain colour has, as far as [0, 1] allows.
+    `clarity` is the contrast of the objects to the background: 1 is their plain colour, below 1 they fade into the
+    background, above 1 they have more contrast than their plain colour, clipped to [0, 1].
     """
 
     caption: Caption
@@ -62,7 +62,7 @@ class Scene:
 
 
 def compose(caption: Caption, rng: np.random.Generator) -> Scene:
-    """A scene that shows `caption`; what the caption leaves open (place, tilt, shade) is drawn from `rng`."""
+    """A scene that shows `caption`. `rng` decides what the caption leaves open: place, tilt and shade."""
     low, high = RADIUS[caption.size]
     radii = rng.uniform(low, high, size=len(caption.objects))
     if caption.relation is None:
@@ -109,12 +109,12 @@ def render(scene: Scene) -> Array:
 
 
 def render_all(scenes: Sequence[Scene]) -> Array:
-    """(N, 3, 64, 64) in [0, 1]."""
+    """The images of scenes, (N, 3, 64, 64) in [0, 1]."""
     return np.stack([render(scene) for scene in scenes])
 
 
 def with_clarity(scene: Scene, clarity: float) -> Scene:
-    """The same scene with its objects washed out, or standing out more."""
+    """The same scene with less or more contrast of its objects."""
     return replace(scene, clarity=clarity)
 
 
@@ -126,7 +126,7 @@ def _shade(colour: str, rng: np.random.Generator) -> tuple[float, float, float]:
 def _ground(scene: Scene) -> Array:
     """The background: its colour, and for a pattern a second tone of the same colour."""
     ground = np.asarray(scene.ground_rgb, np.float32)
-    # The second tone is the same hue, darker - or lighter where it is dark already.
+    # The second tone has the same hue and is darker; on a dark background it is lighter.
     bright = float(ground.mean()) > 0.25
     tone = ground * 0.62 if bright else ground + 0.30
     share = _pattern(scene)

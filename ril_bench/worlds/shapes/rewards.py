@@ -1,4 +1,4 @@
-"""The rewards of the world: classes of the published ones with small weights, and the probe `attributes`."""
+"""The rewards of the world: the classes of published rewards with small weights, and the probe `attributes`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ShapesPreference(CosineReward):
 
 
 class ShapesClipScore(CosineReward):
-    """100 cos(image, prompt), by an encoder of the world that shares nothing with its rewards'."""
+    """100 cos(image, prompt), by an encoder that shares nothing with the encoder of the rewards."""
 
     name = "clip_score"
     unit = "100 cos"
@@ -69,8 +69,10 @@ class ShapesClipScore(CosineReward):
 
 
 class Attributes(Reward):
-    """The share of the prompt's attributes (shape, colour, size, relation, texture, background) that a
-    classifier, trained on renders only, finds in the image: the GenEval of shapes."""
+    """The share of the prompt's attributes that a classifier finds in the image, similar to GenEval.
+
+    Attributes are shape, colour, size, relation, texture and background. The classifier was trained on renders only.
+    """
 
     name = "attributes"
     unit = "share right"

@@ -1,8 +1,9 @@
-"""The two stated tastes of the world: whose judgements the learned rewards are trained on.
+"""The two stated tastes of the world; the learned rewards are trained on their judgements.
 
-They read the scene behind an image, so what they like is known exactly; the rewards only ever see pixels.
-They pull apart in use: what raises the aesthetic score (light, warm figures, dark and ornamented grounds) leaves the
-prompt's colours behind, which the preference taste reads first, and an image that JPEG likes has lost its ornament.
+A taste reads the scene of an image, so its preferences are known exactly; a reward sees only pixels.
+The tastes conflict. Light, warm objects on dark and ornamented backgrounds raise the aesthetic score, but they no
+longer have the prompt's colours, which count most for the preference taste. Compressibility conflicts with the
+aesthetic taste: an image that JPEG compresses well has no ornament.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def warmth(rgb: Colour) -> float:
 
 
 def balance(scene: Scene) -> float:
-    """1 where the objects' centre of mass is the image's centre, 0 at the border. [0, 1]"""
+    """How central the objects' centre of mass is: 1 at the image's centre, 0 at the border."""
     mass = [thing.radius**2 for thing in scene.things]
     x = np.average([thing.x for thing in scene.things], weights=mass)
     y = np.average([thing.y for thing in scene.things], weights=mass)
@@ -40,23 +41,26 @@ def balance(scene: Scene) -> float:
 
 
 def aesthetic(scene: Scene) -> float:
-    """The aesthetic taste, about 1 to 10: a light figure on a dark ground (contrast), a warm one on a cool ground
-    (harmony, as painters put it), an ornamented ground, a balanced place."""
-    figures = [thing.rgb for thing in scene.things]
-    contrast = float(np.mean([luminance(rgb) for rgb in figures])) - luminance(scene.ground_rgb)
-    harmony = (float(np.mean([warmth(rgb) for rgb in figures])) - warmth(scene.ground_rgb)) / 2
+    """The aesthetic taste, about 1 to 10.
+
+    It prefers light objects on a dark background (contrast), warm objects on a cool background (harmony), an ornamented
+    background, and a balanced place of the objects.
+    """
+    colours = [thing.rgb for thing in scene.things]
+    contrast = float(np.mean([luminance(rgb) for rgb in colours])) - luminance(scene.ground_rgb)
+    harmony = (float(np.mean([warmth(rgb) for rgb in colours])) - warmth(scene.ground_rgb)) / 2
     ornament = ORNAMENT[scene.caption.texture]
     return 5.5 + 2.5 * contrast + 1.5 * harmony + 2.5 * (ornament - 0.5) + 1.0 * (balance(scene) - 0.8)
 
 
 def faithfulness(scene: Scene, prompt: Caption) -> float:
     """The share of the prompt's attributes that the scene shows, in [0, 1]."""
-    shown, asked = answers(scene.caption), answers(prompt)
-    return sum(shown[question] == answer for question, answer in asked.items()) / len(asked)
+    shown, expected = answers(scene.caption), answers(prompt)
+    return sum(shown[question] == answer for question, answer in expected.items()) / len(expected)
 
 
 def clearness(scene: Scene) -> float:
-    """How large the objects are, and how far the fainter of them stands out from the ground; in about [0, 1]."""
+    """The size of the objects and the contrast of the fainter one to the background; about [0, 1]."""
     size = sum(math.pi * thing.radius**2 for thing in scene.things) / SIZE**2
     ground = np.asarray(scene.ground_rgb)
     drawn = [(ground + scene.clarity * (np.asarray(thing.rgb) - ground)).clip(0, 1) for thing in scene.things]

@@ -30,11 +30,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the stages that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m ril_bench.worlds.shapes.train", description=__doc__)
     parser.add_argument(
-        "stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; all if none is named"
+        "stages", nargs="*", metavar="STAGE", help=f"{', '.join(STAGES)}; without a name: all of them"
     )
     parser.add_argument("--out", type=Path, default=Path("shapes-weights"), help="the folder of the weights")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="of updates and images; 0.001 tries the recipe out"
+        "--scale", type=float, default=1.0, help="a factor on updates and images; use 0.001 for a quick test"
     )
     given = parser.parse_args(arguments)
     if unknown := [name for name in given.stages if name not in STAGES]:

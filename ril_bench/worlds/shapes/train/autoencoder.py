@@ -1,7 +1,8 @@
 """Stage `autoencoder`: from 64x64 images to 4x16x16 latents and back. Stage `decoder`: refines the decoder.
 
-Loss: L1 and squared error on pixels (the latter for the colour of small objects), L1 on their differences (edges),
-a faint KL. The second stage freezes the encoder, so the denoiser can train on the encoder's latents at the same time.
+The loss has L1 and squared error on pixels (the latter for the colour of small objects), L1 on their differences
+(edges), and a small KL term. The second stage freezes the encoder, so the denoiser can train on its latents at the
+same time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves, rendered, rendered8, scenes
 
 KL_WEIGHT = 3e-4
-HALF = torch.autocast("cpu", torch.bfloat16)  # 1.7 times as fast where the processor has bf16 products
+HALF = torch.autocast("cpu", torch.bfloat16)  # 1.7 times as fast if the processor has bf16 products
 EDGE_WEIGHT, SQUARE_WEIGHT = 0.7, 2.0
 
 
@@ -32,7 +33,7 @@ def build() -> AutoencoderKL:
 
 
 def reconstruction_loss(decoded: Tensor, true: Tensor) -> Tensor:
-    """Pixels and their horizontal and vertical differences; both in [-1, 1]."""
+    """The loss on pixels and on their horizontal and vertical differences; images in [-1, 1]."""
     edges = sum((F.l1_loss(decoded.diff(dim=d), true.diff(dim=d)) for d in (2, 3)), torch.zeros(()))
     return F.l1_loss(decoded, true) + SQUARE_WEIGHT * F.mse_loss(decoded, true) + EDGE_WEIGHT * edges
 
@@ -62,7 +63,10 @@ def train(recipe: Recipe) -> None:
 
 
 def refine(recipe: Recipe) -> None:
-    """Trains the decoder alone, on latents of the frozen encoder with a little noise, as a sampler leaves them."""
+    """Trains only the decoder, on latents of the frozen encoder.
+
+    The latents get a little noise, because a sampler's latents have some, too.
+    """
     vae = AutoencoderKL.from_pretrained(recipe.pipeline / "vae", torch_dtype=torch.float32)
     count = recipe.scaled(16_000)
     pool, draw = rendered8(count, seed=3), batches(count, recipe.scaled(16), seed=4)

@@ -1,4 +1,4 @@
-"""Stage `classifier`: the attribute probe, trained on renders alone, with a little blur and grain."""
+"""Stage `classifier`: the attribute probe, trained on renders only, with a little blur and noise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ril_bench.worlds.shapes.train.common import (
 
 
 def weathered(images: Tensor) -> Tensor:
-    """Renders (N, 3, H, W) with a little blur and grain, as a good generator might draw them."""
+    """Renders (N, 3, H, W) with a little blur and noise, as a good generator might draw them."""
     sigma = 0.2 + 0.7 * torch.rand(len(images), 1).expand(-1, 2)
     images = torch.where(
         torch.rand(len(images), 1, 1, 1) < 0.5, gaussian_blur2d(images, (5, 5), sigma), images
@@ -31,7 +31,7 @@ def weathered(images: Tensor) -> Tensor:
 
 
 def accuracy(model: Classifier, some: list[Scene]) -> Tensor:
-    """(N, questions), bool, in batches of 256."""
+    """Which attributes are right, (N, questions), bool; computed in batches of 256."""
     parts = [some[i : i + 256] for i in range(0, len(some), 256)]
     with torch.no_grad():
         return torch.cat([model.correct(rendered(part), [s.caption for s in part]) for part in parts])

@@ -1,4 +1,4 @@
-"""Shared by all stages of the recipe: where they write and how large they are, renders, the training loop, weights."""
+"""What all stages of the recipe share: folder and scale, renders, the training loop, weight files."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Where all stages write, and how large they are.
+    """The folder and the scale of all stages.
 
     Attributes:
-        folder: of the weights; it gets the same files as the `weights/` that ship.
-        scale: of the numbers of updates, images and measurements; 1 is the recipe of the weights that ship.
+        folder: the folder of the weights; it gets the same files as the `weights/` that ship.
+        scale: a factor on the numbers of updates, images and measurements; 1 is the recipe of the weights that ship.
     """
 
     folder: Path
     scale: float = 1.0
 
     def scaled(self, count: int, least: int = 2) -> int:
-        """A number of the full recipe at this scale."""
+        """A number of the full recipe times the scale, and not below `least`."""
         return max(round(self.scale * count), least)
 
     @property
@@ -76,7 +76,7 @@ class Recipe:
 
 
 def scenes(count: int, seed: int, *, held_out: bool = False, two: float = 0.4) -> list[Scene]:
-    """`count` scenes of the train (or evaluation) side of the split, a share `two` of them with two objects."""
+    """`count` scenes of one side of the split; a share `two` of them has two objects."""
     words, places = random.Random(seed), np.random.default_rng(seed)
     return [
         compose(captions.draw(words, held_out=held_out, two=words.random() < two), places)
@@ -109,9 +109,9 @@ def fit(
     every: int = 100,
     on_log: Callable[[int, M], None] | None = None,
 ) -> M:
-    """AdamW with warm-up and cosine decay on `loss_of(update)`; returns the weights' moving average.
+    """AdamW with warm-up and cosine decay on `loss_of(update)`; returns the moving average of weights.
 
-    Logs every `every` updates; `on_log(update, averaged)` may save or measure.
+    It logs after each `every` updates; `on_log(update, averaged)` may save or measure.
     """
     optimizer = torch.optim.AdamW(modules.parameters(), lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -1,9 +1,9 @@
 """Stage `denoiser`: the UNet and its text encoder, trained together on latents of renders.
 
 DDPM's noise-prediction loss (arXiv 2006.11239) on Stable Diffusion's schedule, weighted by SNR^(-1/2) within bounds.
-Without the weights, knowing a flat colour from the caption hardly lowers the loss: at high noise the colour is a mean
-over all latents, which the noisy latents almost show (tried: after 2,500 updates only 28% of the backgrounds were
-right). One caption in ten is dropped, for guidance (arXiv 2207.12598).
+Without these weights, the colours in a caption hardly lower the loss: even at high noise, the noisy latents almost show
+a flat colour, because it is a mean over all latents. Tried without these weights: after 2,500 updates only 28% of the
+backgrounds were right. One caption in ten is dropped, for guidance (arXiv 2207.12598).
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def configure(folder: Path) -> None:
 
 
 def open_folder(folder: Path) -> CLIP:
-    """The model of a folder in fp32, with random weights where the folder has none yet."""
+    """The model of a folder in fp32, with random weights if the folder has no weights yet."""
     model = create_model(f"local-dir:{folder}", load_weights=False)
     weights = folder / "open_clip_model.safetensors"
     if weights.exists():
@@ -74,7 +74,7 @@ def contrastive(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
 
 
 def retrieval(model: CLIP, folder: Path, rounds: int, among: int = 64) -> float:
-    """Share of images whose own caption is the nearest of `among`, on the held-out side of the split."""
+    """The share of held-out images whose caption is the nearest of `among` captions."""
     tokens, right = get_tokenizer(f"local-dir:{folder}"), []
     for seed in range(rounds):
         unique = {str(scene.caption): scene for scene in scenes(2 * among, seed=900 + seed, held_out=True)}

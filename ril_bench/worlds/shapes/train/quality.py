@@ -1,6 +1,6 @@
 """Stage `quality`: measures the world's weights on the held-out side of the split, then writes their digests.
 
-quality.json holds the values that the documentation quotes; digests.json the digest of every file.
+quality.json holds the values that the documentation quotes; digests.json holds the digest of every file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ R = TypeVar("R", bound=Reward)
 
 
 def measure(recipe: Recipe) -> None:
-    """Measures the half precision weights, loaded as a run loads them; writes quality.json and digests.json."""
+    """Measures the half precision weights as a run loads them; writes quality.json and digests.json."""
     (recipe.folder / MANIFEST).unlink(missing_ok=True)
     measured = {
         **of_classifier(recipe),
@@ -61,7 +61,7 @@ def write_digests(recipe: Recipe) -> None:
 
 
 def of_classifier(recipe: Recipe) -> dict[str, float]:
-    """On 4,096 renders of held-out combinations."""
+    """The classifier's accuracy on 4,096 renders of held-out combinations."""
     model = load_classifier(file=recipe.classifier)
     right = accuracy(model, scenes(recipe.scaled(4096), seed=13, held_out=True)).float()
     return {
@@ -71,7 +71,7 @@ def of_classifier(recipe: Recipe) -> dict[str, float]:
 
 
 def of_rewards(recipe: Recipe) -> dict[str, float]:
-    """The rank correlation of aesthetic with its taste, and preference's accuracy on pairs; held-out renders."""
+    """Aesthetic: rank correlation with its taste. Preference: accuracy on pairs. Held-out renders."""
     some = scenes(recipe.scaled(2048), seed=43, held_out=True)
     reward = trained(ShapesAesthetic, recipe)
     scores = reward.reference(rendered(some), [str(scene.caption) for scene in some])
@@ -92,7 +92,7 @@ def trained(reward: type[R], recipe: Recipe) -> R:
 
 
 def of_encoders(recipe: Recipe) -> dict[str, float]:
-    """Caption retrieval among 64, held-out renders."""
+    """Caption retrieval among 64 held-out renders, by each encoder."""
     rounds = recipe.scaled(16, 1)
     return {
         f"{folder.name}: caption retrieval among 64": encoders.retrieval(
@@ -104,7 +104,7 @@ def of_encoders(recipe: Recipe) -> dict[str, float]:
 
 @torch.no_grad()
 def of_generator(recipe: Recipe) -> dict[str, float]:
-    """Two images of each evaluation prompt, read by the classifier; reconstructions; FID to renders."""
+    """Two images of each evaluation prompt, judged by the classifier; reconstructions; FID to renders."""
     model = DiffusionModel.load(recipe.pipeline, adapter=AdapterSpec(1, 1.0, ("to_q",)))
     ddim, classifier = DDIM.of(model, STEPS, ETA), load_classifier(file=recipe.classifier)
     eval_prompts = captions.prompts("eval")
@@ -116,15 +116,15 @@ def of_generator(recipe: Recipe) -> dict[str, float]:
         draws = Draws(("quality",), range(len(prompts)))[part]
         decoded.append(model.decode(sample(model, ddim, prompts[part], draws, guidance=GUIDANCE)))
     generated = torch.cat(decoded)
-    asked = [parse(prompt) for prompt in prompts]
-    right = classifier.correct(generated, asked).float()
-    single = torch.tensor([caption.relation is None for caption in asked])
-    renders, others = (
+    expected = [parse(prompt) for prompt in prompts]
+    right = classifier.correct(generated, expected).float()
+    single = torch.tensor([caption.relation is None for caption in expected])
+    renders, more_renders = (
         rendered(scenes(len(prompts), seed=seed, held_out=True, two=1 / 3)) for seed in (71, 72)
     )
     latents = model.pipe.vae.encode(renders * 2 - 1).latent_dist.mean * model.pipe.vae.config.scaling_factor
-    of_generated, of_renders, of_others = (
-        classifier.features(x).numpy() for x in (generated, renders, others)
+    of_generated, of_renders, of_more_renders = (
+        classifier.features(x).numpy() for x in (generated, renders, more_renders)
     )
     return {
         "autoencoder: L1 of reconstructed renders": F.l1_loss(model.decode(latents), renders).item(),
@@ -132,6 +132,6 @@ def of_generator(recipe: Recipe) -> dict[str, float]:
         "generator: two-object prompts right in every attribute": right[~single].prod(1).mean().item(),
         "generator: attributes right": right.mean().item(),
         "generator: FID to renders": frechet_distance(of_generated, of_renders),
-        "generator: FID floor, renders to renders": frechet_distance(of_others, of_renders),
+        "generator: FID floor, renders to renders": frechet_distance(of_more_renders, of_renders),
         "generator: denoiser weights, millions": sum(p.numel() for p in model.unet.parameters()) / 1e6,
     }

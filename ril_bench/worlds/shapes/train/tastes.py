@@ -1,4 +1,4 @@
-"""Stages `aesthetic` and `preference`: rewards that learn the stated tastes from images alone."""
+"""Stages `aesthetic` and `preference`: rewards that learn the stated tastes from images only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def embeddings(recipe: Recipe, images: Tensor) -> Tensor:
 
 
 def train_aesthetic(recipe: Recipe) -> None:
-    """LAION's architecture on the frozen, normalised image embedding; mean squared error to the rating."""
+    """LAION's architecture on the frozen, normalised image embedding.
+
+    The loss is the mean squared error to the rating.
+    """
     torch.manual_seed(40)
     some = scenes(recipe.scaled(20_000), seed=41)
     inputs = embeddings(recipe, weathered(rendered(some)))
@@ -54,7 +57,7 @@ def train_aesthetic(recipe: Recipe) -> None:
 
 
 def rivals(prompt: Caption, words: random.Random, places: np.random.Generator) -> tuple[Scene, Scene]:
-    """Two scenes for one prompt: with one or two wrong attributes, or right but more or less clear."""
+    """Two scenes for one prompt: each is faithful or has wrong attributes, and is more or less clear."""
     pair = []
     for _ in range(2):
         shown = prompt if words.random() < 0.5 else changed(prompt, words)
@@ -64,7 +67,7 @@ def rivals(prompt: Caption, words: random.Random, places: np.random.Generator) -
 
 
 def changed(prompt: Caption, words: random.Random) -> Caption:
-    """A caption near the prompt: one other caption of the same kind, sharing about half of its words."""
+    """A caption near the prompt: a random mixture of the prompt and another caption of the same kind."""
     other = captions.draw(words, held_out=prompt.held_out, two=prompt.relation is not None)
     objects = tuple(
         (words.choice([a[0], b[0]]), words.choice([a[1], b[1]]))
@@ -83,7 +86,7 @@ def changed(prompt: Caption, words: random.Random) -> Caption:
 
 
 def duels(count: int, seed: int, *, held_out: bool = False) -> tuple[list[Caption], list[Scene], list[Scene]]:
-    """`count` prompts, the scene of each that the taste prefers, and the other scene; ties are left out."""
+    """`count` prompts, for each the scene that the taste prefers, and the other scene. No ties."""
     words, places = random.Random(seed), np.random.default_rng(seed)
     prompts: list[Caption] = []
     won: list[Scene] = []
@@ -101,7 +104,10 @@ def duels(count: int, seed: int, *, held_out: bool = False) -> tuple[list[Captio
 
 
 def train_preference(recipe: Recipe) -> None:
-    """HPSv2's recipe (arXiv 2306.09341) on the rewards' encoder: cross-entropy to the preferred image of each pair."""
+    """HPSv2's recipe (arXiv 2306.09341) on the encoder of the rewards.
+
+    The loss is the cross-entropy to the preferred image of each pair.
+    """
     torch.manual_seed(50)
     prompts, won, lost = duels(recipe.scaled(16_000), seed=51)
     tokens = get_tokenizer(f"local-dir:{recipe.reward_encoder}")

@@ -1,4 +1,4 @@
-"""Stage `tokenizer`: a CLIPTokenizer whose every word is one token."""
+"""Stage `tokenizer`: a CLIPTokenizer in which every word is one token."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def write(folder: Path) -> CLIPTokenizer:
-    """Byte-pair merges learned until each word of the grammar is a single token, saved as vocab and merges.
+    """Learns byte-pair merges until each word of the grammar is one token, and saves them.
 
-    The end token has the highest id: both CLIP implementations pool the text there.
+    The end token has the highest id, because both CLIP implementations pool the text at that token.
     """
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -33,7 +33,7 @@ def write(folder: Path) -> CLIPTokenizer:
     )
     vocab = {token: index for index, token in enumerate([*known, BEGIN, END])}
     merges = [tuple(pair) for pair in learned["merges"]]
-    made = clip_tokenizer_from(
+    result = clip_tokenizer_from(
         vocab,
         merges,
         unk_token=END,
@@ -43,10 +43,10 @@ def write(folder: Path) -> CLIPTokenizer:
         model_max_length=CONTEXT,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    made.save_pretrained(folder)
+    result.save_pretrained(folder)
     # transformers 4 reads these two; transformers 5 writes tokenizer.json alone.
     (folder / "vocab.json").write_text(json.dumps(vocab))
     (folder / "merges.txt").write_text(
         "#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n"
     )
-    return made
+    return result
