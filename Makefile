@@ -82,7 +82,7 @@ venv:
 			exec $$python -m venv --clear $(VENV); \
 		fi; \
 	done; \
-	echo 'RIL-Bench needs Python $(or $(PYTHON),3.11, 3.12 or 3.13), and found none.' >&2; \
+	echo 'RIL-Bench needs Python 3.11, 3.12 or 3.13; tried: $(or $(PYTHON),python3 python3.13 python3.12 python3.11)' >&2; \
 	echo '  hint: install one, or name it: make PYTHON=/path/to/python3.12 ...' >&2; \
 	exit 1
 
