@@ -1,1 +1,1 @@
-"""One run: its plan, its materials, updates, steps, checkpoints, and the steps that runs share."""
+"""One run: its plan, materials, updates, steps and checkpoints, and steps that runs share."""

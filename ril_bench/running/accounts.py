@@ -1,4 +1,7 @@
-"""The cost of a run: counted calls, bytes, and seconds as a multiple of what the calls alone take."""
+"""The cost of a run: counted calls, bytes, and seconds.
+
+Seconds are also stated as a multiple of the seconds that the calls alone take (`bare_cost`).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ def from_rows(rows: Sequence[Sequence[Any]]) -> Calls:
 
 
 def samples(calls: Calls, kind: str, *, graded: bool = False) -> int:
-    """The sum of calls times batch over the kinds that begin with `kind`; guidance doubles the batch of an image."""
+    """The sum of calls times batch, over the kinds that begin with `kind`.
+
+    Guidance doubles the batch of an image.
+    """
     return sum(
         number * batch
         for (name, has_gradient, batch), number in calls.items()
@@ -37,7 +43,7 @@ def samples(calls: Calls, kind: str, *, graded: bool = False) -> int:
 
 
 def spent(calls: Calls) -> dict[str, int]:
-    """The counts of calls that run.json states for a step."""
+    """The numbers of calls, as run.json states them for a step."""
     return {
         "denoiser_forwards": samples(calls, "denoiser"),
         "denoiser_backwards": samples(calls, "denoiser", graded=True),
@@ -60,17 +66,19 @@ def cost(
     rewards: Mapping[str, Reward],
     prompts: Sequence[str],
 ) -> dict[str, float]:
-    """Wall time of the training and of the whole run, each as a multiple of its bare cost. Start-up is in neither.
+    """Wall time of the training and of the whole run, each also as a multiple of its bare cost.
+
+    Neither time includes the start-up.
 
     Args:
-        steps: as run.json has them.
-        seconds: of the whole run.
+        steps: the steps, as run.json has them.
+        seconds: wall time of the whole run.
     """
     trained: Calls = sum((from_rows(step["training_calls"]) for step in steps), Counter())
-    every: Calls = trained + sum((from_rows(step["evaluation_calls"]) for step in steps), Counter())
-    units = unit_seconds(list(every), model, rewards, prompts)
+    counted: Calls = trained + sum((from_rows(step["evaluation_calls"]) for step in steps), Counter())
+    units = unit_seconds(list(counted), model, rewards, prompts)
     training = sum(step["train_seconds"] for step in steps)
-    bare, bare_run = bare_seconds(trained, units), bare_seconds(every, units)
+    bare, bare_run = bare_seconds(trained, units), bare_seconds(counted, units)
     return {
         "training_seconds": training,
         "training_bare_seconds": bare,

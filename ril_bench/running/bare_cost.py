@@ -1,7 +1,8 @@
-"""Bare cost: the time that the counted calls of a run need when each is measured alone. No tuner can be faster.
+"""Bare cost: the time that the counted calls of a run need when each call is measured alone.
 
-Calls without gradient, or with one to the latents alone, are measured on the denoiser without adapters, the others on
-the denoiser with them (forward and backward), then decoding and rewards, each at the batch size it was called with.
+No tuner can be faster. Calls of the denoiser without a gradient, or with a gradient to the latents only, are
+measured without adapters. Other calls of the denoiser are measured with adapters, forward and backward.
+Decoding and rewards are measured too. Every call is measured at its own batch size.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ROUNDS = 10
 
 
 def bare_seconds(calls: Mapping[Call, int], units: Mapping[Call, float]) -> float:
-    """Sum over calls of their number times the seconds of one."""
+    """The sum over kinds of calls: number of calls times seconds of one call."""
     return sum(number * units[call] for call, number in calls.items())
 
 
@@ -35,10 +36,11 @@ def unit_seconds(
     *,
     rounds: int = ROUNDS,
 ) -> dict[Call, float]:
-    """Seconds of one call of each kind: the mean over rounds after a warm-up. Leaves the model's counter alone.
+    """Seconds of one call of each kind: the mean over rounds, after a warm-up.
 
-    The mean, not the minimum, because a run's seconds are a sum: both contain the bursts of a shared machine. Every
-    round measures each kind once, so that a burst does not fall on one kind alone.
+    Returns the mean and not the minimum, because the seconds of a run are a sum: both contain the load peaks
+    of a shared machine. Every round measures each kind once, so that a load peak does not affect only one
+    kind. Does not change the model's counter.
     """
     counter, model.counter = model.counter, Counter()
     seconds: dict[Call, list[float]] = {call: [] for call in calls}
@@ -57,7 +59,7 @@ def unit_seconds(
 
 
 def _seconds(call: Callable[[], Tensor], device: torch.device) -> float:
-    """The seconds of one call with its backward."""
+    """The seconds of one call, with its backward pass."""
     began = time.perf_counter()
     out = call()
     if out.requires_grad:
@@ -75,7 +77,7 @@ def one_call(
     rewards: Mapping[str, Reward],
     prompts: Sequence[str],
 ) -> Callable[[], Tensor]:
-    """A function that makes one such call, on random latents or on the images that these decode to."""
+    """A function that makes one call of a kind, on random latents or on their decoded images."""
     rng = torch.Generator().manual_seed(0)
     latents = torch.randn(batch, *model.latent_shape, generator=rng).to(model.device)
     conditions = [prompts[i % len(prompts)] for i in range(batch)]

@@ -1,4 +1,4 @@
-"""What a run stores to resume from: "start" at the start of a task, "latest" now and then during it."""
+"""The checkpoints of a run: "start" at the start of a task, and "latest" during and after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ START, LATEST = "start", "latest"
 
 
 def save(folder: RunFolder, name: str, training: Training) -> None:
-    """Stores how far a training is. Raises UserError where a method or a tuner has a state that cannot be stored."""
+    """Stores the state of a training.
+
+    Raises UserError where the state of the method or of the tuner cannot be stored.
+    """
     state = {
         "step": training.step,
         "update": training.update,
@@ -36,14 +39,14 @@ def save(folder: RunFolder, name: str, training: Training) -> None:
         folder.save_checkpoint(name, state)
     except TypeError as error:
         raise UserError(
-            f"what a resume needs cannot be stored: {error}",
+            f"the state that a resume needs cannot be stored: {error}",
             where="state_dict of the method or the tuner",
-            hint="give tensors and plain values (numbers, text, lists, dicts)",
+            hint="return only tensors and plain values (numbers, text, lists, dicts)",
         ) from error
 
 
 def newest(folder: RunFolder) -> dict[str, Any] | None:
-    """The state that was stored last, None where there is none; UserError for a damaged file."""
+    """The newest stored state, None where there is none. Raises UserError for a damaged file."""
     found = [folder.load_checkpoint(name) for name in (START, LATEST)]
     states = [state for state in found if state is not None]
     return max(states, key=lambda state: (state["step"], state["update"], state["ended"]), default=None)
@@ -56,7 +59,10 @@ def newest_file(folder: RunFolder) -> Path | None:
 
 
 def restore(training: Training, state: Mapping[str, Any]) -> None:
-    """Puts a training that has just begun to where `state` was stored. Adapters and method have been restored."""
+    """Restores optimizers, tuner, position and counts of a new training from `state`.
+
+    The caller has already restored the adapters and the method.
+    """
     for j, optimizer in training.optimizers.items():
         optimizer.load_state_dict(state["optimizers"][j])
     training.tuner.load_state_dict(on_device(training.model.device, state["tuner"]))
@@ -67,7 +73,7 @@ def restore(training: Training, state: Mapping[str, Any]) -> None:
 
 
 def on_device(device: torch.device, tree: Any) -> Any:
-    """The tree with its tensors on a device."""
+    """A tree with its tensors moved to a device."""
     if isinstance(tree, Tensor):
         return tree.to(device)
     if isinstance(tree, Mapping):

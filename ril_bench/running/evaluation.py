@@ -1,4 +1,7 @@
-"""Evaluation: fixed prompts and latents -> images -> scores, equal at every step of every run of a sequence."""
+"""Evaluation: fixed prompts and latents -> images -> scores.
+
+Prompts and latents are the same at every step of every run of a sequence.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
 
-BATCH = 32  # images at a time, at most
-#: elements of one latent channel, summed over all images that are generated at a time
+BATCH = 32  # the largest number of images in one batch
+#: elements of one latent channel, summed over all images that are generated together
 ROOM = 8 * 64 * 64
 
 
@@ -34,8 +37,8 @@ class Evaluator:
     """Evaluates the steps of a model.
 
     Args:
-        rewards: by name; tasks first, then probes.
-        prompts: exactly those that are evaluated.
+        rewards: the rewards by name; tasks first, then probes.
+        prompts: exactly the prompts that are evaluated.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Evaluator:
         self.samples = [(prompt_id, number) for prompt_id, _, number in cells]
 
     def part(self, positions: Sequence[int]) -> Evaluator:
-        """An evaluator of some of the images, by their positions, from the same draws."""
+        """An evaluator of only some of the images, by their positions. The draws are the same."""
         chosen = copy.copy(self)
         chosen.prompts = [self.prompts[i] for i in positions]
         chosen.samples = [self.samples[i] for i in positions]
@@ -65,17 +68,19 @@ class Evaluator:
 
     @torch.no_grad()
     def images(self, lora: Mapping[str, Tensor], purpose: str = names.IMAGES) -> Tensor:
-        """8-bit images (N, 3, H, W) of the pretrained model with a step's LoRA, N = prompts x samples.
+        """8-bit images (N, 3, H, W) of the pretrained model with the LoRA of a step.
+
+        N = prompts x samples.
 
         Args:
             lora: the tensors of the step's adapter.safetensors; empty for step 0.
-            purpose: chooses the latents, as a part of their draw key.
+            purpose: a part of the draw key, which decides the latents.
 
         Raises NumericalError for images that are not finite.
         """
         together, n = team(), images_at_once(self.model)
         starts = range(0, len(self.samples), n)
-        own = together.owned(range(len(starts)))  # whole batches, so that every sum is the same
+        own = together.owned(range(len(starts)))  # share out whole batches, so that sums keep their bits
         with together.counted(self.model.counter):
             batches = together.gathered(
                 lambda: list(self._batches([starts[i] for i in own], n, lora, purpose))
@@ -85,7 +90,7 @@ class Evaluator:
     def _batches(
         self, starts: Iterable[int], n: int, lora: Mapping[str, Tensor], purpose: str
     ) -> Iterator[Tensor]:
-        """The batches of n images that begin at some samples, in 8 bits on the CPU."""
+        """The batches of n images that begin at the samples `starts`, in 8 bits, on the CPU."""
         draws = Draws((self.spec.seed, purpose), self.samples)
         with self.model.folded_lora(lora):
             for start in starts:
@@ -94,18 +99,19 @@ class Evaluator:
                     self.model, self.ddim, self.prompts[part], draws[part], guidance=self.guidance
                 )
                 images = self.model.decode(latents)
-                if not bool(images.isfinite().all()):  # 8-bit images would only be black
+                if not bool(images.isfinite().all()):  # NaN in 8 bits would silently be black
                     raise NumericalError(
-                        "the model's images are not finite: its weights or its activations are not",
-                        where=f"prompt {self.samples[start][0]} and after",
+                        "the model's images are not finite: its weights or its activations are not finite",
+                        where=f"prompt {self.samples[start][0]} and later prompts",
                         hint="lower the learning rate",
                     )
                 yield (images * 255).round().byte().cpu()
 
     def scores(self, images: Tensor, step: int) -> pd.DataFrame:
-        """The scores of images: step, reward, prompt_id, sample, score, trained; a row a reward, prompt and sample.
+        """The scores of images: one row for each reward, prompt and sample.
 
-        Raises NumericalError for a score that is not finite.
+        The columns are step, reward, prompt_id, sample, score and trained. Raises NumericalError for a score
+        that is not finite.
         """
         tables = []
         for name, reward in self.rewards.items():
@@ -149,10 +155,10 @@ class Evaluator:
 
 
 def images_at_once(model: DiffusionModel) -> int:
-    """The number of images that are generated together. It depends on the size of the model's latents alone.
+    """The number of images that are generated together: a function of the size of the latents.
 
-    Sums differ in the last bit with the batch size, so the machine and its memory must not decide it: 8 images of
-    64 x 64 latents (512 pixels), 2 of SDXL's.
+    The batch size changes the last bit of sums, so it must not depend on the machine or its memory. It is 8
+    for latents of 64 x 64 (512 pixels), and 2 for SDXL.
     """
     _, height, width = model.latent_shape
     return max(1, min(BATCH, ROOM // (height * width)))
@@ -166,7 +172,7 @@ def png(image: Tensor) -> bytes:
 
 
 def code_digest(*parts: str) -> str:
-    """SHA-256 of files and folders of the package's code: a changed sampler gives another step 0."""
+    """SHA-256 of files and folders of the package's code: a changed sampler changes step 0."""
     package = Path(__file__).parents[1]
     files = [file for part in parts for file in [package / part, *(package / part).rglob("*.py")]]
     digest = hashlib.sha256()
@@ -183,8 +189,8 @@ def step_zero_key(
         "sampler": sequence.sampler.model_dump(),
         "evaluation": sequence.evaluation.model_dump(exclude={"every"}),
         "prompts": evaluator.prompts,
-        "model": sequence.model,  # a hub id has no files here to be digested
-        "rewards": [  # in order, and with their code, as they may be a user's own
+        "model": sequence.model,  # the name or path; `weights` has the digests of the files
+        "rewards": [  # in order, and with a digest of their code, as a reward may be the user's own file
             [name, sha256_file(inspect.getfile(type(reward)))] for name, reward in evaluator.rewards.items()
         ],
         "trained": sorted(evaluator.trained),

@@ -1,4 +1,4 @@
-"""What a run needs in memory: model, rewards, prompts, evaluator."""
+"""The objects that a run needs in memory: model, rewards, prompts, evaluator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ril_bench.tuners.base import Tuner
 
 @dataclass(frozen=True)
 class Materials:
-    """The model and the rewards of a sequence, loaded, and the evaluator of both."""
+    """The loaded model and rewards of a sequence, its prompts, and the evaluator."""
 
     sequence: Sequence
     model: DiffusionModel
@@ -36,7 +36,11 @@ class Materials:
 
     @classmethod
     def load(cls, sequence: Sequence, device: torch.device, compute: Compute = PLAIN) -> Materials:
-        """Raises UserError for weights that are missing or altered, prompts that are too few, and the like."""
+        """Loads the materials of a sequence.
+
+        Raises UserError for missing or altered weights, for too few prompts, and for other faults of the
+        sequence.
+        """
         if device.type == "cpu":
             keep_freed_memory()
         place = verified(model_folder(sequence.model))
@@ -49,7 +53,7 @@ class Materials:
             raise UserError(
                 f"the evaluation asks for {sequence.evaluation.prompts} prompts; there are {len(prompts)}",
                 where=f"evaluation.prompts, {sequence.prompts.eval}",
-                hint=f"ask for at most {len(prompts)}",
+                hint=f"set evaluation.prompts to at most {len(prompts)}",
             )
         prompts = prompts[: sequence.evaluation.prompts]
         of_rewards = [file for reward in rewards.values() for file in reward.weights]
@@ -66,16 +70,19 @@ class Materials:
         )
 
     def tuner(self, i: int) -> Tuner:
-        """A new tuner for task i. UserError if an option is wrong, or the tuner cannot raise the task's reward."""
+        """A new tuner for task i.
+
+        Raises UserError if an option is wrong, or if the tuner cannot raise the task's reward.
+        """
         return new_tuner(self.sequence, i, self.rewards[self.sequence.task(i).name])
 
     def check_tuners(self) -> None:
-        """Raises UserError for the first task whose tuner, as it is written, cannot do what the sequence asks."""
+        """Raises UserError for the first task whose tuner cannot train the task with its options."""
         for i in range(1, len(self.sequence.tasks) + 1):
             self.tuner(i).start_task(self.task(i, step=i, seed=0), self.model)
 
     def task(self, i: int, *, step: int, seed: int) -> RewardTask:
-        """Task i, as step `step` of a run trains it."""
+        """Task i, as it is trained in step `step` of a run."""
         spec = self.sequence.task(i)
         return RewardTask(
             index=i,
@@ -90,19 +97,22 @@ class Materials:
 
 
 def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tuner:
-    """The tuner of task i. Raises UserError if its options are wrong or it needs a gradient that the reward lacks."""
+    """The tuner of task i.
+
+    Raises UserError if its options are wrong, or if it needs a gradient and the reward has none.
+    """
     spec = sequence.task(i)
     tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
     if "reward_gradient" in tuner.needs and not reward.differentiable:
         raise UserError(
             f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.name} has none",
             where=f"tasks.{i}",
-            hint=f"choose a differentiable reward, or a tuner that does without: {', '.join(_gradient_free())}",
+            hint=f"choose a differentiable reward, or one of the tuners {', '.join(_gradient_free())}",
         )
     return tuner
 
 
 def _gradient_free() -> list[str]:
-    """The tuners of this package that need no gradient of the reward."""
-    ours = [name for name in registry.names("tuner") if isinstance(registry.locate("tuner", name), str)]
-    return [name for name in ours if "reward_gradient" not in registry.load("tuner", name).needs]
+    """The tuners of this package that do not need the gradient of the reward."""
+    shipped = [name for name in registry.names("tuner") if isinstance(registry.locate("tuner", name), str)]
+    return [name for name in shipped if "reward_gradient" not in registry.load("tuner", name).needs]

@@ -1,4 +1,4 @@
-"""What a run is, before it runs: everything that decides its result, and the folder it belongs in."""
+"""The plan of a run: everything that decides its result, and the path of its folder."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 Purpose = Literal["result", "tuning", "calibration"]
 GIVEN, REVERSED = "given", "reversed"  # orders of tasks that have a name
-#: in run.json: names and paths as the user wrote them
+LATIN = "latin"  # stands for several orders
+#: keys of run.json that hold names and paths as the user wrote them
 REFERENCES = ("sequence_reference", "method_reference")
-LATIN = "latin"  # stands for several of them
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """sequence x method x tuner x seed, resolved."""
+    """One combination of sequence, method, tuner and seed, with all settings resolved."""
 
     sequence: Sequence
     reference: str  # the sequence as the user named it
@@ -39,11 +39,11 @@ class RunPlan:
     seed: int
     label: str | None = None
     order: str = "given"
-    #: whether the sequence runs as it is written, but for its order and tuner
+    #: whether the sequence runs as it is written; its order and its tuner may differ
     official: bool = True
     #: whether step 0 is generated exactly as the unchanged sequence generates it
     comparable: bool = True
-    #: what the run is for: reports and the leaderboard take results alone
+    #: what the run is for: reports and the leaderboard use only results
     purpose: Purpose = "result"
 
     @property
@@ -56,25 +56,28 @@ class RunPlan:
         return out / self.sequence.name / self.order / method / self.tuner / f"seed-{self.seed}"
 
     def is_complete(self, folder: RunFolder) -> bool:
-        """Whether this very run is done in a folder. Raises UserError where the folder holds another one."""
+        """Whether a folder holds this run, complete.
+
+        Raises UserError where the folder holds another run.
+        """
         if not folder.exists:
             return False
         run, own = folder.read_run(), self.identity()
-        # The digest stands for the sequence, wherever it lies; run.json also records what the method's class states.
+        # The digest replaces the sequence: it does not depend on paths. run.json has more keys of the method.
         own = {key: value for key, value in own.items() if key not in ("sequence", *REFERENCES)}
         run["method"] = {key: run["method"].get(key) for key in own["method"]}
-        if others := [key for key in own if run.get(key) != own[key]]:
+        if different := [key for key in own if run.get(key) != own[key]]:
             raise UserError(
-                f"this folder holds another run: {', '.join(others)} differ",
+                f"this folder holds another run: {', '.join(different)} differ",
                 where=str(folder.path),
                 hint="give changed settings a --label, choose another --out, or delete the folder",
             )
         return bool(run["status"] == "complete")
 
     def load_calibration(self) -> Calibration | None:
-        """The calibration that this run's metrics are normalised by, None where there is none.
+        """The calibration that normalises this run's metrics, None where there is none.
 
-        Raises UserError where a task's reward cannot be learned: it is refused before anything is trained.
+        Raises UserError where a task's reward cannot be learned, before anything is trained.
         """
         from ril_bench.scoring.score import scale  # scoring imports torch
 
@@ -83,17 +86,20 @@ class RunPlan:
         return calibration
 
     def build_method(self) -> Method:
-        """The method with its options. Raises UserError where it cannot be imported or an option is wrong."""
+        """Builds the method with its options.
+
+        Raises UserError where the method cannot be imported, or an option is wrong.
+        """
         method: Method = registry.load("method", self.method)(**self.method_options)
         return method
 
     def check(self) -> None:
-        """Raises UserError for what a run would refuse before its first step, as far as no model is needed."""
+        """Raises UserError for faults that can be found without a model, as a run would."""
         self.load_calibration()
         self.build_method()
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal for two runs to be the same run, as run.json holds it."""
+        """The values that are equal for two equal runs, as run.json holds them."""
         place = registry.locate("method", self.method)
         return {
             "sequence": self.sequence.model_dump(mode="json"),
@@ -114,9 +120,9 @@ class RunPlan:
         } | ({} if self.purpose == "result" else {"purpose": self.purpose})
 
     def resolved(self) -> dict[str, Any]:
-        """Everything that decides the result, with the defaults of all options, as plain data for people to read.
+        """Everything that decides the result, as plain data, with the defaults of all options.
 
-        Raises UserError as `check`, and for a task's tuner with a wrong option.
+        Raises UserError as `check` does, and for a wrong option of a task's tuner.
         """
         self.check()
         sequence = self.sequence.model_dump(mode="json")
@@ -133,7 +139,7 @@ class RunPlan:
             "order": self.order,
             "official": self.official,
             "calibration": str(calibration.file) if calibration else None,
-            # What tasks inherit is shown in each task.
+            # Each task shows the values that it inherits.
             "sequence": {
                 key: value for key, value in sequence.items() if key not in ("tuner", "optimizer", "budget")
             },
@@ -151,19 +157,22 @@ def plan_run(
     order: str = GIVEN,
     preset: str | None = None,
 ) -> RunPlan:
-    """Resolves names and settings into what a run is.
+    """Resolves names and settings into the plan of a run.
 
-    A label names changed settings, so that they get a folder of their own; without one it is made of them.
+    A label names changed settings, so that a run with changed settings has a separate folder. The default
+    label is built from the settings.
 
     Args:
-        sequence: its name or path; or its file, already read, where many plans are made of one.
-        tuner: another one than the sequence's, with its defaults; the sequence's own, if named, keeps its options.
+        sequence: the name or path of a sequence; or its file, already read, for a caller that builds many
+            plans.
+        tuner: another tuner than the sequence's, with default options. If it is the sequence's own tuner, the
+            options of the sequence stay.
         settings: {"budget.updates": 10, "method.strength": 0.1}.
-        order: of the tasks: "given", "reversed", or their numbers, as "2-3-1".
-        preset: published settings by name, which `settings` may change again; it brings its own tuner.
+        order: the order of the tasks: "given", "reversed", or the numbers of the tasks, as "2-3-1".
+        preset: the name of published settings, which include a tuner. `settings` are applied after them.
 
     Raises:
-        UserError: whatever is wrong with the sequence, the names, the settings or the order.
+        UserError: a fault in the sequence, the names, the settings or the order.
     """
     registry.locate("method", method)
     if preset and tuner:
@@ -190,9 +199,9 @@ def plan_run(
 
 
 def official_sequence(name: str, *, tuner: str, order: str) -> Sequence:
-    """What an official run of a sequence runs: as it is written, its tasks in an order, each on the tuner.
+    """The sequence that an official run uses: unchanged settings, with this order and tuner.
 
-    Raises UserError for a name or an order that there is not, or an order that another name stands for.
+    Raises UserError for an unknown name or order, and for an order with another name ("1-2-3" is "given").
     """
     known, sequence = _ordered(read_sequence(name).resolve(tuner=tuner), order)
     if known != order:
@@ -201,10 +210,10 @@ def official_sequence(name: str, *, tuner: str, order: str) -> Sequence:
 
 
 def orders(sequence: Sequence, names: Iterable[str]) -> list[str]:
-    """The orders of a sequence's tasks that a list names, each once.
+    """The orders of a sequence's tasks that `names` states, each once.
 
-    "latin" stands for the T cyclic shifts of the given order: every task comes once at every place, so that a mean
-    over them favours no place.
+    "latin" stands for the T cyclic shifts of the given order: every task comes once at every position, so
+    that a mean over these orders favours no position.
     """
     tasks = range(len(sequence.tasks))
     shifts = ["-".join(str((start + k) % len(tasks) + 1) for k in tasks) for start in tasks]
@@ -213,7 +222,7 @@ def orders(sequence: Sequence, names: Iterable[str]) -> list[str]:
 
 
 def _ordered(sequence: Sequence, order: str) -> tuple[str, Sequence]:
-    """The name of an order, one for each permutation, and the sequence with its tasks in it."""
+    """The one name of an order's permutation, and the sequence with its tasks in that order."""
     given = list(range(1, len(sequence.tasks) + 1))
     named = {GIVEN: given, REVERSED: given[::-1]}
     numbers = named.get(order) or [int(n) if n.isdecimal() else 0 for n in order.split("-")]
@@ -229,7 +238,7 @@ def _ordered(sequence: Sequence, order: str) -> tuple[str, Sequence]:
 
 
 def _step_zero(sequence: Sequence) -> str:
-    """A digest of what decides step 0, and with it whether a calibration applies."""
+    """A digest of the settings that decide step 0, and so whether a calibration applies."""
     written = sequence.model_dump(mode="json", exclude={"evaluation": {"every"}})
     parts = ("model", "sampler", "evaluation")
     own = {"world": sequence.home.name, "eval": sequence.prompts.eval}
@@ -237,6 +246,6 @@ def _step_zero(sequence: Sequence) -> str:
 
 
 def _label(preset: str | None, changes: Settings, options: Settings) -> str | None:
-    """The name of changed settings, fit for a folder; None where nothing is changed."""
+    """A label for changed settings that can be a part of a folder's name; None if none changed."""
     texts = [setting_text(key, value) for key, value in [*changes.items(), *options.items()]]
     return re.sub(r"[^A-Za-z0-9=.,+_-]+", "_", ",".join(filter(None, [preset, *texts])))[:120] or None

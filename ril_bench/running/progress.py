@@ -1,4 +1,4 @@
-"""The progress of a run: a line for each stage, and on a terminal a bar with the reward's curve."""
+"""The progress of a run: lines of text, or on a terminal a bar with the reward's curve."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class Reporter:
-    """Says what a run does. `stage` opens a piece of work of known size, `advance` moves it on.
+    """Reports the progress of a run: `stage` begins a stage of known size, `advance` counts units.
 
-    On a terminal the piece of work is a bar with its speed and the time left, and under it a line of what is being
-    watched; elsewhere a line every 15 seconds.
+    On a terminal, a stage is a bar with its speed and the time left, and a line below the bar has the note.
+    Elsewhere, a stage prints a line every 15 seconds.
 
     Args:
-        quiet: nothing is printed.
-        verbose: a line for every unit of work, on a terminal too.
+        quiet: print nothing.
+        verbose: print a line for every unit of work, also on a terminal.
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False, verbose: bool = False):
@@ -41,16 +41,16 @@ class Reporter:
         return self.console.quiet
 
     def say(self, text: str) -> None:
-        """Prints a line; it stays above a bar that is open."""
+        """Prints a line. If a bar is shown, the line stays above it."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
-        """Begins a piece of work of `total` units, of which `done` are done already."""
+        """Begins a stage of `total` units, of which `done` are done already."""
         self.close()
         self._name, self._total, self._done, self._printed = name, total, done, time.monotonic()
         if self.console.is_terminal and not self.console.quiet and not self._verbose:
             self._bar = Progress(
-                TextColumn("{task.description}", markup=False),  # it may hold the name of a file
+                TextColumn("{task.description}", markup=False),  # the description may hold the name of a file
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[speed]}"),
@@ -62,7 +62,7 @@ class Reporter:
             self._live.start()
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """Counts more units as done; `note` is shown beside them, as the present reward."""
+        """Counts `units` more units as done, and shows `note` (for example the current reward)."""
         self._done += units
         if self._live is not None and self._bar is not None and self._task is not None:
             pace = self._bar.tasks[0].speed
@@ -90,14 +90,17 @@ class Reporter:
 
 
 def progress_note(lines: Sequence[dict[str, Any]]) -> str:
-    """The log lines of a task in one line: the curve of the reward, its value, and the penalty if there is one."""
+    """The log lines of a task as one line: the reward's curve and value, and a nonzero penalty."""
     scores = [line["score"] for line in lines]
     penalty = f"  penalty {lines[-1]['penalty']:.3g}" if lines[-1]["penalty"] else ""
     return f"reward {sparkline(scores)} {scores[-1]:.4g}{penalty}"
 
 
 def sparkline(values: Sequence[float], width: int = CURVE) -> str:
-    """A curve with one character a value, scaled to its range; a long series is averaged to `width` values."""
+    """A curve with one character for each value, scaled to the range of the values.
+
+    A long series is averaged to `width` values.
+    """
     n = min(len(values), width)
     parts = [values[len(values) * k // n : len(values) * (k + 1) // n] for k in range(n)]
     means = [sum(part) / len(part) for part in parts]
@@ -114,7 +117,7 @@ def _per_second(pace: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the largest unit that they hold twice: "119 s", "5 min", "2.5 h"."""
+    """Seconds as text, in the largest unit that gives at least 2: "119 s", "5 min", "2.5 h"."""
     for unit, scale in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * scale:
             return f"{seconds / scale:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions of packages, git revision, hardware."""
+"""The origin of a result: versions of packages, git revision, hardware."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def versions() -> dict[str, str]:
 
 
 def revision() -> dict[str, Any] | None:
-    """The git revision of the checkout that runs and whether it has changes; None for an installed wheel."""
+    """The git revision of the running checkout, and whether the checkout has changes.
+
+    None for an installed wheel.
+    """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
@@ -50,7 +53,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def hardware(device: torch.device, compute: Compute = PLAIN) -> dict[str, Any]:
-    """The processor, its cores, the threads in use, the GPU if the run is on one, and the number formats."""
+    """The processor, its cores, the threads in use, the GPU of the run, and the number formats."""
     return {
         "cpu": processor(),
         "cores": os.cpu_count(),
@@ -70,7 +73,7 @@ def processor() -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the process's largest resident size so far, or the GPU's largest allocation."""
+    """Bytes: the largest resident size of the process so far, or the GPU's largest allocation."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""What run.json records of a run beside its plan: method, calibration, failure, time."""
+"""Records in run.json that are not a part of the plan: method, calibration, failure, time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from ril_bench.storage.digests import sha256_file
 
 
 def method_record(identity: dict[str, Any], method: Method) -> dict[str, Any]:
-    """The method: its identity in the plan, its first line of documentation, and the values of all its options."""
+    """The record of a method.
+
+    It has the method's identity in the plan, the first line of its docstring, and the values of all its
+    options.
+    """
     return {
         **identity,
         "oracle": method.oracle,
@@ -23,7 +27,7 @@ def method_record(identity: dict[str, Any], method: Method) -> dict[str, Any]:
 
 
 def calibration_record(calibration: Calibration | None) -> dict[str, Any] | None:
-    """The calibration with its content: the metrics of a stored run need no other file."""
+    """The calibration with its content, so that the metrics of a stored run need no other file."""
     if calibration is None or calibration.file is None:
         return None
     return {
@@ -34,11 +38,14 @@ def calibration_record(calibration: Calibration | None) -> dict[str, Any] | None
 
 
 def failure_record(error: Exception) -> dict[str, str | None]:
-    """A failure: its class and message, and the traceback of an exception that RIL-Bench did not raise itself."""
+    """The record of a failure: its class, its message, and its traceback.
+
+    Errors that RIL-Bench itself raises have no traceback.
+    """
     trace = None if isinstance(error, RilError) else "".join(traceback.format_exception(error))
     return {"class": failure_class(error), "message": str(error) or repr(error), "traceback": trace}
 
 
 def now() -> str:
-    """The time in UTC, to the second, in ISO 8601."""
+    """The current time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The loop over tasks: tune, evaluate, store; or resume from where an earlier process stopped."""
+"""The loop over tasks: train, evaluate, store. It resumes where an earlier process stopped."""
 
 from __future__ import annotations
 
@@ -32,21 +32,24 @@ CHECKPOINT_EVERY = 10  # updates
 
 
 class Runner:
-    """One run: executes a plan in its folder. `execute` may be called again after any interruption.
+    """Executes the plan of one run in its folder. After an interruption, call `execute` again.
 
-    The stages of a step: start_task -> checkpoint "start" -> updates, with checkpoint "latest" every 10 updates ->
-    end_task -> checkpoint "latest" (ended) -> adapter, images, scores -> its entry in run.json. The entry makes the
-    step done. What a killed process did after the newest of these is done again, to the same bytes.
+    The stages of a step: start_task -> checkpoint "start" -> updates, with checkpoint "latest" every 10
+    updates -> end_task -> checkpoint "latest" (ended) -> adapter, images, scores -> the step's entry in
+    run.json. A step is done when run.json has its entry. After a kill, the next process repeats the work
+    since the newest checkpoint or entry, and gets the same bytes.
 
-    A launcher may start the run in several processes: each takes its share of every batch, and the main one writes.
+    A launcher may start the run in several processes. Each process computes its share of every batch; only
+    the main process writes.
 
     Args:
-        compute: number formats and memory savers; None: as the run began, or float32.
-        shared: steps that other runs of a grid begin with too. The run stores them for the others, or adopts theirs.
-        materials: those of the sequence, if they are loaded already; their adapters are deleted.
-        tracker: logs every update and step as well.
-        account: whether to measure, at the end, what the counted calls take alone. Do not ask for it while other runs
-            use the machine.
+        compute: number formats and memory savers; None for the formats with which the run began, or float32.
+        shared: numbers of steps that other runs of a grid have in common with this run. The run stores these
+            steps for the other runs, or adopts the steps that they stored.
+        materials: the loaded materials of the sequence; None to load them. Their adapters are deleted.
+        tracker: also logs every update and step.
+        account: whether to measure, at the end, the seconds that the counted calls take alone. Use False
+            while other runs use the machine.
         reporter: prints the progress.
     """
 
@@ -69,7 +72,7 @@ class Runner:
         self.folder = (RunFolder if self.team.main else Onlooker)(plan.folder(out))
         self.device, self.threads, self.shared = torch.device(device), threads, shared
         self.requested_compute, self.compute = compute, compute or PLAIN
-        self.micro_batch = 0  # 0: as the budget says, until an update runs out of memory
+        self.micro_batch = 0  # 0: the size in the budget, until an update runs out of memory
         self.loaded_materials = materials
         self.reporter = reporter if self.team.main else Reporter(quiet=True)
         self.tracker, self.account = tracker if self.team.main else None, account
@@ -77,16 +80,16 @@ class Runner:
         self.method = plan.build_method()
 
     def execute(self) -> Path:
-        """Executes what is left of the plan, and returns the run's folder; a complete run returns at once.
+        """Executes the rest of the plan, and returns the run's folder. A complete run returns at once.
 
-        Raises the cause of a failure. run.json then states it, and everything that was computed stays.
+        Raises the cause of a failure. run.json then states the failure, and all computed results stay.
         """
         with self.folder.lock(), self.reporter, self.tracker or nullcontext():
             complete = self.team.from_main(lambda: self.plan.is_complete(self.folder))
             recorded = self.team.from_main(self._recorded_hardware)
             self.compute = self._same_numerics(recorded.get("compute"))
             if complete:
-                self.folder.drop_checkpoints()  # an earlier process was killed just before it did so
+                self.folder.drop_checkpoints()  # an earlier process may have been killed just before this
                 self.reporter.say(f"already complete: {self.folder.path}")
                 return self.folder.path
             self._record_start(recorded.get("threads"))
@@ -105,18 +108,21 @@ class Runner:
         return self.folder.read_run().get("hardware") or {} if self.folder.exists else {}
 
     def _same_numerics(self, recorded: Mapping[str, Any] | None) -> Compute:
-        """The number formats with which the run began. Raises UserError where other formats are asked for."""
+        """The number formats with which the run began.
+
+        Raises UserError where the user asks for other formats.
+        """
         compute = self.requested_compute or (Compute(**recorded) if recorded else PLAIN)
         if recorded and compute.numerics != recorded:
             raise UserError(
                 f"this run began in {recorded}, not in {compute.numerics}",
                 where=str(self.folder.path / names.RUN),
-                hint="give it the same --compute, or choose another --out",
+                hint="use the same --compute, or choose another --out",
             )
         return compute
 
     def _record_start(self, recorded_threads: int | None) -> None:
-        # Sums differ with the number of threads: a resume takes the run's own number, not this machine's default.
+        # Sums depend on the number of threads: a resume uses the run's number, not this machine's default.
         if threads := self.threads or recorded_threads:
             torch.set_num_threads(threads)
         fresh = {
@@ -173,9 +179,10 @@ class Runner:
             self.materials.model.delete_adapter(name)
 
     def _adopt_shared_steps(self) -> bool:
-        """Adopts the steps of another run that begins with the same tasks; whether there were any.
+        """Adopts the steps of another run that begins with the same tasks.
 
-        Raises UserError where row 0 of the reward matrix is not the calibration's.
+        Returns whether there were such steps. Raises UserError where row 0 of the reward matrix differs from
+        the calibration.
         """
         if self.calibration is not None:
             self.steps.check_row_zero(self.calibration, hint=f"ril-bench calibrate {self.plan.reference}")
@@ -189,20 +196,20 @@ class Runner:
         self.folder.drop_checkpoints()
         if cost:
             self.reporter.say(
-                f"training took {duration(cost['training_seconds'])}, {cost['training_ratio']:.2f} times what its "
-                f"model and reward calls take alone; the whole run took {duration(cost['run_seconds'])} "
+                f"training took {duration(cost['training_seconds'])}, {cost['training_ratio']:.2f} times as "
+                f"long as its model and reward calls alone; the whole run took {duration(cost['run_seconds'])} "
                 f"({cost['run_ratio']:.2f} times)"
             )
 
     def _cost(self, seconds: float) -> dict[str, float]:
-        self.reporter.say("measuring what the counted model and reward calls take alone")
+        self.reporter.say("measuring the time that the counted model and reward calls take alone")
         materials, steps = self.materials, self.folder.read_run()["steps"]
         return accounts.cost(steps, seconds, materials.model, materials.rewards, materials.eval_prompts)
 
     # -- a task ----------------------------------------------------------------------------------------------
 
     def _start_task(self, i: int) -> Training:
-        """Starts task i: the method's start_task, and checkpoint "start"."""
+        """Starts task i: calls the method's start_task, and stores checkpoint "start"."""
         model, began = self.materials.model, time.perf_counter()
         if self.method.plan(self.sequence.order[:i], i).start == "pretrained":
             self._delete_adapters()
@@ -214,7 +221,7 @@ class Runner:
         return training
 
     def _training(self, i: int) -> Training:
-        """The training of task i before its first update, on the model's present adapters."""
+        """The training of task i before its first update, on the model's current adapters."""
         spec, tuner = self.sequence.task(i), self.materials.tuner(i)
         plan = self.method.plan(self.sequence.order[:i], i)
         tasks = {j: self.materials.task(j, step=i, seed=self.plan.seed) for j in {*plan.weights, i}}
@@ -235,7 +242,7 @@ class Runner:
         )
 
     def _train_and_evaluate(self, training: Training) -> None:
-        """The rest of a step: trains, ends the task, evaluates."""
+        """Does the rest of a step: trains, ends the task, evaluates."""
         i, model = training.step, self.materials.model
         self.team.share_weights(training.parameters)
         self.reporter.stage(f"task {i}: {self.sequence.task(i).name}", len(training.order), training.update)
@@ -268,13 +275,13 @@ class Runner:
             shared_steps.keep(self.folder, self.plan, self.materials, i)
 
     def _note_micro_batch(self, training: Training) -> None:
-        """Reports and records that micro-batches became smaller; later tasks begin with the smaller ones."""
+        """Reports and records that micro-batches became smaller; later tasks begin with this size."""
         if training.micro_batch < training.began_with and training.micro_batch != self.micro_batch:
             self.micro_batch = training.micro_batch
             self.folder.update_run(micro_batch=self.micro_batch)
             self.reporter.say(
-                f"out of memory: from here on {self.micro_batch} of {training.spec.budget.batch} samples at once; an "
-                "update is the same up to rounding"
+                f"out of memory: from now on {self.micro_batch} of {training.spec.budget.batch} samples at "
+                "once; updates stay the same up to rounding"
             )
 
     # -- checkpoints -----------------------------------------------------------------------------------------
@@ -284,13 +291,17 @@ class Runner:
         checkpoints.save(self.folder, name, training)
 
     def _resumed(self, i: int) -> Training | None:
-        """Restores the newest checkpoint; the training of task i if the checkpoint is one of that task, else None."""
-        self.steps.take_calls()  # those of step 0 are recorded; a killed process has stored its own
+        """Restores the newest checkpoint.
+
+        Returns the training that the checkpoint belongs to; None if the next task has not begun.
+        """
+        # Drops the calls of step 0, which are recorded. The checkpoint has the calls of a killed process.
+        self.steps.take_calls()
         state = self.team.from_main(lambda: checkpoints.newest(self.folder))
         if state is None:
             if i > 1:
                 raise UserError(
-                    f"step {i - 1} is done, but the checkpoint to go on from is gone",
+                    f"step {i - 1} is done, but its checkpoint is missing, so the run cannot go on",
                     where=str(self.folder.path / names.CHECKPOINTS),
                     hint="delete the run's folder and run it again",
                 )
@@ -299,13 +310,12 @@ class Runner:
         self.method.load_state_dict(checkpoints.on_device(self.device, state["method"]))
         if state["step"] < i and state["ended"]:  # killed between two tasks
             return None
-        if (
-            state["step"] < i
-        ):  # the checkpoint of its end is lost: the step is trained again, to the same bytes
+        if state["step"] < i:
+            # The checkpoint at the end of the step is lost: train the step again, to the same bytes.
             i = state["step"]
             self.team.on_main(lambda: self.folder.update_run(steps=self.folder.read_run()["steps"][:i]))
         training = self._training(i)
         checkpoints.restore(training, state)
         self.folder.truncate_log(i, training.update)
-        self.reporter.say(f"going on from task {i}, update {training.update}")
+        self.reporter.say(f"resuming from task {i}, update {training.update}")
         return training

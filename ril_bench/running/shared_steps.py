@@ -1,7 +1,8 @@
-"""Steps that several runs share because they begin with the same tasks: stored in the cache by the first run.
+"""Steps that several runs share because the runs begin with the same tasks.
 
-Two orders of one sequence, (1, 2, 3) and (1, 3, 2), train task 1 alike: the same draws, settings and weights give
-the same bytes. A run that adopts such steps goes on as if it had been killed right after them.
+Two orders of one sequence, (1, 2, 3) and (1, 3, 2), train task 1 in the same way: the same draws, settings
+and weights give the same bytes. The first run stores its steps in the cache. A run that adopts these steps
+resumes after them, as it would after a kill.
 """
 
 from __future__ import annotations
@@ -49,12 +50,15 @@ def prefix_key(plan: RunPlan, materials: Materials, i: int) -> dict[str, Any]:
 
 
 def shared_steps(plan: RunPlan, others: Collection[RunPlan]) -> list[int]:
-    """The last steps, from 1, that a run has in common with one of the others."""
+    """For each other run, the last step that the plan has in common with it; sorted, each once."""
     return sorted({n for other in others if (n := common_steps(plan, other)) > 0})
 
 
 def common_steps(a: RunPlan, b: RunPlan) -> int:
-    """The number of equal tasks that two runs begin with; 0 for equal runs, and for runs that differ otherwise."""
+    """The number of equal tasks with which two runs begin.
+
+    0 for equal runs, and for runs that differ in more than their tasks.
+    """
     equal = ("model", "home", "prompts", "sampler", "adapter", "evaluation")
     if (
         (a.method, a.method_options, a.seed) != (b.method, b.method_options, b.seed)
@@ -68,7 +72,7 @@ def common_steps(a: RunPlan, b: RunPlan) -> int:
 
 
 def keep(folder: RunFolder, plan: RunPlan, materials: Materials, i: int) -> None:
-    """Stores the steps up to i, which the run has just recorded, for the runs that begin with them."""
+    """Stores the steps up to i, which the run has just recorded, for runs that share them."""
     steps = [file for k in range(1, i + 1) for file in sorted(folder.step(k).rglob("*")) if file.is_file()]
     log = [line for line in folder.read_log() if line["task"] <= i]
     entries = [{**entry, "shared": True} for entry in folder.read_run()["steps"][1 : i + 1]]
@@ -80,11 +84,11 @@ def keep(folder: RunFolder, plan: RunPlan, materials: Materials, i: int) -> None
 
 
 def adopt(folder: RunFolder, plan: RunPlan, materials: Materials, shared: Collection[int]) -> bool:
-    """Copies the most steps that another run has stored into a run's folder; whether there were any.
+    """Copies the longest list of steps that another run has stored into a run's folder.
 
-    The run must have step 0 and no training of its own.
+    Returns whether there were such steps. The run must have step 0, and must not have begun a training.
     """
-    for name in (CHECKPOINT, LOG):  # left by a process that was killed while it adopted steps
+    for name in (CHECKPOINT, LOG):  # a process that was killed while it adopted steps may have left these
         (folder.path / name).unlink(missing_ok=True)
     for i in sorted(shared, reverse=True):
         if files := cache.read(KIND, prefix_key(plan, materials, i)):
@@ -97,7 +101,7 @@ def adopt(folder: RunFolder, plan: RunPlan, materials: Materials, shared: Collec
 
 
 def _in_order(name: str, data: bytes, materials: Materials) -> bytes:
-    """A file of scores with its rewards in the order of this run; any other file unchanged."""
+    """The content of a file; in a file of scores, the rewards get the order of this run."""
     if not name.endswith(".parquet"):
         return data
     scores = pd.read_parquet(io.BytesIO(data))

@@ -1,4 +1,7 @@
-"""The curves of a run in TensorBoard or Weights & Biases, through accelerate; the run's folder has them too."""
+"""Logs the curves of a run to TensorBoard or Weights & Biases, through accelerate.
+
+The run's folder has the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class Tracker:
     """Logs the updates of a run and the rows of its matrix under `name`.
 
     Args:
-        kind: tensorboard (its files go to `folder`) or wandb.
+        kind: tensorboard or wandb. The files of tensorboard are written to `folder`.
         config: the identity of the run.
 
     Raises UserError for an unknown kind, or one whose package is not installed.
@@ -38,7 +41,7 @@ class Tracker:
                 f"the tracker {kind} is not installed", where="--tracker", hint=f"pip install {kind}"
             )
         self.kind, self.folder, self.name, self.config = kind, folder, name, config
-        self._updates = 0  # over all tasks: a tracker needs an axis that only grows
+        self._updates = 0  # counted over all tasks: a tracker needs an axis that only grows
         self._accelerator: Accelerator | None = None
 
     def updated(self, line: Mapping[str, Any]) -> None:
@@ -70,7 +73,7 @@ class Tracker:
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings as trackers take them: one level, {"budget.updates": 30}, with lists as text."""
+    """Nested settings as trackers need them: one level, {"budget.updates": 30}, lists as text."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,7 @@
-"""The training of one task: updates of a tuner under a method. The key of an update decides all of its draws."""
+"""The training of one task: updates of a tuner under a method.
+
+The key of an update decides all of its draws.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ from ril_bench.tuners.base import Log, MicroBatch, Tuner
 
 @dataclass(frozen=True)
 class RewardTask:
-    """What tuners and methods see of a task: never the prompts and latents of the evaluation."""
+    """A task as tuners and methods see it, without the prompts and latents of the evaluation."""
 
-    index: int  # from 1
-    name: str  # the reward's
+    index: int  # counts from 1
+    name: str  # the name of the reward
     key: tuple[str | int, ...]
     prompts: Sequence[str]
     sampler: DDIM
@@ -44,7 +47,10 @@ class RewardTask:
         return self.reward_model.direction * self.reward_model(images, prompts)
 
     def states(self, model: DiffusionModel, n: int) -> Iterator[State]:
-        """n states that the model visits on the task's training prompts. The calls are counted as training."""
+        """n states that the model visits on the task's training prompts.
+
+        Counts the calls as training.
+        """
         draws = Draws((*self.key, "states"), range(n))
         prompts = [
             self.prompts[int(generator(draws.key, k, "prompt").integers(len(self.prompts)))] for k in range(n)
@@ -54,25 +60,25 @@ class RewardTask:
 
 def turns(weights: Mapping[int, float], updates: int) -> list[int]:
     """The task of each update: tasks take turns, in proportion to their weights."""
-    total, given = sum(weights.values()), dict.fromkeys(weights, 0)
+    total, done = sum(weights.values()), dict.fromkeys(weights, 0)
     order = []
     for update in range(1, updates + 1):
-        lacking = {task: update * weight / total - given[task] for task, weight in weights.items()}
+        lacking = {task: update * weight / total - done[task] for task, weight in weights.items()}
         chosen = max(lacking, key=lambda task: (lacking[task], -task))
-        given[chosen] += 1
+        done[chosen] += 1
         order.append(chosen)
     return order
 
 
 @dataclass
 class Training:
-    """The training of one step, and how far it is: `update` counts the updates that are done."""
+    """The training of one step and its progress: `update` counts the updates that are done."""
 
     model: DiffusionModel
     method: Method
     tuner: Tuner
-    #: one for each task that is mixed in: the gradients of rewards differ in size, and in shared moments the largest
-    #: would decide the step size of all
+    #: one optimizer for each task in a mix: gradients of rewards differ in size, and with shared moments the
+    #: largest gradient would decide the step size of all tasks
     optimizers: Mapping[int, torch.optim.Optimizer]
     spec: TaskSpec
     tasks: Mapping[int, RewardTask]
@@ -81,13 +87,13 @@ class Training:
     seed: int
     update: int = 0
     ended: bool = False  # whether the method's end_task has been called
-    seconds: float = 0.0  # so far, summed over the processes that resumed one another
-    calls: Counter[Any] = field(default_factory=Counter)  # so far, likewise
-    watched_seconds: float = 0.0  # likewise, of evaluations between updates
+    seconds: float = 0.0  # so far, with those of earlier processes that this one resumes
+    calls: Counter[Any] = field(default_factory=Counter)  # so far, with those of earlier processes
+    watched_seconds: float = 0.0  # of evaluations between updates; not a part of `seconds`
     watched_calls: Counter[Any] = field(default_factory=Counter)
     team: Team = field(default_factory=team)
-    micro_batch: int = 0  # samples at once; 0: as the budget says. Halved when memory runs out
-    bounds: Mapping[str, float] = field(default_factory=dict)  # on calls, by run.json's names
+    micro_batch: int = 0  # samples at once; 0 for the size in the budget; halved when memory runs out
+    bounds: Mapping[str, float] = field(default_factory=dict)  # on calls, by their names in run.json
     began_with: int = field(init=False)  # the micro-batch at the start
 
     def __post_init__(self) -> None:
@@ -102,12 +108,12 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget is spent: all updates are done, or the last one reached a bound on calls."""
+        """Whether all updates are done, or the last update reached a bound on calls."""
         spent = accounts.spent(self.calls + self.model.counter) if self.bounds else {}
         return self.update >= len(self.order) or any(spent[name] >= n for name, n in self.bounds.items())
 
     def run(self, after: Callable[[dict[str, Any]], None]) -> None:
-        """Makes all updates that are left, and calls `after` with the log line of each."""
+        """Does all remaining updates, and calls `after` with the log line of each update."""
         while not self.finished:
             began = time.perf_counter()
             task = self.order[self.update]
@@ -140,10 +146,11 @@ class Training:
         }
 
     def _accumulated(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> Log:
-        """Accumulates the gradients of this process's samples, each weighted by its share of the whole batch.
+        """Accumulates the gradients of this process's samples.
 
-        Where the device has too little memory, starts again with micro-batches of half the size. Draws are keyed by
-        the sample, so the update is the same up to rounding. Raises OutOfMemoryError where one sample is too many.
+        Each micro-batch is weighted by its share of the whole batch. If the device has too little memory,
+        starts again with micro-batches of half the size. Draws are keyed by the sample, so the update is the
+        same up to rounding. Raises OutOfMemoryError if one sample alone needs too much memory.
         """
         while True:
             counted = Counter(self.model.counter)
@@ -154,9 +161,10 @@ class Training:
                     raise OutOfMemoryError(
                         f"the device has too little memory for one sample: {error}",
                         where=f"task {self.step} ({task.name}), update {self.update}",
-                        hint="--compute checkpointing=true, --compute dtype=bfloat16, or a tuner that holds less",
+                        hint="add --compute checkpointing=true or --compute dtype=bfloat16, or use a tuner "
+                        "that needs less memory",
                     ) from error
-            # Only outside of the except block is the error gone, and with it the graphs that its frames held.
+            # Python frees the error, and the graphs that its frames hold, at the end of the except block.
             self.model.counter.clear()
             self.model.counter.update(counted)
             self.micro_batch = math.ceil(self.micro_batch / 2)
@@ -180,9 +188,10 @@ class Training:
         return log
 
     def _clipped(self, optimizer: torch.optim.Optimizer) -> list[float]:
-        """Clips each group of parameters separately, and returns the norms before, the model's first.
+        """Clips each group of parameters separately, and returns the norms before clipping.
 
-        Separately, so that a large gradient of the tuner's own network does not shrink the model's.
+        The groups are clipped separately, so that a large gradient of the tuner's own network does not shrink
+        the gradient of the model. The norm of the model comes first.
         """
         return [
             nn.utils.clip_grad_norm_(group["params"], self.spec.optimizer.max_grad_norm).item()
@@ -208,7 +217,8 @@ def adamw(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Op
         raise UserError(
             "the method lets no adapter train",
             where="start_task",
-            hint="model.add_adapter(name, seed_key=task.key), then model.activate({name: 1.0}, train=[name])",
+            hint="call model.add_adapter(name, seed_key=task.key), then "
+            "model.activate({name: 1.0}, train=[name])",
         )
     groups = [{"params": model.parameters()}, {"params": list(tuner.parameters())}]
     return torch.optim.AdamW(

@@ -1,4 +1,4 @@
-"""Complete runs that the tests of running share. No test may change their results."""
+"""Complete runs that the tests of this folder share. No test may change their results."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.tiny import results, runner
 
 @pytest.fixture(scope="session")
 def finished(tiny_sequence, tmp_path_factory) -> Path:
-    """The folder of a complete run with nothing left out."""
+    """The folder of a complete run that nothing interrupts."""
     return runner(tiny_sequence, tmp_path_factory.mktemp("finished")).execute()
 
 
 @pytest.fixture(scope="session")
 def straight(tiny_sequence, tmp_path_factory) -> dict[str, bytes]:
-    """What a long RID run gives that nothing interrupts."""
+    """The results of a long RID run that nothing interrupts."""
     return results(runner(tiny_sequence, tmp_path_factory.mktemp("straight"), **RID).execute())

@@ -1,4 +1,4 @@
-"""Ways to stop a run in the middle, and to read what it left."""
+"""Helpers that stop a run in the middle, and that read its files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RID = {"method": "rid", "settings": [*LONG, "method.strength=10", "method.decay=
 
 
 class Stopping(Reporter):
-    """Presses Ctrl-C, or worse, after so many units of work."""
+    """Raises KeyboardInterrupt, or another error, after the given number of calls of `advance`."""
 
     def __init__(self, after: int, error: BaseException | None = None):
         super().__init__(quiet=True)
@@ -30,7 +30,7 @@ class Stopping(Reporter):
 
 
 class Killed(BaseException):
-    """What no code catches."""
+    """An exception that no code catches."""
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def log_lines(folder: Path) -> list[dict[str, Any]]:
 def go_on_until_done(
     make: Callable[[], Any], interrupted: type[BaseException], limit: int = 200
 ) -> tuple[Path, int]:
-    """Runs until nothing interrupts any more; the folder, and how often something did."""
+    """Runs until nothing interrupts the run. Returns its folder and the number of interruptions."""
     for times in range(limit):
         try:
             return make().execute(), times
@@ -55,18 +55,19 @@ def go_on_until_done(
 
 
 def stopped(tiny_sequence: str, out: Path, after: int) -> Path:
-    """The folder of a run that was interrupted after some units of work."""
-    made = runner(tiny_sequence, out, reporter=Stopping(after), **RID)
+    """The folder of a run that was interrupted after `after` units of work."""
+    interrupted = runner(tiny_sequence, out, reporter=Stopping(after), **RID)
     with pytest.raises(KeyboardInterrupt):
-        made.execute()
-    return made.folder.path
+        interrupted.execute()
+    return interrupted.folder.path
 
 
 def failed_run(sequence: str, out: Path, error: type[Exception]) -> tuple[Path, dict[str, Any], str]:
-    made = runner(sequence, out)
+    """Runs a run that fails. Returns its folder, its run.json, and the message of the error."""
+    failing = runner(sequence, out)
     with pytest.raises(error) as caught:
-        made.execute()
-    run = status(made.folder.path)
+        failing.execute()
+    run = status(failing.folder.path)
     assert run["status"] == "failed"
     assert run["failure"]["message"] == (str(caught.value) or repr(caught.value))
-    return made.folder.path, run, str(caught.value)
+    return failing.folder.path, run, str(caught.value)

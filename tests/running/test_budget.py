@@ -1,4 +1,4 @@
-"""Budgets in calls of the denoiser and of the reward: a task ends after the update that reaches one."""
+"""Bounds on calls: a task ends after the update that reaches a bound."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def updates(folder):
         ("denoiser_forwards=37", 4),
         ("denoiser_backwards=9", 3),
         ("reward_calls=1", 1),
-        ("reward_calls=1000", 12),  # the updates end it first
+        ("reward_calls=1000", 12),  # the bound on updates is reached first
     ],
 )
 def test_a_task_ends_after_the_update_that_reaches_its_bound(tiny_sequence, tmp_path, bound, done):
@@ -47,7 +47,7 @@ def test_a_resume_keeps_the_count(tiny_sequence, tmp_path, units):
     assert results(again) == results(straight)
     assert (again / "anytime.parquet").read_bytes() == (straight / "anytime.parquet").read_bytes()
     within = {file.name for file in again.glob("step-1/update-*")}
-    assert within == {"update-000004.parquet", "update-000008.parquet"}  # the twelfth is the step itself
+    assert within == {"update-000004.parquet", "update-000008.parquet"}  # update 12 ends the step
 
 
 def test_a_sequence_without_bounds_keeps_its_digest(tiny_sequence, tiny_data, tmp_path):

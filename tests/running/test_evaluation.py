@@ -1,4 +1,4 @@
-"""Keyed draws, the order of what comes out, and what is refused."""
+"""The evaluation: keyed draws, the order of images and scores, and errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def evaluator(tiny_model, sequence):
 
 @pytest.fixture
 def lora(tiny_model):
-    """What adds something to every layer, as a step's file holds it."""
+    """The tensors of a step's file, with a LoRA that changes every layer."""
     generator = torch.Generator().manual_seed(0)
     tiny_model.add_adapter("some", seed_key=("test",))
     with torch.no_grad():
@@ -57,17 +57,17 @@ def test_the_same_images_whatever_the_batch(evaluator, lora, monkeypatch):
         monkeypatch.setattr(evaluation, "BATCH", batch)
         parts = evaluator.images(lora)
         assert (parts.int() - whole.int()).abs().max() <= 1
-        one, other = (evaluator.scores(images, 1) for images in (whole, parts))
-        assert one.drop(columns="score").equals(other.drop(columns="score"))
-        np.testing.assert_allclose(one["score"], other["score"], atol=0.1)
+        expected, found = (evaluator.scores(images, 1) for images in (whole, parts))
+        assert found.drop(columns="score").equals(expected.drop(columns="score"))
+        np.testing.assert_allclose(found["score"], expected["score"], atol=0.1)
 
 
-def test_a_image_depends_on_its_own_prompt_and_sample_alone(evaluator, tiny_model, sequence):
+def test_an_image_depends_only_on_its_own_prompt_and_sample(evaluator, tiny_model, sequence):
     fewer = Evaluator(tiny_model, {"brightness": Brightness()}, sequence, PROMPTS[:1])
     assert (fewer.images({}).int() - evaluator.images({})[:2].int()).abs().max() <= 1
 
 
-def test_latents_are_told_apart_by_sample_purpose_and_seed(evaluator, tiny_model, sequence):
+def test_latents_depend_on_sample_purpose_and_seed(evaluator, tiny_model, sequence):
     images = evaluator.images({})
     assert torch.equal(images, evaluator.images({}))
     assert not torch.equal(images[0], images[1])
@@ -77,7 +77,7 @@ def test_latents_are_told_apart_by_sample_purpose_and_seed(evaluator, tiny_model
     assert not torch.equal(images, seeded.images({}))
 
 
-def test_a_steps_file_is_what_is_evaluated_whatever_adapters_are_active(evaluator, tiny_model, lora):
+def test_the_file_of_a_step_is_evaluated_and_not_the_active_adapters(evaluator, tiny_model, lora):
     with_file, without = evaluator.images(lora), evaluator.images({})
     assert not torch.equal(with_file, without)
     tiny_model.activate({})
@@ -85,7 +85,7 @@ def test_a_steps_file_is_what_is_evaluated_whatever_adapters_are_active(evaluato
     assert torch.equal(evaluator.images({}), without)
 
 
-def test_weights_that_are_not_finite_give_no_black_images(evaluator, lora):
+def test_weights_that_are_not_finite_raise_an_error_and_no_black_images(evaluator, lora):
     broken = {key: value * 1e30 for key, value in lora.items()}
     with pytest.raises(NumericalError, match="not finite") as caught:
         evaluator.images(broken)
@@ -126,7 +126,7 @@ def test_a_score_that_is_not_finite_is_refused_with_its_place(tiny_model, sequen
     assert caught.value.where == "step 2, prompt 001, sample 1"
 
 
-def test_files_are_png_that_give_the_images_back(evaluator):
+def test_files_are_png_and_read_back_to_the_same_images(evaluator):
     images = torch.randint(0, 256, (6, 3, 64, 64), generator=torch.Generator().manual_seed(1)).byte()
     files = evaluator.files(images)
     assert list(files) == [f"images/{prompt}-{number}.png" for prompt, number in evaluator.samples]
@@ -135,7 +135,7 @@ def test_files_are_png_that_give_the_images_back(evaluator):
     assert png(images[0]) == files["images/000-0.png"]
 
 
-def test_the_matrix_has_the_means_with_rows_by_step_and_columns_as_they_come():
+def test_the_matrix_has_the_means_with_rows_by_step_and_columns_in_the_order_of_the_table():
     rows = [(1, "b", "000", 4.0), (1, "b", "001", 6.0), (1, "a", "000", 1.0), (1, "a", "001", 3.0)]
     rows += [(0, "b", "000", 0.0), (0, "b", "001", 1.0), (0, "a", "000", -1.0), (0, "a", "001", -2.0)]
     found = matrix(pd.DataFrame(rows, columns=["step", "reward", "prompt_id", "score"]))
@@ -143,7 +143,9 @@ def test_the_matrix_has_the_means_with_rows_by_step_and_columns_as_they_come():
     pd.testing.assert_frame_equal(found, expected)
 
 
-def test_step_zero_has_a_key_of_everything_it_depends_on(evaluator, sequence, tiny_model, tmp_path):
+def test_the_key_of_step_zero_has_everything_that_step_zero_depends_on(
+    evaluator, sequence, tiny_model, tmp_path
+):
     def key(evaluator=evaluator, sequence=sequence, weights=None, threads=1):
         return step_zero_key(evaluator, sequence, weights or {"unet": "1"}, threads=threads)
 
@@ -173,9 +175,6 @@ def test_step_zero_has_a_key_of_everything_it_depends_on(evaluator, sequence, ti
         ),
     ]
     assert key() == keys[0]
-    assert all(one != other for i, one in enumerate(keys) for other in keys[:i])
-    for trained_with in (
-        {"lr": 1.0},
-        {"weight_decay": 0.5},
-    ):  # what training alone depends on is no part of it
-        assert key(sequence=changed("optimizer", **trained_with)) == keys[0]
+    assert all(later != earlier for i, later in enumerate(keys) for earlier in keys[:i])
+    for training_only in ({"lr": 1.0}, {"weight_decay": 0.5}):  # settings that only the training uses
+        assert key(sequence=changed("optimizer", **training_only)) == keys[0]

@@ -1,4 +1,4 @@
-"""Runs that fail: the class of the failure, and what is kept."""
+"""Runs that fail: the class of the failure, and the results that are kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.tiny import runner, write_sequence
 
 
 class Fragile(Reward):
-    """Brightness, until there have been so many calls."""
+    """Brightness for the first calls; from call `breaks_at` on, an error or NaN."""
 
     name = "brightness"
     unit = "grey levels"
@@ -45,21 +45,21 @@ class Fragile(Reward):
 
 @pytest.fixture
 def fragile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., type[Fragile]]:
-    """Makes a Fragile of its own kind what the name "fragile" means."""
-    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))  # step 0's calls are to be counted
+    """A function that registers a subclass of Fragile, with given attributes, as "fragile"."""
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))  # so that the calls of step 0 are counted
 
-    def make(**how: Any) -> type[Fragile]:
-        made = type("Fragile", (Fragile,), how)
+    def register(**attributes: Any) -> type[Fragile]:
+        cls = type("Fragile", (Fragile,), attributes)
         load = registry.load
         monkeypatch.setitem(registry._REWARDS, "fragile", "nowhere:Fragile")
         monkeypatch.setattr(
             registry,
             "load",
-            lambda kind, name, *world: made if name == "fragile" else load(kind, name, *world),
+            lambda kind, name, *world: cls if name == "fragile" else load(kind, name, *world),
         )
-        return made
+        return cls
 
-    return make
+    return register
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def with_fragile(tiny_data, tmp_path) -> str:
 
 
 def test_nan_from_a_reward_in_training(with_fragile, tmp_path, fragile):
-    made = fragile(breaks_at=2)
+    cls = fragile(breaks_at=2)
     folder, run, message = failed_run(with_fragile, tmp_path / "out", NumericalError)
     assert run["failure"]["class"] == "numerical"
     assert "task 2 (fragile), update 1" in message
@@ -77,7 +77,7 @@ def test_nan_from_a_reward_in_training(with_fragile, tmp_path, fragile):
     assert (folder / "step-1" / "adapter.safetensors").exists()
     assert pd.read_parquet(folder / "scores.parquet")["step"].unique().tolist() == [0, 1]
     assert len(log_lines(folder)) == 3
-    made.breaks_at = 10**9  # mended
+    cls.breaks_at = 10**9  # repaired
     runner(with_fragile, tmp_path / "out").execute()
     assert status(folder)["status"] == "complete"
     assert status(folder)["failure"] is None
@@ -105,7 +105,7 @@ def test_every_failure_has_its_class(with_fragile, tmp_path, fragile, error, kin
     assert failed_run(with_fragile, tmp_path / "out", type(error))[1]["failure"]["class"] == kind
 
 
-def test_one_sample_too_many_for_the_device(with_fragile, tmp_path, fragile):
+def test_a_device_with_too_little_memory_for_one_sample(with_fragile, tmp_path, fragile):
     fragile(breaks_at=1, error=torch.OutOfMemoryError("CUDA out of memory"))
     _, run, message = failed_run(with_fragile, tmp_path / "out", OutOfMemoryError)
     assert run["failure"]["class"] == "memory"
@@ -113,7 +113,7 @@ def test_one_sample_too_many_for_the_device(with_fragile, tmp_path, fragile):
     assert "checkpointing=true" in message
 
 
-def test_a_reward_without_a_gradient_is_told_before_anything_is_trained(tiny_data, tmp_path):
+def test_a_reward_without_a_gradient_is_reported_before_anything_is_trained(tiny_data, tmp_path):
     tasks = [{"reward": "brightness"}, {"reward": "jpeg_kb"}]
     sequence = write_sequence(tmp_path / "t.yaml", tiny_data, tasks=tasks)
     _, run, message = failed_run(sequence, tmp_path / "out", UserError)
@@ -122,7 +122,7 @@ def test_a_reward_without_a_gradient_is_told_before_anything_is_trained(tiny_dat
     assert run["steps"] == []
 
 
-def test_too_few_prompts_are_told(tiny_data, tmp_path):
+def test_too_few_prompts_are_reported(tiny_data, tmp_path):
     evaluation = {**tiny_data["evaluation"], "prompts": 5}
     sequence = write_sequence(tmp_path / "t.yaml", tiny_data, evaluation=evaluation)
     _, _, message = failed_run(sequence, tmp_path / "out", UserError)

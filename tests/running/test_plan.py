@@ -1,3 +1,5 @@
+"""Plans: folders, labels, orders, settings and the identity of a run."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -19,14 +21,14 @@ def test_a_plain_plan(tiny_sequence):
     assert (plan.label, plan.method_options, plan.official, plan.comparable) == (None, {}, True, True)
 
 
-def test_settings_go_to_the_sequence_or_to_the_method_and_make_a_label(tiny_sequence):
+def test_settings_change_the_sequence_or_the_method_and_become_the_label(tiny_sequence):
     plan = plan_run(
         tiny_sequence, "rid", settings={"budget.updates": 7, "method.strength": 1e-2, "method.space": "noise"}
     )
     assert plan.sequence.task(2).budget.updates == 7
     assert plan.method_options == {"strength": 0.01, "space": "noise"}
     assert not plan.official
-    assert plan.comparable  # step 0 does not depend on either
+    assert plan.comparable  # step 0 depends neither on the budget nor on the method
     assert plan.folder(OUT).parts[-3] == "rid@budget.updates=7,strength=0.01,space=noise"
 
 
@@ -46,12 +48,12 @@ def test_a_changed_step_zero_is_not_comparable_with_the_calibration(tiny_sequenc
     assert not plan.official
 
 
-def test_a_label_of_ones_own(tiny_sequence):
+def test_a_label_may_be_chosen(tiny_sequence):
     plan = plan_run(tiny_sequence, "naive", settings={"budget.updates": 7}, label="short")
     assert plan.folder(OUT).parts[-3] == "naive@short"
 
 
-def test_a_label_is_a_folders_name_whatever_was_set(tiny_sequence):
+def test_a_label_can_always_be_the_name_of_a_folder(tiny_sequence):
     plan = plan_run(
         tiny_sequence, "rid", settings={"method.space": "../../x y/é", "adapter.targets": ["to_q", "to_k"]}
     )
@@ -61,7 +63,7 @@ def test_a_label_is_a_folders_name_whatever_was_set(tiny_sequence):
     assert len(many.label) <= 120
 
 
-def test_another_tuner_is_an_axis_with_options_of_its_own(tiny_sequence, tmp_path, monkeypatch):
+def test_another_tuner_may_be_chosen_with_its_own_options(tiny_sequence, tmp_path, monkeypatch):
     file = tmp_path / "mine.py"
     file.write_text(
         "from ril_bench import Tuner\n\n\nclass Mine(Tuner):\n"
@@ -98,13 +100,13 @@ def test_a_plan_parses_its_sequence_once(tiny_sequence, monkeypatch):
     assert parsed == [Path(tiny_sequence)]
 
 
-def test_an_unknown_method_gets_the_nearest(tiny_sequence):
+def test_the_hint_for_an_unknown_method_has_the_nearest_name(tiny_sequence):
     with pytest.raises(UserError, match="no method is called 'naiv'") as caught:
         plan_run(tiny_sequence, "naiv")
     assert "'naive'" in caught.value.hint
 
 
-def test_the_identity_is_plain_and_tells_runs_apart(tiny_data, tmp_path):
+def test_different_runs_have_different_identities(tiny_data, tmp_path):
     sequence = write_sequence(tmp_path / "tiny.yaml", tiny_data)
     method = tmp_path / "mine.py"
     method.write_text("from ril_bench import Method\nclass Mine(Method):\n    pass\n")

@@ -1,4 +1,4 @@
-"""What is said while a run works."""
+"""The output while a run works."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def test_a_terminal_shows_task_update_curve_penalty_speed_and_time_left():
             reporter.advance(note=progress_note(LINES[: k + 1]))
         reporter._live.refresh()
         shown = console.file.getvalue()
-    for said in ("task 2: preference", "8/30", "reward ▁▂▃▄▅▆▇█ 7", "penalty 0.25", "/s", "0:00:"):
-        assert said in shown
+    for part in ("task 2: preference", "8/30", "reward ▁▂▃▄▅▆▇█ 7", "penalty 0.25", "/s", "0:00:"):
+        assert part in shown
 
 
-def test_elsewhere_a_line_now_and_then(monkeypatch):
+def test_without_a_terminal_a_line_is_printed_every_15_seconds(monkeypatch):
     console = screen()
     now = iter(range(0, 1000, 6))
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
@@ -41,10 +41,10 @@ def test_elsewhere_a_line_now_and_then(monkeypatch):
         reporter.advance(note=progress_note(LINES[: k + 1]))
     lines = console.file.getvalue().splitlines()
     assert lines[0].startswith("task 1: symmetry: 3/8  reward ▁▅█ 2")
-    assert len(lines) == 2  # the clock is asked twice where a line is said
+    assert len(lines) == 2  # the clock is read twice where a line is printed
 
 
-def test_what_is_said_meanwhile_stays_above_the_bar():
+def test_a_line_that_is_printed_stays_above_the_bar():
     console = screen(force_terminal=True)
     with Reporter(console) as reporter:
         reporter.stage("grid", 2)
@@ -57,7 +57,7 @@ def test_a_method_without_a_penalty_shows_none():
     assert "penalty" not in progress_note([{"score": 1.0, "penalty": 0.0}])
 
 
-def test_quiet_says_nothing():
+def test_quiet_prints_nothing():
     reporter = Reporter(Console(file=(file := io.StringIO()), force_terminal=True, quiet=True))
     reporter.stage("task", 1)
     reporter.advance()
@@ -67,7 +67,7 @@ def test_quiet_says_nothing():
 
 
 @given(st.lists(st.floats(-1e6, 1e6), max_size=300))
-def test_a_curve_has_a_character_for_each_value_or_for_its_neighbours_mean(values):
+def test_a_curve_has_one_character_for_each_value_or_for_the_mean_of_its_neighbours(values):
     curve = sparkline(values)
     assert len(curve) == min(len(values), CURVE)
     assert set(curve) <= set(BLOCKS)
@@ -79,16 +79,16 @@ def test_a_curve_that_rises_ends_at_the_top_and_a_flat_one_stays_low(low, n):
     assert sparkline([low] * n) == BLOCKS[0] * n
 
 
-def test_a_long_curve_is_of_means():
+def test_a_long_curve_shows_means():
     assert sparkline([0.0, 2.0, 3.0, 5.0], width=2) == BLOCKS[0] + BLOCKS[-1]
 
 
-@pytest.mark.parametrize(("pace", "said"), [(None, ""), (2.5, "2.5/s"), (0.25, "4.0 s each")])
-def test_speed_in_words(pace, said):
-    assert progress._per_second(pace) == said
+@pytest.mark.parametrize(("pace", "text"), [(None, ""), (2.5, "2.5/s"), (0.25, "4.0 s each")])
+def test_speed_as_text(pace, text):
+    assert progress._per_second(pace) == text
 
 
-def test_durations_are_spoken_as_people_do():
+def test_durations_as_text():
     assert [duration(seconds) for seconds in (5, 119, 300, 7100, 9000, 1e6)] == [
         "5 s",
         "119 s",

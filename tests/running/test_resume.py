@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed or damaged, and started again: the same bytes as without a stop."""
+"""A run that is stopped or killed, and started again, gives the same bytes as without a stop."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from tests.tiny import UPDATES, results, runner
 @pytest.mark.parametrize(
     "units",
     [
-        [1, UPDATES, 3, 11],  # in updates 1 and 12, the evaluation, and just before task 2's first checkpoint
-        [UPDATES + 1, 1, UPDATES],  # twice in the evaluation, and after that checkpoint
+        # in updates 1 and 12, in the evaluation, and just before the first checkpoint of task 2
+        [1, UPDATES, 3, 11],
+        # twice in the evaluation, and after the first checkpoint of task 2
+        [UPDATES + 1, 1, UPDATES],
     ],
 )
 def test_ctrl_c_and_the_same_command_again(tiny_sequence, tmp_path, straight, units):
@@ -38,14 +40,14 @@ def test_ctrl_c_and_the_same_command_again(tiny_sequence, tmp_path, straight, un
     assert not (folder / "checkpoint").exists()
 
 
-def test_an_interrupted_run_says_that_it_runs_still(tiny_sequence, tmp_path):
+def test_an_interrupted_run_still_has_the_status_running(tiny_sequence, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         runner(tiny_sequence, tmp_path, reporter=Stopping(4)).execute()
     (run_json,) = tmp_path.rglob("run.json")
     assert (status(run_json.parent)["status"], status(run_json.parent)["failure"]) == ("running", None)
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["after a write", "before a write"])
+@pytest.mark.parametrize("whole", [True, False], ids=["after a write", "during a write"])
 def test_killed_around_any_write(tiny_sequence, tmp_path, straight, monkeypatch, whole):
     replace, left = storage_files._replace, [0]
 
@@ -73,7 +75,7 @@ def test_killed_around_any_write(tiny_sequence, tmp_path, straight, monkeypatch,
 
 
 def test_killed_by_sigkill_at_random_moments(tiny_sequence, tmp_path, straight, monkeypatch):
-    """Real processes, killed as a machine's owner would, end with the same bytes as one that never was."""
+    """Real processes that are killed with SIGKILL end with the same bytes as one that is not."""
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
@@ -91,13 +93,11 @@ def test_killed_by_sigkill_at_random_moments(tiny_sequence, tmp_path, straight, 
         process = context.Process(target=ril_bench.run, args=(tiny_sequence,), kwargs=options)
         process.start()
         if kills < 5:
-            before, wanted = (
-                progress(),
-                rng.randint(1, 4),
-            )  # moves, whatever they are, so that a slow machine gets on
-            while process.is_alive() and wanted:
+            # Kills after some steps forward, not after some seconds, so that a slow machine also goes on.
+            before, remaining = progress(), rng.randint(1, 4)
+            while process.is_alive() and remaining:
                 now = progress()
-                wanted -= now != before
+                remaining -= now != before
                 before = now
                 time.sleep(0.02 * rng.random())
             process.kill()
@@ -111,7 +111,7 @@ def test_killed_by_sigkill_at_random_moments(tiny_sequence, tmp_path, straight, 
     assert results(folder) == straight
 
 
-def test_a_damaged_checkpoint_is_named_and_the_mend_mends(tiny_sequence, tmp_path, straight):
+def test_a_damaged_checkpoint_is_named_and_the_hint_repairs_the_run(tiny_sequence, tmp_path, straight):
     folder = stopped(tiny_sequence, tmp_path, UPDATES + 1 + 11)  # in task 2, after its first checkpoint
     latest = folder / "checkpoint" / "latest.pt"
     latest.write_bytes(latest.read_bytes()[:-100])
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_named_and_the_mend_mends(tiny_sequence, tmp_pat
 
 
 def test_a_checkpoint_that_is_lost_between_two_tasks(tiny_sequence, tmp_path, straight, monkeypatch):
-    """Step 1 is done and task 2 not begun: what is left is the start of task 1, whose adapters are untrained."""
+    """Step 1 is done, task 2 has not begun, and only the checkpoint of the start of task 1 is left."""
 
     def killed(self: Any, i: int) -> None:
         if i == 2:
@@ -149,7 +149,7 @@ def test_without_any_checkpoint_a_later_task_cannot_go_on(tiny_sequence, tmp_pat
     folder = stopped(tiny_sequence, tmp_path, UPDATES + 1 + 5)
     for file in (folder / "checkpoint").iterdir():
         file.unlink()
-    with pytest.raises(UserError, match="the checkpoint to go on from is gone") as caught:
+    with pytest.raises(UserError, match="step 1 is done, but its checkpoint is missing") as caught:
         runner(tiny_sequence, tmp_path, **RID).execute()
     assert "delete the run's folder" in caught.value.hint
 
@@ -161,8 +161,8 @@ def test_counts_include_what_a_killed_process_did(finished, tiny_sequence, tmp_p
     )
     assert times == 3
     keys = ("denoiser_forwards", "denoiser_backwards", "reward_calls", "carried_bytes", "stored_bytes")
-    mine, whole = (
-        [[step[key] for key in keys] for step in status(one)["steps"][1:]] for one in (folder, finished)
+    resumed, whole = (
+        [[step[key] for key in keys] for step in status(run)["steps"][1:]] for run in (folder, finished)
     )
-    assert mine == whole
-    assert status(folder)["cost"] is None  # its wall time is not one process's
+    assert resumed == whole
+    assert status(folder)["cost"] is None  # its wall time is not the time of a single process

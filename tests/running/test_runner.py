@@ -1,4 +1,4 @@
-"""Runs that end as they should, and what they write."""
+"""Complete runs, and the files that they write."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.running.stopping import log_lines, status
 from tests.tiny import results, runner, write_sequence
 
 
-def test_what_a_run_leaves(finished):
+def test_the_files_of_a_run(finished):
     found = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
-    found -= {names.PAGE}  # a verb that another test calls on this run writes it
+    found -= {names.PAGE}  # another test calls a verb on this run, and the verb writes this page
     images = {f"{prompt}-{number}.png" for prompt in ("000", "001", "002") for number in (0, 1)}
     expected = {
         ".lock",
@@ -39,7 +39,7 @@ def test_what_a_run_leaves(finished):
     assert found == expected
 
 
-def test_run_json_says_what_was_run_and_on_what(finished, tiny_sequence, tiny_pipeline):
+def test_run_json_states_the_run_and_its_machine(finished, tiny_sequence, tiny_pipeline):
     run = status(finished)
     sequence = load_sequence(tiny_sequence)
     assert (run["schema_version"], run["status"], run["failure"]) == (1, "complete", None)
@@ -64,7 +64,7 @@ def test_run_json_says_what_was_run_and_on_what(finished, tiny_sequence, tiny_pi
     assert run["weights"][unet] == sha256_file(tiny_pipeline / "unet/diffusion_pytorch_model.safetensors")
 
 
-def test_run_json_counts_what_was_done(finished):
+def test_run_json_has_the_cost_of_each_step(finished):
     run = status(finished)
     steps = run["steps"]
     assert [(step["step"], step["reward"]) for step in steps] == [
@@ -109,7 +109,7 @@ def test_the_tables_agree_with_each_other(finished):
 
 
 def test_the_same_seed_gives_the_same_bytes(finished, tiny_sequence, tmp_path, monkeypatch):
-    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))  # step 0 too
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))  # so that step 0 is generated again
     again = runner(tiny_sequence, tmp_path).execute()
     assert results(again) == results(finished)
     assert log_lines(again) == log_lines(finished)
@@ -149,7 +149,7 @@ def test_two_runs_in_one_folder_at_once(finished, tiny_sequence):
 def test_a_folder_of_another_run_is_refused(finished, tiny_sequence, changes, differ, monkeypatch):
     before = status(finished)
     other = runner(tiny_sequence, finished.parents[4], **changes)
-    other.folder = RunFolder(finished)  # as a label, a copied folder or an edited sequence may lead there
+    other.folder = RunFolder(finished)  # a label, a copied folder or an edited sequence may cause this
     with pytest.raises(UserError, match="holds another run") as caught:
         other.execute()
     assert differ in str(caught.value)
@@ -174,14 +174,14 @@ def test_the_python_verbs(finished, tiny_sequence, tmp_path):
     assert list(run.matrix) == ["brightness", "symmetry"]
     assert len(run.scores) == 36
     assert run.metrics["rewards"] == ["brightness", "symmetry"]
-    assert run.page.stat().st_size > 10_000  # the runner has written none: the verb has
+    assert run.page.stat().st_size > 10_000  # the verb writes the page, not the runner
     page = ril_bench.report([run], out=tmp_path / "site")
     assert page == tmp_path / "site" / "index.html"
     assert page.read_text().count("naive") > 1
 
 
 def test_the_whole_path_in_the_embedded_world(tmp_path):
-    """What ships, weights and all: every figure is there."""
+    """A run of a shipped sequence with its weights has every metric."""
     folder = runner("shapes-smoke", tmp_path, method="rid").execute()
     metrics = json.loads((folder / "metrics.json").read_text())
     assert status(folder)["official"]

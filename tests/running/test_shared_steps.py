@@ -1,4 +1,4 @@
-"""Runs that begin alike share their first steps, to the same bytes as if each had made its own."""
+"""Runs that begin with the same tasks share steps, and get the same bytes as without sharing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def four(tiny_data, tmp_path_factory) -> str:
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch) -> None:
-    """A cache that no other test has filled."""
+    """An empty cache."""
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
 
 
-def made(sequence: str, out: Path, order: str, shared: tuple[int, ...] = ()) -> RunFolder:
-    """A run of RID, whose teacher has to come along."""
+def executed(sequence: str, out: Path, order: str, shared: tuple[int, ...] = ()) -> RunFolder:
+    """A run of RID; a run that adopts its steps also needs its teacher."""
     return RunFolder(
         runner(sequence, out, "rid", shared=shared, order=order, settings=["method.strength=10"]).execute()
     )
@@ -40,19 +40,18 @@ def shared_entries(folder: RunFolder) -> list[int]:
 
 
 @pytest.mark.parametrize(("first", "second"), [("1-2-3-4", "1-3-2-4"), ("1-2-3-4", "1-2-4-3")])
-def test_a_prefix_that_is_taken_over_gives_the_same_bytes(four, tmp_path, first, second):
-    by_itself = made(four, tmp_path / "alone", second)
-    made(four, tmp_path / "first", first, shared=(1, 2))
-    after_it = made(four, tmp_path / "second", second, shared=(1, 2))
-    assert shared_entries(after_it) == list(
-        range(1, common_steps(*(_plan(o, four) for o in (first, second))) + 1)
-    )
-    assert results(after_it.path) == results(by_itself.path)
-    assert _without_times(after_it) == _without_times(by_itself)
+def test_a_run_that_adopts_steps_gives_the_same_bytes(four, tmp_path, first, second):
+    alone = executed(four, tmp_path / "alone", second)
+    executed(four, tmp_path / "first", first, shared=(1, 2))
+    adopting = executed(four, tmp_path / "second", second, shared=(1, 2))
+    common = common_steps(*(_plan(order, four) for order in (first, second)))
+    assert shared_entries(adopting) == list(range(1, common + 1))
+    assert results(adopting.path) == results(alone.path)
+    assert _without_times(adopting) == _without_times(alone)
 
 
-def test_nobody_takes_over_what_was_trained_otherwise(four, tmp_path):
-    made(four, tmp_path / "first", "1-3-2-4", shared=(1,))
+def test_steps_that_were_trained_with_other_settings_are_not_adopted(four, tmp_path):
+    executed(four, tmp_path / "first", "1-3-2-4", shared=(1,))
     settings = ["method.strength=10", "budget.batch=3"]
     other = runner(
         four, tmp_path / "second", "rid", shared=(1,), order="1-2-3-4", settings=settings
@@ -60,24 +59,22 @@ def test_nobody_takes_over_what_was_trained_otherwise(four, tmp_path):
     assert shared_entries(RunFolder(other)) == []
 
 
-def test_a_kill_in_the_middle_of_a_takeover(four, tmp_path, monkeypatch):
-    made(four, tmp_path / "first", "1-3-2-4", shared=(1,))
-    by_itself = made(four, tmp_path / "alone", "1-2-3-4")
+def test_a_kill_while_steps_are_adopted(four, tmp_path, monkeypatch):
+    executed(four, tmp_path / "first", "1-3-2-4", shared=(1,))
+    alone = executed(four, tmp_path / "alone", "1-2-3-4")
     with monkeypatch.context() as patch:
         patch.setattr("ril_bench.running.shared_steps.write_tables", _killed)
         with pytest.raises(KeyboardInterrupt):
-            made(four, tmp_path / "second", "1-2-3-4", shared=(1,))
-    monkeypatch.setattr(
-        "ril_bench.storage.cache.read", lambda kind, key: None
-    )  # and the cache is gone as well
-    assert results(made(four, tmp_path / "second", "1-2-3-4").path) == results(by_itself.path)
+            executed(four, tmp_path / "second", "1-2-3-4", shared=(1,))
+    monkeypatch.setattr("ril_bench.storage.cache.read", lambda kind, key: None)  # the cache is now empty
+    assert results(executed(four, tmp_path / "second", "1-2-3-4").path) == results(alone.path)
 
 
 @given(st.permutations([1, 2, 3]), st.permutations([1, 2, 3]))
-def test_how_much_two_orders_share(a, b):
+def test_two_orders_share_the_steps_before_their_first_difference(a, b):
     plans = [_plan("-".join(map(str, order))) for order in (a, b)]
-    alike = next((k for k in range(3) if a[k] != b[k]), 0)  # one run is not two
-    assert common_steps(*plans) == common_steps(*plans[::-1]) == alike
+    common = next((k for k in range(3) if a[k] != b[k]), 0)  # 0 for equal orders: they are the same run
+    assert common_steps(*plans) == common_steps(*plans[::-1]) == common
 
 
 def test_another_seed_shares_nothing():

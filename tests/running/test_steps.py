@@ -1,4 +1,4 @@
-"""Row 0 against the calibration."""
+"""Row 0 is compared with the calibration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.tiny import runner, write_sequence
 
 
 def calibrated(folder: Path, data: dict[str, Any], finished: Path, off: float) -> str:
-    """The sequence in a folder of its own, with row 0 off its calibration by so many deviations."""
+    """A sequence with a calibration that differs from row 0 by `off` sigma for symmetry."""
     folder.mkdir()
     scores = pd.read_parquet(finished / "scores.parquet").query("step == 0")
     rewards = {}
@@ -61,12 +61,12 @@ def test_a_row_0_within_tolerance_passes_and_the_calibration_is_kept(finished, t
     assert metrics["calibration"] == {"file": file.name, "sha256": sha256_file(file)}
     assert metrics["continual"]["normalised"]["N"][0][0] == pytest.approx(0, abs=1e-6)
     assert metrics["continual"]["normalised"]["N"][0][1] == pytest.approx(-0.04, abs=1e-4)
-    # with another step 0 it does not hold, and is not asked
+    # a run with another step 0 does not use the calibration
     changed = runner(sequence, tmp_path / "out", settings=["sampler.steps=4"])
     assert changed.calibration is None
 
 
-def test_another_machine_may_differ_a_little_more(finished, tiny_data, tmp_path, monkeypatch):
+def test_another_processor_has_a_larger_tolerance(finished, tiny_data, tmp_path, monkeypatch):
     sequence = calibrated(tmp_path / "off", tiny_data, finished, off=0.1)
     monkeypatch.setattr(provenance, "processor", lambda: "another CPU")
     assert runner(sequence, tmp_path / "out", settings=["budget.updates=1"]).execute()

@@ -1,4 +1,4 @@
-"""What a tracker logs, read back by the tracker's own package."""
+"""The logs of a tracker, read back with the tracker's own package."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def test_tensorboard_has_every_update_and_every_row(folder):
     events = EventAccumulator(str(file)).Reload()
     lines = [json.loads(line) for line in (folder.path / "log.jsonl").read_text().splitlines()]
     for task, reward in ((1, "brightness"), (2, "symmetry")):
-        mine = [line for line in lines if line["task"] == task]
-        for figure in ("score", "loss", "penalty", "grad_norm", "seconds"):
-            logged = [event.value for event in events.Scalars(f"task-{task}-{reward}/{figure}")]
-            assert logged == pytest.approx([line[figure] for line in mine], rel=1e-6)
+        of_task = [line for line in lines if line["task"] == task]
+        for key in ("score", "loss", "penalty", "grad_norm", "seconds"):
+            logged = [event.value for event in events.Scalars(f"task-{task}-{reward}/{key}")]
+            assert logged == pytest.approx([line[key] for line in of_task], rel=1e-6)
     assert [event.step for event in events.Scalars("task-2-symmetry/score")] == [3, 4]
     logged = [event.value for event in events.Scalars("matrix/symmetry")]
     assert logged == pytest.approx(folder.matrix["symmetry"].tolist()[1:], rel=1e-6)
@@ -48,11 +48,11 @@ def test_an_unknown_tracker_and_one_that_is_not_installed(tmp_path, monkeypatch)
         Tracker("wandb", tmp_path, "run", {})
 
 
-def test_settings_are_told_flat(tmp_path):
+def test_nested_settings_are_logged_as_one_level(tmp_path):
     with Tracker(
         "tensorboard", tmp_path, "run", {"budget": {"updates": 3, "rates": [1, 2]}, "label": None}
-    ) as one:
-        one.updated({"task": 1, "reward": "x", "score": math.pi, "loss": 0.0, "penalty": 0.0, "grad_norm": 0.0,
-                     "seconds": 0.0})  # fmt: skip
+    ) as tracker:
+        tracker.updated({"task": 1, "reward": "x", "score": math.pi, "loss": 0.0, "penalty": 0.0,
+                         "grad_norm": 0.0, "seconds": 0.0})  # fmt: skip
     (file,) = tmp_path.rglob("hparams.yml")
     assert file.read_text().splitlines() == ["budget.rates: '[1, 2]'", "budget.updates: 3", "label: None"]

@@ -1,4 +1,4 @@
-"""Updates: what they are made of, and that micro-batches, frozen adapters and NaN are treated as they should."""
+"""Updates of a training: turns, micro-batches, hooks, frozen adapters, and values that are not finite."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.tiny import (
 
 
 class Broken(Reward):
-    """Finite scores until a call, then this value."""
+    """Finite scores for the first `call` calls, then scores times `value`."""
 
     name = "broken"
     unit = "-"
@@ -43,7 +43,7 @@ class Broken(Reward):
 
 
 class Louder(Reward):
-    """A reward in another unit: the same, many times over."""
+    """The same reward in another unit: the mean of the red channel times `times`."""
 
     name = "louder"
     unit = "-"
@@ -56,13 +56,13 @@ class Louder(Reward):
         return self.times * images[:, 0].mean((1, 2))
 
 
-# -- whose turn ----------------------------------------------------------------------------------------------
+# -- turns ---------------------------------------------------------------------------------------------------
 
 shares = st.dictionaries(st.integers(1, 6), st.floats(0.05, 10), min_size=1, max_size=5)
 
 
 def furthest(weights, updates):
-    """How far any task ever is from its share, in updates."""
+    """The largest difference of any task from its share at any time, in updates."""
     order, total = turns(weights, updates), sum(weights.values())
     assert len(order) == updates
     return max(
@@ -95,9 +95,9 @@ def test_an_update_does_not_depend_on_its_micro_batches(tiny_model):
     found, lines = {}, {}
     for size in (8, 4, 3, 1):
         model = copy.deepcopy(tiny_model)
-        one = training(model, bound(Penalised(), model), k=2, updates=1, batch=8, micro_batch=size)
+        single = training(model, bound(Penalised(), model), k=2, updates=1, batch=8, micro_batch=size)
         shaken(model)
-        one.run(lambda line, size=size: lines.update({size: line}))
+        single.run(lambda line, size=size: lines.update({size: line}))
         found[size] = gradients(model)
     for size in (4, 3, 1):
         assert (found[size] - found[8]).norm() < 1e-5 * found[8].norm()
@@ -106,12 +106,12 @@ def test_an_update_does_not_depend_on_its_micro_batches(tiny_model):
 
 
 def test_a_micro_batch_is_never_larger_than_the_batch(tiny_model):
-    one = training(tiny_model, bound(LoraPerTask(), tiny_model), updates=1, batch=2, micro_batch=5)
-    one.run(lambda line: None)
+    single = training(tiny_model, bound(LoraPerTask(), tiny_model), updates=1, batch=2, micro_batch=5)
+    single.run(lambda line: None)
     assert tiny_model.counter["decode", True, 2] == 1
 
 
-def test_the_log_line_says_what_an_update_did(tiny_model):
+def test_the_log_line_of_an_update(tiny_model):
     (line,) = trained(tiny_model, Penalised(), [1], updates=1)
     assert {key: line[key] for key in ("task", "update", "reward")} == {
         "task": 1,
@@ -125,54 +125,56 @@ def test_the_log_line_says_what_an_update_did(tiny_model):
     assert line["seconds"] > 0
 
 
-def test_a_reward_of_which_less_is_better_is_turned_round(tiny_model):
+def test_a_reward_of_which_less_is_better_is_negated(tiny_model):
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     task = reward_task(tiny_model, reward=JpegKb())
     assert torch.equal(task.reward(images, PROMPTS[:2]), -JpegKb()(images, PROMPTS[:2]))
     assert tiny_model.counter["reward:jpeg_kb", True, 2] == 1
 
 
-def test_in_a_mix_the_unit_of_one_reward_does_not_set_the_pace_of_another(tiny_model):
-    """AdamW's step knows no unit: with moments of its own for each task, neither does a mix of them."""
+def test_in_a_mix_the_unit_of_one_reward_does_not_change_the_steps_of_another(tiny_model):
+    """The step of AdamW does not depend on the unit of the reward.
+
+    With separate moments for each task, the steps of a mix of tasks do not depend on units either.
+    """
 
     def mixed(times):
         model = copy.deepcopy(tiny_model)
-        one = training(model, bound(LoraPerTask(), model), updates=6)
-        one.spec = one.spec.model_copy(
-            update={"optimizer": one.spec.optimizer.model_copy(update={"max_grad_norm": 1e9})}
+        mix = training(model, bound(LoraPerTask(), model), updates=6)
+        mix.spec = mix.spec.model_copy(
+            update={"optimizer": mix.spec.optimizer.model_copy(update={"max_grad_norm": 1e9})}
         )
-        one.tasks = {1: one.tasks[1], 2: reward_task(model, 2, Louder(times))}
-        one.optimizers = {j: adamw(model, one.tuner, one.spec) for j in (1, 2)}
-        one.order = [1, 2] * 3
-        one.run(lambda line: None)
+        mix.tasks = {1: mix.tasks[1], 2: reward_task(model, 2, Louder(times))}
+        mix.optimizers = {j: adamw(model, mix.tuner, mix.spec) for j in (1, 2)}
+        mix.order = [1, 2] * 3
+        mix.run(lambda line: None)
         return torch.cat([w.detach().flatten() for w in model.adapter_parameters("task-1").values()])
 
-    quiet, loud, opposite = (
-        mixed(times) for times in (2.0**12, 2.0**20, -(2.0**12))
-    )  # well above AdamW's epsilon
+    # The gradients are well above AdamW's epsilon.
+    quiet, loud, opposite = (mixed(times) for times in (2.0**12, 2.0**20, -(2.0**12)))
     assert (quiet - loud).norm() < 0.05 * (quiet - opposite).norm()
 
 
-def test_the_same_key_gives_the_same_bytes_and_another_seed_others(tiny_model):
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_gives_other_bytes(tiny_model):
     def run(seed):
         model = copy.deepcopy(tiny_model)
-        one = training(model, bound(LoraPerTask(), model))
-        one.seed = seed
-        one.run(lambda line: None)
+        seeded = training(model, bound(LoraPerTask(), model))
+        seeded.seed = seed
+        seeded.run(lambda line: None)
         return weights(model, "task-1")
 
     assert run(0) == run(0)
     assert run(0) != run(1)
 
 
-def test_an_update_is_a_function_of_its_number_alone(tiny_model):
-    """Updates 0, 1, 2 in one go, or 2 alone from the state after 1: what a resume relies on."""
+def test_an_update_depends_only_on_its_number_and_on_the_state_before_it(tiny_model):
+    """A resume relies on this: update 2 from the stored state after update 1 gives the same bytes."""
     straight = copy.deepcopy(tiny_model)
     training(straight, bound(LoraPerTask(), straight)).run(lambda line: None)
     model = copy.deepcopy(tiny_model)
     first = training(model, bound(LoraPerTask(), model), updates=2)
     first.run(lambda line: None)
-    rest = copy.deepcopy(first)  # the model, the optimizer and the position in a process of their own
+    rest = copy.deepcopy(first)  # the model, the optimizer and the position, as another process restores them
     rest.order, rest.update = [1] * 3, 2
     rest.run(lambda line: None)
     assert weights(rest.model, "task-1") == weights(straight, "task-1")
@@ -184,7 +186,7 @@ def test_an_update_is_a_function_of_its_number_alone(tiny_model):
 def test_the_hooks_come_in_their_order(tiny_model):
     hooks_called = []
 
-    class Telling(LoraPerTask):
+    class Recording(LoraPerTask):
         def prediction_loss(self, prediction):
             hooks_called.append("prediction_loss")
 
@@ -197,7 +199,7 @@ def test_the_hooks_come_in_their_order(tiny_model):
         def after_update(self):
             hooks_called.append("after_update")
 
-    trained(tiny_model, Telling(), [1], updates=2, k=2)
+    trained(tiny_model, Recording(), [1], updates=2, k=2)
     once = ["prediction_loss"] * 2 + ["weight_loss", "adjust_gradients", "after_update"]
     assert hooks_called == 2 * once
 
@@ -236,7 +238,7 @@ def test_gradients_are_adjusted_before_they_are_clipped(tiny_model):
 
 
 def test_frozen_adapters_keep_their_bytes(tiny_model):
-    """Through another task's training, and while a teacher is folded in at every graded call."""
+    """While another task is trained, and while every call with a gradient folds in a teacher."""
 
     class Taught(LoraPerTask):
         def bind(self, model):
@@ -265,35 +267,37 @@ def test_frozen_adapters_keep_their_bytes(tiny_model):
     assert all(torch.equal(kept[name], value) for name, value in base.items())
 
 
-# -- what is not finite --------------------------------------------------------------------------------------
+# -- values that are not finite ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_reward_that_is_not_finite_ends_the_training_where_it_arose(tiny_model, value):
-    one = training(tiny_model, bound(LoraPerTask(), tiny_model), 3, reward=Broken(value, call=2), updates=5)
+def test_a_reward_that_is_not_finite_ends_the_training_at_once(tiny_model, value):
+    failing = training(
+        tiny_model, bound(LoraPerTask(), tiny_model), 3, reward=Broken(value, call=2), updates=5
+    )
     lines = []
     with pytest.raises(NumericalError, match="the reward and the loss") as caught:
-        one.run(lines.append)
+        failing.run(lines.append)
     assert caught.value.where == "task 3 (broken), update 2"
     assert [line["update"] for line in lines] == [0, 1]
     assert all(torch.isfinite(parameter).all() for parameter in tiny_model.parameters())
 
 
-def test_a_gradient_that_is_not_finite_is_told_too(tiny_model):
+def test_a_gradient_that_is_not_finite_is_reported(tiny_model):
     class Root(Broken):
         def score(self, images, prompts):
             return (images.mean((1, 2, 3)) * 0).sqrt()  # 0, but its slope is infinite
 
-    one = training(tiny_model, bound(LoraPerTask(), tiny_model), reward=Root(0))
+    failing = training(tiny_model, bound(LoraPerTask(), tiny_model), reward=Root(0))
     with pytest.raises(NumericalError, match="the gradient of an update is not finite"):
-        one.run(lambda line: None)
+        failing.run(lambda line: None)
 
 
-def test_a_methods_own_loss_is_held_to_it_too(tiny_model):
+def test_a_loss_of_the_method_that_is_not_finite_is_reported(tiny_model):
     class Wrong(LoraPerTask):
         def weight_loss(self):
             return torch.tensor(float("nan"), requires_grad=True)
 
-    one = training(tiny_model, bound(Wrong(), tiny_model))
+    failing = training(tiny_model, bound(Wrong(), tiny_model))
     with pytest.raises(NumericalError, match="the penalty of an update is not finite"):
-        one.run(lambda line: None)
+        failing.run(lambda line: None)

@@ -234,7 +234,7 @@ def test_a_tuner_that_cannot_do_what_a_sequence_asks_is_refused(plain, tiny_data
     ) as caught:
         materials.check_tuners()
     assert caught.value.where == "tasks.2"
-    assert caught.value.hint.endswith("a tuner that does without: ddpo, dpo, sft, spin")
+    assert caught.value.hint.endswith("or one of the tuners ddpo, dpo, sft, spin")
 
 
 @pytest.mark.parametrize("name", ["ddpo", "nabla_gflownet"])
