@@ -1,4 +1,4 @@
-"""What several rooms of the tests share: a Stable Diffusion pipeline of random weights, tiny."""
+"""Fixtures that several folders of tests share, such as a tiny pipeline with random weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.pipelines import stable_diffusion
 from tests.tiny import PROMPTS, sequence_data, write_sequence
 
 # No deadline: how long an example takes depends on the machine. In CI the examples are the same in every run; elsewhere
-# they differ, which is how new failures are found.
+# they differ, so that the tests can find new failures.
 settings.register_profile("ril-bench", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("ril-bench")
 
@@ -39,20 +39,23 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def loaded_pipeline(tiny_pipeline: Path) -> StableDiffusionPipeline:
-    """`tiny_pipeline` in memory, to be copied."""
+    """`tiny_pipeline` in memory; tests use copies of it."""
     return StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
 
 
 @pytest.fixture
 def tiny_model(loaded_pipeline: StableDiffusionPipeline) -> DiffusionModel:
-    """That pipeline as a DiffusionModel, without an adapter yet; new for each test."""
+    """`tiny_pipeline` as a DiffusionModel without an adapter, new for each test."""
     spec = AdapterSpec(rank=2, alpha=3.0, targets=("to_q", "to_k", "to_v", "to_out.0"))
     return DiffusionModel(copy.deepcopy(loaded_pipeline), adapter=spec)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of the tests' own, shared by them, and no network: whatever lies on the machine, they see the same."""
+    """A cache that only the tests use, and no network.
+
+    So the files on a machine do not change the results of the tests.
+    """
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RIL_BENCH_CACHE", str(folder))
@@ -73,13 +76,13 @@ def tiny_data(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def tiny_sequence(tiny_data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The path of that sequence."""
+    """The path of the sequence `tiny_data`."""
     return write_sequence(tmp_path_factory.mktemp("sequence") / "tiny.yaml", tiny_data)
 
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that would go side by side go one after the other, with one thread, and no process has to start."""
+    """Executes the runs of a grid one after another in this process, with one thread."""
 
     def serially(cells: Sequence[Cell], out: Path, **_: Any) -> Iterator[tuple[Cell, Failure | None]]:
         for cell in cells:

@@ -1,4 +1,4 @@
-"""Pipelines of diffusers' own classes with random weights, tiny: 64-pixel images, (4, 16, 16) latents."""
+"""Tiny pipelines of diffusers' classes with random weights: 64-pixel images, (4, 16, 16) latents."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WORDS = [
 
 
 def tokenizer(length: int = 16) -> CLIPTokenizer:
-    """CLIP's tokenizer with whole words for a vocabulary: each word's merges lead to it from its letters."""
+    """CLIP's tokenizer with a vocabulary of words; the merges build each word from its letters."""
     merges = []
     vocab = {"<|startoftext|>": 0, "<|endoftext|>": 1}
     for word in WORDS:
@@ -102,12 +102,15 @@ def scheduler(**changes: Any) -> DDIMScheduler:
 
 
 def stable_diffusion(prediction_type: str = "epsilon") -> StableDiffusionPipeline:
-    """As SD 1.x, or with "v_prediction" as SD 2.x, whose denoiser also has linear projections and heads by level."""
-    second = {"use_linear_projection": True, "attention_head_dim": (2, 4)}
+    """Like SD 1.x, or with "v_prediction" like SD 2.x.
+
+    The denoiser of SD 2.x also has linear projections, and another number of heads at each level.
+    """
+    sd2 = {"use_linear_projection": True, "attention_head_dim": (2, 4)}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         words, text_encoder = tokenizer(), CLIPTextModel(text_config())
-        unet = denoiser(**(second if prediction_type == "v_prediction" else {}))
+        unet = denoiser(**(sd2 if prediction_type == "v_prediction" else {}))
         vae = autoencoder()
     return StableDiffusionPipeline(
         vae=vae,
@@ -126,8 +129,10 @@ def stable_diffusion_xl(force_zeros: bool = True) -> StableDiffusionXLPipeline:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         words = tokenizer()
-        one = CLIPTextModel(text_config(num_hidden_layers=2))
-        two = CLIPTextModelWithProjection(text_config(num_hidden_layers=2, hidden_size=24, projection_dim=12))
+        encoder = CLIPTextModel(text_config(num_hidden_layers=2))
+        encoder_2 = CLIPTextModelWithProjection(
+            text_config(num_hidden_layers=2, hidden_size=24, projection_dim=12)
+        )
         unet = denoiser(
             cross_attention_dim=16 + 24,
             transformer_layers_per_block=(1, 2),
@@ -139,8 +144,8 @@ def stable_diffusion_xl(force_zeros: bool = True) -> StableDiffusionXLPipeline:
         vae = autoencoder(scaling_factor=0.13025, force_upcast=True)
     return StableDiffusionXLPipeline(
         vae=vae,
-        text_encoder=one,
-        text_encoder_2=two,
+        text_encoder=encoder,
+        text_encoder_2=encoder_2,
         tokenizer=words,
         tokenizer_2=words,
         unet=unet,

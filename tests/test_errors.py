@@ -1,4 +1,4 @@
-"""Errors say what, where and how to mend it, and keep that across processes."""
+"""Errors state what is wrong, where, and a hint, and keep all of it across processes."""
 
 from __future__ import annotations
 

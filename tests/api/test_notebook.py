@@ -1,4 +1,4 @@
-"""A run in a notebook: its tables in the best unit that it has, its images, its plot, and how it shows itself."""
+"""A run in a notebook: tables in the best unit, images, the plot, and its text and HTML."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_its_main_metrics_are_in_the_best_unit(complete, uncalibrated):
     assert "no calibration" in uncalibrated.headline
 
 
-def test_what_is_missing_for_the_normalised_matrix_is_stated(uncalibrated, tmp_path):
+def test_the_error_states_what_the_normalised_matrix_needs(uncalibrated, tmp_path):
     with pytest.raises(UserError, match="no calibration") as error:
         _ = uncalibrated.normalised
     assert "ril-bench calibrate shapes-ril" in str(error.value)
@@ -111,7 +111,7 @@ def test_its_text_names_the_run_and_its_status(complete):
         assert word in repr(complete)
 
 
-def test_its_html_shows_the_matrix_with_colours_of_its_own(complete, uncalibrated):
+def test_its_html_shows_the_matrix_with_coloured_cells(complete, uncalibrated):
     for run in (complete, uncalibrated):
         html = run._repr_html_()
         page = Text(html)
@@ -131,7 +131,7 @@ def test_names_from_a_file_are_text_in_its_html(tmp_path):
 
 
 @pytest.mark.parametrize("info", [{}, {"status": "failed"}])
-def test_an_unfinished_run_shows_itself_too(tmp_path, info):
+def test_an_unfinished_run_has_a_text_and_html(tmp_path, info):
     folder = tmp_path / "run"
     if info:
         write_run(folder, prompts=4, updates=3, **info)

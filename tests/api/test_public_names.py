@@ -1,4 +1,4 @@
-"""The public names: what each is, that nothing shadows one, and that each verb equals the command line's."""
+"""Public names: nothing shadows them, and each verb has the options of the command line."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import ril_bench
 from ril_bench import cli
 
 STUB = Path(ril_bench.__file__).with_suffix(".pyi")
-#: What only the command line has: it prints, and functions return; `preview` and `preview_grid` are the dry runs.
+#: Options that only the command line has, because it prints. In Python, `preview` and `preview_grid` are the dry runs.
 PRINTING = {"as_json", "dry_run", "every", "template"}
-HEAVY = ("ril_bench.worlds.shapes.train",)  # a program of its own
+HEAVY = ("ril_bench.worlds.shapes.train",)  # a program, not a part of the library
 
 
 def public_names() -> dict[str, str]:
@@ -28,7 +28,7 @@ def public_names() -> dict[str, str]:
     return {alias.name: f"ril_bench.{node.module}" for node in imports for alias in node.names}
 
 
-def test_the_names_stay_what_they_are_after_every_module_was_imported():
+def test_no_import_of_a_module_shadows_a_public_name():
     for module in pkgutil.walk_packages(ril_bench.__path__, "ril_bench."):
         if not module.name.startswith(HEAVY) and not module.name.endswith("__main__"):
             import_module(module.name)
@@ -56,7 +56,7 @@ VERBS = {
 
 
 def plain(default: object) -> object:
-    """A default as both sides may write it: nothing is None, "0" is 0, a path is text."""
+    """A default in one form for both sides: an empty list is None, "0" is 0, a path is a string."""
     if isinstance(default, Enum):
         default = default.value
     if isinstance(default, PurePath):
@@ -80,7 +80,7 @@ def test_a_verb_and_its_function_have_the_same_options_and_defaults(verb):
     assert {name: called[name] if name in needed and d is None else d for name, d in typed.items()} == called
 
 
-def test_every_function_that_is_no_verb_is_known():
+def test_only_known_functions_are_not_verbs():
     functions = {name for name in public_names() if inspect.isfunction(getattr(ril_bench, name))}
     assert functions - set(VERBS) == {"preview", "preview_grid", "load_sequence"}
     assert set(VERBS) <= functions
@@ -88,8 +88,10 @@ def test_every_function_that_is_no_verb_is_known():
 
 @pytest.mark.parametrize(("preview", "verb"), [("preview", "run"), ("preview_grid", "grid")])
 def test_a_preview_takes_the_arguments_of_its_verb(preview, verb):
-    asked, known = (inspect.signature(getattr(ril_bench, name)).parameters for name in (preview, verb))
-    assert {name: p.default for name, p in asked.items()} == {name: known[name].default for name in asked}
+    options, of_verb = (inspect.signature(getattr(ril_bench, name)).parameters for name in (preview, verb))
+    assert {name: p.default for name, p in options.items()} == {
+        name: of_verb[name].default for name in options
+    }
 
 
 @pytest.mark.parametrize("name", sorted(public_names()))

@@ -1,9 +1,10 @@
-"""Every tuner on the true architectures, random weights, tiny images, on a CPU: one update each, and what it took.
+"""Time and memory of one update by each tuner on the true architectures, on a CPU.
 
     python -m tests.benchmarks.architectures sd15           # 860M weights in float32
     python -m tests.benchmarks.architectures sdxl --tuner draft --tuner drtune      # 2.6B weights in bfloat16
 
-Minutes, and 6 GB (sd15) or 9 GB (sdxl) of memory: no part of the suite.
+Weights are random and images are tiny. It takes minutes and 6 GB (sd15) or 9 GB (sdxl) of memory, so it is not part of
+the suite.
 """
 
 from __future__ import annotations
@@ -29,16 +30,18 @@ LATENT = 8  # 64 pixels
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("model", choices=MODELS)
-    asked.add_argument("--tuner", action="append", choices=TUNERS, help="repeatable; all of them unless told")
-    given = asked.parse_args()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("--tuner", action="append", choices=TUNERS, help="repeatable; default: all")
+    given = parser.parse_args()
     repo, compute = MODELS[given.model]
     began = time.perf_counter()
     model = random_model(repo, latent=LATENT, compute=compute)
     weights = sum(parameter.numel() for parameter in model.unet.parameters())
     print(
-        f"{given.model}: {weights / 1e6:.1f}M weights, made in {time.perf_counter() - began:.0f} s",
+        f"{given.model}: {weights / 1e6:.1f}M weights, generated in {time.perf_counter() - began:.0f} s",
         flush=True,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -52,13 +55,13 @@ def main() -> None:
 
 
 def _update(model, options):
-    """One update, and that it moved the adapter."""
+    """Runs one update, and checks that it changes the adapter."""
     for name in model.adapters:
         model.delete_adapter(name)
-    one = training(model, bound(LoraPerTask(), model), tuner=tuner(options), updates=1, batch=1)
+    trainer = training(model, bound(LoraPerTask(), model), tuner=tuner(options), updates=1, batch=1)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     lines, began = [], time.perf_counter()
-    one.run(lines.append)
+    trainer.run(lines.append)
     moved = sum(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert moved, "nothing was learned"
     return {
@@ -72,7 +75,7 @@ def _update(model, options):
 
 
 def _images(folder: Path) -> None:
-    """Noise, with the tiny prompts: for the tuners that learn from images."""
+    """Writes images of noise with the tiny prompts, for the tuners that learn from images."""
     rng = np.random.default_rng(0)
     for number in range(len(PROMPTS)):
         Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(folder / f"{number}.png")

@@ -1,10 +1,11 @@
-"""What Stable Diffusion 1.5 takes on a GPU, in one call: random weights, 512 pixels.
+"""Time and memory of Stable Diffusion 1.5 on a GPU, with random weights and 512 pixels.
 
     python -m tests.benchmarks.gpu --out gpu.json            # on a machine with CUDA: about ten minutes
-    python -m tests.benchmarks.gpu --tiny                    # a small model on any machine: that it runs through
+    python -m tests.benchmarks.gpu --tiny                    # a small model on any machine, to test this script
 
-Seconds and peak memory of an update by each tuner, training as a multiple of bare cost, DRTune's memory by K, bfloat16
-against float32, and the embedded world on both devices. Prints a table, then JSON with every bound and whether it held.
+It measures seconds and peak memory of an update by each tuner, training as a multiple of bare cost, DRTune's memory by
+K, bfloat16 against float32, and the embedded world on both devices. It prints a table, then JSON with all bounds and
+whether they hold.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ TUNERS: dict[str, dict[str, Any]] = {
     "drtune-5": {"name": "drtune", "k": 5},
     "nabla_gflownet": {"name": "nabla_gflownet"},
 }
-UPDATES = 3  # measured, after one that makes what libraries make once
+UPDATES = 3  # measured, after a first one in which libraries initialise
 STEPS, BATCH, GUIDANCE = 50, 4, 7.5
-#: training to bare cost; DRTune's memory at K = 5 to K = 1; cosine of the gradients; scores on two devices
+#: time of training / bare cost; DRTune's memory at K = 5 / at K = 1; cosine of gradients; scores on two devices
 BOUNDS = {"training_ratio": 1.1, "memory_ratio": 1.1, "cosine": 0.99, "devices": 0.05}
 
 
 class Bench:
-    """The models that are measured, and how."""
+    """The model, the device and the settings of the measurements."""
 
     def __init__(self, tiny: bool):
         self.tiny = tiny
@@ -61,7 +62,7 @@ class Bench:
         return random_model(SD15, device=str(self.device), compute=compute)
 
     def training(self, model: DiffusionModel, options: dict[str, Any], updates: int) -> Training:
-        """A task's training at its start, on a reward that costs nothing."""
+        """The training of a task at its start, on a reward whose cost is negligible."""
         for name in model.adapters:
             model.delete_adapter(name)
         sampler = DDIM.of(model, self.steps, 1.0)
@@ -70,7 +71,7 @@ class Bench:
         return training(model, method, tuner=tuner(options), task=task, updates=updates, batch=BATCH)
 
     def settle(self) -> None:
-        """Waits for the device, and forgets its peak."""
+        """Waits for the device, and resets its peak memory."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
@@ -81,7 +82,7 @@ def tuners(bench: Bench) -> dict[str, dict[str, Any]]:
     """Seconds, peak bytes and the multiple of bare cost of each tuner's updates."""
     model, found = bench.model(Compute(dtype="bfloat16")), {}
     for name, options in TUNERS.items():
-        one = bench.training(model, options, 1 + UPDATES)
+        trainer = bench.training(model, options, 1 + UPDATES)
         seconds: list[float] = []
         calls: list[Counter[Any]] = []
 
@@ -94,7 +95,7 @@ def tuners(bench: Bench) -> dict[str, dict[str, Any]]:
             model.counter.clear()
 
         model.counter.clear()
-        one.run(noted)
+        trainer.run(noted)
         peak = provenance.peak_memory(bench.device)
         counted = sum(calls[1:], Counter())
         units = unit_seconds(list(counted), model, {"brightness": Brightness()}, PROMPTS, rounds=3)
@@ -107,19 +108,22 @@ def tuners(bench: Bench) -> dict[str, dict[str, Any]]:
 
 
 def gradient(bench: Bench, compute: Compute) -> torch.Tensor:
-    """Of one update of DRaFT-1, on adapters that are not zero."""
+    """The gradient of one update of DRaFT-1, on adapters that are not zero."""
     model = bench.model(compute)
-    one = bench.training(model, TUNERS["draft-1"], 1)
+    trainer = bench.training(model, TUNERS["draft-1"], 1)
     with torch.no_grad():
         for index, parameter in enumerate(model.parameters()):
             noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
             parameter.add_(0.02 * noise.to(parameter))
-    one.run(lambda line: None)
+    trainer.run(lambda line: None)
     return torch.cat([parameter.grad.flatten().cpu() for parameter in model.parameters()])
 
 
 def devices(bench: Bench) -> float:
-    """The largest difference of a mean score of shapes-smoke between the two devices, in deviations over prompts."""
+    """The largest difference of a mean score of shapes-smoke between the two devices.
+
+    The unit is the standard deviation over prompts.
+    """
     with tempfile.TemporaryDirectory() as folder:
         runs = [
             ril_bench.run(
@@ -127,24 +131,26 @@ def devices(bench: Bench) -> float:
             )
             for device in ("cpu", bench.device.type)
         ]
-        one, other = (run.matrix for run in runs)
-        spread = runs[0].scores.groupby("reward")["score"].std()[one.columns]
-        return float(((one - other).abs() / spread).max().max())
+        on_cpu, on_device = (run.matrix for run in runs)
+        spread = runs[0].scores.groupby("reward")["score"].std()[on_cpu.columns]
+        return float(((on_cpu - on_device).abs() / spread).max().max())
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument(
-        "--tiny", action="store_true", help="a small model on the CPU: its figures mean nothing"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    asked.add_argument("--out", type=Path, help="a file for the JSON")
-    given = asked.parse_args()
+    parser.add_argument(
+        "--tiny", action="store_true", help="a small model on the CPU, whose numbers mean nothing"
+    )
+    parser.add_argument("--out", type=Path, help="a file for the JSON")
+    given = parser.parse_args()
     bench, began = Bench(given.tiny), time.perf_counter()
     if bench.device.type != "cuda" and not given.tiny:
-        raise SystemExit("no CUDA device here: --tiny shows that the benchmark runs through")
+        raise SystemExit("no CUDA device here; --tiny tests this script without one")
     found = tuners(bench)
     plain, half = (gradient(bench, compute) for compute in (PLAIN, Compute(dtype="bfloat16")))
-    figures = {
+    metrics = {
         "training_ratio": max(entry["training_ratio"] for entry in found.values()),
         "memory_ratio": found["drtune-5"]["peak_bytes"] / found["drtune-1"]["peak_bytes"],
         "cosine": float(F.cosine_similarity(plain, half, dim=0)),
@@ -152,7 +158,7 @@ def main() -> None:
     }
     held = {
         name: value >= BOUNDS[name] if name == "cosine" else value <= BOUNDS[name]
-        for name, value in figures.items()
+        for name, value in metrics.items()
     }
     report = {
         "hardware": provenance.hardware(bench.device),
@@ -160,7 +166,7 @@ def main() -> None:
         "tiny": given.tiny,
         "settings": {"steps": bench.steps, "batch": BATCH, "guidance": GUIDANCE, "dtype": "bfloat16"},
         "tuners": found,
-        "figures": figures,
+        "figures": metrics,
         "bounds": BOUNDS,
         "held": held,
         "seconds": time.perf_counter() - began,
@@ -170,7 +176,7 @@ def main() -> None:
         print(
             f"{name:<16}{entry['seconds']:>12.3f}{entry['peak_bytes'] / 1e9:>10.2f}{entry['training_ratio']:>8.2f}"
         )
-    for name, value in figures.items():
+    for name, value in metrics.items():
         print(f"{name:<16}{value:>12.4f}   bound {BOUNDS[name]:g}   {'held' if held[name] else 'NOT held'}")
     written = json.dumps(report, indent=2)
     print(written)

@@ -1,6 +1,6 @@
-"""The published architectures with random weights: what an update takes does not depend on what the weights are.
+"""The published architectures with random weights: time and memory do not depend on weights.
 
-The tokenizer is the tests' own (the published vocabulary is a file of others), with CLIP's number of tokens.
+The tokenizer is that of the tests, with CLIP's number of tokens: RIL-Bench does not ship the published vocabulary.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ CLIP_G = CLIP_L | {
 
 
 @contextmanager
-def _made_in(dtype: str) -> Iterator[None]:
-    """Weights are made in their final format at once: SDXL in float32 first would take twice its memory."""
+def _default_format(dtype: str) -> Iterator[None]:
+    """Creates weights in this format; SDXL in float32 first would take twice the memory."""
     torch.set_default_dtype(getattr(torch, dtype))
     try:
         yield
@@ -47,23 +47,23 @@ def random_model(
     """A model of the published architecture; `latent` is the side of smaller latents than the published ones."""
     torch.manual_seed(0)
     configs = ARCHITECTURES[repo]
-    with _made_in(compute.dtype):
+    with _default_format(compute.dtype):
         unet = UNet2DConditionModel.from_config(
             {**configs["unet"], **({"sample_size": latent} if latent else {})}
         )
-        one = CLIPTextModel(CLIPTextConfig(**CLIP_L))
-        two = CLIPTextModelWithProjection(CLIPTextConfig(**CLIP_G)) if repo == SDXL else None
-    with _made_in(compute.vae_dtype):
+        encoder = CLIPTextModel(CLIPTextConfig(**CLIP_L))
+        encoder_2 = CLIPTextModelWithProjection(CLIPTextConfig(**CLIP_G)) if repo == SDXL else None
+    with _default_format(compute.vae_dtype):
         vae = AutoencoderKL.from_config(configs["vae"])
     parts: dict[str, Any] = {
         "unet": unet,
         "vae": vae,
-        "text_encoder": one,
+        "text_encoder": encoder,
         "tokenizer": tokenizer(77),
         "scheduler": scheduler(),
     }
-    if two is not None:
-        pipe = StableDiffusionXLPipeline(**parts, text_encoder_2=two, tokenizer_2=parts["tokenizer"])
+    if encoder_2 is not None:
+        pipe = StableDiffusionXLPipeline(**parts, text_encoder_2=encoder_2, tokenizer_2=parts["tokenizer"])
     else:
         pipe = StableDiffusionPipeline(
             **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False

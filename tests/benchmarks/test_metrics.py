@@ -1,4 +1,4 @@
-"""What the figures cost, on a quiet machine: pytest tests/benchmarks/test_metrics.py --benchmark-enable"""
+"""Time of the metrics on a quiet machine: pytest tests/benchmarks/test_metrics.py --benchmark-enable"""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ PAIRS = 128  # images of an evaluation of shapes-ril
 
 
 def covariance(seed: int) -> np.ndarray:
-    """Of 5,000 rows with features of unlike scales, most of the variance shared, as a network's are."""
+    """The covariance of 5,000 rows of features with different scales and mostly shared variance.
+
+    The features of a network are similar.
+    """
     rng = np.random.default_rng(seed)
     scales = np.linspace(2, 0.05, DIMENSION) ** 2
     rows = rng.gamma(2, size=(5000, DIMENSION)) * scales
@@ -33,12 +36,12 @@ def symmetric(S1: np.ndarray, S2: np.ndarray) -> float:
 
 
 def general(S1: np.ndarray, S2: np.ndarray) -> float:
-    """The way of torch-fidelity and torchmetrics."""
+    """As torch-fidelity and torchmetrics compute it."""
     return float(np.sqrt(np.linalg.eigvals(S1 @ S2).astype(complex)).real.sum())
 
 
 def test_trace_of_the_root_by_symmetric_and_general_eigenvalues(benchmark: BenchmarkFixture) -> None:
-    """extra_info: processor time of either way, the least of five rounds that take turns, and the ratio.
+    """extra_info has the processor time of both ways, the least of five rounds, and the ratio.
 
     One thread (OMP_NUM_THREADS=1): threads that wait for each other on busy cores spend processor time too.
     """
@@ -71,7 +74,7 @@ def test_edge_maps(benchmark: BenchmarkFixture) -> None:
 def test_perceptual_distance(benchmark: BenchmarkFixture) -> None:
     maps = ShapesMaps()
     images = torch.randint(0, 256, (2, PAIRS, 3, 64, 64)).byte()
-    benchmark(lambda: perceptual_distance(*(maps(one) for one in images)))
+    benchmark(lambda: perceptual_distance(*(maps(part) for part in images)))
 
 
 def test_kernel_distance(benchmark: BenchmarkFixture) -> None:

@@ -72,7 +72,7 @@ def test_folding(benchmark: BenchmarkFixture, adapted: Materials) -> None:
 
 
 def second_task(materials: Materials, method: Method, updates: int) -> Training:
-    """Task 2 at its start, when a method has a past to protect."""
+    """The training of task 2 at its start, when a method has task 1 to protect."""
     method.bind(materials.model)
     tasks = {i: materials.task(i, step=i, seed=0) for i in (1, 2)}
     method.start_task(tasks[1], materials.model)
@@ -94,7 +94,10 @@ def second_task(materials: Materials, method: Method, updates: int) -> Training:
 
 
 def against_bare_cost(benchmark: BenchmarkFixture, materials: Materials, method: str, updates: int) -> None:
-    """Updates of task 2, each followed by its own calls alone: a slow minute of the machine slows both."""
+    """Measures the calls of each update of task 2 directly after it.
+
+    So a slow minute of the machine slows both.
+    """
     training = second_task(materials, registry.load("method", method)(), updates)
     seconds, bare = [], []
 
@@ -109,7 +112,7 @@ def against_bare_cost(benchmark: BenchmarkFixture, materials: Materials, method:
 
     materials.model.counter.clear()
     benchmark.pedantic(training.run, args=(measure,), rounds=1, iterations=1)
-    # the first update also makes what the libraries make once
+    # libraries initialise in the first update, so it is left out
     benchmark.extra_info["training_ratio"] = sum(seconds[1:]) / sum(bare[1:])
 
 
@@ -139,7 +142,7 @@ TUNERS = {
 
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_a_tuners_updates_against_their_bare_cost(benchmark: BenchmarkFixture, tuner: str) -> None:
-    """The design's bound is 1.15. A tuner's own net (nabla_gflownet's flow) is no part of its bare cost."""
+    """The bound is 1.15. The bare cost does not include a tuner's network (nabla_gflownet's flow)."""
     sequence = load_sequence("shapes-ril", parse_settings([f"tuner={{{TUNERS[tuner]}}}"]))
     materials = Materials.load(sequence, torch.device("cpu"))
     against_bare_cost(benchmark, materials, "naive", updates=5)
@@ -147,19 +150,19 @@ def test_a_tuners_updates_against_their_bare_cost(benchmark: BenchmarkFixture, t
 
 @pytest.mark.parametrize("method", ["naive", "rid"])
 def test_a_run_against_its_bare_cost(benchmark: BenchmarkFixture, tmp_path: Path, method: str) -> None:
-    """A whole run, shortened: its own account of the multiple of bare cost."""
+    """A shortened run; its run.json has the multiple of bare cost."""
 
     def run() -> ril_bench.Run:
         return ril_bench.run(
             "shapes-ril", method=method, out=tmp_path, settings=["budget.updates=10"], quiet=True
         )
 
-    made = benchmark.pedantic(run, rounds=1, iterations=1)
-    benchmark.extra_info.update(made.info["cost"])
+    result = benchmark.pedantic(run, rounds=1, iterations=1)
+    benchmark.extra_info.update(result.info["cost"])
 
 
 def test_measuring_the_bare_cost(benchmark: BenchmarkFixture, adapted: Materials) -> None:
-    """What the account itself takes: it is no part of a run's time."""
+    """The time of this measurement, which is not part of a run's time."""
     calls: list[Call] = [("denoiser", False, 2 * PAIRS), ("decode", False, PAIRS)]
     benchmark.pedantic(
         unit_seconds,

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a verb called as a user types it."""
+"""Fixtures for the tests of the command line: they call a verb as a user types it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
     def call(*words: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["ril-bench", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as stopped:
             cli.main()
         printed = capsys.readouterr()
         assert "Traceback" not in printed.out + printed.err
-        return left.value.code, printed.out, printed.err
+        return stopped.value.code, printed.out, printed.err
 
     return call
 
 
 @pytest.fixture
 def refused(verb: Callable[..., Answer]) -> Callable[..., str]:
-    """The message of a request that is refused: exit code 2, and nothing on stdout."""
+    """Calls a verb that must refuse, with exit code 2 and nothing on stdout; returns the message."""
 
     def message(*words: object) -> str:
         code, out, text = verb(*words)

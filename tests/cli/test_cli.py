@@ -1,4 +1,4 @@
-"""What a user types, and that a wrong request ends in a message with exit code 2 and no traceback."""
+"""Commands as a user types them. A wrong command ends with a message and exit code 2."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import ril_bench
 from ril_bench import cli, registry
 from tests.tiny import write_sequence
 
-# -- what is wrong with a request ----------------------------------------------------------------------------
+# -- wrong requests ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({"tasks": [{"reward": "brightnes"}]}, ["tasks.1.reward", "brightnes", "did you mean 'brightness'?"]),
         ({"modle": "x"}, ["modle", "unknown key", "did you mean 'model'?"]),
@@ -43,12 +43,12 @@ from tests.tiny import write_sequence
         ),
     ],
 )
-def test_a_faulty_sequence(refused, tiny_data, tmp_path, change, said):
+def test_a_faulty_sequence(refused, tiny_data, tmp_path, change, expected):
     sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, **change)
     for arguments in (("check", sequence), ("run", sequence, "--method", "naive", "--out", tmp_path / "out")):
         message = refused(*arguments)
         assert f"{sequence}:" in message
-        for words in said:
+        for words in expected:
             assert words in message
     assert not (tmp_path / "out").exists()
 
@@ -64,7 +64,7 @@ def test_all_faults_at_once_each_with_its_line(refused, tiny_data, tmp_path):
         assert f"{sequence}:{number}:" in message
 
 
-def test_yaml_that_is_none(refused, tmp_path):
+def test_a_file_that_is_not_yaml(refused, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\ntasks: [a, b\nversion: 1\n")
     message = refused("run", file, "--method", "naive")
@@ -73,7 +73,7 @@ def test_yaml_that_is_none(refused, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("run", "shapes-rli", "--method", "naive"), "did you mean 'shapes-ril"),
         (("run", "./none.yaml", "--method", "naive"), "no sequence at ./none.yaml"),
@@ -96,9 +96,9 @@ def test_yaml_that_is_none(refused, tmp_path):
         (("calibrate", "shapes-ril", "--seeds", "2"), "2 seeds are too few"),
     ],
 )
-def test_a_request_that_cannot_be_met(refused, arguments, said, tmp_path, monkeypatch):
+def test_a_request_that_cannot_be_met(refused, arguments, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert said in refused(*arguments)
+    assert expected in refused(*arguments)
     assert not list(tmp_path.iterdir())
 
 
@@ -130,7 +130,7 @@ def test_a_method_file_with_a_typo_in_a_hook(refused, tiny_sequence, tmp_path):
     assert str(file) in message
 
 
-def test_what_is_not_the_users_fault_has_another_code(verb, tiny_sequence, tmp_path, monkeypatch):
+def test_a_failure_of_the_training_has_another_exit_code(verb, tiny_sequence, tmp_path, monkeypatch):
     def failing(*_, **__):
         raise ril_bench.NumericalError("the loss is not finite", where="task 1, update 3", hint="lower it")
 
@@ -140,7 +140,7 @@ def test_what_is_not_the_users_fault_has_another_code(verb, tiny_sequence, tmp_p
     assert message.startswith("error: the loss is not finite\n  where: task 1, update 3\n  hint: lower it")
 
 
-def test_ctrl_c_says_how_to_go_on(verb, tiny_sequence, monkeypatch):
+def test_ctrl_c_prints_how_to_continue(verb, tiny_sequence, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -161,8 +161,10 @@ def out(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
-def test_run_prints_the_matrix_and_json_where_asked(verb, tiny_sequence, out):
-    code, said, _ = verb("run", tiny_sequence, "-m", "naive", "--out", out, "--device", "cpu", "--threads", 1)
+def test_run_prints_the_matrix_or_json(verb, tiny_sequence, out):
+    code, printed, _ = verb(
+        "run", tiny_sequence, "-m", "naive", "--out", out, "--device", "cpu", "--threads", 1
+    )
     folder = out / "tiny" / "given" / "naive" / "draft" / "seed-0"
     assert code == 0
     for words in (
@@ -172,18 +174,18 @@ def test_run_prints_the_matrix_and_json_where_asked(verb, tiny_sequence, out):
         "SSIM to step 0",
         f"page: {folder / 'report.html'}",
     ):
-        assert words in said
-    code, said, _ = verb("run", tiny_sequence, "-m", "naive", "--out", out, "--threads", 1, "--json")
+        assert words in printed
+    code, printed, _ = verb("run", tiny_sequence, "-m", "naive", "--out", out, "--threads", 1, "--json")
     assert code == 0
-    answer = json.loads(said)
+    answer = json.loads(printed)
     assert answer["folder"] == str(folder)
     assert answer["metrics"]["rewards"] == ["brightness", "symmetry"]
 
     assert verb("score", folder)[0] == 0
-    code, said, _ = verb("score", folder, "--json")
-    assert json.loads(said) == answer["metrics"]
+    code, printed, _ = verb("score", folder, "--json")
+    assert json.loads(printed) == answer["metrics"]
 
-    code, said, _ = verb("report", folder, "--out", out / "site")
+    code, printed, _ = verb("report", folder, "--out", out / "site")
     assert code == 0
     assert (out / "site" / "index.html").stat().st_size > 10_000
 
@@ -212,21 +214,21 @@ def test_check_tries_the_tuner(verb, tiny_data, tmp_path):
 
 
 def test_list(verb):
-    code, said, _ = verb("list")
+    code, printed, _ = verb("list")
     assert code == 0
     for kind in registry.KINDS:
-        assert f"{kind}s" in said
+        assert f"{kind}s" in printed
         for name in registry.names(kind):
-            assert name in said
-    code, said, _ = verb("list", "methods")
+            assert name in printed
+    code, printed, _ = verb("list", "methods")
     assert code == 0
-    assert "rid" in said
-    assert "shapes-ril" not in said
+    assert "rid" in printed
+    assert "shapes-ril" not in printed
 
 
 def test_list_json(verb):
-    code, said, _ = verb("list", "--json")
-    found = json.loads(said)
+    code, printed, _ = verb("list", "--json")
+    found = json.loads(printed)
     assert code == 0
     assert {kind: sorted(rows) for kind, rows in found.items()} == {
         k: registry.names(k) for k in registry.KINDS
@@ -237,10 +239,10 @@ def test_list_json(verb):
 
 def test_version_and_help(verb):
     assert verb("--version") == (0, f"{ril_bench.__version__}\n", "")
-    code, said, _ = verb("--help")
+    code, printed, _ = verb("--help")
     assert code == 0
     for name in ("demo", "list", "run", "score", "calibrate", "report", "check"):
-        assert name in said
+        assert name in printed
         assert verb(name, "--help")[0] == 0
 
 
@@ -263,7 +265,7 @@ def test_list_shows_all_that_is_known_of_a_name(verb, name, kind, words):
     assert details["description"]
 
 
-# -- as a process of its own ---------------------------------------------------------------------------------
+# -- in a separate process -----------------------------------------------------------------------------------
 
 
 def process(*arguments, code=""):
@@ -273,7 +275,7 @@ def process(*arguments, code=""):
     )
 
 
-def test_alone_it_prints_the_help(verb):
+def test_without_a_verb_it_prints_the_help(verb):
     code, printed, message = verb()
     assert (code, message) == (0, "")
     assert "Usage: ril-bench" in printed
@@ -326,7 +328,7 @@ def test_a_hint_names_the_program_as_this_shell_finds_it(capsys, monkeypatch, tm
     capsys.readouterr()
 
 
-def test_a_reader_that_leaves_early_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     script = "for each in 1 2 3 4 5 6; do ril-bench list --json || exit; done"
     command = script.replace("ril-bench", f"{sys.executable} -m ril_bench")
     done = subprocess.run(
@@ -342,13 +344,13 @@ def test_a_refusal_from_outside(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_the_list_of_methods_marks_oracles_and_says_each_name_once(verb):
-    said = json.loads(verb("list", "methods", "--json")[1])["method"]
-    assert {name for name, line in said.items() if "†" in line} == {"joint", "replay"}
-    assert not [name for name, line in said.items() if line.startswith(f"{name}:")]
+def test_the_list_of_methods_marks_oracles_and_prints_each_name_once(verb):
+    lines = json.loads(verb("list", "methods", "--json")[1])["method"]
+    assert {name for name, line in lines.items() if "†" in line} == {"joint", "replay"}
+    assert not [name for name, line in lines.items() if line.startswith(f"{name}:")]
 
 
-def test_a_tag_of_provenance_is_no_markup(verb):
+def test_a_source_tag_is_not_markup(verb):
     assert "[code: lzzcd001/nabla-gfn]" in verb("list", "tuners")[1]
 
 

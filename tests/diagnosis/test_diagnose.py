@@ -35,7 +35,7 @@ SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5@451f4fe16113bff5a5d2269ed5ad
 
 @pytest.fixture
 def published():
-    """The true architectures, which take seconds; without it they are tiny."""
+    """Uses the true architectures, which takes seconds; without this fixture they are tiny."""
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def bare(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def real(tiny_data, tmp_path):
-    """A sequence on Stable Diffusion 1.5 with a published reward and two that need no weights."""
+    """Writes a sequence on Stable Diffusion 1.5 with a published reward; returns its path."""
 
     def write(**changes):
         tasks = [{"reward": "aesthetic"}, {"reward": "compressibility"}]
@@ -68,10 +68,10 @@ def test_the_embedded_world_is_ready():
     assert found.faults == found.notes == found.gpus == []
     assert all(need.here for need in found.needs)
     assert found.memory.fits
-    assert found.online is None  # nobody had to ask
+    assert found.online is None  # the hub was not contacted
 
 
-def test_a_machine_without_anything_gets_a_full_answer(real, published):
+def test_on_an_empty_machine_every_missing_file_is_listed(real, published):
     found = doctor(real())
     assert not found.ready
     missing = {need.what: need for need in found.needs if not need.here and not need.optional}
@@ -100,7 +100,7 @@ def test_what_can_be_downloaded_is_not_a_fault(real, monkeypatch):
 
 @pytest.fixture
 def with_required_files(real, monkeypatch):
-    """A machine that has all but the networks of the metrics."""
+    """A machine that has all files except the networks of the metrics."""
     needs = [replace(need, here=need.here or not need.optional) for need in needs_of(load_sequence(real()))]
     monkeypatch.setattr(diagnose, "needs_of", lambda _: needs)
     monkeypatch.setattr(footprint, "free_memory", lambda _: 10**12)
@@ -118,8 +118,8 @@ def test_files_that_only_metrics_need_are_notes(real, with_required_files):
 def test_a_run_that_does_not_fit_gets_the_first_change_that_helps(real, monkeypatch):
     plain = doctor(real()).memory.peak
     lean = doctor(real(), compute={"checkpointing": True}).memory.peak
-    one = doctor(real(), settings={"budget.micro_batch": 1}).memory.peak
-    assert one < plain
+    small = doctor(real(), settings={"budget.micro_batch": 1}).memory.peak
+    assert small < plain
     assert lean < plain
 
     def fault(free, **options):
@@ -127,10 +127,10 @@ def test_a_run_that_does_not_fit_gets_the_first_change_that_helps(real, monkeypa
         (found,) = [fault for fault in doctor(real(), **options).faults if "a run needs about" in fault]
         return found
 
-    assert "add --set budget.micro_batch=1, and it needs" in fault((plain + one) // 2)
+    assert "add --set budget.micro_batch=1, and it needs" in fault((plain + small) // 2)
 
 
-def test_no_change_is_advised_that_is_set_already(real, monkeypatch):
+def test_a_hint_names_no_option_that_is_set_already(real, monkeypatch):
     every = {"checkpointing": True, "slicing": True, "dtype": "bfloat16", "vae_dtype": "bfloat16"}
     monkeypatch.setattr(footprint, "free_memory", lambda _: 0)
     found = doctor(real(), compute=every, settings={"budget.micro_batch": 1})
@@ -157,7 +157,7 @@ def test_a_tuner_that_needs_a_gradient_is_a_fault(real):
     assert found.memory is None
 
 
-def test_gpus_are_estimates_and_say_so(real):
+def test_gpus_are_marked_as_estimates(real):
     found = doctor(real())
     assert [row.gpu for row in found.gpus] == [gpu.name for gpu in GPUS]
     hours = {row.gpu: row.hours for row in found.gpus}
@@ -170,7 +170,10 @@ def test_gpus_are_estimates_and_say_so(real):
 
 
 def test_operations_are_the_sum_over_images_and_backward_calls(real):
-    """2 tasks of 2 updates of 2 samples, 4 evaluations of 6 images; 3 guided steps; DRaFT-1 grades one prediction."""
+    """2 tasks of 2 updates of 2 samples, and 4 evaluations of 6 images, in 3 guided steps.
+
+    DRaFT-1 differentiates one prediction.
+    """
     spec = load_sequence(real())
     tuners = {name: Draft(k=1) for name in spec.order}
     images = 2 * 2 * 2 + 4 * 6
@@ -212,7 +215,7 @@ def test_no_weights_are_loaded(real, monkeypatch):
 
 
 def test_the_evaluations_are_those_that_a_run_counts(tiny_sequence, tmp_path, monkeypatch):
-    """Of the plain method, on the tuner that the sequence names, where no other run has made step 0."""
+    """For the method naive and the tuner of the sequence, if no other run has computed step 0."""
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
     folder = Runner(
         plan_run(tiny_sequence, "naive"), tmp_path, threads=1, reporter=Reporter(quiet=True)
@@ -230,10 +233,10 @@ def test_the_verb(real, name, code, capsys, monkeypatch):
         monkeypatch.setattr(
             sys, "argv", ["ril-bench", "doctor", given, "--device", "cpu", "--offline", *options]
         )
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as stopped:
             cli.main()
         printed = capsys.readouterr()
-        assert left.value.code == code
+        assert stopped.value.code == code
         assert printed.err == ""
         assert "Traceback" not in printed.out
         if options:
@@ -249,9 +252,9 @@ def test_the_verb(real, name, code, capsys, monkeypatch):
 def test_a_wrong_option_is_named(capsys, monkeypatch):
     arguments = ["doctor", "shapes-ril", "--compute", "dtpye=bfloat16", "--compute", "slicing=2"]
     monkeypatch.setattr(sys, "argv", ["ril-bench", *arguments])
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as stopped:
         cli.main()
-    assert left.value.code == 2
+    assert stopped.value.code == 2
     printed = capsys.readouterr().err
     assert "--compute dtpye: dtpye: unknown key; did you mean 'dtype'" in printed
     assert "--compute slicing: slicing: " in printed
@@ -262,5 +265,5 @@ def test_a_faulty_sequence_is_refused(real):
         doctor(real(tasks=[{"reward": "aestetic"}]))
 
 
-def test_sizes_for_people():
+def test_sizes_have_a_unit():
     assert [size(n) for n in (12, 1500, 3_438_167_540)] == ["12 bytes", "1.5 kB", "3.44 GB"]

@@ -16,7 +16,7 @@ from tests.pipelines import autoencoder, stable_diffusion_xl
 from tests.pipelines import denoiser as tiny_denoiser
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
-#: attention that is fused on a CPU too wants more than a few tokens and channels
+#: On a CPU, fused attention needs more than a few tokens and channels.
 CONFIG = {**tiny_denoiser().config, "block_out_channels": (16, 32), "attention_head_dim": 8}
 CONFIGS = {"sd": CONFIG, "sdxl": dict(stable_diffusion_xl().unet.config)}
 
@@ -45,7 +45,7 @@ def test_a_call_keeps_what_autograd_keeps_on_the_cpu(name: str, chained: bool) -
 
 
 def test_operations_are_those_of_the_plain_attention_too() -> None:
-    """Taken apart into products, attention has the operations that it has in one kernel."""
+    """Attention as separate products has as many operations as in one kernel."""
     unet = UNet2DConditionModel.from_config(CONFIG)
     with (
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
@@ -65,7 +65,7 @@ def test_a_decoding_keeps_what_autograd_keeps_on_the_cpu() -> None:
     assert decoder(vae.config, (16, 16), Compute()).kept == pytest.approx(sum(kept.values()), rel=0.05)
 
 
-def test_what_saves_memory_is_seen_to() -> None:
+def test_options_that_save_memory_are_counted() -> None:
     plain, half, again = (
         denoiser(CONFIG, 2, TARGETS, compute, chained=True).kept
         for compute in (Compute(), Compute(dtype="bfloat16"), Compute(checkpointing=True))

@@ -1,4 +1,4 @@
-"""The commands of README.md and the guides: how they are found, and how they are typed in a process of their own.
+"""Finds the commands of README.md and the guides, and runs them in a separate process.
 
 Blocks of a page: a title that is a file's name (a file to write), `sh` (commands to type), `sh title="takes minutes"`
 (the same, with shapes-smoke in the place of shapes-ril), `sh title="needs ..."` (commands that are only parsed), and
@@ -23,7 +23,7 @@ BLOCK = re.compile(
     r'^(?P<indent> *)```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<body>.*?)^ *```$',
     re.MULTILINE | re.DOTALL,
 )
-#: what a page's set-up lines do, and the machine that runs the tests has done already
+#: The beginnings of set-up lines; the machine that runs the tests is set up already.
 SET_UP = ("git ", "make ", "source ", "pip ")
 
 
@@ -72,17 +72,17 @@ def command_blocks(page: Path) -> Iterator[Block]:
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left: its exit code, and what it printed on either stream."""
+    """The exit code of a command, and what it printed on both streams."""
 
     code: int
     output: str
 
 
 def in_a_fork(action: Callable[[], int], folder: Path) -> Result:
-    """Runs an action in a child of this process, in a folder of its own.
+    """Runs an action in a child process, in the given folder.
 
-    The child begins with the imports of this process, so that no command has to import torch again; what it changes is
-    gone with it, as with a command in a shell.
+    The child begins with the imports of this process, so that no command has to import torch again. Its
+    changes to the process end with it, as with a command in a shell.
     """
     printed = folder / ".printed"
     child = os.fork()

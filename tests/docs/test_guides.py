@@ -1,4 +1,4 @@
-"""README.md and the guides, followed to the letter: their files written, their commands typed, in their order."""
+"""Follows README.md and the guides: writes their files and runs their commands, in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.docs.pages import GUIDES, PAGES, ROOT, blocks, command_blocks, in_a_f
 
 @pytest.fixture(scope="session")
 def finished_runs(tmp_path_factory):
-    """Complete runs of all pages: a run that another page has made is copied, not computed again."""
+    """Complete runs of all pages: a run that another page has computed is copied."""
     return tmp_path_factory.mktemp("finished-runs")
 
 
@@ -40,12 +40,12 @@ def shared_runs(finished_runs, monkeypatch):
 
 
 def typed(command: list[str]) -> int:
-    """The exit code of a command, as its entry point gives it."""
+    """The exit code of a command of the command line."""
     sys.argv = command
     try:
         cli.main()
-    except SystemExit as left:
-        return int(left.code or 0)
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
     return 0
 
 
@@ -95,12 +95,12 @@ def test_each_guide_to_an_addition_writes_a_file_and_checks_it():
 
 @pytest.mark.parametrize("target", ["demo", "test", "readme", "docs"])
 def test_make_knows_the_targets_that_pages_name(target):
-    left = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert left.returncode == 0, left.stderr
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_first_commands_work_in_a_new_shell(tmp_path, own_cache):
-    """Through bash and the installed entry point, in an environment with nothing but a PATH and a home."""
+    """With bash and the installed entry point, in an environment with only a few variables."""
     script = (
         "set -e\nril-bench --version\nril-bench list methods\nril-bench run shapes-smoke --method naive\n"
     )
@@ -111,8 +111,8 @@ def test_the_first_commands_work_in_a_new_shell(tmp_path, own_cache):
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
     }
-    left = subprocess.run(
+    done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert left.returncode == 0, left.stdout + left.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "runs/shapes-smoke/given/naive/draft/seed-0/report.html").is_file()

@@ -1,4 +1,4 @@
-"""The notebook of the documentation runs from its first cell to its last, and shows what it stores."""
+"""The notebook of the documentation runs, and its outputs have the stored kinds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import nbformat
 ROOT = Path(__file__).parents[2]
 
 
-def test_it_runs_and_shows_as_much_as_it_stores(tmp_path, monkeypatch):
+def test_it_runs_and_has_the_stored_kinds_of_outputs(tmp_path, monkeypatch):
     place = importlib.util.spec_from_file_location("execute", ROOT / "docs" / "notebooks" / "execute.py")
     execute = importlib.util.module_from_spec(place)
     place.loader.exec_module(execute)

@@ -38,18 +38,18 @@ def readme() -> ModuleType:
 
 @pytest.fixture
 def printed(monkeypatch, capsys, readme):
-    """Commands of `ril-bench` in this process, with the leaderboard read and checked once for all of them."""
+    """Runs commands of `ril-bench` in this process, and checks the leaderboard only once."""
     monkeypatch.setattr(board, "read_board", functools.cache(board.read_board))
-    started = readme.printed
+    in_a_process = readme.printed
 
     def in_this_process(command):
         program, *_ = command.split()
         if program != "ril-bench":
-            return started(command)
+            return in_a_process(command)
         monkeypatch.setattr(sys, "argv", shlex.split(command))
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as stopped:
             cli.main()
-        assert left.value.code == 0
+        assert stopped.value.code == 0
         return capsys.readouterr().out
 
     monkeypatch.setattr(readme, "printed", in_this_process)
@@ -64,7 +64,7 @@ def test_tables_are_what_their_commands_print(page, readme, printed, monkeypatch
         pytest.fail(f"docs/results/{page} shows other numbers than are stored: make readme")
 
 
-def test_the_page_of_metrics_is_what_the_table_in_the_code_says():
+def test_the_page_of_metrics_is_the_table_in_the_code():
     stored = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert stored == script("generate.py").metrics(), "make readme"
 
@@ -76,9 +76,8 @@ def test_images_are_what_is_drawn_from_the_stored_numbers(name, tmp_path, monkey
     monkeypatch.setattr(figures, "IMAGES", tmp_path)
     with style.context(["default", figures.STYLE]):
         figures.saved(getattr(figures, name)(), stored.name)
-    if (
-        stored.suffix == ".png"
-    ):  # pixels depend on the version of the font renderer: only the size is compared
+    if stored.suffix == ".png":
+        # pixels depend on the version of the font renderer, so only the size is compared
         assert (tmp_path / stored.name).read_bytes()[16:24] == stored.read_bytes()[16:24]
         return
     numbers = re.compile(r">[^<>]+<")  # the text: labels and ticks
@@ -87,13 +86,13 @@ def test_images_are_what_is_drawn_from_the_stored_numbers(name, tmp_path, monkey
 
 def test_the_tables_of_the_differences_agree_with_those_of_the_methods():
     measured = ROOT / "docs" / "studies" / "measured"
-    methods, less = (
+    methods, differences = (
         pd.read_csv(measured / f"{name}.csv").set_index(["method", "seed"])
         for name in ("methods", "methods-less-naive")
     )
     naive = methods.xs("naive")
-    for (method, seed), row in less.iterrows():
-        for column in less.columns:
+    for (method, seed), row in differences.iterrows():
+        for column in differences.columns:
             difference = methods.loc[(method, seed), column] - naive.loc[seed, column]
             largest = max(abs(methods.loc[(method, seed), column]), abs(naive.loc[seed, column]))
             assert row[column] == pytest.approx(difference, abs=0.01 * largest)

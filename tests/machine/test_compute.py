@@ -1,4 +1,4 @@
-"""Options of the arithmetic: which leave results as they are, what is recorded, and memory that runs out."""
+"""Options of the arithmetic: which keep results, which are recorded, and too little memory."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ TUNERS = {
 
 
 def one_update(pipe, compute, options):
-    """The gradient of an update, before which every adapter weight is away from zero."""
+    """The gradient of one update, from adapter weights that are not zero."""
     model = DiffusionModel(copy.deepcopy(pipe), adapter=SPEC, compute=compute)
-    one = training(model, bound(Penalised(), model), tuner=tuner(options), updates=1, batch=2)
+    trainer = training(model, bound(Penalised(), model), tuner=tuner(options), updates=1, batch=2)
     shaken(model)
-    one.run(lambda line: None)
+    trainer.run(lambda line: None)
     return gradients(model)
 
 
 @pytest.mark.parametrize("options", TUNERS.values(), ids=TUNERS)
-def test_checkpointing_and_slicing_leave_the_gradient_as_it_is(loaded_pipeline, options):
+def test_checkpointing_and_slicing_do_not_change_the_gradient(loaded_pipeline, options):
     plain, lean = (
         one_update(loaded_pipeline, compute, options)
         for compute in (PLAIN, Compute(checkpointing=True, slicing=True))
@@ -74,7 +74,7 @@ def test_bfloat16_points_the_same_way(loaded_pipeline):
 
 
 def test_a_graph_that_is_checkpointed_is_open(loaded_pipeline):
-    """Its blocks run again in the backward call: on other adapters they would give another gradient."""
+    """Its blocks run again in the backward call; with other adapters the gradient would differ."""
     model = DiffusionModel(copy.deepcopy(loaded_pipeline), adapter=SPEC, compute=Compute(checkpointing=True))
     model.add_adapter("a", seed_key=(0,))
     model.activate({"a": 1.0}, train=["a"])
@@ -89,7 +89,7 @@ def test_a_graph_that_is_checkpointed_is_open(loaded_pipeline):
 
 
 class Small(Draft):
-    """DRaFT on a device that holds so many samples, and notices after the first half of the work."""
+    """DRaFT on a device with memory for `room` samples; the error comes at the end of the work."""
 
     def __init__(self, room):
         super().__init__(k=2)
@@ -115,40 +115,40 @@ def test_a_batch_that_does_not_fit_is_computed_in_smaller_parts(tiny_model):
     assert small.tuner.sizes == [7, 4, 2, 2, 2, 1]
     assert small.micro_batch == 2
     assert torch.equal(gradients(tiny_model), gradients(whole))
-    assert tiny_model.counter == whole.counter  # a failed attempt is no part of the budget
+    assert tiny_model.counter == whole.counter  # a failed attempt does not count in the budget
     small.order = [1, 1]
     small.run(lambda line: None)
     assert small.tuner.sizes[6:] == [2, 2, 2, 1]
 
 
 def test_one_sample_that_does_not_fit_ends_the_run(tiny_model):
-    one = training(tiny_model, bound(LoraPerTask(), tiny_model), tuner=Small(0), updates=1, batch=4)
+    trainer = training(tiny_model, bound(LoraPerTask(), tiny_model), tuner=Small(0), updates=1, batch=4)
     with pytest.raises(OutOfMemoryError, match="too little memory for one sample") as caught:
-        one.run(lambda line: None)
-    assert one.tuner.sizes == [4, 2, 1]
+        trainer.run(lambda line: None)
+    assert trainer.tuner.sizes == [4, 2, 1]
     assert "--compute checkpointing=true" in caught.value.hint
     assert caught.value.kind == "memory"
 
 
-def test_held_images_are_used_as_often_in_smaller_parts(tiny_model):
-    """An update that is tried again uses up nothing."""
+def test_stored_images_are_used_as_often_in_smaller_parts(tiny_model):
+    """An update that is repeated uses no images up."""
     options = {"name": "ddpo", "samples": 2, "reuse": 2}
     whole, parts = copy.deepcopy(tiny_model), copy.deepcopy(tiny_model)
     reference = training(
         whole, bound(LoraPerTask(), whole), tuner=tuner(options), updates=3, batch=4, micro_batch=2
     )
     reference.run(lambda line: None)
-    one = training(parts, bound(LoraPerTask(), parts), tuner=tuner(options), updates=3, batch=4)
-    accumulate, failed = one.tuner.accumulate, []
+    trainer = training(parts, bound(LoraPerTask(), parts), tuner=tuner(options), updates=3, batch=4)
+    accumulate, failed = trainer.tuner.accumulate, []
 
     def failing(model, task, batch):
-        if len(batch.prompts) == 4 and one.update == 1:
+        if len(batch.prompts) == 4 and trainer.update == 1:
             failed.append(accumulate(model, task, batch))
             raise torch.OutOfMemoryError
         return accumulate(model, task, batch)
 
-    one.tuner.accumulate = failing
-    one.run(lambda line: None)
+    trainer.tuner.accumulate = failing
+    trainer.run(lambda line: None)
     assert len(failed) == 1
     for ours, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -161,11 +161,11 @@ def test_a_run_reports_and_records_smaller_parts(tiny_sequence, tmp_path, monkey
     reporter = Reporter(quiet=True)
     monkeypatch.setattr(reporter, "say", lines.append)
     monkeypatch.setattr(Materials, "tuner", lambda self, i: Small(1))
-    one = runner(tiny_sequence, tmp_path, reporter=reporter, account=False)
-    one.execute()
+    run = runner(tiny_sequence, tmp_path, reporter=reporter, account=False)
+    run.execute()
     (line,) = [line for line in lines if "out of memory" in line]
     assert "1 of 2 samples at once" in line
-    assert one.folder.read_run()["micro_batch"] == 1
+    assert run.folder.read_run()["micro_batch"] == 1
 
 
 # -- what is recorded ----------------------------------------------------------------------------------------
@@ -174,26 +174,26 @@ def test_a_run_reports_and_records_smaller_parts(tiny_sequence, tmp_path, monkey
 def test_number_formats_are_recorded_and_kept(tiny_sequence, tmp_path, monkeypatch):
     plan = plan_run(tiny_sequence, "naive")
 
-    def made(compute):
-        one = Runner(plan, tmp_path, threads=1, compute=compute, account=False, reporter=Reporter(quiet=True))
-        one.execute()
-        return one
+    def executed(compute):
+        run = Runner(plan, tmp_path, threads=1, compute=compute, account=False, reporter=Reporter(quiet=True))
+        run.execute()
+        return run
 
     with monkeypatch.context() as patch:
         patch.setattr(Runner, "_started", fails)
         with pytest.raises(NumericalError):
-            made(Compute(dtype="bfloat16", checkpointing=True))
-    going_on = made(None)
-    assert going_on.materials.model.dtype == torch.bfloat16
-    assert going_on.folder.read_run()["hardware"]["compute"] == {"dtype": "bfloat16", "vae_dtype": "float32"}
-    made(Compute(dtype="bfloat16", slicing=True))  # complete: found done
+            executed(Compute(dtype="bfloat16", checkpointing=True))
+    resumed = executed(None)
+    assert resumed.materials.model.dtype == torch.bfloat16
+    assert resumed.folder.read_run()["hardware"]["compute"] == {"dtype": "bfloat16", "vae_dtype": "float32"}
+    executed(Compute(dtype="bfloat16", slicing=True))  # the run is complete: nothing is computed
     with pytest.raises(UserError, match="this run began in") as caught:
-        made(PLAIN)
+        executed(PLAIN)
     assert "--compute" in caught.value.hint
 
 
 def fails(*_):
-    raise NumericalError("as asked for")
+    raise NumericalError("on purpose")
 
 
 def test_a_sequence_does_not_hold_these_options(tiny_sequence):

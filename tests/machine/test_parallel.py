@@ -1,4 +1,4 @@
-"""Two processes (gloo, on the CPU) against one: the same run, whatever the tuner and the method."""
+"""Two processes (gloo, on the CPU) compute the same run as one, for several tuners and methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ril_bench.running import runner as runner_module
 from tests.tiny import runner, write_sequence
 
 UPDATES, BATCH = 5, 3  # a batch that two processes cannot halve
-#: name -> (method, settings); own nets, held images, groups of copies, and what methods add
+#: {name: (method, settings)}: with networks of tuners, stored images, groups of copies, and losses of methods
 CASES = {
     "draft-ewc": ("ewc", ["tuner={name: draft, k: 2}", "method.samples=4", "method.strength=10.0"]),
     "drtune-rid": (
@@ -37,14 +37,15 @@ CASES = {
 }
 #: tuners that divide by the variance of a late step, which makes rounding larger (tests/tuners/test_every_tuner.py)
 ROUGH = {"ddpo-l2", "nabla", "interrupted"}
-#: four updates, then an error; gone on with by another number of processes
+#: the settings of a run that fails after four updates; another number of processes continues it
 INTERRUPTED = ["tuner={name: ddpo, samples: 2, reuse: 2}"]
 
 
 @pytest.fixture(scope="module")
 def sequence(tiny_data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("parallel") / "tiny.yaml"
-    # Adam makes a step of the learning rate of any gradient, a rounded zero's too: so a learning rate as in real runs
+    # Adam takes a step of the learning rate for any gradient, even for a rounded zero. So the learning rate is as small
+    # as in real runs.
     optimizer = {**tiny_data["optimizer"], "lr": 1e-3}
     budget = {"updates": UPDATES, "batch": BATCH}
     return write_sequence(file, tiny_data, budget=budget, optimizer=optimizer)
@@ -56,22 +57,22 @@ def completed(sequence: str, out: Path, name: str) -> Path:
 
 
 def interrupted(sequence: str, out: Path) -> Path:
-    """The run, ended by an error in update 3 of the first task where a file asks for it."""
-    one = runner(sequence, out, "naive", settings=INTERRUPTED, label="interrupted", account=False)
-    runner_module.CHECKPOINT_EVERY = 1  # also in the middle of what images serve
+    """The run; if the file `interrupt` exists, an error ends it after four updates."""
+    run = runner(sequence, out, "naive", settings=INTERRUPTED, label="interrupted", account=False)
+    runner_module.CHECKPOINT_EVERY = 1  # also while stored images are in use
     if (out / "interrupt").exists():
-        after_update, done = one.method.after_update, []
+        after_update, done = run.method.after_update, []
 
         def failing() -> None:
             done.append(after_update())
             if len(done) == 4:
-                raise NumericalError("as asked for")
+                raise NumericalError("on purpose")
 
-        one.method.after_update = failing  # type: ignore[method-assign]
+        run.method.after_update = failing  # type: ignore[method-assign]
         with pytest.raises(NumericalError):
-            one.execute()
-        return one.folder.path
-    return one.execute()
+            run.execute()
+        return run.folder.path
+    return run.execute()
 
 
 def member(rank: int, size: int, port: int, sequence: str, out: Path, cache: str) -> None:
@@ -178,7 +179,7 @@ def count(step: dict[str, Any]) -> dict[str, int]:
     return {key: step[key] for key in ("denoiser_forwards", "denoiser_backwards", "reward_calls")}
 
 
-def test_the_log_says_what_the_whole_batch_did(runs):
+def test_the_log_is_that_of_the_whole_batch(runs):
     one, two = (pd.read_json(path / "log.jsonl", lines=True) for path in folder(runs, "drtune-rid"))
     assert len(one) == len(two) == 2 * UPDATES
     for column in ("score", "loss", "penalty", "grad_norm"):
@@ -190,7 +191,7 @@ def test_the_number_of_processes_is_recorded(runs):
     assert [machine["processes"] for machine in hardware] == [1, 2]
 
 
-def test_a_process_on_its_own_is_a_team_of_one():
+def test_a_single_process_is_a_team_of_one():
     assert team() is ALONE
     assert ALONE.main
     assert ALONE.owned(range(3)) == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""The wheel and the source distribution: what they hold, and that the wheel runs away from the repository."""
+"""The wheel and the source distribution: their content, and that the wheel works elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both, built as `python -m build` does, without its new environment."""
+    """A folder with both, built as by `python -m build`, but without a new environment."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -58,9 +58,9 @@ def files(folder: Path) -> set[str]:
 
 
 def tracked(*folders: str) -> set[str]:
-    """The files of these folders that git knows; an unfinished file of a developer is none of them."""
+    """The files of these folders that git tracks."""
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is not a git checkout")
     listed = subprocess.run(
         ["git", "ls-files", "-z", *folders], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
@@ -72,17 +72,17 @@ def test_the_wheel_holds_the_package_and_what_it_ships_with(installed):
     assert tracked("ril_bench") <= found
     assert {f"ril_bench/_shipped/{name}" for name in tracked("tasks", "baselines")} <= found
     assert "ril_bench/py.typed" in found
-    others = {name.split("/")[0] for name in found} - {"ril_bench"}
-    assert others == {f"ril_bench-{ril_bench.__version__}.dist-info"}
+    top_folders = {name.split("/")[0] for name in found} - {"ril_bench"}
+    assert top_folders == {f"ril_bench-{ril_bench.__version__}.dist-info"}
 
 
 def test_the_source_distribution_builds_the_same_wheel(source, wheel, tmp_path):
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     (again,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
-        assert {item.filename: item.CRC for item in one.infolist()} == {
-            item.filename: item.CRC for item in other.infolist()
+    with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(again) as second:
+        assert {item.filename: item.CRC for item in first.infolist()} == {
+            item.filename: item.CRC for item in second.infolist()
         }
 
 
@@ -101,7 +101,7 @@ def test_the_metadata(installed):
     assert text.startswith("# RIL-Bench")
 
 
-def test_the_wheel_runs_away_from_the_repository(installed, tmp_path):
+def test_the_wheel_works_outside_the_repository(installed, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     code = "import ril_bench; print(ril_bench.__file__)"
     for arguments, expected in (

@@ -1,4 +1,4 @@
-"""What holds the repository together: one version, one table of layers, no large files by accident."""
+"""Rules of the repository: one version, one table of layers, no large files by accident."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_extras_that_a_hint_names_exist(pyproject):
 
 def test_no_large_file_but_weights_and_entries():
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is not a git checkout")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
     large = {
         name: size

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs a wheel into a new environment of each supported Python, and trains one method there, away from the repository.
+# Installs a wheel into a new environment of each supported Python, outside the repository, and trains one method there.
 #   UV=path/to/uv tests/packaging/try_wheel.sh dist/ril_bench-0.1.0-py3-none-any.whl
-# uv links files from its cache, so the second and the third environment cost what their own torch costs to download.
+# uv links files from its cache, so the second and the third environment download only the torch of their Python.
 set -euo pipefail
 wheel=$(realpath "$1")
 uv=$(realpath "${UV:-$(command -v uv)}")
@@ -9,8 +9,8 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
 
-# Prints the path of a Python of version $1, from the PATH or among those that pyenv installed. A shim of pyenv may be
-# found that starts nothing, so each candidate is asked for its version.
+# Prints the path of a Python of version $1, from the PATH or from the versions that pyenv installed. A shim of pyenv may
+# start no Python, so the version of each candidate is checked.
 interpreter() {
     local candidate installed=()
     if command -v pyenv >/dev/null; then

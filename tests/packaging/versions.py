@@ -1,4 +1,4 @@
-"""Prints the package's direct dependencies, each with the version that this Python has: `make test-lowest`."""
+"""Prints the direct dependencies with their installed versions, for `make test-lowest`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.metadata import requires, version
 
 
 def direct() -> list[str]:
-    """The names of what a plain installation requires, without what only an extra does."""
+    """The names of the required packages, without those that only an extra requires."""
     found = [line for line in requires("ril-bench") or [] if "extra ==" not in line]
     return [re.split(r"[^A-Za-z0-9._-]", line)[0] for line in found]
 

@@ -50,7 +50,7 @@ def put(path: Path, content: bytes = CONTENT) -> Path:
 
 
 def in_hub_cache(cache: Path) -> Path:
-    """As huggingface_hub keeps it."""
+    """The file in the cache of huggingface_hub."""
     return put(cache / "models--me--mine" / "snapshots" / ("a" * 40) / "model.safetensors")
 
 
@@ -73,7 +73,7 @@ def test_a_file_that_is_nowhere_is_refused_with_a_hint(file, folder):
     assert caught.value.where == file.url
     name = "me/mine/model.safetensors" if file.on_hub else "a+b.pth"
     assert f"as {name} and name that folder in $RIL_BENCH_WEIGHTS" in caught.value.hint
-    with pytest.raises(UserError, match="downloads are off"):  # the hub's own setting says so too
+    with pytest.raises(UserError, match="downloads are off"):  # HF_HUB_OFFLINE forbids downloads too
         file.fetch()
 
 
@@ -83,7 +83,7 @@ def test_the_folder_of_the_user_comes_first(file, folder, monkeypatch, tmp_path)
     assert ON_HUB.fetch(offline=True) == cached
     plain = put(folder / file.file)
     assert file.cached_path() == plain
-    if file.on_hub:  # where several repositories have a model.safetensors, the full name wins
+    if file.on_hub:  # the full name comes first, because several repositories have a model.safetensors
         full = put(folder / "me/mine/model.safetensors")
         assert file.fetch(offline=True) == full
 
@@ -112,10 +112,10 @@ def test_the_digest_of_an_unpinned_file_is_recorded(folder):
 def test_a_hub_file_is_downloaded_once_and_checked(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
-    asked = []
+    requests = []
 
     def download(**what):
-        asked.append(what)
+        requests.append(what)
         return str(in_hub_cache(tmp_path))
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
@@ -128,7 +128,7 @@ def test_a_hub_file_is_downloaded_once_and_checked(monkeypatch, tmp_path):
         "revision": "a" * 40,
         "repo_type": "model",
     }
-    assert asked == [request]
+    assert requests == [request]
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_plain_address_gives_the_whole_file_or_none(site, monkeypatch, tmp_pat
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("RIL_BENCH_CACHE", str(cache))
     file = replace(ELSEWHERE, repo=address)
-    for content in (None, CONTENT[:3]):  # absent; cut off
+    for content in (None, CONTENT[:3]):  # no file; a truncated file
         if content:
             put(folder / "a+b.pth", content)
         with pytest.raises(InfrastructureError, match="mine could not be downloaded") as caught:

@@ -20,7 +20,7 @@ MODEL = HubModel(REPO, REVISION)
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """A hub's cache of this test's own, and no network."""
+    """An empty cache of the hub for each test, and no network."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.delenv(FOLDER, raising=False)
@@ -29,7 +29,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def snapshot(cache):
-    """The model, as a download leaves it, with files that a pipeline is not loaded from."""
+    """The downloaded model, and two files that no pipeline is loaded from."""
     folder = cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / REVISION
     stable_diffusion().save_pretrained(folder)
     (folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"half")
@@ -39,7 +39,7 @@ def snapshot(cache):
 
 @pytest.fixture
 def pinned(snapshot, monkeypatch):
-    """The cached model's denoiser and its true digest, pinned; returns a way to pin another one."""
+    """Pins the denoiser of the cached model to its digest; returns a function that pins another one."""
 
     def pin(sha256):
         file = "unet/diffusion_pytorch_model.safetensors"
@@ -76,7 +76,7 @@ def test_offline_nothing_is_downloaded():
     assert FOLDER in caught.value.hint
 
 
-def test_a_pinned_file_must_be_the_one(snapshot, pinned):
+def test_a_pinned_file_must_have_its_digest(snapshot, pinned):
     assert MODEL.fetch() == snapshot
     pinned("0" * 64)
     with pytest.raises(UserError, match="this is not denoiser: its digest is") as caught:
@@ -84,7 +84,7 @@ def test_a_pinned_file_must_be_the_one(snapshot, pinned):
     assert caught.value.where == str(snapshot / "unet" / "diffusion_pytorch_model.safetensors")
 
 
-def test_another_revision_of_a_pinned_model_is_not_held_to_it(snapshot, pinned):
+def test_another_revision_of_a_pinned_model_is_not_pinned(snapshot, pinned):
     pinned("0" * 64)
     other = "b" * 40
     shutil.copytree(snapshot, snapshot.with_name(other))
@@ -92,8 +92,8 @@ def test_another_revision_of_a_pinned_model_is_not_held_to_it(snapshot, pinned):
     assert HubModel(REPO, other).fetch() == snapshot.with_name(other)
 
 
-def test_the_patterns_take_what_diffusers_saves(snapshot):
-    """All files but the ones that were put there as decoys."""
+def test_the_patterns_match_what_diffusers_saves(snapshot):
+    """All files of the snapshot except the two that no pipeline is loaded from."""
     saved = {path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()}
     taken = {path.relative_to(snapshot).as_posix() for pattern in FILES for path in snapshot.glob(pattern)}
     assert saved - taken == {"unet/diffusion_pytorch_model.fp16.safetensors", "image.png"}

@@ -23,8 +23,8 @@ def weights(tmp_path):
 
 
 def test_digests_are_by_path_below_the_parent(weights):
-    one = weights / "head.safetensors"
-    assert digests(one) == {"head.safetensors": sha256_file(one)}
+    head = weights / "head.safetensors"
+    assert digests(head) == {"head.safetensors": sha256_file(head)}
     unet = "pipeline/unet/model.safetensors"
     assert digests(weights / "pipeline") == {
         "pipeline/index.json": sha256_file(weights / "pipeline/index.json"),
@@ -32,7 +32,7 @@ def test_digests_are_by_path_below_the_parent(weights):
     }
 
 
-def test_what_is_as_it_should_be_passes(weights):
+def test_unaltered_files_pass(weights):
     for path in (weights / "head.safetensors", weights / "pipeline", weights / "pipeline" / "unet"):
         assert verified(path) == path
 
@@ -50,7 +50,7 @@ def test_an_altered_file_is_named(weights, altered):
 
 
 @pytest.mark.parametrize("missing", ["head.safetensors", "pipeline"])
-def test_a_missing_one_is_named(weights, missing):
+def test_a_missing_file_is_named(weights, missing):
     path = weights / missing
     path.rename(weights / "elsewhere")
     with pytest.raises(UserError, match="weights are missing") as caught:
@@ -58,12 +58,12 @@ def test_a_missing_one_is_named(weights, missing):
     assert caught.value.where == str(path)
 
 
-def test_where_there_is_no_manifest_everything_passes(tmp_path):
+def test_without_a_manifest_every_file_passes(tmp_path):
     file = tmp_path / "mine.safetensors"
     file.write_bytes(b"mine")
     assert verified(file) == file
 
 
-def test_a_file_that_the_manifest_does_not_know_passes(weights):
+def test_a_file_that_is_not_in_the_manifest_passes(weights):
     (weights / "pipeline" / "notes.txt").write_text("mine")
     assert verified(weights / "pipeline") == weights / "pipeline"

@@ -1,4 +1,4 @@
-"""What images are measured with: by world, and what of it can be had."""
+"""The feature networks of each world, and notes on those that are missing."""
 
 import shutil
 import sys
@@ -31,10 +31,10 @@ IMAGES = torch.randint(0, 256, (3, 3, 64, 64), generator=torch.Generator().manua
 @pytest.fixture(scope="module")
 def photographs():
     """(3, 3, 80, 72), 8-bit."""
-    several = [
+    photos = [
         torch.from_numpy(one()).permute(2, 0, 1)[None] for one in (data.chelsea, data.coffee, data.rocket)
     ]
-    return torch.cat([interpolate(one.float(), (80, 72), mode="area") for one in several]).round().byte()
+    return torch.cat([interpolate(photo.float(), (80, 72), mode="area") for photo in photos]).round().byte()
 
 
 # -- shapes --------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def test_features_are_the_classifiers_penultimate_layer():
     torch.testing.assert_close(torch.from_numpy(found).float(), expected)
 
 
-def test_maps_are_what_those_features_are_made_of():
+def test_features_are_computed_from_the_last_maps():
     maps = ShapesMaps()(IMAGES)
     assert [tuple(x.shape) for x in maps] == [
         (3, 24, 32, 32),
@@ -62,7 +62,7 @@ def test_maps_are_what_those_features_are_made_of():
     torch.testing.assert_close(linear(flatten(maps[-1])), expected)
 
 
-def test_a_world_has_its_own():
+def test_the_world_shapes_has_its_networks():
     notes = []
     found = features.load(SHAPES, notes)
     assert found.distribution is found.content
@@ -70,17 +70,17 @@ def test_a_world_has_its_own():
     assert notes == []
 
 
-def test_what_is_not_on_this_machine_is_a_note_and_no_fault():
+def test_a_missing_network_is_a_note_and_not_an_error():
     notes = []
     found = features.load(REAL, notes)
     assert (found.distribution, found.content, found.perceptual) == (None, None, None)
-    for note, figures, file in zip(
+    for note, metrics, file in zip(
         notes,
         ("FID or KID", "feature cosine, diversity or FD-DINOv2", "LPIPS"),
         ("inception", "dinov2-large", "alexnet"),
         strict=True,
     ):
-        assert note.startswith(f"no {figures}: {file} is not on this machine")
+        assert note.startswith(f"no {metrics}: {file} is not on this machine")
 
 
 # -- real ----------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_what_is_not_on_this_machine_is_a_note_and_no_fault():
 
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
-    """Where published files are looked for first; their digests are not those of what these tests put there."""
+    """The folder in which published files are searched first, without a check of digests."""
     monkeypatch.setenv(FOLDER, str(tmp_path))
     for holder, name in (
         (real_features.Inception, "file"),
@@ -99,7 +99,7 @@ def folder(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_dino_is_transformers_on_its_own_processors_images(folder, photographs, monkeypatch):
+def test_dino_equals_transformers_on_images_that_pil_resized(folder, photographs, monkeypatch):
     config = Dinov2Config(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=70, patch_size=14
     )
@@ -125,11 +125,12 @@ def test_the_real_dino_has_the_published_number_of_weights():
         assert sum(p.numel() for p in Dinov2Model(real_features.Dino.config).parameters()) == 304_368_640
 
 
-def test_lpips_is_the_lpips_packages(folder, photographs):
+def test_lpips_equals_the_package_lpips(folder, photographs):
     torch.manual_seed(0)
     trunk = alexnet()
     torch.save(trunk.state_dict(), folder / "alexnet-owt-7be5be79.pth")
-    linear = Path(lpips.__file__).parent / "weights/v0.1/alex.pth"  # the published one, by its digest
+    # the published file: its digest is checked
+    linear = Path(lpips.__file__).parent / "weights/v0.1/alex.pth"
     shutil.copy(linear, folder / "alex.pth")
     maps = real_features.AlexNetMaps()
     reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
@@ -145,9 +146,9 @@ def test_lpips_is_the_lpips_packages(folder, photographs):
     assert found[0] > 0.01
 
 
-def test_inception_is_torch_fidelitys_of_the_file(folder, photographs, monkeypatch):
+def test_inception_equals_torch_fidelity(folder, photographs, monkeypatch):
     class Blank(FeatureExtractorInceptionV3):
-        """With random weights: the file is what is being made."""
+        """The network with random weights, which the test then saves as the published file."""
 
         def load_state_dict(self, state):
             pass
@@ -166,7 +167,7 @@ def test_inception_is_torch_fidelitys_of_the_file(folder, photographs, monkeypat
     assert np.ptp(found, axis=0).max() > 0
 
 
-def test_without_torch_fidelity_a_note_says_what_to_install(monkeypatch):
+def test_without_torch_fidelity_a_note_has_the_command_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     notes = []
     assert features.load(REAL, notes).distribution is None

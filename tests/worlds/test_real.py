@@ -1,4 +1,4 @@
-"""The whole path in the real world: published rewards on a model that is no shapes model, from YAML to metrics.json."""
+"""A run in the world `real`, from YAML to metrics.json, with published rewards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_run_with_published_rewards(sequence: str, tmp_path: Path, monkeypatch
     published = Published(monkeypatch, tmp_path / "weights")
     for make in (published.imagereward, published.hpsv21, published.clip_score, published.aesthetic):
         make()
-    # what the rewards declare is what is recorded: these small files stand in for the published ones
+    # the run records the files that rewards declare: here small files instead of the published ones
     monkeypatch.setattr(imagereward.Imagereward, "weights", (imagereward.WEIGHTS, imagereward.VOCABULARY))
     monkeypatch.setattr(hps.Hpsv21, "weights", (hps.Hpsv21.file,))
     for kind in (published.clip_score, published.aesthetic):
@@ -44,9 +44,8 @@ def test_a_run_with_published_rewards(sequence: str, tmp_path: Path, monkeypatch
         "clip_score": "100 cos",
         "aesthetic": "rating 1-10",
     }
-    assert (
-        sum("is not on this machine" in note for note in metrics["notes"]) == 3
-    )  # Inception, DINOv2, AlexNet
+    # Inception, DINOv2, AlexNet
+    assert sum("is not on this machine" in note for note in metrics["notes"]) == 3
     recorded = folder.read_run()["weights"]
     on_disk = {
         f"xswu/HPSv2/{hps.Hpsv21.file.file}": tmp_path / "weights/xswu/HPSv2/HPS_v2.1_compressed.pt",
@@ -56,7 +55,7 @@ def test_a_run_with_published_rewards(sequence: str, tmp_path: Path, monkeypatch
         assert recorded[name] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_weights_that_are_not_to_be_had_stop_a_run_at_its_start(sequence: str, tmp_path: Path) -> None:
+def test_missing_weights_stop_a_run_at_its_start(sequence: str, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="imagereward is not on this machine, and downloads are off"
     ) as caught:

@@ -15,14 +15,14 @@ from ril_bench.worlds.table import REAL, SHAPES, WORLDS, world_of
 from tests.tiny import write_sequence
 
 
-def test_a_model_draws_in_one_world() -> None:
+def test_every_model_belongs_to_one_world() -> None:
     assert world_of("shapes-64") is SHAPES
     for model in ("stable-diffusion-v1-5/stable-diffusion-v1-5", "./shapes-64", None):
         assert world_of(model) is REAL
     assert {model for world in WORLDS.values() for model in world.models} == set(registry.names("model"))
 
 
-def test_a_name_means_the_worlds_own_reward() -> None:
+def test_a_name_means_the_reward_of_the_world() -> None:
     assert registry.locate("reward", "aesthetic", SHAPES) == SHAPES.rewards["aesthetic"]
     assert registry.locate("reward", "aesthetic", REAL) == REAL.rewards["aesthetic"]
     assert registry.locate("reward", "aesthetic") == REAL.rewards["aesthetic"]
@@ -31,13 +31,13 @@ def test_a_name_means_the_worlds_own_reward() -> None:
         assert {"compressibility", "aesthetic"} <= set(registry.names("reward", world))
 
 
-def test_a_name_of_another_world_is_refused_with_those_there_are() -> None:
+def test_a_name_of_another_world_is_refused_with_the_known_names() -> None:
     with pytest.raises(UserError, match="'attributes' is no reward of the world real") as caught:
         registry.locate("reward", "attributes", REAL)
     assert "pickscore" in str(caught.value.hint)
 
 
-def test_every_reward_of_every_world_says_what_it_is() -> None:
+def test_every_reward_of_every_world_has_its_name() -> None:
     for world in WORLDS.values():
         for name in registry.names("reward", world):
             assert registry.load("reward", name, world).name == name
@@ -47,7 +47,7 @@ def changed(tmp_path: Any, tiny_data: dict[str, Any], **changes: Any) -> str:
     return write_sequence(tmp_path / "mine.yaml", tiny_data, **changes)
 
 
-def test_a_sequence_says_the_world_of_a_model_of_its_own(tmp_path: Any, tiny_data: dict[str, Any]) -> None:
+def test_a_sequence_can_state_the_world_of_its_model(tmp_path: Any, tiny_data: dict[str, Any]) -> None:
     tasks = [{"reward": "aesthetic"}]
     real = load_sequence(changed(tmp_path, tiny_data, tasks=tasks))
     assert real.reward("aesthetic").__name__ == "Aesthetic"
@@ -73,8 +73,8 @@ def test_another_world_is_another_step_0() -> None:
     assert not plan_run("shapes-smoke", "naive", settings=changes).comparable
 
 
-def test_the_table_names_only_what_lies_below_or_in_worlds() -> None:
-    """No import shows these names, so the layer test cannot see them."""
+def test_the_table_names_only_modules_of_worlds_and_below() -> None:
+    """These names are strings, so the layer test cannot see them."""
     below = {
         "worlds",
         "rewards",

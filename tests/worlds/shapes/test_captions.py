@@ -1,4 +1,4 @@
-"""The grammar, its split, and the two prompt sets that published numbers rest on."""
+"""The grammar, its split, and the two prompt sets that published results depend on."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def test_a_text_outside_the_grammar_is_refused(text):
 def test_no_evaluation_combination_is_ever_trained_on():
     def combinations(split):
         parsed = [parse(prompt) for prompt in captions.prompts(split)]
-        return {(colour, shape, one.background) for one in parsed for colour, shape in one.objects}
+        return {
+            (colour, shape, caption.background) for caption in parsed for colour, shape in caption.objects
+        }
 
     trained, evaluated = combinations("train"), [parse(prompt) for prompt in captions.prompts("eval")]
     for caption in evaluated:
@@ -89,7 +91,7 @@ def test_the_prompt_sets_never_change(split, digest):
 
 
 @given(st.integers(), st.booleans(), st.booleans())
-def test_a_drawn_caption_can_be_told_apart_from_its_ground_and_its_neighbour(seed, held_out, two):
+def test_objects_differ_from_the_background_and_from_each_other(seed, held_out, two):
     caption = draw(random.Random(seed), held_out=held_out, two=two)
     assert caption.held_out == held_out
     assert len(caption.objects) == 1 + two

@@ -1,4 +1,4 @@
-"""Images against closed forms: areas, distances, the places that a caption asks for."""
+"""Images against closed forms: areas, distances, and the places that a caption states."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ AREA = {  # of a shape of radius 1
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("angle", [0.0, 0.17])
 def test_coverage_adds_up_to_the_area(shape, angle):
-    one = thing(shape, x=31.3, y=32.8, angle=angle)
-    coverage = np.clip(0.5 - distance(one), 0, 1)
-    assert coverage.sum() == pytest.approx(AREA[shape] * one.radius**2, rel=0.02)
+    example = thing(shape, x=31.3, y=32.8, angle=angle)
+    coverage = np.clip(0.5 - distance(example), 0, 1)
+    assert coverage.sum() == pytest.approx(AREA[shape] * example.radius**2, rel=0.02)
 
 
 def test_the_distance_to_a_tilted_square_is_the_closed_form():
-    one = thing("square", x=30.0, y=35.0, angle=0.2)
-    dy, dx = CENTRE[0] - one.y, CENTRE[1] - one.x
-    x = abs(dx * math.cos(0.2) + dy * math.sin(0.2)) - 0.86 * one.radius
-    y = abs(-dx * math.sin(0.2) + dy * math.cos(0.2)) - 0.86 * one.radius
+    example = thing("square", x=30.0, y=35.0, angle=0.2)
+    dy, dx = CENTRE[0] - example.y, CENTRE[1] - example.x
+    x = abs(dx * math.cos(0.2) + dy * math.sin(0.2)) - 0.86 * example.radius
+    y = abs(-dx * math.sin(0.2) + dy * math.cos(0.2)) - 0.86 * example.radius
     expected = np.hypot(np.maximum(x, 0), np.maximum(y, 0)) + np.minimum(np.maximum(x, y), 0)
-    np.testing.assert_allclose(distance(one), expected, atol=1e-4)
+    np.testing.assert_allclose(distance(example), expected, atol=1e-4)
 
 
 def test_the_distance_to_a_circle_and_a_ring():
@@ -78,8 +78,8 @@ def test_the_distance_to_a_circle_and_a_ring():
 @given(st.integers(0, 2**40))
 @settings(max_examples=40, deadline=None)
 def test_a_scene_shows_what_its_caption_says(seed):
-    one = drawn(seed)
-    caption, things = one.caption, one.things
+    example = drawn(seed)
+    caption, things = example.caption, example.things
     assert [(each.colour, each.shape) for each in things] == list(caption.objects)
     for each in things:
         assert each.radius <= min(each.x, each.y, SIZE - each.x, SIZE - each.y), "cut off by the border"
@@ -87,7 +87,7 @@ def test_a_scene_shows_what_its_caption_says(seed):
         first, second = things
         along = second.y - first.y if caption.relation == "above" else second.x - first.x
         assert along > first.radius + second.radius - 1
-    image = render(one)
+    image = render(example)
     assert image.shape == (3, SIZE, SIZE)
     assert image.dtype == np.float32
     assert 0 <= image.min() <= image.max() <= 1
@@ -104,8 +104,8 @@ def test_small_is_smaller_than_large():
 @pytest.mark.parametrize("colour", RGB)
 def test_colours_are_those_of_the_table_to_a_shade(colour):
     ground = "blue" if colour != "blue" else "red"
-    one = scene(f"a large {colour} circle on a plain {ground} background")
-    image, inside = render(one), distance(one.things[0])
+    example = scene(f"a large {colour} circle on a plain {ground} background")
+    image, inside = render(example), distance(example.things[0])
     for where, rgb in ((inside < -1, RGB[colour]), (inside > 1, RGB[ground])):
         painted = image[:, where]
         assert np.ptp(painted, axis=1).max() < 1e-6  # flat
@@ -120,21 +120,23 @@ def test_a_texture_has_its_share_of_the_second_tone(texture, share):
     caption = Caption((("red", "circle"),), texture, "green", size="small")
     shares = []
     for seed in range(24):
-        one = replace(compose(caption, np.random.default_rng(seed)), things=())
-        ground = np.asarray(one.ground_rgb)
-        shares.append(((ground[1] - render(one)[1]) / (ground[1] * 0.38)).mean())
+        example = replace(compose(caption, np.random.default_rng(seed)), things=())
+        ground = np.asarray(example.ground_rgb)
+        shares.append(((ground[1] - render(example)[1]) / (ground[1] * 0.38)).mean())
     assert np.mean(shares) == pytest.approx(share, abs=0.02)
 
 
 def test_the_second_tone_of_a_dark_ground_is_lighter():
-    one = scene("a large red circle on a checkered black background")
-    assert render(replace(one, things=())).max() > max(one.ground_rgb) + 0.25
+    example = scene("a large red circle on a checkered black background")
+    assert render(replace(example, things=())).max() > max(example.ground_rgb) + 0.25
 
 
 def test_fading_mixes_the_objects_into_the_ground():
-    one = scene("a large yellow star on a dotted purple background")
-    ground, full = render(replace(one, things=())), render(one)
-    np.testing.assert_allclose(render(with_clarity(one, 0.25)), ground + 0.25 * (full - ground), atol=1e-6)
+    example = scene("a large yellow star on a dotted purple background")
+    ground, full = render(replace(example, things=())), render(example)
+    np.testing.assert_allclose(
+        render(with_clarity(example, 0.25)), ground + 0.25 * (full - ground), atol=1e-6
+    )
 
 
 def test_the_same_draw_gives_the_same_image_and_another_seed_another():

@@ -1,4 +1,4 @@
-"""The stated tastes against values worked out by hand."""
+"""The stated tastes against values computed by hand."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ SMALL = "a small red circle on a striped blue background"
 
 
 def scene(text, **changes):
-    """The scene with its (first) object in the middle and without a shade of its own."""
-    made = compose(parse(text), np.random.default_rng(0))
-    first = replace(made.things[0], x=32.0, y=32.0, rgb=RGB[made.things[0].colour], **changes)
-    return replace(made, things=(first, *made.things[1:]), ground_rgb=RGB[made.caption.background])
+    """The scene with its first object in the centre, and with the plain colours of the table."""
+    composed = compose(parse(text), np.random.default_rng(0))
+    first = replace(composed.things[0], x=32.0, y=32.0, rgb=RGB[composed.things[0].colour], **changes)
+    return replace(
+        composed, things=(first, *composed.things[1:]), ground_rgb=RGB[composed.caption.background]
+    )
 
 
 def scenes(number):
@@ -87,7 +89,7 @@ def test_aesthetic_ratings_are_about_1_to_10_and_spread():
 
 
 @pytest.mark.parametrize(
-    ("shown", "asked", "wrong"),
+    ("shown", "prompt", "wrong"),
     [
         (SMALL, SMALL, 0),
         ("a large red circle on a striped blue background", SMALL, 1),
@@ -96,8 +98,8 @@ def test_aesthetic_ratings_are_about_1_to_10_and_spread():
         ("a large green star on a plain white background", SMALL, 5),
     ],
 )
-def test_faithfulness_is_the_share_of_right_answers(shown, asked, wrong):
-    assert tastes.faithfulness(scene(shown), parse(asked)) == pytest.approx(1 - wrong / 8)
+def test_faithfulness_is_the_share_of_right_answers(shown, prompt, wrong):
+    assert tastes.faithfulness(scene(shown), parse(prompt)) == pytest.approx(1 - wrong / 8)
 
 
 def test_every_attribute_has_its_question():
@@ -140,7 +142,7 @@ def test_preference_puts_the_prompt_first():
 
 
 def test_ornament_is_liked_and_costs_bytes():
-    """Where the aesthetic taste pulls against compressibility: the same scenes, plain and checkered."""
+    """The aesthetic taste conflicts with compressibility: the same scenes, plain and checkered."""
     plain, checkered = (
         [replace(one, caption=replace(one.caption, texture=texture)) for one in scenes(30)]
         for texture in ("plain", "checkered")
