@@ -9,7 +9,7 @@ from typing import Any
 from ril_bench import registry
 from ril_bench.data import image_sets, prompts
 
-#: keys whose values may name a file without beginning with "./"; "name" stands for the key above it
+#: keys whose values may name a file without beginning with "./"; "name" means the key above it
 _CODE = ("model", "reward", "probes", "tuner", "tuners", "methods", "sequences")
 _PROMPTS = ("train", "eval")
 _IMAGES = ("images",)
@@ -23,7 +23,7 @@ def absolute_paths(data: Any, folder: Path, key: str = "") -> tuple[Any, dict[st
 
     Args:
         folder: of the file that holds the data.
-        key: the last part of the key that the data stands at.
+        key: the last part of the data's own key.
     """
     written: dict[str, str] = {}
 

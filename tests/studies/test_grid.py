@@ -303,7 +303,7 @@ def test_a_failure_is_recorded_with_its_class_and_stops_nobody(tiny_sequence, tm
             expected,
         )
         assert [entry["step"] for entry in run["steps"]] == [0, 1]  # what was computed stays
-    assert "not enough memory" in outcomes["died"].failure.message
+    assert "too little memory" in outcomes["died"].failure.message
     assert "this cannot be" in outcomes["user"].failure.message
     assert "OSError" in RunFolder(outcomes["infrastructure"].folder).read_run()["failure"]["traceback"]
 

@@ -1,4 +1,4 @@
-"""What a grid is: methods x tuners x sequences x orders x seeds, from a small YAML file or from options."""
+"""The axes of a grid: methods x tuners x sequences x orders x seeds, from a small YAML file or from options."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MethodEntry(Part):
 
 
 class GridSpec(Part):
-    """Every combination of what the axes hold is a run. No tuner means each sequence's own; one with options is
+    """Every combination of the values of the axes is a run. No tuner means each sequence's own; one with options is
     written as a sequence writes it. The order "latin" stands for all cyclic shifts of a sequence's tasks.
     """
 

@@ -1,4 +1,4 @@
-"""The cells of a grid: what is left to do, what cells share, and which of them a shard has."""
+"""The cells of a grid: which steps they share, and which cells a shard has."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _group(plan: RunPlan) -> str:
 
 
 def shard(cells: Sequence[Cell], part: str) -> list[Cell]:
-    """The cells of shard "i/n", i from 1: groups are dealt out in turn, so that what is shared stays together.
+    """The cells of shard "i/n", i from 1. Groups are dealt out in turn, so that cells that share steps stay together.
 
     Raises UserError unless 1 <= i <= n.
     """
@@ -35,5 +35,5 @@ def shard(cells: Sequence[Cell], part: str) -> list[Cell]:
     if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
         raise UserError(f"{part!r} is no shard", where="--shard", hint="write i/n with i from 1 to n, as 1/4")
     groups = list(dict.fromkeys(cell.group for cell in cells))
-    mine = set(groups[int(i) - 1 :: int(n)])
-    return [cell for cell in cells if cell.group in mine]
+    chosen = set(groups[int(i) - 1 :: int(n)])
+    return [cell for cell in cells if cell.group in chosen]

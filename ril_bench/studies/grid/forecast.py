@@ -1,4 +1,4 @@
-"""What a grid will cost, before it starts: denoiser evaluations, and time by runs that were measured."""
+"""The expected cost of a grid: denoiser evaluations, and the time by earlier runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from ril_bench.studies.grid.workers import Cell
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the cells that are left will take.
+    """The expected cost of cells.
 
-    evaluations: of the denoiser, by the tuners' rollouts and the images; what methods add is not foreseen.
-    seconds: of one process, by the runs in `measured`; None if there are none yet.
+    evaluations: of the denoiser, by rollouts of the tuners and by evaluation images; what methods add is not counted.
+    seconds: of one process, by the paces of earlier runs; None if there are none yet.
+    measured: the number of these runs.
     """
 
     evaluations: int
@@ -58,7 +59,7 @@ def evaluations_of(plan: RunPlan, first: int) -> int:
 
 
 def seconds_per_evaluation(plan: RunPlan, out: Path) -> tuple[float, int] | None:
-    """What one took in the complete runs of the same sequence, model and tuner, and how many runs those are."""
+    """(seconds for each evaluation in the complete runs of the same sequence, model and tuner; the number of runs)."""
     seconds, evaluations, found = 0.0, 0, 0
     for file in out.glob(f"{plan.sequence.name}/*/*/{plan.tuner}/seed-*/{RUN}"):
         run = StoredRun(file.parent).info

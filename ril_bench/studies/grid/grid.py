@@ -20,7 +20,7 @@ from ril_bench.studies.grid.live import watching
 from ril_bench.studies.grid.ray_cluster import on_ray
 from ril_bench.studies.grid.workers import Cell, Failure, Machine, jobs_that_fit, side_by_side
 
-THREADS = 1  # a cell's: on small models two cells with one thread each beat one with two
+THREADS = 1  # of a cell: on small models two cells with one thread each are faster than one cell with two
 
 
 @dataclass(frozen=True)

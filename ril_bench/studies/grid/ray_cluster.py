@@ -1,7 +1,7 @@
-"""The cells of a grid on a Ray cluster: whichever node is free makes the next, in storage that all of them share.
+"""The cells of a grid on a Ray cluster: the next free node runs the next cell, in storage that all nodes share.
 
-A node that is lost costs the runs on it nothing but the updates since their last checkpoints: Ray gives the cell to
-another node, which goes on in the same folder.
+If a node is lost, its runs lose only the updates since their last checkpoints: Ray gives the cell to another node,
+which continues in the same folder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid.workers import Cell, Failure, Machine, make, ready
 
 RETRIES = 3  # of a cell whose node or process was lost
-PATIENCE = 60.0  # seconds until a process that lost its node has let go of its run
-HANDED_ON = ("RIL_BENCH_CACHE", "HF_HOME", "HF_HUB_OFFLINE")  # what a node's own environment may lack
+PATIENCE = 60.0  # seconds until a process that lost its node has released its run
+HANDED_ON = (
+    "RIL_BENCH_CACHE",
+    "HF_HOME",
+    "HF_HUB_OFFLINE",
+)  # variables that a node's own environment may lack
 
 
 def on_ray(
@@ -31,7 +35,7 @@ def on_ray(
 
     Args:
         out: on storage that every node has under the same path, as are files that the grid names.
-        jobs: at most so many runs at once; as many as the cluster holds unless told.
+        jobs: the largest number of runs at once; None for as many as the cluster holds.
         machine: what a run takes of its node, and `gpus`; a run may have a part of a GPU.
 
     Raises:
@@ -78,7 +82,7 @@ def _connected() -> Any:
 def _make(
     cell: Cell, out: Path, machine: Machine, folder: Path, environment: Mapping[str, str]
 ) -> Failure | None:
-    """A cell's run on a node, as it would be made where the grid was asked for."""
+    """A cell's run on a node, with the folder and the environment of the process that started the grid."""
     os.environ |= {**environment, "OMP_NUM_THREADS": str(machine.threads)}  # before torch is imported
     if not folder.is_dir():
         return Failure(

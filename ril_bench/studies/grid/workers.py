@@ -1,4 +1,4 @@
-"""Runs side by side: each in a process with pinned threads, where no failure of one touches another."""
+"""Runs side by side, each in a process with pinned threads; a failure of one run does not affect the others."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _SPAWN = multiprocessing.get_context(
 
 @dataclass(frozen=True)
 class Cell:
-    """A run to be made. Cells of one group begin with the same tasks: they take turns, so that the first one's
-    work serves the others.
+    """One run of a grid. Cells of one group begin with the same tasks and run one after another, so that the others
+    can reuse the steps of the first one.
     """
 
     plan: RunPlan
@@ -43,13 +43,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run stopped: its class (user, numerical, memory, infrastructure) and what it said."""
+    """Why a run stopped: the kind of failure (user, numerical, memory, infrastructure) and its message."""
 
     kind: Kind
     message: str
 
     def error(self, where: str) -> RilError:
-        """The same as an exception, for those who cannot go on without the run."""
+        """The same as an exception."""
         classes = {
             cls.kind: cls for cls in (UserError, NumericalError, OutOfMemoryError, InfrastructureError)
         }
@@ -58,7 +58,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Machine:
-    """What each run gets of this machine."""
+    """The part of this machine that each run gets."""
 
     threads: int  # pinned
     device: str
@@ -72,10 +72,10 @@ def side_by_side(
     jobs: int,
     machine: Machine,
 ) -> Iterator[tuple[Cell, Failure | None]]:
-    """Makes every run, `jobs` at a time, and gives each cell as it ends, with its failure if it has one.
+    """Runs every cell, `jobs` at a time, and yields each cell when it ends, with its failure if it has one.
 
-    Processes end with this one, however it ends, and when the iterator is closed; runs go on from their checkpoints
-    when they are asked for again. A process that dies takes its own cell with it and no other.
+    The processes end when this process ends, for whatever reason, and when the iterator is closed. A run that was
+    stopped continues from its checkpoint the next time. A process that dies fails its own cell alone.
     """
     waiting, lanes = list(cells), [_Lane(machine) for _ in range(min(jobs, len(cells)))]
     try:
@@ -97,13 +97,13 @@ def side_by_side(
 
 
 def ready(waiting: Sequence[Cell], at_work: Collection[Cell]) -> Cell | None:
-    """The next cell whose group is not at work; None while there is none."""
+    """The next cell of which no other cell of the group is running; None while there is none."""
     busy = {cell.group for cell in at_work if cell.group}
     return next((cell for cell in waiting if cell.group not in busy), None)
 
 
 def make(cell: Cell, out: Path, machine: Machine) -> Failure | None:
-    """A cell's run, made in this process; whatever stops it is returned."""
+    """Runs a cell in this process. Returns the failure that stopped it, None where the run is complete."""
     from ril_bench.reporting import write_page_after_run
     from ril_bench.running.runner import Runner
 
@@ -155,7 +155,7 @@ def jobs_that_fit(threads: int, device: str) -> int:
 
 
 class _Lane:
-    """A process that makes one run after another, so that its libraries are loaded once."""
+    """A process that runs one cell after another, so that its libraries are loaded once."""
 
     def __init__(self, machine: Machine):
         self._pipe, theirs = _SPAWN.Pipe()
@@ -166,7 +166,7 @@ class _Lane:
 
     @property
     def handles(self) -> list[Connection | int]:
-        """What is ready when the cell has ended, one way or another."""
+        """The handles that become ready when the cell has ended or its process has died."""
         return [self._pipe, self._process.sentinel]
 
     @property
@@ -178,7 +178,7 @@ class _Lane:
         self._pipe.send((cell, out))
 
     def end(self, out: Path) -> Failure | None:
-        """How the cell ended; a process that died could not say so in run.json, so it is said here."""
+        """The cell's failure, None where it is complete. For a process that died, this also writes run.json."""
         assert self.cell is not None
         cell, self.cell = self.cell, None
         try:
@@ -199,7 +199,7 @@ class _Lane:
 
 
 def _work(pipe: Connection, machine: Machine) -> None:
-    """What a lane's process does until it is stopped."""
+    """The loop of a lane's process; it ends when the process is stopped."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     _end_with_the_parent()
     os.environ["OMP_NUM_THREADS"] = str(machine.threads)  # before torch is imported
@@ -209,7 +209,7 @@ def _work(pipe: Connection, machine: Machine) -> None:
 
 
 def _end_with_the_parent() -> None:
-    """A parent that is killed cannot stop its processes: each waits for its end, and ends too."""
+    """Ends this process when its parent ends: a parent that is killed cannot stop its children."""
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -222,5 +222,5 @@ def _end_with_the_parent() -> None:
 
 def _why(code: int | None) -> str:
     if code == -signal.SIGKILL:
-        return ", killed by the system or by somebody: most often there was not enough memory"
+        return ", killed by the system or a user; the usual cause is too little memory"
     return f" of signal {-code}" if code is not None and code < 0 else f" with exit code {code}"
