@@ -1,5 +1,5 @@
-# make demo         a newcomer's first look: the embedded sequence, three methods, a report
-# make test         lint, types, layers and tests: what a change has to pass
+# make demo         the first thing to try: the embedded sequence, three methods, a report
+# make test         lint, types, layers and tests: every change must pass them
 # make test-lowest  the tests with the oldest versions of every dependency that pyproject.toml allows
 # make test-browser the site in headless Chromium
 # make test-ray     grids on a Ray cluster of this machine
@@ -16,7 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 INSTALL := $(PIP) -e
 LOWEST := .venv-lowest
-# One thread a process: more threads on small tensors only wait for one another.
+# One thread for each process: on small tensors, more threads only wait for one another.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 demo: .venv/.core
@@ -73,7 +73,7 @@ $(LOWEST)/.installed: pyproject.toml
 	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --upgrade --resolution lowest-direct -e '.[test]'
 	@touch $@
 
-# A shim may be found that starts nothing, so each candidate is asked for its version.
+# A shim may start no Python, so the version of each candidate is checked.
 VENV := .venv
 venv:
 	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
