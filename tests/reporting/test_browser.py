@@ -171,7 +171,7 @@ def test_every_view_has_a_link_to_copy(page: Any, leaderboard: Path) -> None:
     assert page.locator("#view").get_attribute("href") == page.url
 
 
-def test_a_leaderboard_tells_ranks_provenance_and_how_to_submit(page: Any, leaderboard: Path) -> None:
+def test_a_leaderboard_shows_ranks_provenance_and_how_to_submit(page: Any, leaderboard: Path) -> None:
     home(page, leaderboard)
     ranks = page.locator("#ranks tbody tr")
     assert {name.strip() for name in ranks.locator("th").all_inner_texts()} == {"naive", "ewc"}  # no oracle
@@ -185,7 +185,7 @@ def test_a_leaderboard_tells_ranks_provenance_and_how_to_submit(page: Any, leade
     assert entered.count() == 3
     assert "</td><script>alert(1)</script>" in entered.first.inner_text()
     assert page.locator("table.entered img").count() == 0
-    page.get_by_text("1 not compared").click()
+    page.get_by_text("1 left out of the tables").click()
     assert page.get_by_text("it lacks <b>2</b> units").is_visible()
 
 
