@@ -71,7 +71,7 @@ def test_a_leaderboard_becomes_a_site(honest: Path, tmp_path: Path) -> None:
     assert not list(honest.rglob("*.html")), "nothing is written into an entry"
 
 
-def test_an_entry_that_does_not_stand_makes_no_site(board: Path, tmp_path: Path) -> None:
+def test_an_invalid_entry_makes_no_site(board: Path, tmp_path: Path) -> None:
     CASES[1].tamper(entry(board))
     with pytest.raises(UserError, match="1 of 4 places are not valid: naive/") as error:
         ril_bench.report([board], out=tmp_path / "site")
@@ -95,7 +95,7 @@ def test_two_revisions_of_a_method_are_two_rows(board: Path, tmp_path: Path) -> 
     assert names == {"naive", f"naive {renamed.name}"}
 
 
-def test_who_has_fewer_units_is_named_and_keeps_nobody_out(tmp_path: Path) -> None:
+def test_a_method_with_fewer_units_is_listed_and_the_others_are_shown(tmp_path: Path) -> None:
     runs = [*entered(tmp_path, "naive", 5), *entered(tmp_path, "ewc", 3), *entered(tmp_path, "rid", 6)]
     kept, left_out = comparable(runs)
     assert [(name, sum(run.name == name for run in kept)) for name in ("naive", "ewc", "rid")] == [
@@ -118,7 +118,7 @@ def test_without_naive_the_units_are_those_of_most(tmp_path: Path) -> None:
     assert len(left_out) == 1
 
 
-def test_a_naive_of_a_strangers_sets_no_units(tmp_path: Path) -> None:
+def test_an_unknown_naive_sets_no_units(tmp_path: Path) -> None:
     ours, theirs = entered(tmp_path, "naive", 3), entered(tmp_path / "x", "naive", 9)
     for run in theirs:
         run.info["method"]["file_sha256"] = "0" * 64
@@ -150,13 +150,13 @@ def test_with_fewer_than_five_units_there_are_no_ranks(tmp_path: Path) -> None:
     assert 'id="ranks"' not in (site / "index.html").read_text()
 
 
-def test_figures_of_images_are_claimed_until_all_were_made_again(tmp_path: Path) -> None:
+def test_metrics_of_images_are_claimed_until_all_are_regenerated(tmp_path: Path) -> None:
     naive, rid = entered(tmp_path, "naive", 3, remade=True), entered(tmp_path, "rid", 3)
     words = []
     for k, runs in enumerate((naive, [*naive, *rid])):
         page = (write_site(runs, tmp_path / str(k))).read_text()
         words.append(re.search(r'data-column="FID".*?class="origin ([\w-]+)"', page, re.S)[1])  # type: ignore[index]
-    assert words == ["made-again", "claimed"]
+    assert words == ["regenerated", "claimed"]
 
 
 def verb(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
@@ -172,7 +172,7 @@ def test_the_verb(
     assert verb(monkeypatch, "report", honest, "--format", "csv") == 0
     assert set(pd.read_csv(io.StringIO(capsys.readouterr().out))["method"]) == {"naive"}
     assert verb(monkeypatch, "report", honest) == 2
-    assert "name it with --out" in capsys.readouterr().err
+    assert "--out site" in capsys.readouterr().err
     assert verb(monkeypatch, "report", honest, tmp_path, "--out", tmp_path / "site") == 2
     assert "reported alone" in capsys.readouterr().err
 

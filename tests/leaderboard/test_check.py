@@ -133,6 +133,6 @@ def test_the_verb(
     faults = json.loads(capsys.readouterr().out)
     assert [one["valid"] for one in faults] == [False, True, True, True]
     assert {fault["check"] for fault in faults[0]["faults"]} == {"digests", "matrix"}
-    assert all(fault["where"] and fault["mend"] for fault in faults[0]["faults"])
+    assert all(fault["where"] and fault["hint"] for fault in faults[0]["faults"])
     assert verb(monkeypatch, "check", board) == 2
     assert "1 of 4 refused" in capsys.readouterr().out

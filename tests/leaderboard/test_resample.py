@@ -19,14 +19,14 @@ def resampled(folder: Path, number: int) -> Verdict:
     return next(iter(check(folder, resample=number)))
 
 
-def test_an_honest_entry_comes_out(honest: Path) -> None:
+def test_an_honest_entry_is_confirmed(honest: Path) -> None:
     few = resampled(entry(honest), 3).resampled
     assert few is not None
     assert (few.images, few.of, few.steps, few.remade) == (3, 8, (0, 2), False)
     assert few.gap < 1e-3  # other batches: sums differ in their last bits
 
 
-def test_all_of_them_give_the_figures_of_images_too(board: Path) -> None:
+def test_all_images_give_the_metrics_of_images_too(board: Path) -> None:
     whole = resampled(entry(board), 100)
     assert whole.faults == ()
     assert whole.resampled is not None
@@ -53,7 +53,7 @@ def test_positions_depend_on_the_entry() -> None:
     assert len({tuple(positions(128, 8, key)) for key in "abcdef"}) == 6
 
 
-def test_what_was_made_again_is_noted_for_just_those_files(board: Path) -> None:
+def test_a_check_is_recorded_for_exactly_those_files(board: Path) -> None:
     folder, file = entry(board), board / "checked.json"
     verdict = resampled(folder, 2)
     note(file, [verdict])
@@ -69,6 +69,6 @@ def test_what_was_made_again_is_noted_for_just_those_files(board: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [0])
-def test_nothing_is_drawn_unless_asked(honest: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_generated_unless_asked(honest: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ril_bench.leaderboard.resample.Materials.load", None)
     assert resampled(entry(honest), number).resampled is None
