@@ -51,7 +51,10 @@ class UserError(RilError):
 
 
 class NumericalError(RilError):
-    """A loss, gradient, reward or weight is not finite. The run fails; the value is never averaged away."""
+    """A loss, gradient, reward or weight is not finite.
+
+    The run fails; the value is never averaged away.
+    """
 
     kind = "numerical"
 

@@ -1,4 +1,4 @@
-"""Fixtures that several folders of tests share, such as a tiny pipeline with random weights."""
+"""Fixtures that several folders of tests share, such as a tiny random pipeline."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ settings.load_profile("ril-bench")
 
 @pytest.fixture(scope="session")
 def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder, in diffusers' format, of a random-weight pipeline: 64-pixel images, (4, 16, 16) latents."""
+    """The folder of a pipeline with random weights: 64-pixel images, (4, 16, 16) latents."""
     folder = tmp_path_factory.mktemp("tiny-pipeline")
     stable_diffusion().save_pretrained(folder)
     return folder
@@ -68,7 +68,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def tiny_data(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A sequence of two tasks on `tiny_pipeline`, as a YAML file would hold it; see tests/tiny.py."""
+    """A sequence of two tasks on `tiny_pipeline`, as a YAML file holds it (tests/tiny.py)."""
     prompts = tmp_path_factory.mktemp("prompts") / "prompts.txt"
     prompts.write_text("\n".join(PROMPTS))
     return sequence_data(tiny_pipeline, prompts)

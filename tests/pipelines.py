@@ -1,4 +1,4 @@
-"""Tiny pipelines of diffusers' classes with random weights: 64-pixel images, (4, 16, 16) latents."""
+"""Tiny pipelines with random weights: 64-pixel images, (4, 16, 16) latents."""
 
 from __future__ import annotations
 
@@ -125,7 +125,10 @@ def stable_diffusion(prediction_type: str = "epsilon") -> StableDiffusionPipelin
 
 
 def stable_diffusion_xl(force_zeros: bool = True) -> StableDiffusionXLPipeline:
-    """Two text encoders, pooled embeddings, added time ids; the denoiser's first level has no attention."""
+    """Like SDXL: two text encoders, pooled embeddings, added time ids.
+
+    The denoiser's first level has no attention.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         words = tokenizer()

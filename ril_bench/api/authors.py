@@ -28,7 +28,7 @@ def new(kind: str, name: str) -> Path:
 def check(
     target: str | Path, *, resample: int = 0, record: str | Path | None = None, since: str | None = None
 ) -> CheckReport | list[Verdict]:
-    """Checks a method, a sequence, a grid, a tuner or a reward, or the entries of a leaderboard in a folder.
+    """Checks a method, sequence, grid, tuner or reward, or the entries of a leaderboard.
 
     Args:
         target: a name, or the path of a file or a folder.

@@ -10,7 +10,7 @@ from ril_bench.api.common import Places, places_of
 def submit(
     runs: Places, *, method_yaml: str | Path, to: str | Path = "leaderboard", every_step: bool = False
 ) -> list[Path]:
-    """Writes entries of a leaderboard from the complete runs of one method; returns their folders.
+    """Writes leaderboard entries from complete runs of one method; returns their folders.
 
     Args:
         method_yaml: names the method's authors and how it was tuned; leaderboard/README.md explains it.

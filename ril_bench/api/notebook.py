@@ -1,4 +1,4 @@
-"""The class `Run`: tables, images and plots of a run, which are read from its folder on access."""
+"""The class `Run`: tables, images and plots of a run, read from its folder on access."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ HEADLINE = ("FINAL", "LEARN", "BWT", "FORGET", "WORST", "SSIM to step 0", "FID")
 
 
 class Run:
-    """A run's folder. Files are read again at each access, so that a run in progress can be watched."""
+    """A run's folder.
+
+    Each access reads the files again, so that a run in progress can be watched.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -140,7 +143,7 @@ class Run:
         return images
 
     def plot(self) -> Figure:
-        """A matplotlib figure of each reward: its rise in its own task, and its change in later tasks."""
+        """A matplotlib figure: how each reward rises in its own task and changes in later tasks."""
         from ril_bench.reporting.notebook import run_figure
 
         return run_figure(self.stored)

@@ -1,4 +1,4 @@
-"""What `run --dry-run` and `grid --dry-run` print: what would run, where, at what cost, and what is missing."""
+"""The plans that --dry-run prints: what would run, where, at what cost, what is missing."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def preview(
     compute: Settings = (),
     offline: bool = False,
 ) -> RunPreview:
-    """What `run` with the same arguments would do; trains nothing, downloads nothing and writes nothing.
+    """What `run` with the same arguments would do.
+
+    Trains nothing, downloads nothing and writes nothing.
 
     Raises UserError for everything that `run` would refuse at its start.
     """

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def score(run: Run | str | Path) -> Run:
-    """Computes the metrics of a run again, from the scores and images in its folder, and rewrites its page."""
+    """Computes the metrics of a run again, and rewrites its page.
+
+    The metrics are computed from the scores and images in its folder.
+    """
     from ril_bench.reporting import write_page
     from ril_bench.scoring.score import score_run
 
@@ -37,7 +40,7 @@ def report(
     paired: bool = False,
     drop_holes: bool = False,
 ) -> Path | str | list[Path]:
-    """Reports many runs: as a site in the folder `out`, or as the text of a table in a `format`.
+    """Reports many runs: as a site in the folder `out`, or as a table in a `format`.
 
     Args:
         runs: runs, folders that hold runs, or the folder of a leaderboard, whose entries are checked first.
@@ -96,7 +99,7 @@ def report(
 
 
 def load(runs: Places) -> tuple[list[StoredRun], list[str]]:
-    """The runs that a report shows, and one line for each entry of a leaderboard that it leaves out."""
+    """The runs that a report shows, and one line for each entry that it leaves out."""
     from ril_bench.leaderboard.board import is_board, read_board
     from ril_bench.reporting import summary
 
@@ -149,7 +152,9 @@ def compare(
 def export(
     run: Run | str | Path, out: str | Path, *, step: int | None = None, licence: str | None = None
 ) -> Path:
-    """Writes the model of a step as a LoRA for diffusers, with a model card, into the new folder `out`.
+    """Writes the model of a step as a LoRA for diffusers, with a model card.
+
+    `out` is a new folder.
 
     Args:
         run: a run, or an entry of a leaderboard.

@@ -111,7 +111,9 @@ def grid(
     quiet: bool = False,
     verbose: bool = False,
 ) -> list[Outcome]:
-    """Runs every combination of sequences, methods, tuners, orders and seeds that is not complete yet.
+    """Runs every combination of sequences, methods, tuners, orders and seeds.
+
+    Combinations that are complete are not repeated.
 
     A failed run is recorded and does not stop the others; the same call tries it again.
 
@@ -158,7 +160,7 @@ def demo(
     quiet: bool = False,
     verbose: bool = False,
 ) -> list[Run]:
-    """Runs the embedded sequence with several methods, side by side, and writes a page that compares them.
+    """Runs the embedded sequence with several methods, and writes a page that compares them.
 
     The page is OUT/index.html. The other arguments are those of `grid`. Raises the first failure of a run.
     """

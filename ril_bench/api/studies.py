@@ -77,7 +77,7 @@ def calibrate(
     quiet: bool = False,
     verbose: bool = False,
 ) -> Path:
-    """Measures what tuning on each reward alone reaches, so that metrics of the sequence can be normalised.
+    """Measures what tuning on each reward alone reaches: the unit of normalised metrics.
 
     Args:
         seeds: the number of single-task runs for each reward, 3 or more.

@@ -1,4 +1,4 @@
-"""The command line `ril-bench`: each verb calls the function of `ril_bench` that has its name."""
+"""The command line `ril-bench`: a verb calls the function of `ril_bench` with its name."""
 
 from __future__ import annotations
 

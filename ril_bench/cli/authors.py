@@ -62,7 +62,9 @@ def check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a method (by running it), a sequence, a tuner or a reward, or the entries of a leaderboard.
+    """Check a method, a sequence, a tuner or a reward, or the entries of a leaderboard.
+
+    A method is checked by running it.
 
     The exit code is 2 if a check fails.
     """

@@ -33,7 +33,7 @@ def doctor(
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check whether this machine can run a sequence: files, memory, time, and a hint for each fault.
+    """Check whether this machine can run a sequence: files, memory, time; hints for faults.
 
     Downloads nothing and loads no weights. The exit code is 1 if a run could not complete.
     """

@@ -37,7 +37,10 @@ def submit(
     ] = False,
     template: Annotated[bool, typer.Option("--template", help="Print a method.yaml to fill in.")] = False,
 ) -> None:
-    """Write entries of a leaderboard from complete runs; writes nothing that `ril-bench check` would refuse."""
+    """Write entries of a leaderboard from complete runs.
+
+    Nothing is written that `ril-bench check` would refuse.
+    """
     import ril_bench
 
     if template:

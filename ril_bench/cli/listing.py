@@ -28,7 +28,7 @@ def list_(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show sequences, presets, methods, tuners, rewards and models, or all options of one of them."""
+    """Show sequences, presets, methods, tuners, rewards and models, or the options of one."""
     import ril_bench
 
     found = ril_bench.list(what)

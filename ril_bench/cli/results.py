@@ -109,7 +109,10 @@ def compare(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two runs or two methods on the same sequences, orders, tuners and seeds: B - A, and a verdict."""
+    """Compare two runs or two methods: B - A, and a verdict.
+
+    Both need the same sequences, orders, tuners and seeds.
+    """
     import ril_bench
     from ril_bench.reporting.comparison import main_metrics, verdicts
     from ril_bench.reporting.tables import chosen, compared

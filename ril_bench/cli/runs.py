@@ -65,7 +65,10 @@ def demo(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Run the embedded sequence with three methods, and write a page that compares them: the first thing to try."""
+    """Run the embedded sequence with three methods, and write a page that compares them.
+
+    This is the first command to try.
+    """
     import ril_bench
 
     found = ril_bench.demo(
@@ -90,7 +93,7 @@ def demo(
 
 
 def _against_naive(found: list[Run]) -> str:
-    """A sentence that names the methods that ended above naive tuning; empty without the method naive."""
+    """A sentence on which methods ended above naive tuning; empty without the method naive."""
     final = {each.stored.name: float(each.summary["FINAL"]) for each in found}
     naive = final.pop("naive", None)
     if naive is None or not final:

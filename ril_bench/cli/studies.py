@@ -154,7 +154,7 @@ def calibrate(
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure what tuning on each reward alone reaches, so that metrics of the sequence can be normalised."""
+    """Measure what tuning on each reward alone reaches: the unit of normalised metrics."""
     import ril_bench
 
     file = ril_bench.calibrate(

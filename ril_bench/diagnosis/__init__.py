@@ -1,1 +1,1 @@
-"""Whether this machine can run a sequence: files, memory, time. Nothing is downloaded or loaded."""
+"""Whether this machine can run a sequence, without a download and without loading weights."""

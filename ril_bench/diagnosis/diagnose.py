@@ -1,4 +1,4 @@
-"""Whether this machine can run a sequence: its files, memory and time. No weights are loaded."""
+"""Whether this machine can run a sequence: files, memory and time. No weights are loaded."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ class RunTime:
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """What a sequence needs, and what this machine lacks. A fault prevents the run, a note does not."""
+    """What a sequence needs, and what this machine lacks.
+
+    A fault prevents the run, a note does not.
+    """
 
     sequence: str
     tasks: list[str]
@@ -158,7 +161,7 @@ def _images_of_an_evaluation(spec: SequenceSpec) -> int:
 
 
 def _model_faults(spec: SequenceSpec) -> Iterable[str]:
-    """Faults in the configs of a model on this machine: a wrong class, scheduler or number of steps."""
+    """Faults in the model's configs here: a wrong class, scheduler or number of steps."""
     folder = local_folder(spec.model)
     if folder is None or not (folder / "model_index.json").is_file():
         return
@@ -169,7 +172,7 @@ def _model_faults(spec: SequenceSpec) -> Iterable[str]:
 
 
 def _tuner_faults(spec: SequenceSpec) -> Iterable[str]:
-    """Faults of the tuners: an unknown option, or a gradient that the tuner needs and the reward lacks."""
+    """Faults of the tuners: an unknown option, or a gradient that the reward lacks."""
     for i in range(1, len(spec.tasks) + 1):
         try:
             new_tuner(spec, i, spec.reward(spec.task(i).name))

@@ -70,7 +70,10 @@ class _Fused(TorchFunctionMode):
 
 @contextmanager
 def counted_saves(modules: nn.Module) -> Iterator[dict[int, int]]:
-    """Counts the bytes of every storage that autograd keeps inside the block, except the weights of `modules`."""
+    """Counts the bytes of every storage that autograd keeps inside the block.
+
+    The weights of `modules` are not counted.
+    """
     own = {parameter.untyped_storage()._cdata for parameter in modules.parameters()}
     kept: dict[int, int] = {}
     held = []  # keeps the storages alive: the address of a freed storage might be used again

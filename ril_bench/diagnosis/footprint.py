@@ -169,7 +169,10 @@ def free_memory(device: torch.device) -> int:
 
 @torch.no_grad()
 def rate(device: torch.device, compute: Compute, seconds: float = 0.5) -> float:
-    """Operations a second of a plain matrix product in the denoiser's number format, measured for `seconds`."""
+    """Operations a second of a matrix product in the denoiser's number format.
+
+    They are measured for `seconds`.
+    """
     side = 8192 if device.type == "cuda" else 1024
     a = torch.randn(side, side, device=device, dtype=getattr(torch, compute.dtype))
     taken: list[float] = []

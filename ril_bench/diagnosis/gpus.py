@@ -1,4 +1,7 @@
-"""Hours on common GPUs, estimated from counted operations and published peak rates. Nothing here was measured."""
+"""Hours on common GPUs, estimated from counted operations and published peak rates.
+
+No value here was measured.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ GPUS = (
 
 @dataclass(frozen=True)
 class GPUEstimate:
-    """A run on one GPU: whether it fits, and its hours; None if the GPU lacks the number format."""
+    """A run on one GPU: whether it fits, and hours (None if it lacks the number format)."""
 
     gpu: str
     memory: int

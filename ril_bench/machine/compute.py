@@ -1,4 +1,4 @@
-"""The arithmetic of a run on a machine: number formats, and options that trade time for memory. No torch.
+"""Number formats, and options that trade time for memory. No torch.
 
 These options are not part of a sequence, so the same YAML runs on a laptop and on a GPU. Number formats change results
 a little: run.json records them (hardware.compute) and a resume keeps them. The other options change results by rounding
@@ -20,7 +20,9 @@ Format = Literal["float32", "bfloat16"]
 
 
 class Compute(Part):
-    """Options of the arithmetic. Adapters, optimizer, sampler and rewards are in float32 in any case.
+    """Options of the arithmetic.
+
+    Adapters, optimizer, sampler and rewards are always in float32.
 
     float16 is not offered: small gradients vanish in it, and SDXL's autoencoder overflows.
     """
@@ -45,7 +47,10 @@ PLAIN = Compute()
 
 
 def compute_of(settings: Settings | Iterable[str]) -> Compute:
-    """Reads {"dtype": "bfloat16"}, or strings such as "dtype=bfloat16". UserError lists all faults."""
+    """Reads {"dtype": "bfloat16"}, or strings such as "dtype=bfloat16".
+
+    Raises UserError with all faults.
+    """
     source = Source("--compute", {})
     for key, value in parse_settings(settings, "--compute").items():
         set_value(source, key, value, f"--compute {key}")

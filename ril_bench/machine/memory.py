@@ -1,4 +1,4 @@
-"""Settings of the C library's allocator for a process that allocates the same large tensors in every update."""
+"""Settings of the C library's allocator for updates that allocate the same large tensors."""
 
 from __future__ import annotations
 

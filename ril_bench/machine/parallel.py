@@ -1,4 +1,4 @@
-"""Several processes that compute one run together (`accelerate launch -m ril_bench run ...`).
+"""Several processes compute one run together (`accelerate launch -m ril_bench run ...`).
 
 Each process takes every n-th sample of a batch. Draws are keyed by the sample, so the images are those of a run in one
 process, and the gradients, each weighted with its share of the batch, add up to the same update. All processes hold the
@@ -50,7 +50,7 @@ class Team:
         return [sample for sample in samples if self.owns(sample)]
 
     def gathered(self, compute: Callable[[], T]) -> list[T]:
-        """What each process computes, in the order of ranks. An error of one process is raised by all."""
+        """What each process computes, in the order of ranks. All raise the error of one process."""
         if self.size == 1:
             return [compute()]
         from accelerate.utils import gather_object
@@ -70,7 +70,7 @@ class Team:
         return [value for value, _ in found]
 
     def on_main(self, compute: Callable[[], T]) -> T | None:
-        """Computes on the main process only; the other processes wait and return None. All raise its error."""
+        """Computes on the main process only; the others wait and return None. All raise its error."""
         results: list[T] = []
         self.gathered(lambda: results.append(compute()) if self.main else None)
         return results[0] if results else None
@@ -112,7 +112,7 @@ class Team:
 
     @torch.no_grad()
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replaces every gradient by its sum over the processes; it stays None where no process has one."""
+        """Replaces every gradient by its sum over the processes; it stays None if none has one."""
         if self.size == 1 or not parameters:
             return
         from accelerate.utils import reduce
@@ -139,7 +139,10 @@ class Team:
 
 
 def _sendable(error: Exception | None) -> Exception | None:
-    """An error that another process can raise: it is pickled, so an unknown class becomes one of ours."""
+    """An error that another process can raise.
+
+    It is pickled, so an error of an unknown class becomes an InfrastructureError.
+    """
     if error is None or isinstance(error, RilError):
         return error
     return InfrastructureError(f"another process of this run failed: {type(error).__name__}: {error}")

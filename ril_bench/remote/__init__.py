@@ -1,1 +1,1 @@
-"""Files that others publish: where each is searched, how it is downloaded, and its digest. No torch."""
+"""Published files: where each is searched, how it is downloaded, and its digest. No torch."""

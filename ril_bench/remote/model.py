@@ -1,4 +1,4 @@
-"""One model of the Hugging Face hub: the folder that a pipeline of diffusers is loaded from. No torch."""
+"""One model of the Hugging Face hub: the folder of a diffusers pipeline. No torch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class HubModel(Published):
 
     @property
     def pinned_files(self) -> tuple[RemoteFile, ...]:
-        """The weights whose digests are known; empty for a model or a revision that is not in the table."""
+        """The weights whose digests are known; empty for a model or revision not in the table."""
         return tuple(file for file in MODELS.get(self.repo, ()) if file.revision == self.revision)
 
     def cached(self) -> Path | None:

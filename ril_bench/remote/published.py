@@ -1,4 +1,4 @@
-"""The table of every published file that RIL-Bench may need, with its revision and digest. No torch.
+"""The table of all published files that RIL-Bench may need. No torch.
 
 Digests and revisions come from public records of these files. A value that no record states is None; none is guessed.
 """
@@ -301,5 +301,5 @@ def published(name: str) -> RemoteFile:
 
 
 def used_by(*users: str) -> list[RemoteFile]:
-    """The files that any of these rewards, networks or prompt sets needs, in the order of the table."""
+    """The files that these rewards, networks or prompt sets need, in the order of the table."""
     return [file for file in FILES if set(users) & set(file.used_by)]

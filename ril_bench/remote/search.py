@@ -1,4 +1,7 @@
-"""One search order for everything that others publish: $RIL_BENCH_WEIGHTS, then a cache, then a download. No torch."""
+"""The search order for published files. No torch.
+
+The order is $RIL_BENCH_WEIGHTS, then a cache, then a download.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ class Published(ABC):
 
     @abstractmethod
     def download(self) -> Path:
-        """Downloads it into the cache and returns its path. Raises OSError or ValueError on failure."""
+        """Downloads it into the cache and returns its path; raises OSError or ValueError."""
 
     @abstractmethod
     def check(self, path: Path) -> None:

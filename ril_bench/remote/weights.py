@@ -1,4 +1,4 @@
-"""Digests of weight files: which files a result depends on, and whether a shipped file was altered."""
+"""Digests of weight files, to record them and to find shipped files that were altered."""
 
 from __future__ import annotations
 

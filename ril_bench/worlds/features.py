@@ -66,7 +66,7 @@ class Features:
 
 
 def load(world: World, notes: list[str]) -> Features:
-    """The networks for a world's images; adds a note for each network that is missing, with the reason."""
+    """The networks for a world's images; adds a note with the reason for each missing one."""
     module, _, name = world.extractors.partition(":")
     load_all: Callable[[list[str]], Features] = getattr(importlib.import_module(module), name)
     return load_all(notes)

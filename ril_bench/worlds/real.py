@@ -1,4 +1,6 @@
-"""The feature networks for images of real models: Inception for FID and KID, DINOv2 for content, AlexNet for LPIPS.
+"""The feature networks for images of real models.
+
+They are Inception for FID and KID, DINOv2 for content, and AlexNet for LPIPS.
 
 They are loaded when a run is scored. Files that are not on this machine are downloaded then.
 """
@@ -56,7 +58,7 @@ class Batched:
 
 
 class Inception(Batched):
-    """The network of the published FID (arXiv 1706.08500), ported from TensorFlow by torch-fidelity.
+    """The network of the published FID (arXiv 1706.08500), as torch-fidelity ported it.
 
     Images are resized to 299 pixels with TensorFlow's bilinear filter, without antialiasing.
     Raises UserError if torch-fidelity is not installed.
@@ -126,7 +128,7 @@ class Dino(Batched):
 
 
 class AlexNetMaps:
-    """AlexNet and the channel weights of LPIPS 0.1 (arXiv 1801.03924), on images of the original size."""
+    """AlexNet and the channel weights of LPIPS 0.1 (arXiv 1801.03924), without a resize."""
 
     trunk: ClassVar[RemoteFile] = published("alexnet")
     linear: ClassVar[RemoteFile] = published("lpips-alex")

@@ -1,4 +1,4 @@
-"""Which rewards and feature networks belong to a model, in one table. It imports no torch and no world.
+"""Which rewards and feature networks belong to a model. It imports no torch and no world.
 
 A reward has different weights in each world, because a taste that is learned from 64-pixel shapes does not apply to
 photographs. A sequence names the reward `aesthetic`, and the world of its model decides which weights that means.

@@ -56,7 +56,7 @@ VERBS = {
 
 
 def plain(default: object) -> object:
-    """A default in one form for both sides: an empty list is None, "0" is 0, a path is a string."""
+    """A default in one form: an empty list is None, "0" is 0, a path is a string."""
     if isinstance(default, Enum):
         default = default.value
     if isinstance(default, PurePath):

@@ -1,4 +1,6 @@
-"""The published architectures with random weights: time and memory do not depend on weights.
+"""The published architectures with random weights.
+
+Time and memory do not depend on the weights.
 
 The tokenizer is that of the tests, with CLIP's number of tokens: RIL-Bench does not ship the published vocabulary.
 """
@@ -44,7 +46,10 @@ def _default_format(dtype: str) -> Iterator[None]:
 def random_model(
     repo: str, *, latent: int | None = None, device: str = "cpu", compute: Compute, rank: int = 8
 ) -> DiffusionModel:
-    """A model of the published architecture; `latent` is the side of smaller latents than the published ones."""
+    """A model of the published architecture.
+
+    `latent` is the side of latents that are smaller than the published ones.
+    """
     torch.manual_seed(0)
     configs = ARCHITECTURES[repo]
     with _default_format(compute.dtype):

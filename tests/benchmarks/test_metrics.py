@@ -1,4 +1,7 @@
-"""Time of the metrics on a quiet machine: pytest tests/benchmarks/test_metrics.py --benchmark-enable"""
+"""Time of the metrics: pytest tests/benchmarks/test_metrics.py --benchmark-enable
+
+Run it on a quiet machine.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ PAIRS = 128  # images of an evaluation of shapes-ril
 
 
 def covariance(seed: int) -> np.ndarray:
-    """The covariance of 5,000 rows of features with different scales and mostly shared variance.
+    """The covariance of features with different scales and mostly shared variance.
 
     The features of a network are similar.
     """

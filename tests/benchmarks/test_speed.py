@@ -142,7 +142,7 @@ TUNERS = {
 
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_a_tuners_updates_against_their_bare_cost(benchmark: BenchmarkFixture, tuner: str) -> None:
-    """The bound is 1.15. The bare cost does not include a tuner's network (nabla_gflownet's flow)."""
+    """The bound is 1.15. Bare cost does not include a tuner's network (nabla_gflownet's flow)."""
     sequence = load_sequence("shapes-ril", parse_settings([f"tuner={{{TUNERS[tuner]}}}"]))
     materials = Materials.load(sequence, torch.device("cpu"))
     against_bare_cost(benchmark, materials, "naive", updates=5)

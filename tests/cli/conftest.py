@@ -30,7 +30,7 @@ def verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def refused(verb: Callable[..., Answer]) -> Callable[..., str]:
-    """Calls a verb that must refuse, with exit code 2 and nothing on stdout; returns the message."""
+    """Calls a verb that must refuse (exit code 2, nothing on stdout); returns the message."""
 
     def message(*words: object) -> str:
         code, out, text = verb(*words)

@@ -1,4 +1,4 @@
-"""The diagnosis: which files are here, which are missing, whether a run fits, without loading anything."""
+"""The diagnosis: which files are here or missing, and whether a run fits. Loads no weights."""
 
 from __future__ import annotations
 

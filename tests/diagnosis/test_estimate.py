@@ -1,4 +1,4 @@
-"""Counts on the meta device, against real calls of the same model and against published numbers."""
+"""Counts on the meta device, against real calls of the model and published numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The documentation site: it builds without a warning, needs no network, and has every command and public name."""
+"""The documentation site builds without a warning, and needs no network.
+
+It has every command and every public name.
+"""
 
 from __future__ import annotations
 

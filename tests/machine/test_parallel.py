@@ -1,4 +1,4 @@
-"""Two processes (gloo, on the CPU) compute the same run as one, for several tuners and methods."""
+"""Two processes (gloo, CPU) compute the same run as one, for several tuners and methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published files: where they are searched, how they are downloaded, and which files are refused."""
+"""Published files: where they are searched, how they are downloaded, which are refused."""
 
 from __future__ import annotations
 

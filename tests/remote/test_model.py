@@ -1,4 +1,4 @@
-"""Models of the hub: where they are found, and which files are refused. Nothing is downloaded."""
+"""Models of the hub: where they are found, which files are refused. No download."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def snapshot(cache):
 
 @pytest.fixture
 def pinned(snapshot, monkeypatch):
-    """Pins the denoiser of the cached model to its digest; returns a function that pins another one."""
+    """Pins the cached denoiser to its digest; returns a function that pins another digest."""
 
     def pin(sha256):
         file = "unet/diffusion_pytorch_model.safetensors"

@@ -1,4 +1,4 @@
-"""The metrics that a machine cannot compute: the notes before a run equal the notes that the scoring writes."""
+"""Metrics that a machine lacks: the notes before a run equal those of the scoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which reward a name means: the model's world decides, and a name of another world is refused."""
+"""The model's world decides which reward a name means; names of other worlds are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded world `shapes`: 64x64 images of coloured shapes, a small diffusion model, learned rewards.
+"""The embedded world `shapes`: 64x64 images of shapes, a small model, learned rewards.
 
 `python -m ril_bench.worlds.shapes.train` trains all of it; `weights/` holds the weights that ship.
 """

@@ -32,7 +32,9 @@ _GRAMMAR = re.compile(
 
 @dataclass(frozen=True)
 class Caption:
-    """The content of a prompt. `objects` holds one or two (colour, shape) pairs; `relation` joins two.
+    """The content of a prompt.
+
+    `objects` holds one or two (colour, shape) pairs; `relation` joins two.
 
     Only a single object has a `size`; two objects have one medium size.
     """
@@ -89,7 +91,10 @@ def draw(rng: random.Random, *, held_out: bool, two: bool) -> Caption:
 
 
 def prompts(split: str) -> list[str]:
-    """The shipped prompt set `train` or `eval`: fixed, distinct, every third one with two objects."""
+    """The shipped prompt set `train` or `eval`. It is fixed, and its prompts are distinct.
+
+    Every third prompt has two objects.
+    """
     rng = random.Random(f"shapes/{split}")
     chosen: dict[str, None] = {}
     while len(chosen) < PROMPT_SETS[split]:

@@ -1,4 +1,6 @@
-"""The attribute classifier finds the shapes, colours, size and background of an image. No tuner trains on it.
+"""The attribute classifier finds the shapes, colours, size and background of an image.
+
+No tuner trains on it.
 
 On shapes, FID, KID, feature cosine and diversity also use its penultimate features (64 numbers), and the perceptual
 distance uses the feature maps of its blocks.
@@ -63,7 +65,10 @@ def _block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential
 
 
 class Classifier(nn.Module):
-    """A small convolutional network with one head for each question. Images: (N, 3, 64, 64) in [0, 1]."""
+    """A small convolutional network with one head for each question.
+
+    Images are (N, 3, 64, 64) in [0, 1].
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""The feature networks for images of shapes: the attribute classifier, which was trained on renders only."""
+"""The feature networks for images of shapes: parts of the attribute classifier.
+
+The classifier was trained on renders only.
+"""
 
 from __future__ import annotations
 

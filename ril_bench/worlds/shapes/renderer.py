@@ -62,7 +62,7 @@ class Scene:
 
 
 def compose(caption: Caption, rng: np.random.Generator) -> Scene:
-    """A scene that shows `caption`. `rng` decides what the caption leaves open: place, tilt and shade."""
+    """A scene that shows `caption`; `rng` decides what it leaves open: place, tilt and shade."""
     low, high = RADIUS[caption.size]
     radii = rng.uniform(low, high, size=len(caption.objects))
     if caption.relation is None:

@@ -1,4 +1,4 @@
-"""The rewards of the world: the classes of published rewards with small weights, and the probe `attributes`."""
+"""The rewards of the world: published classes with small weights, and `attributes`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ PREFERENCE, PROBE = WEIGHTS / "preference.safetensors", WEIGHTS / "clip-probe"
 
 
 class ShapesAesthetic(Aesthetic):
-    """The rating of an image by the world's aesthetic taste, about 1 to 10; it does not read the prompt.
+    """The rating of an image by the world's aesthetic taste: about 1 to 10.
 
-    LAION's architecture, trained on ratings by the taste stated in `worlds/shapes/tastes.py`.
+    It has LAION's architecture and does not read the prompt. It is trained on ratings by the taste that
+    `worlds/shapes/tastes.py` states.
     """
 
     weights: ClassVar[tuple[Path, ...]] = (ENCODER, HEAD)
@@ -41,7 +42,7 @@ class ShapesAesthetic(Aesthetic):
 
 
 class ShapesPreference(CosineReward):
-    """Cosine of image and prompt after fine-tuning on pairs (HPSv2, arXiv 2306.09341, eq. 1 and 2).
+    """Cosine of image and prompt, fine-tuned on pairs (HPSv2, arXiv 2306.09341, eq. 1 and 2).
 
     The pairs are judged by the stated taste of `worlds/shapes/tastes.py`: faithful to the prompt first, then large
     and clear.
@@ -57,7 +58,7 @@ class ShapesPreference(CosineReward):
 
 
 class ShapesClipScore(CosineReward):
-    """100 cos(image, prompt), by an encoder that shares nothing with the encoder of the rewards."""
+    """100 cos(image, prompt), by an encoder that is independent of the encoder of rewards."""
 
     name = "clip_score"
     unit = "100 cos"
@@ -69,7 +70,7 @@ class ShapesClipScore(CosineReward):
 
 
 class Attributes(Reward):
-    """The share of the prompt's attributes that a classifier finds in the image, similar to GenEval.
+    """The share of the prompt's attributes that a classifier finds in the image (as GenEval).
 
     Attributes are shape, colour, size, relation, texture and background. The classifier was trained on renders only.
     """

@@ -60,7 +60,10 @@ def faithfulness(scene: Scene, prompt: Caption) -> float:
 
 
 def clearness(scene: Scene) -> float:
-    """The size of the objects and the contrast of the fainter one to the background; about [0, 1]."""
+    """The size of the objects, and the contrast of the fainter one to the background.
+
+    It is in about [0, 1].
+    """
     size = sum(math.pi * thing.radius**2 for thing in scene.things) / SIZE**2
     ground = np.asarray(scene.ground_rgb)
     drawn = [(ground + scene.clarity * (np.asarray(thing.rgb) - ground)).clip(0, 1) for thing in scene.things]

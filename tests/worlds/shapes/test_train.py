@@ -17,7 +17,10 @@ def files(folder):
 
 
 def test_every_stage_writes_the_files_that_ship(tmp_path, capsys):
-    """Two updates on a few images. The last stage loads all weights as a run does, and measures them."""
+    """Two updates on a few images for each stage.
+
+    The last stage loads all weights as a run does, and measures them.
+    """
     folder = tmp_path / "weights"
     train.main(["--out", str(folder), "--scale", "0.0005"])
     assert files(folder) >= files(WEIGHTS)

@@ -1,4 +1,6 @@
-"""`python -m ril_bench.worlds.shapes.train [STAGE ...]` trains the world's weights: all stages, or those named.
+"""Trains the world's weights: `python -m ril_bench.worlds.shapes.train [STAGE ...]`.
+
+Without a name, it runs all stages.
 
 About two hours on two CPU cores. Each stage needs the files of the stages before it. The weights that ship are in the
 package's `weights/`, where nothing is overwritten: `--out` names the folder to write to.

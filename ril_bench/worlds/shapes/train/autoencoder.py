@@ -1,4 +1,4 @@
-"""Stage `autoencoder`: from 64x64 images to 4x16x16 latents and back. Stage `decoder`: refines the decoder.
+"""Stages `autoencoder`, 64x64 images to 4x16x16 latents and back, and `decoder`, its refinement.
 
 The loss has L1 and squared error on pixels (the latter for the colour of small objects), L1 on their differences
 (edges), and a small KL term. The second stage freezes the encoder, so the denoiser can train on its latents at the

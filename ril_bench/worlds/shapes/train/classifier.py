@@ -1,4 +1,4 @@
-"""Stage `classifier`: the attribute probe, trained on renders only, with a little blur and noise."""
+"""Stage `classifier`: the attribute probe, trained on renders with a little blur and noise."""
 
 from __future__ import annotations
 

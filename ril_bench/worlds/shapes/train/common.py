@@ -1,4 +1,4 @@
-"""What all stages of the recipe share: folder and scale, renders, the training loop, weight files."""
+"""What all stages share: folder and scale, renders, the training loop, weight files."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def fit(
     every: int = 100,
     on_log: Callable[[int, M], None] | None = None,
 ) -> M:
-    """AdamW with warm-up and cosine decay on `loss_of(update)`; returns the moving average of weights.
+    """AdamW with warm-up and cosine decay on `loss_of(update)`; returns averaged weights.
+
+    The average is an exponential moving average.
 
     It logs after each `every` updates; `on_log(update, averaged)` may save or measure.
     """

@@ -1,4 +1,6 @@
-"""Stage `encoders`: two open_clip models of one small configuration, trained on images and their captions.
+"""Stages `clip-reward` and `clip-probe`: two open_clip models of images and captions.
+
+Both have the same small configuration.
 
 The rewards aesthetic and preference use `clip-reward`; the probe clip_score uses `clip-probe`. The two have different
 initial weights and different training images.
@@ -24,7 +26,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 
 def configure(folder: Path) -> None:
-    """Writes the tokenizer and the config in open_clip's folder format, which `local-dir:` reads."""
+    """Writes tokenizer and config in open_clip's folder format, which `local-dir:` reads."""
     vocabulary = len(tokenizer.write(folder))
     config = {
         "model_cfg": {

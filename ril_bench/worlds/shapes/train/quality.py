@@ -1,4 +1,4 @@
-"""Stage `quality`: measures the world's weights on the held-out side of the split, then writes their digests.
+"""Stage `quality`: measures the world's weights on held-out data, and writes their digests.
 
 quality.json holds the values that the documentation quotes; digests.json holds the digest of every file.
 """
@@ -36,7 +36,10 @@ R = TypeVar("R", bound=Reward)
 
 
 def measure(recipe: Recipe) -> None:
-    """Measures the half precision weights as a run loads them; writes quality.json and digests.json."""
+    """Measures the weights as a run loads them; writes quality.json and digests.json.
+
+    The weights are in half precision.
+    """
     (recipe.folder / MANIFEST).unlink(missing_ok=True)
     measured = {
         **of_classifier(recipe),
@@ -71,7 +74,10 @@ def of_classifier(recipe: Recipe) -> dict[str, float]:
 
 
 def of_rewards(recipe: Recipe) -> dict[str, float]:
-    """Aesthetic: rank correlation with its taste. Preference: accuracy on pairs. Held-out renders."""
+    """Aesthetic's rank correlation with its taste, and preference's accuracy on pairs.
+
+    Both are measured on held-out renders.
+    """
     some = scenes(recipe.scaled(2048), seed=43, held_out=True)
     reward = trained(ShapesAesthetic, recipe)
     scores = reward.reference(rendered(some), [str(scene.caption) for scene in some])
@@ -104,7 +110,7 @@ def of_encoders(recipe: Recipe) -> dict[str, float]:
 
 @torch.no_grad()
 def of_generator(recipe: Recipe) -> dict[str, float]:
-    """Two images of each evaluation prompt, judged by the classifier; reconstructions; FID to renders."""
+    """Accuracy of two images for each evaluation prompt; reconstructions; FID to renders."""
     model = DiffusionModel.load(recipe.pipeline, adapter=AdapterSpec(1, 1.0, ("to_q",)))
     ddim, classifier = DDIM.of(model, STEPS, ETA), load_classifier(file=recipe.classifier)
     eval_prompts = captions.prompts("eval")

@@ -1,4 +1,4 @@
-"""Stages `aesthetic` and `preference`: rewards that learn the stated tastes from images only."""
+"""Stages `aesthetic` and `preference`: rewards learn the stated tastes from images only."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def train_aesthetic(recipe: Recipe) -> None:
 
 
 def rivals(prompt: Caption, words: random.Random, places: np.random.Generator) -> tuple[Scene, Scene]:
-    """Two scenes for one prompt: each is faithful or has wrong attributes, and is more or less clear."""
+    """Two scenes for one prompt: each faithful or with wrong attributes, more or less clear."""
     pair = []
     for _ in range(2):
         shown = prompt if words.random() < 0.5 else changed(prompt, words)
@@ -67,7 +67,7 @@ def rivals(prompt: Caption, words: random.Random, places: np.random.Generator) -
 
 
 def changed(prompt: Caption, words: random.Random) -> Caption:
-    """A caption near the prompt: a random mixture of the prompt and another caption of the same kind."""
+    """A caption near the prompt: a random mixture of it and another caption of its kind."""
     other = captions.draw(words, held_out=prompt.held_out, two=prompt.relation is not None)
     objects = tuple(
         (words.choice([a[0], b[0]]), words.choice([a[1], b[1]]))
