@@ -1,1 +1,1 @@
-"""From what a run folder stores to its figures, and the nets that they are measured with."""
+"""Computes the metrics of a run from the files of its folder."""

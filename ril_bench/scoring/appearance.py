@@ -1,4 +1,4 @@
-"""Metrics of a run's images: fidelity, structure and diversity of each step, from the files of its folder."""
+"""Metrics of a run's images: fidelity, structure and diversity of each step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ril_bench.storage.read import StoredRun, image_files
 from ril_bench.worlds import features
 from ril_bench.worlds.table import World
 
-BATCH = 64  # pairs at a time
+BATCH = 64  # pairs of images that are compared together
 WORST_SHOWN = 8
 STRUCTURE = ("ssim", "ms_ssim", "lpips", "edges", "cosine")
 UNRELATED = "step 0 against the pretrained model's images of the same prompts from a second latent seed"
@@ -34,7 +34,10 @@ UNRELATED = "step 0 against the pretrained model's images of the same prompts fr
 
 @dataclass(frozen=True)
 class StepImages:
-    """Images (N, 3, H, W) in 8 bits, their edges (N, H, W) and features (N, d); None where a network is missing."""
+    """Images (N, 3, H, W) in 8 bits, their edges (N, H, W) and their features (N, d).
+
+    Features are None where their network is missing.
+    """
 
     images: Tensor
     edges: NDArray[np.bool_]
@@ -43,19 +46,23 @@ class StepImages:
 
 
 class Appearance:
-    """The images of a run's steps; `second`: step 0 from a second latent seed, None where it was not stored."""
+    """The images of a run's steps, and the metrics of these images.
+
+    Attributes:
+        second: the images of step 0 from a second latent seed; None where the run has none.
+    """
 
     def __init__(self, folder: Path, steps: Sequence[int], measured: features.Features):
         found = {step: read_images(folder / names.in_step(step, names.IMAGES)) for step in steps}
         second = read_images(folder / names.in_step(0, names.FID_REFERENCE))
         self.names = list(found[0])
-        if any(list(each) != self.names for each in (*found.values(), second or found[0])):
+        if any(list(images) != self.names for images in (*found.values(), second or found[0])):
             raise UserError(
                 "the steps hold different images", where=str(folder), hint="run the same command again"
             )
         self.prompts = [name.rpartition("-")[0] for name in self.names]  # PROMPT-SAMPLE
         self.measured = measured
-        self.steps = {step: self._image_set(each) for step, each in found.items()}
+        self.steps = {step: self._image_set(images) for step, images in found.items()}
         self.second = self._image_set(second) if second else None
 
     def _image_set(self, found: Mapping[str, Tensor]) -> StepImages:
@@ -68,13 +75,13 @@ class Appearance:
         return StepImages(stack, edges, features, content(stack) if content else None)
 
     def fidelity(self) -> dict[str, Any]:
-        """FID and KID of each step to the second seed; the floor is step 0's own."""
+        """FID and KID of each step to the images of the second seed; the floor is that of step 0."""
         reference = self.second.distribution if self.second else None
         extract = self.measured.distribution
         if extract is None or reference is None:
             return {"convention": None, "floor": None, "kid_floor": None, "biased": False, "steps": []}
         groups = self.prompts, self.prompts
-        seen = {step: x for step, look in self.steps.items() if (x := look.distribution) is not None}
+        seen = {step: x for step, images in self.steps.items() if (x := images.distribution) is not None}
         fid = {step: frechet_distance(x, reference) for step, x in seen.items()}
         kid = {step: kernel_distance(x, reference, groups) for step, x in seen.items()}
         return {
@@ -94,12 +101,15 @@ class Appearance:
         }
 
     def content_distance(self) -> dict[str, Any] | None:
-        """The Frechet distance of FID in the features of content, as FD-DINOv2; None where they are FID's own."""
+        """The Frechet distance in the content features, for example FD-DINOv2.
+
+        None where the content features are those of FID.
+        """
         reference = self.second.content if self.second else None
         extract = self.measured.content
         if extract is None or reference is None or extract is self.measured.distribution:
             return None
-        seen = {step: x for step, look in self.steps.items() if (x := look.content) is not None}
+        seen = {step: x for step, images in self.steps.items() if (x := images.content) is not None}
         fd = {step: frechet_distance(x, reference) for step, x in seen.items()}
         return {
             "convention": {**extract.convention, "n": len(reference)},
@@ -109,7 +119,7 @@ class Appearance:
         }
 
     def structure(self, prompts: Mapping[str, str]) -> dict[str, Any]:
-        """Compares each step with step 0 and with the step before, at equal prompts and latents."""
+        """Compares each step with step 0 and with the step before, for equal prompts and latents."""
         steps = []
         to_0: dict[str, Array] = {}
         for before, step in pairwise(self.steps):
@@ -140,7 +150,7 @@ class Appearance:
         }
 
     def diversity(self) -> dict[str, Any] | None:
-        """Vendi score and mean pairwise distance over one prompt's samples, averaged over prompts."""
+        """Vendi score and mean pairwise distance of the samples of a prompt, averaged over prompts."""
         fewest = min(map(len, self._rows().values()))
         if self.measured.content is None or fewest < 2:
             return None
@@ -153,27 +163,27 @@ class Appearance:
                 "second_seed": "the pretrained model from a second latent seed: what latents alone change",
             },
             "second_seed": self._diversity(self.second) if self.second else None,
-            "steps": [{"step": step} | self._diversity(look) for step, look in self.steps.items()],
+            "steps": [{"step": step} | self._diversity(images) for step, images in self.steps.items()],
         }
 
     def _compared(self, a: StepImages, b: StepImages) -> dict[str, Array]:
-        """Every metric of STRUCTURE for each pair of images, NaN where its network is missing."""
-        nothing = np.full(len(self.names), np.nan)
+        """Every metric of STRUCTURE for each pair of images; NaN where its network is missing."""
+        missing = np.full(len(self.names), np.nan)
         found: dict[str, list[Array]] = {"ssim": [], "ms_ssim": [], "lpips": []}
         for x, y in zip(a.images.split(BATCH), b.images.split(BATCH), strict=True):
             found["ssim"].append(ssim(x.double() / 255, y.double() / 255))
             found["ms_ssim"].append(ms_ssim(x.double() / 255, y.double() / 255))
             if maps := self.measured.perceptual:
                 found["lpips"].append(perceptual_distance(maps(x), maps(y), maps.weights))
-        return {name: np.concatenate(parts) if parts else nothing for name, parts in found.items()} | {
+        return {name: np.concatenate(parts) if parts else missing for name, parts in found.items()} | {
             "edges": boundary_f1(a.edges, b.edges),
-            "cosine": nothing
+            "cosine": missing
             if a.content is None or b.content is None
             else feature_cosine(a.content, b.content),
         }
 
     def _worst(self, to_0: Array, prompts: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The prompts whose images changed most from step 0 at the last step, worst first."""
+        """The prompts whose images at the last step differ most from step 0, worst first."""
         means = sorted((float(to_0[rows].mean()), prompt_id) for prompt_id, rows in self._rows().items())
         return [
             {
@@ -185,9 +195,9 @@ class Appearance:
             for value, prompt_id in means[:WORST_SHOWN]
         ]
 
-    def _diversity(self, look: StepImages) -> dict[str, float]:
-        assert look.content is not None
-        samples = [look.content[rows] for rows in self._rows().values()]
+    def _diversity(self, images: StepImages) -> dict[str, float]:
+        assert images.content is not None
+        samples = [images.content[rows] for rows in self._rows().values()]
         return {
             "vendi": float(np.mean([vendi_score(x) for x in samples])),
             "pairwise": float(np.mean([mean_pairwise_distance(x) for x in samples])),
@@ -202,17 +212,18 @@ class Appearance:
 
 
 def appearance(run: StoredRun, world: World, notes: list[str]) -> dict[str, Any]:
-    """The blocks `fidelity`, `structure` and `diversity` of metrics.json. Adds a note for each metric that is missing.
+    """The blocks `fidelity`, `structure` and `diversity` of metrics.json.
 
-    Raises UserError where the steps hold different images.
+    Adds a note for each metric that is missing. Raises UserError where the steps hold different images, or
+    where the run has no prompts.
     """
     measured = features.load(world, notes)
     steps = sorted(run.scores["step"].unique().tolist())
-    seen = Appearance(run.folder, steps, measured)
-    diversity = seen.diversity()
+    images = Appearance(run.folder, steps, measured)
+    diversity = images.diversity()
     if measured.content and diversity is None:
-        notes.append("one sample of some prompt: no diversity")
-    if seen.second is None:
+        notes.append("only one sample of some prompt: no diversity")
+    if images.second is None:
         notes.append("no images from a second latent seed: no FID, KID or floor of structure")
     if not run.prompts:
         raise UserError(
@@ -220,12 +231,12 @@ def appearance(run: StoredRun, world: World, notes: list[str]) -> dict[str, Any]
             where=str(run.folder),
             hint="delete the folder and run it again",
         )
-    fidelity = {**seen.fidelity(), "content": seen.content_distance()}
-    return {"fidelity": fidelity, "structure": seen.structure(run.prompts), "diversity": diversity}
+    fidelity = {**images.fidelity(), "content": images.content_distance()}
+    return {"fidelity": fidelity, "structure": images.structure(run.prompts), "diversity": diversity}
 
 
 def read_images(folder: Path) -> dict[str, Tensor]:
-    """{PROMPT-SAMPLE: 8-bit image (3, H, W)} of a folder, in the order of their names."""
+    """The images of a folder, in the order of their names: {PROMPT-SAMPLE: 8-bit image (3, H, W)}."""
     found = {}
     for file in image_files(folder).values():
         with Image.open(file) as image:

@@ -1,4 +1,4 @@
-"""metrics.json from what a run's folder stores; the model is not needed."""
+"""Computes metrics.json from the files of a run's folder. The model is not needed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ from ril_bench.storage.read import StoredRun
 from ril_bench.storage.run_folder import RunFolder
 
 SCHEMA_VERSION = 1
-Scales = Mapping[str, Callable[[Array], Array] | None]  # a block's name: its score array from the raw one
+#: the name of a block -> the function that turns raw scores into the block's scores
+Scales = Mapping[str, Callable[[Array], Array] | None]
 
 
 def score_run(path: Path) -> dict[str, Any]:
-    """Computes the metrics of a run from its stored scores and images, writes metrics.json and returns it.
+    """Computes the metrics of a run from its files, writes metrics.json, and returns its content.
 
-    An unfinished run is scored on its complete steps. Its continual metrics need all steps, and are null.
+    An unfinished run is scored on its complete steps. Its continual metrics are null, because they need all
+    steps.
 
     Raises UserError where the run has no scores yet, or one of its files is damaged.
     """
@@ -57,10 +59,12 @@ def from_scores(
     within: pd.DataFrame | None,
     notes: list[str],
 ) -> dict[str, Any]:
-    """The blocks of metrics.json that need scores alone. Adds a note for each metric that is missing, with the reason.
+    """The blocks of metrics.json that need only scores.
+
+    Adds a note with the reason for each metric that is missing.
 
     Args:
-        within: scores between updates (anytime.parquet), where the sequence asks for them.
+        within: scores between updates (anytime.parquet); None where the run has none.
     """
     names = sequence.order
     classes = {name: sequence.reward(name) for name in sequence.rewards}
@@ -71,7 +75,7 @@ def from_scores(
     scales: Scales = {"z": plain.z, "normalised": normal.normalise if normal else None}
     if normal is None:
         notes.append(
-            "no calibration for these settings: metrics in deviations over prompts (z), not normalised"
+            "no calibration for these settings: metrics are in deviations over prompts (z), not normalised"
         )
     return {
         "rewards": names,
@@ -84,9 +88,9 @@ def from_scores(
 
 
 def scale(calibration: Calibration | None, names: Sequence[str]) -> c.Scale | None:
-    """The scale of N for these tasks; None where there is no calibration, or none of one of them.
+    """The scale of N for these tasks; None if the calibration is missing or lacks one of them.
 
-    Raises UserError if a task cannot be learned, by its calibration.
+    Raises UserError if, by its calibration, a task cannot be learned.
     """
     entries = {} if calibration is None else calibration.rewards
     if any(name not in entries or entries[name].u is None for name in names):
@@ -95,7 +99,7 @@ def scale(calibration: Calibration | None, names: Sequence[str]) -> c.Scale | No
 
 
 def score_array(scores: pd.DataFrame, names: Sequence[str]) -> Array:
-    """(rows, T, P): the score of each step, reward and prompt, its samples averaged."""
+    """The score of each step, reward and prompt, averaged over samples: (rows, T, P)."""
     means = scores.groupby(["step", "reward", "prompt_id"])["score"].mean()
     table = means.unstack("prompt_id").sort_index()
     steps = table.index.get_level_values("step").unique()
@@ -110,27 +114,29 @@ def _continual(
 ) -> dict[str, Any]:
     names, directions = list(tasks), [cls.direction for cls in tasks.values()]
     if len(cells) != len(names) + 1:
-        notes.append(f"{len(cells)} of {len(names) + 1} steps are there: the continual metrics need them all")
+        notes.append(
+            f"{len(cells)} of {len(names) + 1} steps are complete: the continual metrics need all steps"
+        )
         none = dict.fromkeys(("raw", "z", "normalised"))
         return {"continual": none, "retain": dict.fromkeys(names), "retain_excluded": []}
     raw = _block(np.asarray(directions)[:, None] * cells)
     if len({cls.unit for cls in tasks.values()}) > 1:
-        # A mean over rewards of different units means nothing; the matrices stay, column by column.
+        # A mean over rewards of different units has no meaning. The matrices stay, as columns are separate.
         raw = {k: v if isinstance(v, list) else None for k, v in raw.items()}
     kept = c.retain(cells, directions)
     return {
         "continual": {"raw": raw} | {name: _block(to(cells)) if to else None for name, to in scales.items()},
         "retain": dict(zip(names, kept.values.tolist(), strict=True)),
-        "retain_excluded": [name for name, out in zip(names, kept.excluded, strict=True) if out],
+        "retain_excluded": [name for name, excluded in zip(names, kept.excluded, strict=True) if excluded],
     }
 
 
 def _anytime(
     within: pd.DataFrame | None, scores: pd.DataFrame, sequence: SequenceSpec, scales: Scales
 ) -> dict[str, Any] | None:
-    """AAA, MINPERF and WC-ACC over the evaluations within tasks and at their ends.
+    """AAA, MINPERF and WC-ACC over the evaluations within tasks and at the ends of tasks.
 
-    None where there are none within tasks, or the run is not complete.
+    None where the run has no evaluations within tasks, or is not complete.
     """
     T = len(sequence.order)
     if within is None or scores["step"].max() < T:
@@ -138,7 +144,7 @@ def _anytime(
     ends = scores[scores["step"] > 0].assign(update=np.inf)
     table = pd.concat([within, ends])
     moments = table[["step", "update"]].drop_duplicates().sort_values(["step", "update"])
-    number = table.groupby(["step", "update"]).ngroup()  # in the same order
+    number = table.groupby(["step", "update"]).ngroup()  # numbers in the order of `moments`
     cells = score_array(table.assign(step=number), sequence.order)
     return {
         "every": sequence.evaluation.every,
@@ -151,7 +157,7 @@ def _block(cells: Array) -> dict[str, Any]:
 
 
 def resources(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Totals of run.json's steps; peaks and sizes are the last step's."""
+    """Totals over the steps of run.json; peaks and sizes are those of the last step."""
     summed = (
         "train_seconds",
         "evaluation_seconds",

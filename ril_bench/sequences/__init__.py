@@ -1,1 +1,1 @@
-"""What a sequence says: its spec, presets, and the folder of its model."""
+"""Sequences: files, settings, presets, calibrations, and the files that a sequence needs."""

@@ -1,4 +1,4 @@
-"""The calibration of a sequence, NAME.calibration.json: what each reward's unit is worth there. No torch."""
+"""The calibration of a sequence, NAME.calibration.json: the scale of each reward. No torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from ril_bench.sequences.spec import Count, Name, Sequence
 
 
 class RewardCalibration(Part):
-    """A reward's scale on a sequence, in its own unit, unsigned: what row 0 and a single-task tuning reach.
+    """The scale of a reward on a sequence: its scores at step 0 and after single-task tuning.
 
-    b: mean at step 0; sigma: its SD over prompts; u: mean of `seeds`, each a single-task run's; se: u's
-    standard error. Probes are never tuned: they have no u.
+    Values are in the unit of the reward, unsigned. Probes are never tuned, so they have no u.
+
+    Attributes:
+        b: mean at step 0.
+        sigma: standard deviation over prompts at step 0.
+        u: mean of `seeds`.
+        se: standard error of u.
+        seeds: the final score of each single-task run.
     """
 
     direction: Literal[-1, 1]
@@ -31,7 +37,7 @@ class RewardCalibration(Part):
 
 
 class Calibration(Part):
-    """What the figures of a sequence are normalised by; computed once, never from submissions."""
+    """The scales that normalise the metrics of a sequence; computed once, never from submissions."""
 
     sequence: Name
     version: Count
@@ -42,15 +48,15 @@ class Calibration(Part):
 
     @property
     def file(self) -> Path | None:
-        """The file that it was read from."""
+        """The file from which the calibration was read."""
         return self._file
 
 
 def calibration_file(sequence: Sequence, *, official: bool = False) -> Path:
-    """Where the calibration of a sequence is, or would be: beside its file.
+    """The path of a sequence's calibration, which may not exist: beside the file of the sequence.
 
-    A sequence that ships without a calibration is looked for in the current folder too, where `ril-bench calibrate`
-    writes it, unless the `official` one is asked for.
+    For a sequence that ships without a calibration, this may also be a file in the current folder, where
+    `ril-bench calibrate` writes it. With `official`, it never is.
     """
     name = f"{sequence.calibration or sequence.name}.calibration.json"
     ships = registry.shipped("tasks")
@@ -61,13 +67,14 @@ def calibration_file(sequence: Sequence, *, official: bool = False) -> Path:
 
 
 def load_calibration(sequence: Sequence, *, official: bool = False) -> Calibration | None:
-    """The calibration of a sequence, or None if it has none; it may not cover every reward.
+    """The calibration of a sequence, or None if it has none. It may not cover every reward.
 
     Args:
-        official: only the one beside the sequence's file, never one in the current folder.
+        official: only look beside the sequence's file, never in the current folder.
 
     Raises:
-        UserError: the file is faulty, belongs to another version, or is named by the sequence and missing.
+        UserError: the file has faults, belongs to another version, or is missing although the sequence names
+            it.
     """
     file = calibration_file(sequence, official=official)
     if not file.exists():

@@ -1,6 +1,7 @@
-"""The model that a sequence names: a folder on this machine, or a model of the hub. No torch.
+"""The model that a sequence names: a folder on this machine, or a model of the hub.
 
-A model of the hub is named owner/name, or owner/name@revision: pin the revision where results are to be compared.
+A model of the hub has the name owner/name, or owner/name@revision. Pin the revision if you want to compare
+results. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ def hub_model(reference: str) -> HubModel | None:
 
 
 def local_folder(reference: str) -> Path | None:
-    """The folder of a model on this machine, None where it is not here: nothing is downloaded or loaded."""
+    """The folder of a model on this machine; None if it is not here. Downloads and loads nothing."""
     model = hub_model(reference)
     return model.cached_path() if model else Path(str(registry.locate("model", reference)))
 
 
 def model_folder(reference: str) -> Path:
-    """The folder of a model, after a download where that is needed; the digests of pinned files are checked.
+    """The folder of a model. Downloads it if needed, and checks the digests of pinned files.
 
     Raises:
-        UserError: it is not here and must not be downloaded, is not on the hub, or has other digests.
+        UserError: the model is not here and downloads are off, it is not on the hub, or a digest differs.
         InfrastructureError: the download failed.
     """
     model = hub_model(reference)

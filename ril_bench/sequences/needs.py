@@ -1,4 +1,7 @@
-"""The files that a sequence needs, and whether they are on this machine. Nothing is downloaded or loaded."""
+"""The files that a sequence needs, and whether they are on this machine.
+
+This module downloads and loads nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,19 @@ from ril_bench.worlds.table import REAL
 
 @dataclass(frozen=True)
 class Need:
-    """One thing that a run reads.
+    """A file, a model or a data set that a run reads.
 
     Attributes:
         what: its name.
         used_by: the part of the run that reads it.
-        source: where it is published, or its path.
-        size: bytes, None where not known.
-        licence: None where not known.
-        pinned: whether no other file is accepted for it.
+        source: the address where it is published, or its path.
+        size: bytes; None if not known.
+        licence: its licence; None if not known.
+        pinned: whether only one content is accepted.
         here: whether it is on this machine.
-        hint: what to do where it is not here.
+        hint: what to do if it is not on this machine.
         local: the path of a single file in $RIL_BENCH_WEIGHTS.
-        optional: whether a run can do without it; it then lacks some metrics.
+        optional: whether a run works without it; some metrics are then missing.
     """
 
     what: str
@@ -52,7 +55,7 @@ class Need:
 
 
 def needs_of(sequence: Sequence) -> list[Need]:
-    """The model's files, then those of rewards, prompts and feature networks; each once."""
+    """The files of the model, then of rewards, prompts and feature networks; each once."""
     required = [_of_file(file, ", ".join(file.used_by)) for file in required_files(sequence)]
     optional = [_of_file(file, ", ".join(file.used_by), optional=True) for file in optional_files(sequence)]
     found = [
@@ -66,20 +69,20 @@ def needs_of(sequence: Sequence) -> list[Need]:
 
 
 def missing_needs(sequence: Sequence) -> list[Need]:
-    """What of a sequence a run could not load on this machine as it is: files to download or to put here by hand."""
+    """The required needs that are not on this machine: to download, or to put here by hand."""
     return [need for need in needs_of(sequence) if not need.here and not need.optional]
 
 
 def required_files(sequence: Sequence) -> list[RemoteFile]:
-    """The published files of prompts, rewards and probes; the files of the model are not among them."""
+    """The published files of prompts, rewards and probes, without the files of the model."""
     users = {sequence.prompts.eval, *(task.prompts.train for task in sequence.tasks)}
-    if sequence.home is REAL:  # a reward of another world may have the same name, and ships with it
+    if sequence.home is REAL:  # in another world, a reward of the same name ships with that world
         users.update(sequence.rewards.values())
     return used_by(*users)
 
 
 def optional_files(sequence: Sequence) -> list[RemoteFile]:
-    """The published files of the feature networks, that only some metrics need."""
+    """The published files of the feature networks, which only some metrics need."""
     return used_by(*(network.user for network in sequence.home.networks))
 
 
@@ -102,7 +105,7 @@ def _of_unpinned_model(reference: str, model: HubModel, folder: Path | None) -> 
 
 
 def _of_shipped_rewards(sequence: Sequence) -> Iterable[Need]:
-    """The rewards' weights that ship with RIL-Bench, or that the user's own reward names."""
+    """Weights of rewards that ship with RIL-Bench, or that a user's own reward names."""
     for name in sequence.rewards:
         for file in sequence.reward(name).weights:
             if not isinstance(file, RemoteFile):
@@ -111,7 +114,7 @@ def _of_shipped_rewards(sequence: Sequence) -> Iterable[Need]:
 
 
 def _of_other_prompts(sequence: Sequence) -> Iterable[Need]:
-    """Prompt sets that ship, files of the user, and data sets of the hub; published files are listed elsewhere."""
+    """Shipped prompt sets, the user's files, and data sets of the hub, without published files."""
     used = {task.prompts.train: "training" for task in sequence.tasks} | {sequence.prompts.eval: "evaluation"}
     for reference, part in used.items():
         if reference in NAMED and NAMED[reference] is None:
@@ -138,7 +141,7 @@ def _data_set_is_here(reference: str) -> bool:
 
 
 def _of_file(file: RemoteFile, part: str, *, here: bool | None = None, optional: bool = False) -> Need:
-    """A published file; `here` where the caller knows already that it is on this machine."""
+    """A published file. `here` is True if the caller already knows that it is on this machine."""
     here = here or file.cached_path() is not None
     hint = None if here else file.by_hand
     return Need(
@@ -156,7 +159,7 @@ def _of_file(file: RemoteFile, part: str, *, here: bool | None = None, optional:
 
 
 def _size(place: Path | None) -> int | None:
-    """Bytes of a file, or of the files in a folder that a pipeline is loaded from; None where there is neither."""
+    """Bytes of a file, or of the files of a folder that a pipeline loads; None if it is missing."""
     if place is None or not place.exists():
         return None
     files = loaded_files(place) if place.is_dir() else [place]

@@ -1,4 +1,7 @@
-"""Paths that a sequence's or a grid's file holds: relative to that file, not to the shell. No torch."""
+"""Paths in the file of a sequence or a grid: relative to that file, not to the current folder.
+
+This module does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ _IMAGES = ("images",)
 
 
 def absolute_paths(data: Any, folder: Path, key: str = "") -> tuple[Any, dict[str, str]]:
-    """The data with every relative path made absolute, and {absolute path: as it is written}.
+    """The data with absolute paths in place of relative ones, and {absolute path: as written}.
 
-    A path is a text that begins with "./" or "../"; the name of a file where a model, a reward, a method, a tuner, a
-    sequence or a prompt set is named; and a folder where an image set is named.
+    A text is a path if it begins with "./" or "../"; if it is the name of a file, at a key for a model, a
+    reward, a method, a tuner, a sequence or a prompt set; or if it is a folder, at a key for an image set.
 
     Args:
-        folder: of the file that holds the data.
-        key: the last part of the data's own key.
+        folder: the folder of the file that holds the data.
+        key: the last part of the key of the data.
     """
     written: dict[str, str] = {}
 
@@ -46,7 +49,7 @@ def absolute_paths(data: Any, folder: Path, key: str = "") -> tuple[Any, dict[st
 
 
 def as_written(data: Any, written: dict[str, str]) -> Any:
-    """The data with the paths of `absolute_paths` as they were written: the same wherever the file lies."""
+    """The reverse of `absolute_paths`: data that does not depend on the folder of the file."""
     if isinstance(data, dict):
         return {name: as_written(item, written) for name, item in data.items()}
     if isinstance(data, list):

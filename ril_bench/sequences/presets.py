@@ -1,7 +1,8 @@
-"""Published settings by name (tasks/presets/NAME.yaml): what a paper or its code used, for any sequence. No torch.
+"""Presets: published settings by name, in tasks/presets/NAME.yaml.
 
-A preset holds what it decides of a sequence (tuner, sampler, adapter, optimizer, budget); its first line says where the
-numbers come from. What it leaves out stays the sequence's.
+A preset holds settings that a paper or its code used, and that replace settings of a sequence: tuner,
+sampler, adapter, optimizer, budget. Settings that the preset leaves out stay as in the sequence. The first
+line of the file states the source of the numbers. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ PARTS = ("sampler", "adapter", "optimizer", "budget")
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    """The settings that a preset stands for: {"tuner": {"name": "draft", "k": 1}, "optimizer.lr": 0.0004, ...}.
+    """The settings of a preset.
 
-    Raises UserError for a name that no preset has, and for a file that holds anything else.
+    For example {"tuner": {"name": "draft", "k": 1}, "optimizer.lr": 0.0004, ...}. Raises UserError for a name
+    that no preset has, and for a file that holds other keys.
     """
     file = registry.locate("preset", name)
     assert isinstance(file, Path), "presets are files"
     data = read_source(file).data
     if not isinstance(data, dict) or set(data) - {"tuner", *PARTS}:
         raise UserError(
-            "a preset holds a tuner and its settings",
+            "a preset may hold only a tuner and its settings",
             where=str(file),
-            hint=f"keep to tuner, {', '.join(PARTS)}",
+            hint=f"use only the keys tuner, {', '.join(PARTS)}",
         )
-    # The options of a tuner go with its name; every other part changes the keys that it names, and no others.
+    # The tuner is replaced with all its options; in every other part only the stated keys change.
     tuner = {"tuner": data["tuner"]} if "tuner" in data else {}
     return tuner | {f"{part}.{key}": value for part in PARTS for key, value in data.get(part, {}).items()}

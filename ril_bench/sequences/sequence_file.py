@@ -1,6 +1,6 @@
-"""A sequence's file, tasks/NAME.yaml: read and parsed once, then resolved under any settings. No torch.
+"""The file of a sequence, tasks/NAME.yaml: parsed once, then resolved with any settings.
 
-All faults are reported at once, each with its file, line and key.
+All faults are reported together, each with its file, line and key. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ril_bench.worlds.table import WORLDS, world_of
 
 @dataclass(frozen=True)
 class SequenceFile:
-    """What a sequence's file holds, parsed and not yet checked.
+    """The parsed content of a sequence's file, not yet checked.
 
     Attributes:
         reference: the name or path that the user gave.
@@ -39,16 +39,17 @@ class SequenceFile:
     written: Mapping[str, str]
 
     def resolve(self, settings: Settings = UNCHANGED, *, tuner: str | None = None) -> Sequence:
-        """The sequence under changed settings; the file is not read again.
+        """The sequence with changed settings. Does not read the file again.
 
         Paths in the file are relative to the file; paths in settings are relative to the current folder.
 
         Args:
             settings: {"budget.updates": 10}; tasks count from 1: {"tasks.1.reward": "symmetry"}.
-            tuner: another tuner than the file's, with its defaults. The file's own keeps its options.
+            tuner: another tuner than the file's, with default options. If it is the file's tuner, its options
+                stay.
 
         Raises:
-            UserError: all faults, one a line: file:line: key: what.
+            UserError: all faults, one on each line, as "file:line: key: what".
         """
         source = copy.deepcopy(self.source)
         if tuner and tuner != _at(source.data, ("tuner", "name")):
@@ -62,7 +63,10 @@ class SequenceFile:
 
 
 def read_sequence(name_or_path: str) -> SequenceFile:
-    """Reads and parses a sequence's file. Raises UserError where there is none, or it is not YAML."""
+    """Reads and parses the file of a sequence.
+
+    Raises UserError where there is no such file, or where it is not YAML.
+    """
     path = registry.locate("sequence", name_or_path)
     assert isinstance(path, Path), "sequences are files"
     source = read_source(path)
@@ -71,7 +75,7 @@ def read_sequence(name_or_path: str) -> SequenceFile:
 
 
 def load_sequence(name_or_path: str, settings: Settings = UNCHANGED) -> Sequence:
-    """A sequence under changed settings; see `SequenceFile.resolve` for both and for what is raised."""
+    """Reads a sequence and changes its settings; see `SequenceFile.resolve`, also for errors."""
     return read_sequence(name_or_path).resolve(settings)
 
 
@@ -79,7 +83,7 @@ def load_sequence(name_or_path: str, settings: Settings = UNCHANGED) -> Sequence
 
 
 def _check_names(source: Source) -> None:
-    """Adds a fault for each name that leads nowhere and each reward named twice, in data of any shape."""
+    """Adds a fault for each unknown name and each repeated reward. The data may have any shape."""
     data = source.data
     _check_name(source, ("model",), partial(registry.locate, "model"))
     _check_name(source, ("world",), _locate_world)

@@ -1,6 +1,7 @@
-"""The model of a sequence (tasks/NAME.yaml), typed and resolved.
+"""The typed and resolved content of a sequence (tasks/NAME.yaml).
 
-A sequence states everything that its results depend on: nothing that changes them has a default. No torch here.
+A sequence states everything that its results depend on: a setting that changes results has no default. This
+module does not import torch.
 """
 
 from __future__ import annotations
@@ -19,24 +20,27 @@ from ril_bench.worlds.table import WORLDS, World, world_of
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # it names folders and files
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # a valid name of folders and files
 
 
 class Prompts(Part):
-    """Prompt sets to train on and to evaluate with; see ril_bench.data.prompts for what a reference may be."""
+    """The prompt sets for training and evaluation; `ril_bench.data.prompts` lists the references."""
 
     train: str
     eval: str
 
 
 class TrainPrompts(Part):
-    """A task's own prompts; those of the evaluation are the sequence's."""
+    """A task's training prompts; the evaluation prompts are those of the sequence."""
 
     train: str
 
 
 class Sampler(Part):
-    """The DDIM sampler, the same in training and evaluation; guidance 1 is none, eta 1 is ancestral."""
+    """The DDIM sampler of training and evaluation.
+
+    Guidance 1 means no guidance; eta 1 means ancestral sampling.
+    """
 
     steps: Count
     guidance: Annotated[float, Field(ge=1)]
@@ -44,8 +48,9 @@ class Sampler(Part):
 
 
 class AdapterOptions(Part):
-    """The LoRA that a method trains: its scale is alpha / rank; targets are the ends of the names of linear
-    layers.
+    """The LoRA that a method trains; its scale is alpha / rank.
+
+    Targets are endings of the names of linear layers.
     """
 
     rank: Count
@@ -65,7 +70,7 @@ class TunerSpec(BaseModel):
 
 
 class Optimizer(Part):
-    """AdamW's; a new optimizer for each task."""
+    """The options of AdamW. Each task has a new optimizer."""
 
     lr: Positive
     weight_decay: Annotated[float, Field(ge=0)]
@@ -73,9 +78,11 @@ class Optimizer(Part):
 
 
 class Budget(Part):
-    """What a task may spend: updates of `batch` samples; micro_batch bounds how many are held at once (null:
-    all). With a bound on the calls that run.json counts, the task ends after the update that reaches one: what
-    makes tuners comparable whose updates cost differently.
+    """The budget of a task: `updates` updates of `batch` samples.
+
+    micro_batch is the largest number of samples in memory at once (null: all). The other fields bound the
+    calls that run.json counts: the task ends after the update that reaches a bound. Bounds make tuners
+    comparable whose updates have different costs.
     """
 
     omitted_if_none = frozenset({"denoiser_forwards", "denoiser_backwards", "reward_calls"})
@@ -89,12 +96,12 @@ class Budget(Part):
 
     @property
     def bounds(self) -> dict[str, int]:
-        """The calls that are bounded, by run.json's names."""
+        """The bounds on calls, by the names of the calls in run.json."""
         return self.model_dump(include=set(self.omitted_if_none))
 
 
 class TaskSpec(Part):
-    """A task with everything resolved: what it does not override is the sequence's."""
+    """A task with all its settings: its own, or else those of the sequence."""
 
     reward: str
     prompts: TrainPrompts
@@ -104,13 +111,15 @@ class TaskSpec(Part):
 
     @property
     def name(self) -> str:
-        """The reward's: for a path, its last part."""
+        """The name of the reward; for a path, the last part without its suffix."""
         return registry.short_name(self.reward)
 
 
 class EvaluationSpec(Part):
-    """The first `prompts` prompts of the set, each with `images_per_prompt` fixed latents drawn from
-    `seed`; with `every`, also after each so many updates of a task, for the anytime figures.
+    """The evaluation: the first `prompts` prompts of the set, with `images_per_prompt` images each.
+
+    Latents are fixed and drawn from `seed`. With `every`, the model is also evaluated after every `every`
+    updates of a task, for the anytime metrics.
     """
 
     omitted_if_none = frozenset({"every"})
@@ -122,14 +131,12 @@ class EvaluationSpec(Part):
     every: Count | None = None
 
 
-#: what a task takes over from the sequence
+#: keys that a task inherits from the sequence
 INHERITED = ("prompts", "tuner", "optimizer", "budget")
 
 
 class Sequence(Part):
-    """Reward tasks in order, on one model, with one budget and one evaluation. Tasks hold what they
-    inherit.
-    """
+    """Reward tasks in order, on one model, with one evaluation. Tasks hold what they inherit."""
 
     omitted_if_none = frozenset({"world"})
 
@@ -147,7 +154,8 @@ class Sequence(Part):
     tasks: Annotated[list[TaskSpec], Field(min_length=1)]
     evaluation: EvaluationSpec
 
-    # The file, to look for a calibration beside it, and its paths as they are written there: no part of the content.
+    # The path of the file (a calibration is beside it), and the paths as they are written in the file. They
+    # are not a part of the content.
     _file: Path | None = PrivateAttr(default=None)
     _written: dict[str, str] = PrivateAttr(default={})
 
@@ -160,11 +168,11 @@ class Sequence(Part):
 
     @property
     def home(self) -> World:
-        """The world that the model draws in: what the names of rewards mean, and what images are measured with."""
+        """The world of the model's images. It decides the rewards by name and the feature networks."""
         return WORLDS[self.world] if self.world else world_of(self.model)
 
     def reward(self, name: str) -> Any:
-        """The class of the reward of that name. Raises UserError where it cannot be loaded."""
+        """The class of the reward with this name. Raises UserError where it cannot be loaded."""
         return registry.load("reward", self.rewards[name], self.home)
 
     @property
@@ -174,17 +182,17 @@ class Sequence(Part):
 
     @property
     def probes(self) -> list[str]:
-        """The names of the rewards that are only watched."""
+        """The names of the rewards that are evaluated but not trained."""
         return [registry.short_name(reference) for reference in self.evaluation.probes]
 
     @property
     def rewards(self) -> dict[str, str]:
-        """Every reward by name, and what the sequence calls it (a name or a path); tasks first, then probes."""
+        """Every reward's name, and its name or path in the sequence; tasks first, then probes."""
         references = [*(task.reward for task in self.tasks), *self.evaluation.probes]
         return {registry.short_name(reference): reference for reference in references}
 
     def task(self, i: int) -> TaskSpec:
-        """Task i, from 1: it leads from step i - 1 to step i. IndexError if there is none."""
+        """Task i, counted from 1, which trains step i from step i - 1. Raises IndexError if none."""
         if not 1 <= i <= len(self.tasks):
             raise IndexError(f"task {i} of {len(self.tasks)}")
         return self.tasks[i - 1]
@@ -193,13 +201,13 @@ class Sequence(Part):
     def sha256(self) -> str:
         """SHA-256 (hex) of the resolved sequence.
 
-        Layout, comments and spelled-out defaults do not change it, nor does the folder that the file lies in.
+        Layout, comments, explicit defaults and the folder of the file do not change it.
         """
         return sha256_json(as_written(self.model_dump(mode="json"), self._written))
 
 
 def _resolved(task: Any, sequence: Mapping[str, Any]) -> Any:
-    """A task's mapping over the sequence's; the options of a tuner go with its name."""
+    """A task's mapping with the keys that it inherits; another tuner inherits no options."""
     if not isinstance(task, Mapping):
         return task
     whole = dict(task)

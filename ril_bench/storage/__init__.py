@@ -1,1 +1,1 @@
-"""Files on disk: names, atomic writes, digests, the run folder, checkpoints, the cache."""
+"""Files on disk: names, atomic writes, digests, run folders, checkpoints, and the cache."""

@@ -1,4 +1,7 @@
-"""Results that many runs share, stored outside of their folders under a key that holds all that they depend on."""
+"""The cache: results that many runs share, stored outside of the folders of runs.
+
+The key of a result holds everything that the result depends on.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,10 @@ Files = dict[str, bytes]
 
 
 def cache_folder() -> Path:
-    """$RIL_BENCH_CACHE, else ril-bench in the user's cache folder ($XDG_CACHE_HOME, else ~/.cache on Linux).
+    """The folder $RIL_BENCH_CACHE, or else ril-bench in the user's cache folder.
 
-    Raises UserError where the user has no home folder.
+    On Linux the user's cache folder is $XDG_CACHE_HOME, or else ~/.cache. Raises UserError where the user has
+    no home folder.
     """
     if chosen := os.environ.get(CACHE):
         return Path(chosen)
@@ -34,7 +38,7 @@ def cache_folder() -> Path:
         folder = Path(platformdirs.user_cache_dir(APPLICATION))
     except (RuntimeError, KeyError, OSError) as error:
         raise _homeless(error) from error
-    if not folder.is_absolute():  # older versions of platformdirs leave "~" as it is
+    if not folder.is_absolute():  # older versions of platformdirs do not expand "~"
         raise _homeless(folder)
     return folder
 
@@ -48,7 +52,7 @@ def _homeless(why: object) -> UserError:
 
 
 def read(kind: str, key: Mapping[str, Any]) -> Files | None:
-    """The files stored for `key`, {relative name: bytes}, or None if there are none."""
+    """The files stored for `key`, as {relative name: bytes}, or None if there are none."""
     folder = _folder(kind, key)
     if not folder.is_dir():
         return None
@@ -60,9 +64,9 @@ def read(kind: str, key: Mapping[str, Any]) -> Files | None:
 
 
 def write(kind: str, key: Mapping[str, Any], files: Files) -> None:
-    """Stores files for `key`, all of them or none; files that are stored already stay.
+    """Stores files for `key`, all of them or none. Files that are stored already stay.
 
-    A cache that cannot be written is not an error: the next run computes the files again.
+    A failed write is not an error: the next run computes the files again.
     """
     folder = _folder(kind, key)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
@@ -74,10 +78,10 @@ def write(kind: str, key: Mapping[str, Any], files: Files) -> None:
 
 
 def cached(kind: str, key: Mapping[str, Any], compute: Callable[[], Files]) -> Files:
-    """The files stored for `key`; if there are none, computes and stores them.
+    """The files stored for `key`. If there are none, computes and stores them.
 
-    Of two processes that ask at once, the second waits for the first. The kernel ends that wait, however the first
-    process ends.
+    If two processes ask at the same time, the second process waits for the first. The wait also ends when the
+    first process is killed, because the kernel releases its lock.
     """
     if (found := read(kind, key)) is not None:
         return found
@@ -97,7 +101,7 @@ def _folder(kind: str, key: Mapping[str, Any]) -> Path:
 def _turn(folder: Path) -> Iterator[None]:
     """Waits until no other process computes the files of a folder.
 
-    Where the cache cannot be locked nobody waits: two processes then compute the same files.
+    If the cache cannot be locked, no process waits, and two processes may compute the same files.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
-"""A checkpoint: a tree of tensors and plain values, as a SHA-256 digest (32 bytes) and what `torch.save` writes.
+"""Checkpoints: trees of tensors and plain values as bytes.
 
-`torch.load(weights_only=True)` reads it back: that builds tensors and plain values, and never runs code of the file.
+The file is a SHA-256 digest (32 bytes), followed by the output of `torch.save`. `torch.load` reads it with
+`weights_only=True`: this creates only tensors and plain values, and never runs code from the file.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ PLAIN = (type(None), bool, int, float, str)
 def pack(tree: Any) -> bytes:
     """A tree of dicts, lists, tuples, tensors and plain values as the bytes of a file.
 
-    Tensors keep their strides and the memory that they share: a sum over a tensor that was read back adds in the same
-    order, and gives the same bits.
+    Tensors keep their strides and their shared memory. So a sum over a tensor that is read back adds in the
+    same order, and gives the same bits.
 
     Raises:
         TypeError: something in the tree is neither a tensor nor a plain value.
@@ -33,7 +34,10 @@ def pack(tree: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """The tree that `pack` wrote, tensors on the CPU; ValueError if the bytes are truncated or altered."""
+    """The tree that `pack` wrote, with its tensors on the CPU.
+
+    Raises ValueError if the bytes are truncated or altered.
+    """
     digest, saved = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
     if hashlib.sha256(saved).digest() != digest:
         raise ValueError("its content does not match its SHA-256 digest")
@@ -44,7 +48,7 @@ def unpack(data: bytes) -> Any:
 
 
 def _checked(node: Any, place: str) -> Any:
-    """The tree with its tensors detached and its mappings as dicts; `place` names a node in errors."""
+    """The tree with detached tensors, and with dicts for mappings; errors name a node by `place`."""
     if isinstance(node, torch.Tensor):
         return node.detach()
     if type(node) in PLAIN:

@@ -1,7 +1,7 @@
 """Atomic writes and JSON.
 
-Every file is written under a temporary name in its own folder, synced and renamed. A reader sees a whole file or no
-file, and so does a run that was killed and starts again.
+Every file is written under a temporary name in its folder, synced, and renamed. So a reader sees a whole file
+or no file, also after a run is killed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ _USERS_FAULT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEX
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:
-    """Writes each file whole or not at all. Creates the folders, and syncs each folder once for all its files.
+    """Writes each file whole or not at all, and creates missing folders.
+
+    Syncs each folder once for all its files.
 
     Raises:
         UserError: the folder cannot be written.
-        InfrastructureError: the disk is full, or failed.
+        InfrastructureError: the disk is full or has failed.
     """
     for path, data in files.items():
         try:
@@ -64,7 +66,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_error(path: Path, error: OSError) -> RilError:
-    """The error to raise for a file that cannot be written: the user's, or the machine's."""
+    """The error to raise for a file that cannot be written: UserError or InfrastructureError."""
     what = f"cannot write {path.name}: {error.strerror or error}"
     if error.errno in _USERS_FAULT:
         return UserError(what, where=str(path), hint="choose a folder that you may write to with --out")
@@ -76,7 +78,7 @@ def write_error(path: Path, error: OSError) -> RilError:
 def to_json(value: Any, *, indent: int | None = 2) -> str:
     """JSON for people and tools, with a final newline.
 
-    numpy's scalars and arrays count as the plain values that they hold. NaN becomes null, as JSON has no NaN. Raises
+    Scalars and arrays of numpy are written as plain values. NaN becomes null, because JSON has no NaN. Raises
     NumericalError for an infinity.
     """
     try:
@@ -96,7 +98,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; UserError if the file is missing or is not JSON."""
+    """The value in a JSON file. Raises UserError if the file is missing or is not JSON."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:

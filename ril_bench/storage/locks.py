@@ -1,8 +1,9 @@
-"""Locks: one process at a time works in a folder.
+"""Locks: only one process at a time works in a folder.
 
-The lock is the kernel's (flock, through filelock). The kernel releases it when its process ends, however the process
-ends: no stale lock can block a resume. Some network file systems refuse flock. With RIL_BENCH_SOFT_LOCKS=1 a lock is
-a plain file that is created and removed. That works on every file system, but a killed process may leave the file.
+The kernel holds the lock (flock, through filelock), and releases it when the process ends or is killed. So no
+stale lock can block a resume. Some network file systems refuse flock. With RIL_BENCH_SOFT_LOCKS=1 a lock is a
+plain file that is created and removed. This works on every file system, but a killed process may leave the
+file.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from ril_bench.storage import names
 from ril_bench.storage.files import write_error, write_files
 
 SOFT_LOCKS = "RIL_BENCH_SOFT_LOCKS"
-#: what flock answers on a file system that has no locks
+#: the errors of flock on a file system that has no locks
 REFUSALS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-# Newer versions of filelock change to a soft lock without asking. A weaker lock is the user's choice.
+# Newer versions of filelock silently use a soft lock instead. Only the user may choose this weaker lock.
 _STRICT: dict[str, Any] = (
     {"fallback_to_soft": False} if "fallback_to_soft" in inspect.signature(FileLock).parameters else {}
 )
@@ -37,11 +38,11 @@ class LocksRefusedError(UserError):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Creates a run's folder and holds it for this process.
+    """Creates a run's folder and locks it for this process.
 
     Raises:
-        UserError: another process holds the folder (the message names the process), the folder cannot be created, or
-            its file system has no locks.
+        UserError: another process holds the lock (the message names the process), the folder cannot be
+            created, or its file system has no locks.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,20 +65,20 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether another process holds a run's folder."""
+    """Whether another process holds the lock of a run's folder."""
     if not folder.is_dir():
         return False
     try:
         acquired(folder / names.LOCK, wait=False).release()
     except Timeout:
         return True
-    except (OSError, LocksRefusedError):  # the run itself reports what is wrong with the folder
+    except (OSError, LocksRefusedError):  # the run itself reports this fault of the folder
         return False
     return False
 
 
 def acquired(file: Path, *, wait: bool) -> BaseFileLock:
-    """The lock on `file`, acquired; to be released by the caller. The folder of the file must exist.
+    """Acquires the lock on `file`. The caller must release it. The folder of the file must exist.
 
     Raises:
         Timeout: another process holds the lock, and `wait` is False.
@@ -85,7 +86,7 @@ def acquired(file: Path, *, wait: bool) -> BaseFileLock:
         OSError: the file cannot be created.
     """
     soft = os.environ.get(SOFT_LOCKS, "0") not in ("", "0")
-    # A soft lock has a name of its own: the file of a released flock stays, and would count as a held soft lock.
+    # A soft lock has another name: the file of a released flock stays, and would look like a held soft lock.
     lock = SoftFileLock(file.with_name(names.soft_lock(file.name))) if soft else FileLock(file, **_STRICT)
     try:
         lock.acquire(timeout=-1 if wait else 0)
@@ -102,7 +103,7 @@ def acquired(file: Path, *, wait: bool) -> BaseFileLock:
 
 
 def _holder(folder: Path) -> str:
-    """The process that holds a run's folder."""
+    """The process that holds the lock of a run's folder, as text."""
     try:
         return (folder / names.LOCK_HOLDER).read_text().strip() or "unknown process"
     except OSError:

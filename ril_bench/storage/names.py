@@ -1,4 +1,4 @@
-"""The name of every file and folder that RIL-Bench writes into a run's folder or into an entry."""
+"""The names of all files and folders that RIL-Bench writes into a run's folder or an entry."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ MATRIX = "matrix.csv"
 METRICS = "metrics.json"
 PROMPTS = "prompts.json"
 LOG = "log.jsonl"
-#: scores between two updates of a task, where the sequence asks for them
+#: scores between two updates of a task, if the sequence has evaluation.every
 ANYTIME = "anytime.parquet"
 PAGE = "report.html"
 LOCK = ".lock"
-#: which process holds the lock
+#: names the process that holds the lock
 LOCK_HOLDER = ".lock-holder"
 
-#: of a leaderboard's entry alone
+#: only in an entry of a leaderboard
 CONTACT_SHEET = "contact.png"
 METHOD_CARD = "method.yaml"
 DIGESTS = "digests.json"
@@ -23,7 +23,7 @@ DIGESTS = "digests.json"
 #: inside the folder of a step
 ADAPTER = "adapter.safetensors"
 IMAGES = "images"
-#: images of a second latent seed: the noise floor of FID
+#: images from a second latent seed, for the noise floor of FID
 FID_REFERENCE = "fid-reference"
 
 CHECKPOINTS = "checkpoint"
@@ -73,13 +73,13 @@ def image(prompt_id: str, sample: int) -> str:
 
 
 def image_key(stem: str) -> tuple[str, int] | None:
-    """(prompt_id, sample) of an image file's stem; None for a stem that `image` does not give."""
+    """(prompt_id, sample) of an image file's stem; None for a stem that `image` does not return."""
     prompt_id, _, sample = stem.rpartition("-")
     return (prompt_id, int(sample)) if prompt_id and sample.isdecimal() else None
 
 
 def soft_lock(lock: str) -> str:
-    """The file of a soft lock that takes the place of the lock `lock`."""
+    """The file of the soft lock that replaces the lock `lock`."""
     return f"{lock}-soft"
 
 

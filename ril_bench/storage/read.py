@@ -1,6 +1,6 @@
-"""The one reader of a run's folder: plain values and tables, with None wherever something is missing.
+"""The only reader of a run's folder: plain values and tables, and None where something is missing.
 
-pandas is imported only with tables, and torch never: a page of a run needs neither.
+Imports pandas only for tables, and never torch: the page of a run needs neither.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class EntryNote:
-    """What a leaderboard knows of an entry beside its files.
+    """What a leaderboard states about an entry, in addition to the files of its run.
 
-    card: method.yaml; revision: of the method, shown where there are several; remade: what the maintainers have
-    computed again, None where they have not.
+    Attributes:
+        card: the content of method.yaml.
+        revision: the revision of the method.
+        several: whether the method has several revisions; then names show the revision.
+        remade: the results that the maintainers have computed again; None if they have computed none.
     """
 
     card: dict[str, Any]
@@ -42,20 +45,20 @@ class EntryNote:
 
     @property
     def whole(self) -> bool:
-        """Whether all images of the last step were made again, and with them the figures of images."""
+        """Whether the maintainers generated all images of the last step, and their metrics, again."""
         return bool(self.remade and self.remade.get("remade"))
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """The files of one run's folder; each is read when it is asked for, once. Only run.json has to exist.
+    """The files of a run's folder. Each file is read once, when it is used first.
 
-    A missing file gives an empty value, except for `info` and `scores`, which raise UserError. Every property raises
-    UserError for a file that cannot be understood.
+    Only run.json must exist. A missing file gives an empty value, but `info` and `scores` raise UserError.
+    Every property raises UserError for a damaged file.
 
     Args:
-        folder: the run's.
-        entry: what a leaderboard knows of the run; None for a run that is not an entry.
+        folder: the folder of the run.
+        entry: what a leaderboard states about the run; None for a run that is not an entry.
     """
 
     folder: Path
@@ -63,7 +66,7 @@ class StoredRun:
 
     @cached_property
     def info(self) -> dict[str, Any]:
-        """run.json. UserError where there is none, or it is of another version."""
+        """run.json. Raises UserError if it is missing, or has another schema version."""
         info = read_info(self.folder)
         if info.get("schema_version") != SCHEMA_VERSION:
             raise UserError(
@@ -85,14 +88,17 @@ class StoredRun:
 
     @cached_property
     def log(self) -> list[dict[str, Any]]:
-        """log.jsonl, a line an update."""
+        """log.jsonl: one line for each update."""
         return read_log(self.folder)
 
     # -- scores ----------------------------------------------------------------------------------------------
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """scores.parquet: a row a step, reward, prompt and sample. UserError where there is none yet."""
+        """scores.parquet: one row for each step, reward, prompt and sample.
+
+        Raises UserError if the run has no scores yet.
+        """
         path = self.folder / names.SCORES
         if not path.is_file():
             raise UserError(
@@ -102,7 +108,7 @@ class StoredRun:
 
     @cached_property
     def anytime_scores(self) -> pd.DataFrame | None:
-        """anytime.parquet: as `scores`, with a column `update`, between updates; None where the run has none."""
+        """anytime.parquet: scores between updates, with a column `update`; None if there are none."""
         path = self.folder / names.ANYTIME
         return _table(path) if path.is_file() else None
 
@@ -112,12 +118,12 @@ class StoredRun:
 
     @property
     def columns(self) -> list[str]:
-        """The matrix's columns: rewards, then probes."""
+        """The columns of the matrix: rewards, then probes."""
         return self._matrix[0]
 
     @property
     def steps(self) -> list[int]:
-        """The matrix's rows."""
+        """The rows of the matrix."""
         return self._matrix[1]
 
     @property
@@ -127,7 +133,7 @@ class StoredRun:
 
     @property
     def reward_matrix(self) -> pd.DataFrame:
-        """The reward matrix R of `matrix` as a DataFrame: rows step 0..T, a column a reward, then a probe."""
+        """The reward matrix R as a DataFrame: rows are steps 0..T, columns are rewards, then probes."""
         import pandas as pd
 
         index = pd.Index(self.steps, name="step", dtype=int)
@@ -142,7 +148,7 @@ class StoredRun:
 
     @property
     def sheet(self) -> Path | None:
-        """The contact sheet, which an entry has in the place of images."""
+        """The contact sheet, which an entry has instead of images."""
         path = self.folder / names.CONTACT_SHEET
         return path if self.entry and path.is_file() else None
 
@@ -160,7 +166,7 @@ class StoredRun:
 
     @property
     def name(self) -> str:
-        """The method's name, with the label of its changed options if there is one, and what tells revisions apart."""
+        """The name of the method, with its label if it has one, and its revision if several exist."""
         method, label = dig(self.info, "method", "name"), dig(self.info, "method", "label")
         revision = f" {self.entry.revision}" if self.entry and self.entry.several else ""
         return plain(f"{method or 'unnamed method'}{f'@{label}' if label else ''}{revision}")
@@ -192,7 +198,7 @@ class StoredRun:
         return dig(self.metrics, "continual", scale, key)
 
     def per_step(self, group: str, key: str) -> list[tuple[int, float | None]]:
-        """(step, value) of one figure of metrics.json's `fidelity` or `structure`, in the order of steps."""
+        """(step, value) of one metric in `fidelity` or `structure` of metrics.json, by step."""
         rows = dig(self.metrics, group, "steps") or []
         return sorted((int(row["step"]), number(row.get(key))) for row in rows)
 
@@ -203,26 +209,27 @@ class StoredRun:
 
 
 def read_run(folder: Path) -> StoredRun:
-    """The run in a folder, its run.json read. UserError where run.json is missing or cannot be understood."""
+    """The run in a folder. Reads run.json, and raises UserError if it is missing or damaged."""
     run = StoredRun(Path(folder))
     _ = run.info
     return run
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """run.json of a folder, of any version. UserError where there is none, or it is damaged."""
+    """run.json of a folder, of any version. Raises UserError if it is missing or damaged."""
     path = folder / names.RUN
     if not path.is_file():
         raise UserError(
-            f"not a run folder: it has no {names.RUN}", where=str(folder), hint="give the folder of a run"
+            f"not a run folder: it has no {names.RUN}", where=str(folder), hint="name the folder of a run"
         )
     return dict(_json(path, dict))
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of log.jsonl, in order; empty where there is no log. UserError for a line that is not JSON.
+    """The lines of log.jsonl, in order; empty if there is no log.
 
-    What follows the last newline is a line that a killed run did not finish; its resume writes the line again.
+    Skips text after the last newline: a killed run did not finish that line, and its resume writes it again.
+    Raises UserError for another line that is not JSON.
     """
     path = folder / names.LOG
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
@@ -233,18 +240,19 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def image_files(folder: Path) -> dict[tuple[str, int], Path]:
-    """{(prompt_id, sample): path} of a folder of images, in the order of their names.
+    """The images of a folder, in the order of their names: {(prompt_id, sample): path}.
 
-    Images are found by listing: a prompt id of a file from elsewhere never becomes part of a path.
+    Lists the folder, so that a prompt id from an untrusted file never becomes a part of a path.
     """
     found = {names.image_key(path.stem): path for path in sorted(folder.glob("*.png"))}
     return {key: path for key, path in found.items() if key is not None}
 
 
 def common_scale(runs: Sequence[StoredRun]) -> str | None:
-    """The scale to average rewards and compare runs on: normalised if every run has it, else z, else none.
+    """The scale on which rewards are averaged and runs are compared.
 
-    Raw rewards have different units and are never averaged.
+    "normalised" if every run has it, else "z", else None. Raw rewards have different units and are never
+    averaged.
     """
     scales = ("normalised", "z")
     return next((name for name in scales if all(dig(run.metrics, "continual", name) for run in runs)), None)
@@ -265,7 +273,7 @@ def plain(value: object) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None: a bool, a text, NaN and infinity are not figures to show."""
+    """A finite number as a float; None for a bool, a text, NaN or infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
@@ -288,12 +296,12 @@ def _table(path: Path) -> pd.DataFrame:
 
     try:
         return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # Arrow's own errors are among these
+    except (OSError, ValueError) as error:  # Arrow's errors are subclasses of these
         raise _unreadable(path, error) from error
 
 
 def _matrix(path: Path) -> tuple[list[str], list[int], list[list[float | None]]]:
-    # csv rather than pandas: a sequence may train a reward twice, and pandas would rename the second column.
+    # Uses csv, not pandas: a sequence may train a reward twice, and pandas would rename the second column.
     if not path.is_file():
         return [], [], []
     try:
@@ -311,7 +319,7 @@ def _matrix(path: Path) -> tuple[list[str], list[int], list[list[float | None]]]
 def _standard_errors(path: Path) -> dict[tuple[int, str], float]:
     if not path.is_file():
         return {}
-    # Arrow rather than pandas: half of a page's time would go into a group-by of a few hundred rows.
+    # Uses Arrow, not pandas: with pandas this group-by would take half of the time of a page.
     try:
         scores = parquet.read_table(path, columns=["step", "reward", "prompt_id", "score"])
         prompts = scores.group_by(["step", "reward", "prompt_id"]).aggregate([("score", "mean")])

@@ -1,6 +1,6 @@
-"""The writer of a run's folder: one writer at a time, tables, log, checkpoints.
+"""The writer of a run's folder: lock, tables, log, checkpoints.
 
-Nothing is pickled. torch is imported only with checkpoints: listing runs does not need it.
+Imports torch only for checkpoints: listing runs does not need it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class RunFolder:
-    """A run's folder, to write into; of what is there it reads only what a resume needs.
+    """Writes a run's folder, and reads only the files that a resume needs.
 
-    Names of files are relative to the folder ("step-1/adapter.safetensors"). Folders in between are created.
+    Names of files are relative to the folder ("step-1/adapter.safetensors"). Missing folders are created.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -32,10 +32,13 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Creates the folder, holds it for this process, and removes the half-written files of a killed writer.
+        """Creates the folder, and locks it for this process.
+
+        Removes half-written files that a killed process has left.
 
         Raises:
-            UserError: another run holds it (its pid is named), or the folder cannot be created.
+            UserError: another run holds the lock (the message names its pid), or the folder cannot be
+                created.
         """
         with locks.locked(self.path):
             for leftover in self.path.rglob(names.TEMPORARIES):
@@ -50,7 +53,10 @@ class RunFolder:
     # -- files -----------------------------------------------------------------------------------------------
 
     def write_all(self, files: Mapping[str, bytes]) -> None:
-        """Writes many files (a step's images), and syncs each folder once; raises as `write_files` does."""
+        """Writes many files (a step's images), and syncs each folder once.
+
+        Raises what `write_files` raises.
+        """
         write_files({self.path / name: data for name, data in files.items()})
 
     def write_bytes(self, name: str, data: bytes) -> None:
@@ -77,7 +83,7 @@ class RunFolder:
         self.write_bytes(name, buffer.getvalue())
 
     def step(self, i: int) -> Path:
-        """The folder of step i (0 is the pretrained model); the first file written into it creates it."""
+        """The folder of step i (0 is the pretrained model). Writing its first file creates it."""
         return self.path / names.step(i)
 
     # -- run.json --------------------------------------------------------------------------------------------
@@ -88,11 +94,11 @@ class RunFolder:
         return (self.path / names.RUN).is_file()
 
     def read_run(self) -> dict[str, Any]:
-        """run.json; UserError if this is not the folder of a run."""
+        """run.json. Raises UserError if this is not the folder of a run."""
         return read.read_info(self.path)
 
     def update_run(self, **changes: Any) -> dict[str, Any]:
-        """Sets top-level keys of run.json, creates the file if needed, and returns all of it."""
+        """Sets top-level keys of run.json, creates the file if needed, and returns its content."""
         run = (self.read_run() if self.exists else {}) | changes
         self.write_json(names.RUN, run)
         return run
@@ -100,7 +106,7 @@ class RunFolder:
     # -- log.jsonl -------------------------------------------------------------------------------------------
 
     def append_log(self, line: Mapping[str, Any]) -> None:
-        """Appends a line to log.jsonl in one write: a kill leaves at most the last line incomplete."""
+        """Appends a line to log.jsonl in one write: after a kill, only the last line may be partial."""
         data = to_json(line, indent=None).encode()
         path = self.path / names.LOG
         try:
@@ -112,11 +118,17 @@ class RunFolder:
             raise InfrastructureError(f"{names.LOG} was written in part", where=str(path))
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The lines of log.jsonl, without an incomplete last one; UserError if another line is not JSON."""
+        """The lines of log.jsonl, without a partial last line.
+
+        Raises UserError if another line is not JSON.
+        """
         return read.read_log(self.path)
 
     def truncate_log(self, task: int, update: int) -> None:
-        """Keeps the lines before update `update` (from 0) of task `task` (from 1): a resume writes the rest again."""
+        """Keeps the lines before update `update` (from 0) of task `task` (from 1).
+
+        A resume writes the other lines again.
+        """
         kept = [line for line in self.read_log() if (line["task"], line["update"]) < (task, update)]
         self.write_text(names.LOG, "".join(to_json(line, indent=None) for line in kept))
 
@@ -127,7 +139,7 @@ class RunFolder:
         return self.path / names.checkpoint(name)
 
     def save_checkpoint(self, name: str, tree: Any) -> None:
-        """Stores a tree as `pack` takes it; every failure is raised."""
+        """Stores a tree that `pack` accepts. Raises every failure."""
         from ril_bench.storage.checkpoint import pack
 
         self.write_bytes(names.checkpoint(name), pack(tree))
@@ -164,7 +176,7 @@ class RunFolder:
 
 
 class Onlooker(RunFolder):
-    """The folder of a run, for processes that help with the run: they can read it, and every write does nothing."""
+    """The folder of a run for its other processes: they can read it, and their writes do nothing."""
 
     @contextmanager
     def lock(self) -> Iterator[None]:

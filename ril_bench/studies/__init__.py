@@ -1,1 +1,1 @@
-"""Studies that need many runs: grids, the tuning of a strength, the calibration of a sequence."""
+"""Studies of many runs: grids, the tuning of a strength, the calibration of a sequence."""

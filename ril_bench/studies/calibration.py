@@ -1,7 +1,7 @@
-"""Measures the calibration of a sequence: what each reward's unit is worth there, by single-task runs.
+"""Measures the calibration of a sequence, the scale of each reward, with single-task runs.
 
-For each reward, `seeds` runs train one adapter from the pretrained model with the sequence's own tuner and budget. No
-submission uses these seeds.
+For each reward, `seeds` runs train one adapter from the pretrained model, with the tuner and the budget of
+the sequence. No submission uses these seeds.
 """
 
 from __future__ import annotations
@@ -42,20 +42,22 @@ def calibrate(
     compute: Compute | None = None,
     reporter: Reporter | None = None,
 ) -> Path:
-    """Measures NAME.calibration.json of a sequence and returns its path.
+    """Measures the calibration of a sequence, writes NAME.calibration.json, and returns its path.
 
-    Runs are kept in `out`; complete ones are not repeated. Reports leave them out, since they are no results.
+    Runs are kept in `out`; complete runs are not repeated. Reports leave these runs out, because they are not
+    results.
 
     Args:
-        to: the file to write; None for one beside the sequence's file, or in the current folder for a sequence that
-            ships, where `ril-bench run` finds it if the sequence ships without one.
-        in_place: refresh the file of a sequence that ships, for maintainers.
-        jobs: runs side by side; None for as many as the cores allow at `threads` each.
-        threads: of each run, pinned.
+        to: the file to write; None for a file beside the sequence's file. For a sequence that ships, None
+            means a file in the current folder, which `ril-bench run` uses if the sequence ships without a
+            calibration.
+        in_place: replace the calibration that ships with the sequence; for maintainers.
+        jobs: runs at the same time; None for as many as the cores allow with `threads` threads each.
+        threads: the number of threads of each run.
 
     Raises:
-        UserError: before anything is computed: fewer than three seeds, a sequence that shares another's calibration,
-            or a file that cannot be written.
+        UserError: before anything is computed: fewer than three seeds, a sequence that uses the calibration
+            of another sequence, or a file that cannot be written.
     """
     reporter = reporter or Reporter()
     sequence = load_sequence(name)
@@ -104,7 +106,7 @@ def calibrate(
 
 
 def single_task(sequence: Sequence, reference: str, reward: str, seed: int) -> RunPlan:
-    """The run of one task alone; every other reward is evaluated as a probe."""
+    """The plan of a run of one task only; every other reward is evaluated as a probe."""
     task = next(task for task in sequence.tasks if task.name == reward)
     others = [reference for name, reference in sequence.rewards.items() if name != reward]
     evaluation = sequence.evaluation.model_copy(update={"probes": others})
@@ -112,7 +114,7 @@ def single_task(sequence: Sequence, reference: str, reward: str, seed: int) -> R
     return RunPlan(
         sequence=alone,
         reference=reference,
-        method="naive",  # on one task it is the plain tuner
+        method="naive",  # with a single task, naive is the tuner alone
         method_options={},
         seed=seed,
         order=f"only-{reward}",

@@ -1,4 +1,7 @@
-"""Where a study writes its result: never into an installed package, and checked before anything is computed."""
+"""The file to which a study writes its result.
+
+It is never in an installed package, and it is checked before anything is computed.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,18 @@ from ril_bench.errors import UserError
 
 
 def output_file(kind: str, reference: str, name: str, *, to: Path | None, in_place: bool) -> Path:
-    """The file that a study of a sequence or a method is written to.
+    """The file to which a study of a sequence or a method writes its result.
 
-    `to` if it is given (a file, or a folder that exists); beside the user's own file if `reference` is a path; else,
-    for a name, in the current folder. With `in_place` a name that ships is refreshed where it ships: for maintainers.
+    `to` (a file, or a folder that exists) comes first. Otherwise, if `reference` is a path, the file is
+    beside the user's own file. Otherwise, for a name, it is in the current folder. With `in_place`, for
+    maintainers, it is the file beside the sequence or the method that ships.
 
     Args:
         kind: "sequence" or "method".
-        name: the file's name, NAME.calibration.json or NAME.tuning.json.
+        name: the name of the file: NAME.calibration.json or NAME.tuning.json.
 
     Raises:
-        UserError: the place cannot be written to, or `in_place` is asked of what is not a file.
+        UserError: the place cannot be written, or `in_place` is used for a method that is not a file.
     """
     place = registry.locate(kind, reference)
     if to is not None:
@@ -30,7 +34,7 @@ def output_file(kind: str, reference: str, name: str, *, to: Path | None, in_pla
             raise UserError(
                 f"{reference} is not a file: it comes from an installed package",
                 where="--in-place",
-                hint=f"leave --in-place out: the result is then written to ./{name}",
+                hint=f"leave --in-place out; then the result is written to ./{name}",
             )
         file = place.with_name(name)
     else:
@@ -44,7 +48,7 @@ def _check_writable(file: Path) -> None:
     while not folder.exists():
         folder = folder.parent
     try:
-        tempfile.TemporaryFile(dir=folder).close()  # permissions alone do not show a read-only disk
+        tempfile.TemporaryFile(dir=folder).close()  # permissions do not show that a disk is read-only
     except OSError as error:
         raise UserError(
             f"cannot write {file.name}: {error.strerror or error}",

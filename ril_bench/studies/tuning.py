@@ -1,18 +1,20 @@
-"""Fair tuning: how strongly a method protects, chosen on the first two tasks alone.
+"""Fair tuning: chooses how strongly a method protects earlier tasks, with the first two tasks only.
 
-After the framework of De Lange et al. 2021 (arXiv 1909.08383, algorithm 1; FACIL has it in code): find what naive
-tuning learns, then the strongest protection that keeps a stated part of it.
+This module follows the framework of De Lange et al. 2021 (arXiv 1909.08383, algorithm 1; FACIL has code for
+it). It measures what naive tuning learns. Then it finds the strongest protection that keeps a stated part of
+it.
 
     floor_i = d_i R_naive[i][i] - (1 - keep) d_i (R_naive[i][i] - R_naive[i-1][i])        i = 1, 2
     a value keeps  <=>  d_i R[i][i] >= floor_i  for both i
 
-Three choices differ from the paper's [ours]. The paper keeps a multiple of the accuracy; rewards can be negative, so
-this module keeps a part of the gain. The paper weakens the protection by a factor until it reaches the floor; this
-module bisects a list of candidates, which needs fewer runs; both assume that more protection never learns more. A
-method may learn less than naive at any strength, as a fresh adapter over frozen ones does; then its weakest candidate
-takes naive's place, and the study reports this.
+Three choices differ from those of the paper [ours]. First, the paper keeps a multiple of the accuracy;
+rewards can be negative, so this module keeps a part of the gain. Second, the paper weakens the protection by
+a factor until it reaches the floor; this module bisects a list of candidates, which needs fewer runs. Both
+assume that more protection never learns more. Third, a method may learn less than naive at any strength, for
+example a new adapter over frozen adapters. Then the floors come from the weakest candidate instead of naive,
+and the study reports this.
 
-The study never sees later tasks, the prompts of the evaluation, or the seeds of reported runs.
+The study never uses later tasks, the prompts of the evaluation, or the seeds of reported runs.
 """
 
 from __future__ import annotations
@@ -40,17 +42,18 @@ from ril_bench.studies.grid.workers import run_all
 from ril_bench.studies.output_files import output_file
 
 Matrix = tuple[tuple[float, ...], ...]  # as JSON holds it
-FIRST_SEED = 2001  # neither a submission's nor a calibration's
-STRENGTHS = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-6, 9))  # .001 to 10 000, by half decades
+FIRST_SEED = 2001  # not a seed of submissions or of calibrations
+STRENGTHS = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-6, 9))  # .001 to 10 000, in half decades
 
 
 @dataclass(frozen=True)
 class Trial:
     """One value of the option and its result.
 
-    R: the mean reward matrix of the first two tasks over the seeds, rows step 0..2, in the rewards' units; None
-        where the training did not stay finite.
-    keeps: whether R reaches the floors.
+    Attributes:
+        R: the reward matrix of the first two tasks, averaged over seeds, in the rewards' units; rows are
+            steps 0..2. None where the training did not stay finite.
+        keeps: whether R reaches the floors.
     """
 
     value: float
@@ -62,10 +65,11 @@ class Trial:
 class Study:
     """The result of `tune`.
 
-    file: where the trials were written.
-    chosen: the strongest value that keeps; None where no value keeps.
-    at_the_end: whether `chosen` is the strongest candidate. Stronger values may keep as much.
-    reference: the runs that the floors come from: "naive", or "OPTION VALUE".
+    Attributes:
+        file: the file that has the trials.
+        chosen: the strongest value that reaches the floors; None where no value does.
+        at_the_end: whether `chosen` is the strongest candidate. Stronger values may reach the floors too.
+        reference: the runs from which the floors come: "naive", or "OPTION VALUE".
     """
 
     file: Path
@@ -80,7 +84,10 @@ class Study:
 
 
 def learned(R: Array) -> Array:
-    """R[i][i] of a matrix with rows 0..2 and two columns: each reward directly after its own task; (2,)."""
+    """R[i][i], i = 1, 2: each reward directly after its own task; (2,).
+
+    R has rows 0..2 and two columns.
+    """
     return np.diagonal(R[1:])
 
 
@@ -90,12 +97,15 @@ def gains(R: Array, directions: Array) -> Array:
 
 
 def floors(R: Array, directions: Array, keep: float) -> Array:
-    """The score that keeps a part of the gain of R on each task; signed, so that higher is better; (2,)."""
+    """The lowest score on each task that keeps a part of the gain of R; (2,).
+
+    Scores are signed: higher is better.
+    """
     return directions * learned(R) - (1 - keep) * gains(R, directions)
 
 
 def keeps(R: Array | None, floors: Array, directions: Array) -> bool:
-    """Whether a matrix reaches both floors. None, a training that did not stay finite, does not."""
+    """Whether R reaches both floors. None, for a training that did not stay finite, does not."""
     return R is not None and bool((directions * learned(R) >= floors).all())
 
 
@@ -118,23 +128,26 @@ def tune(
     device: str = "cpu",
     reporter: Reporter | None = None,
 ) -> Study:
-    """Chooses the strength of a method for a sequence and a tuner; writes all trials to METHOD.tuning.json.
+    """Chooses the strength of a method for a sequence and a tuner, and writes METHOD.tuning.json.
 
-    Runs are kept in `out`; complete ones are not repeated. Reports leave them out, since they are no results.
+    The file has all trials. Runs are kept in `out`; complete runs are not repeated. Reports leave these runs
+    out, because they are not results.
 
     Args:
-        keep: the part of naive's gain that has to be kept on each of the two tasks.
+        keep: the part of naive's gain that must be kept on each of the two tasks.
         values: candidates, from the weakest protection to the strongest.
         prompts: the set to evaluate on; None for the sequence's training prompts, which are never reported.
-        settings: fixed changes: {"method.space": "noise"}, or texts as "method.space=noise".
-        to: the file to write; None for one beside the method's file, or in the current folder for a method that ships.
-        in_place: refresh the file of a method that ships, for maintainers.
-        jobs: runs side by side; None for as many as the cores allow at `threads` each.
-        threads: of each run, pinned.
+        settings: fixed changes: {"method.space": "noise"}, or texts such as "method.space=noise".
+        to: the file to write; None for a file beside the method's file, or in the current folder for a method
+            that ships.
+        in_place: replace the file that ships with the method; for maintainers.
+        jobs: runs at the same time; None for as many as the cores allow with `threads` threads each.
+        threads: the number of threads of each run.
 
     Raises:
-        UserError: before anything is computed: the method has no such option, the sequence has one task, the
-            evaluation reports the prompts, or the file cannot be written. Later: naive tuning does not raise a reward.
+        UserError: before anything is computed: the method has no such option, the sequence has only one task,
+            the evaluation of the sequence reports the prompts, or the file cannot be written. After the first
+            runs: naive tuning does not raise a reward.
     """
     reporter = reporter or Reporter()
     name = f"{registry.short_name(method)}.tuning.json"
@@ -166,20 +179,20 @@ def tune(
         if value not in found:
             try:
                 found[value] = measured(f"{option} {value:g}", candidates.plans(value))
-            except NumericalError as error:  # a protection that breaks the training keeps nothing
+            except NumericalError as error:  # a value that breaks the training does not reach the floors
                 reporter.say(str(error))
                 found[value] = None
         return found[value]
 
     def strongest(floor: Array) -> int:
-        """The number of values that keep, counted from the weakest."""
+        """The number of values that reach the floors, counted from the weakest."""
         return bisect_left(values, True, key=lambda value: not keeps(matrix_at(value), floor, directions))
 
     reference, floor = "naive", floors(R_naive, directions, keep)
     kept = strongest(floor)
     weakest = matrix_at(values[0]) if not kept else None
     if weakest is not None:
-        reporter.say(f"no {option} learns as much as naive: the floors now come from {option} {values[0]:g}")
+        reporter.say(f"no {option} reaches the floors of naive: they now come from {option} {values[0]:g}")
         reference, floor = f"{option} {values[0]:g}", floors(weakest, directions, keep)
         kept = strongest(floor)
     study = Study(
@@ -206,8 +219,8 @@ class _Candidates:
 
     method: str
     option: str
-    base: RunPlan  # the method, all but the option, on the first two tasks
-    unprotected: RunPlan
+    base: RunPlan  # the method with all settings except the option, on the first two tasks
+    unprotected: RunPlan  # naive
     seeds: tuple[int, ...]
 
     @classmethod
@@ -225,7 +238,7 @@ class _Candidates:
         if option not in fields:
             raise UserError(
                 f"{method} has no option {option!r}: there is nothing to tune",
-                hint=f"--option, one of {', '.join(fields)}" if fields else "run it without tuning",
+                hint=f"set --option to one of {', '.join(fields)}" if fields else "run it without tuning",
             )
         written = read_sequence(sequence)
         _, changes = split_settings(settings)
@@ -260,7 +273,9 @@ class _Candidates:
 def _first_two(sequence: SequenceSpec, reference: str, prompts: str | None) -> SequenceSpec:
     """The sequence cut after its second task, with other evaluation prompts and latents."""
     if len(sequence.tasks) < 2:
-        raise UserError("one task alone leaves nothing to protect", where=reference, hint="add a second task")
+        raise UserError(
+            "a sequence with one task has nothing to protect", where=reference, hint="add a second task"
+        )
     evaluated, count = prompts or sequence.prompts.train, sequence.evaluation.prompts
     reported = set(load_prompts(sequence.prompts.eval)[:count])
     if shared := reported & set(load_prompts(evaluated)[:count]):
@@ -295,7 +310,7 @@ def _plain(R: Array) -> Matrix:
 
 
 def _write(study: Study, candidates: _Candidates, keep: float, device: str) -> None:
-    """Adds the study to its file; it replaces an older one of the same sequence, tuner and settings."""
+    """Adds the study to its file. Replaces a study of the same sequence, tuner and settings."""
     sequence, plan = candidates.base.sequence, candidates.base
     key = " / ".join(filter(None, [sequence.name, plan.tuner, plan.label, study.option]))
     older = read_json(study.file) if study.file.exists() else {}

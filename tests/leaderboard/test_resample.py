@@ -69,6 +69,8 @@ def test_a_check_is_recorded_for_exactly_those_files(board: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [0])
-def test_nothing_is_generated_unless_asked(honest: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_generated_unless_asked(
+    honest: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ril_bench.leaderboard.resample.Materials.load", None)
     assert resampled(entry(honest), number).resampled is None

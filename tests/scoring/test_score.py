@@ -1,4 +1,4 @@
-"""Figures of a run folder made by hand, small enough to work out on paper."""
+"""Metrics of a run folder that is written by hand, with numbers that can be computed on paper."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ril_bench.worlds import features
 from ril_bench.worlds.shapes import extractors as shapes_features
 from tests.tiny import runner
 
-# step -> reward -> a score for each of the two prompts
+# step -> reward -> one score for each of the two prompts
 SCORES = {
     0: {"brightness": (100, 104), "symmetry": (-11, -9)},
     1: {"brightness": (106, 110), "symmetry": (-13, -11)},
@@ -37,13 +37,13 @@ SCORES = {
 }
 RESOURCES = ("train_seconds", "evaluation_seconds", "denoiser_forwards", "denoiser_backwards", "reward_calls")
 SIZES = ("peak_memory_bytes", "trainable_bytes", "stored_bytes", "carried_bytes")
-SIGMA = np.sqrt(8.0)  # of (100, 104), over n - 1
+SIGMA = np.sqrt(8.0)  # the standard deviation of (100, 104), with n - 1
 SIGMA_2 = np.sqrt(2.0)
 
 
 @pytest.fixture
 def hand_made(tmp_path, tiny_data) -> Path:
-    """Two tasks, two prompts, one sample; every image is flat and a little brighter at each step."""
+    """Two tasks, two prompts, one sample; the images of prompt 1 are brighter at each step."""
     data = {**tiny_data, "evaluation": {"prompts": 2, "images_per_prompt": 1, "seed": 0, "probes": []}}
     folder = RunFolder(tmp_path / "run")
     rows = [
@@ -81,7 +81,7 @@ def read(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
 
-def test_the_figures_in_the_rewards_own_unit(hand_made):
+def test_metrics_in_the_unit_of_the_rewards(hand_made):
     score_run(hand_made)
     raw = read(hand_made)["continual"]["raw"]
     assert raw["N"] == [[102, -10], [108, -12], [105, -6]]
@@ -92,12 +92,12 @@ def test_the_figures_in_the_rewards_own_unit(hand_made):
     assert raw["FORGET"] == pytest.approx(108 - 105)
 
 
-def test_the_figures_in_deviations_over_prompts(hand_made):
+def test_metrics_in_standard_deviations_over_prompts(hand_made):
     z = score_run(hand_made)["continual"]["z"]
     expected = [[0, 0], [6 / SIGMA, -2 / SIGMA_2], [3 / SIGMA, 4 / SIGMA_2]]
     np.testing.assert_allclose(z["N"], expected)
     assert z["FINAL"] == pytest.approx((3 / SIGMA + 4 / SIGMA_2) / 2)
-    assert z["LEARN"] == pytest.approx((6 / SIGMA + 6 / SIGMA_2) / 2)  # from the row before
+    assert z["LEARN"] == pytest.approx((6 / SIGMA + 6 / SIGMA_2) / 2)  # differences to the row before
 
 
 def test_retention_is_the_share_of_prompts_that_did_not_lose(hand_made):
@@ -108,7 +108,7 @@ def test_retention_is_the_share_of_prompts_that_did_not_lose(hand_made):
     assert metrics["directions"] == dict.fromkeys(metrics["rewards"], 1)
 
 
-def test_with_a_calibration_they_are_shares_of_what_single_task_tuning_gains(hand_made):
+def test_with_a_calibration_metrics_are_shares_of_the_gain_of_single_task_tuning(hand_made):
     rewards = {
         "brightness": {"b": 101.0, "u": 113.0, "sigma": 3.0},
         "symmetry": {"b": -10.0, "u": -2.0, "sigma": 1.0},
@@ -123,7 +123,7 @@ def test_with_a_calibration_they_are_shares_of_what_single_task_tuning_gains(han
     np.testing.assert_allclose(metrics["continual"]["normalised"]["N"], expected)
     assert read(hand_made)["calibration"] == {"file": "tiny.calibration.json", "sha256": "0" * 64}
     assert not any("no calibration" in note for note in metrics["notes"])
-    del rewards["symmetry"]  # one that does not cover every task is none
+    del rewards["symmetry"]  # a calibration that does not cover every task is not used
     RunFolder(hand_made).update_run(calibration=calibration)
     assert score_run(hand_made)["continual"]["normalised"] is None
 
@@ -155,7 +155,7 @@ def test_images_are_compared_with_step_0_and_with_the_step_before(hand_made):
     assert structure["worst"][0]["step"] == 2
 
 
-def test_the_same_images_are_the_same(hand_made):
+def test_equal_images_have_an_ssim_of_1(hand_made):
     for step in (1, 2):
         shutil.rmtree(hand_made / f"step-{step}" / "images")
         shutil.copytree(hand_made / "step-0" / "images", hand_made / f"step-{step}" / "images")
@@ -165,7 +165,7 @@ def test_the_same_images_are_the_same(hand_made):
 
 @pytest.fixture
 def second_seed(hand_made, monkeypatch) -> Path:
-    """`hand_made` on a model with features, with step 0's images from a second latent seed."""
+    """`hand_made` with feature networks, and with images of step 0 from a second latent seed."""
     monkeypatch.setattr(features, "load", lambda world, notes: shapes_features.load(notes))
     rng = torch.Generator().manual_seed(1)
     for prompt in range(2):
@@ -188,14 +188,14 @@ def test_fidelity_against_the_images_of_another_seed(second_seed):
     assert fidelity["floor"] == fidelity["steps"][0]["fid"]
     assert fidelity["biased"]  # two images for 64 features
     assert fidelity["convention"]["n"] == 2
-    # one image a prompt: the pairs of either prompt's images are left out
+    # one image for each prompt: KID leaves out pairs of images of the same prompt
     expected = [kernel_distance(step, reference, ("ab", "ab")).value for step in steps]
     assert [entry["kid"] for entry in fidelity["steps"]] == pytest.approx(expected)
     assert fidelity["kid_floor"] == fidelity["steps"][0]["kid"]
     assert read(second_seed)["fidelity"]["steps"][0]["kid_sd"] is None  # two prompts leave no jackknife
 
 
-def test_structure_by_every_measure_with_its_floor(second_seed):
+def test_every_metric_of_structure_with_its_floor(second_seed):
     structure = score_run(second_seed)["structure"]
     extract, maps = shapes_features.ShapesExtractor(), shapes_features.ShapesMaps()
 
@@ -244,7 +244,7 @@ def test_diversity_over_the_samples_of_a_prompt(second_seed):
     assert diversity["convention"]["samples_per_prompt"] == 2
 
 
-def test_without_an_extractor_there_is_no_fid_and_a_note_says_so(hand_made):
+def test_without_an_extractor_there_is_no_fid_and_a_note_states_it(hand_made):
     score_run(hand_made)
     metrics = read(hand_made)
     assert metrics["fidelity"] == {
@@ -260,14 +260,14 @@ def test_without_an_extractor_there_is_no_fid_and_a_note_says_so(hand_made):
     assert metrics["structure"]["steps"][0]["edges_to_0"] is not None
     assert metrics["structure"]["floor"] == dict.fromkeys(("ssim", "ms_ssim", "lpips", "edges", "cosine"))
     assert metrics["diversity"] is None
-    for figures in ("FID or KID", "feature cosine, diversity", "LPIPS"):
-        (note,) = (note for note in metrics["notes"] if note.startswith(f"no {figures}"))
+    for missing in ("FID or KID", "feature cosine, diversity", "LPIPS"):
+        (note,) = (note for note in metrics["notes"] if note.startswith(f"no {missing}"))
         assert "is not on this machine, and downloads are off" in note
         assert "$RIL_BENCH_WEIGHTS" in note
     assert any("second latent seed" in note for note in metrics["notes"])
 
 
-# Inside the tasks, for each prompt: brightness rises twice in task 1, and dips in task 2.
+# Scores inside the tasks, for each prompt: brightness rises twice in task 1, and falls in task 2.
 INSIDE = [
     (1, 1, {"brightness": (102, 106), "symmetry": (-11, -9)}),
     (1, 2, {"brightness": (104, 108), "symmetry": (-12, -10)}),
@@ -279,7 +279,7 @@ INSIDE = [
 def write_inside(folder: Path) -> None:
     rows = [
         (step, update, name, f"{p:03d}", 0, float(score), True)
-        for step, update, rewards in reversed(INSIDE)  # in no order
+        for step, update, rewards in reversed(INSIDE)  # the order of rows does not matter
         for name, scores in rewards.items()
         for p, score in enumerate(scores)
     ]
@@ -288,11 +288,11 @@ def write_inside(folder: Path) -> None:
 
 
 class TestAnytime:
-    def test_without_evaluations_inside_tasks_there_is_none(self, hand_made):
+    def test_without_evaluations_inside_tasks_there_are_no_anytime_metrics(self, hand_made):
         score_run(hand_made)
         assert read(hand_made)["anytime"] is None
 
-    def test_over_the_evaluations_inside_tasks_and_at_their_ends(self, hand_made):
+    def test_anytime_metrics_use_the_evaluations_inside_tasks_and_at_their_ends(self, hand_made):
         write_inside(hand_made)
         sequence = RunFolder(hand_made).read_run()["sequence"]
         sequence["evaluation"]["every"] = 1
@@ -300,7 +300,8 @@ class TestAnytime:
         found = score_run(hand_made)["anytime"]
         assert found["every"] == 1
         assert found["normalised"] is None
-        # means over prompts less step 0's, (102, -10); brightness: 2, 4, then its end 6; 2: -2, 1, then 3
+        # Means over prompts, minus those of step 0, (102, -10). Brightness: 2, 4, and 6 at the end of task 1;
+        # -2, 1, and 3 at the end of task 2.
         brightness = np.array([2, 4, 6, -2, 1, 3]) / SIGMA
         symmetry = np.array([0, -1, -2, 1, 3, 4]) / SIGMA_2
         both = (brightness + symmetry) / 2
@@ -309,7 +310,7 @@ class TestAnytime:
         assert found["z"]["WC-ACC"] == pytest.approx((4 / SIGMA_2 - 2 / SIGMA) / 2)
         assert found["z"]["MINPERF_floor"] == pytest.approx(0)  # prompts differ by one constant everywhere
 
-    def test_an_unfinished_run_has_none(self, hand_made):
+    def test_an_unfinished_run_has_no_anytime_metrics(self, hand_made):
         write_inside(hand_made)
         scores = pd.read_parquet(hand_made / "scores.parquet")
         RunFolder(hand_made).write_parquet("scores.parquet", scores[scores["step"] < 2])
@@ -322,7 +323,7 @@ def test_totals_and_sizes(hand_made):
     assert {key: resources[key] for key in SIZES} == dict.fromkeys(SIZES, 7)
 
 
-def test_an_unfinished_run_has_no_continual_figures_yet(hand_made):
+def test_an_unfinished_run_has_no_continual_metrics(hand_made):
     scores = pd.read_parquet(hand_made / "scores.parquet")
     RunFolder(hand_made).write_parquet("scores.parquet", scores[scores["step"] < 2])
     metrics = score_run(hand_made)
@@ -339,7 +340,7 @@ def test_scoring_again_gives_the_same_file(tiny_sequence, tmp_path):
     assert (folder / "metrics.json").read_bytes() == before
 
 
-def test_what_is_missing_is_told(hand_made, tmp_path):
+def test_missing_files_are_reported(hand_made, tmp_path):
     (hand_made / "step-1" / "images" / "000-0.png").unlink()
     with pytest.raises(UserError, match="different images"):
         score_run(hand_made)
@@ -365,9 +366,9 @@ def test_the_samples_of_a_prompt_are_averaged():
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names("sequence") if name.startswith("shapes-")])
-def test_what_ships_for_the_laptop_is_calibrated_and_can_be_learned(name):
+def test_shipped_shapes_sequences_are_calibrated_and_can_be_learned(name):
     if name == "shapes-smoke":
-        pytest.skip("its figures mean nothing")
+        pytest.skip("its metrics have no meaning")
     sequence = load_sequence(name)
     calibration = load_calibration(sequence)
     assert calibration is not None

@@ -1,4 +1,4 @@
-"""Calibrations: where they are looked for, and which are refused."""
+"""Calibrations: where their files are, and which files are refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def calibration(folder: Path, text: str = json.dumps(CALIBRATION, indent=1), nam
     return file
 
 
-def test_a_calibration_lies_beside_its_sequence_and_may_be_shared(
+def test_a_calibration_is_beside_its_sequence_and_may_be_shared(
     sequence: Sequence, tmp_path: Path, tiny_data: dict[str, Any]
 ) -> None:
     shared = {"name": "other", "version": 3, "calibration": "mine"}
@@ -55,14 +55,14 @@ def test_a_calibration_lies_beside_its_sequence_and_may_be_shared(
     assert caught.value.hint == "ril-bench calibrate mine"
 
     file = calibration(tmp_path)
-    for each in (sequence, sharing):
-        found = load_calibration(each)
+    for user in (sequence, sharing):
+        found = load_calibration(user)
         assert found is not None
         assert found.rewards["aesthetic"].u == 5.0
         assert found.file == file
 
 
-def test_a_sequence_that_ships_without_a_calibration_takes_one_in_the_current_folder(
+def test_a_sequence_that_ships_without_a_calibration_uses_one_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,7 @@ from ril_bench.storage.digests import sha256_file
 REVISION = "a" * 40
 
 
-def test_a_name_of_the_hub_has_a_revision_or_none():
+def test_a_name_of_the_hub_may_have_a_revision():
     assert hub_model(f"someone/a-model@{REVISION}") == HubModel("someone/a-model", REVISION)
     assert hub_model("someone/a-model") == HubModel("someone/a-model", None)
     assert local_folder("someone/a-model") is None

@@ -39,7 +39,7 @@ def test_every_need_is_listed_once() -> None:
     assert len({(need.what, need.source) for need in found}) == len(found)
 
 
-def test_finding_out_what_is_needed_imports_no_torch() -> None:
+def test_listing_the_needs_of_a_sequence_imports_no_torch() -> None:
     code = (
         "import sys; from ril_bench.sequences.needs import required_files;"
         "from ril_bench.sequences.sequence_file import load_sequence;"

@@ -1,4 +1,4 @@
-"""Paths in a file are relative to the file; paths in settings are relative to the current folder."""
+"""Paths in a file are relative to it; paths in settings are relative to the current folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TUNER = "from ril_bench import Tuner\n\n\nclass Mine(Tuner):\n    pass\n"
 
 @pytest.fixture
 def project(tmp_path, tiny_data):
-    """A sequence with files of its own beside it."""
+    """A sequence with its own files beside it."""
     folder = tmp_path / "project"
     (folder / "prompts").mkdir(parents=True)
     (folder / "prompts/train.txt").write_text("\n".join(PROMPTS))
@@ -76,7 +76,7 @@ def test_a_grid_finds_its_files_from_any_folder(project, tmp_path, monkeypatch):
         plans(axes(Path("project/grid.yaml"), {"sequences": ["own.yaml"]}))
 
 
-def test_names_stay_names():
+def test_names_and_absolute_paths_do_not_change():
     data = {
         "name": "own.yaml",
         "model": "owner/name",

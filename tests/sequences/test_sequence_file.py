@@ -1,4 +1,4 @@
-"""Sequences and calibrations: what is read, what is refused, and that everything wrong is said at once."""
+"""Files of sequences: which are read, which are refused, and that all faults are reported together."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def faults(path: str, settings: Mapping[str, Any] = UNCHANGED) -> list[str]:
 
 
 @pytest.mark.parametrize("name", registry.names("sequence"))
-def test_what_ships_is_valid_and_is_named_as_its_file(name: str) -> None:
+def test_a_shipped_sequence_is_valid_and_has_the_name_of_its_file(name: str) -> None:
     assert load_sequence(name).name == name
 
 
@@ -86,7 +86,7 @@ def test_the_resolved_sequence_reads_back_from_json(tmp_path: Path) -> None:
     assert again.tasks == sequence.tasks
 
 
-def test_the_digest_is_of_the_meaning(tmp_path: Path) -> None:
+def test_the_digest_depends_only_on_the_values(tmp_path: Path) -> None:
     sequence = load_sequence(written(tmp_path, PLAIN))
     data = dict(reversed(PLAIN.items())) | {"sampler": {"eta": 1, "guidance": 3, "steps": 20}}
     data["budget"] = {"micro_batch": None, **PLAIN["budget"]}
@@ -142,7 +142,7 @@ evaluation: {prompts: 64, images_per_prompt: 2, seed: 1, probes: [symmetry]}
         )
 
 
-def test_a_fault_that_tasks_inherit_is_told_once(tmp_path: Path) -> None:
+def test_a_fault_that_tasks_inherit_is_reported_once(tmp_path: Path) -> None:
     path = written(tmp_path, PLAIN | {"optimizer": {"lr": "fast", "weight_decay": 0, "max_grad_norm": 1}})
     assert len(faults(path)) == 1
 
@@ -164,14 +164,14 @@ def test_numbers_in_a_tuners_options_are_numbers_too(tmp_path: Path) -> None:
         ("[" * 2000, "mine.yaml"),
     ],
 )
-def test_what_is_no_yaml_is_refused_with_its_place(tmp_path: Path, text: str, where: str) -> None:
+def test_text_that_is_not_yaml_is_refused_with_its_place(tmp_path: Path, text: str, where: str) -> None:
     with pytest.raises(UserError, match="not valid YAML") as caught:
         load_sequence(written(tmp_path, text))
     assert where in str(caught.value.where)
 
 
 @pytest.mark.parametrize("text", ["", "5", "[]", "tasks: 3", "tasks: [1]", "{[a]: b}", "sampler: []", "~: ~"])
-def test_other_shapes_are_faults_not_crashes(tmp_path: Path, text: str) -> None:
+def test_data_of_another_shape_raises_faults_and_no_crash(tmp_path: Path, text: str) -> None:
     assert faults(written(tmp_path, text))
 
 
@@ -185,7 +185,7 @@ def test_a_missing_or_unreadable_file(tmp_path: Path) -> None:
         load_sequence("shapes-rli")
 
 
-def test_overrides(tmp_path: Path) -> None:
+def test_settings_change_the_sequence(tmp_path: Path) -> None:
     path = written(tmp_path, PLAIN)
     sequence = load_sequence(
         path,

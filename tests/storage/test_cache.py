@@ -1,3 +1,5 @@
+"""The cache: keys, failures, and processes that ask at the same time."""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -20,10 +22,10 @@ def folder(tmp_path, monkeypatch):
 
 
 def never():
-    raise AssertionError("made again")
+    raise AssertionError("computed again")
 
 
-def test_what_is_made_is_kept_for_its_key_alone(folder):
+def test_files_are_stored_only_for_their_key(folder):
     assert cached("step-0", {"seed": 1}, lambda: FILES) == FILES
     assert cached("step-0", {"seed": 1}, never) == FILES
     assert cached("step-0", {"seed": 2}, lambda: {"other": b""}) == {"other": b""}
@@ -37,7 +39,7 @@ def test_the_order_of_a_key_does_not_matter(folder):
     assert cached("x", {"b": [2.0], "a": 1}, never) == FILES
 
 
-def test_a_failure_to_make_is_not_kept(folder):
+def test_a_failed_computation_is_not_stored(folder):
     with pytest.raises(ZeroDivisionError):
         cached("x", {}, lambda: 1 / 0)
     assert cached("x", {}, lambda: FILES) == FILES
@@ -54,8 +56,8 @@ def test_the_place_of_the_cache(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / ".cache" / "ril-bench"
 
 
-def test_a_user_without_a_home_is_asked_for_a_place(monkeypatch):
-    """As in a container that runs under a user id that the machine does not know."""
+def test_the_error_for_a_user_without_a_home_states_how_to_choose_a_folder(monkeypatch):
+    """This happens in a container that runs under an unknown user id."""
     for name in ("RIL_BENCH_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown_user)
@@ -68,34 +70,34 @@ def unknown_user(uid):
     raise KeyError(f"getpwuid(): uid not found: {uid}")
 
 
-def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_raises_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "file" / "cache"))
     assert cached("x", {}, lambda: FILES) == FILES
     assert cached("x", {}, lambda: FILES) == FILES
 
 
-def test_two_that_ask_at_once_make_it_once(folder):
-    made = []
+def test_two_threads_that_ask_at_the_same_time_compute_the_files_once(folder):
+    computed = []
 
     def slowly():
         time.sleep(0.2)
-        made.append(1)
+        computed.append(1)
         return FILES
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda _: cached("x", {}, slowly), range(2)))
     assert found == [FILES, FILES]
-    assert made == [1]
+    assert computed == [1]
 
 
-def test_what_was_kept_first_stays(folder):
+def test_files_that_are_stored_first_stay(folder):
     write("x", {}, {"name": b"first"})
     write("x", {}, {"name": b"second"})
     assert read("x", {}) == {"name": b"first"}
     assert read("x", {"other": 1}) is None
 
 
-def test_many_processes_at_once(folder):
+def test_many_processes_ask_at_the_same_time(folder):
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         assert pool.starmap(cached, [("x", {}, dict)] * 6) == [{}] * 6

@@ -1,4 +1,4 @@
-"""Checkpoints: equal after a round trip, and never read when they are damaged."""
+"""Checkpoints are equal after a round trip, and damaged files are refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def files(folder: Path) -> set[str]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal in type and value, NaN included."""
+    """Whether two trees are equal in type and value; NaN equals NaN."""
     if type(a) is not type(b):
         return False
     if isinstance(a, torch.Tensor):
@@ -78,7 +78,7 @@ def test_truncated_or_altered_bytes_never_pass_for_the_tree(data: st.DataObject)
         found = unpack(bytes(damaged))
     except ValueError:
         return
-    assert same(found, tree)  # a bit that means nothing, such as one of the padding
+    assert same(found, tree)  # the altered bit has no meaning, such as a bit of padding
 
 
 def test_tensors_that_share_memory_or_are_views(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_tensors_that_share_memory_or_are_views(tmp_path: Path) -> None:
     assert not again["a"].requires_grad
 
 
-def test_an_optimizer_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+def test_an_optimizer_resumes_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
 
     def step(weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer) -> None:
@@ -118,7 +118,7 @@ def test_only_tensors_and_plain_values_are_stored(tmp_path: Path, value: Any) ->
     assert files(tmp_path) == set()
 
 
-def test_a_checkpoint_that_cannot_be_used_says_how_to_go_on(tmp_path: Path) -> None:
+def test_the_error_for_a_damaged_checkpoint_states_how_to_go_on(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert folder.load_checkpoint("latest") is None
     folder.save_checkpoint("latest", {"a": torch.ones(3)})

@@ -1,4 +1,4 @@
-"""Digests, JSON and atomic writes, also where a disk fails."""
+"""Digests, JSON and atomic writes, also when a disk fails."""
 
 from __future__ import annotations
 

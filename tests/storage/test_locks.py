@@ -1,4 +1,4 @@
-"""Locks of run folders: who holds one, what a kill leaves, and file systems without locks."""
+"""Locks of run folders: the holder of a lock, killed runs, and file systems without locks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def either_lock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(params=REFUSALS, ids=errno.errorcode.get)
 def no_flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that answers flock with an error."""
+    """A file system on which flock raises an error."""
 
     def refuse(*_: object) -> None:
         raise OSError(request.param, os.strerror(request.param))
@@ -68,7 +68,7 @@ def test_a_killed_run_leaves_no_lock_and_its_half_written_files_are_removed(tmp_
 
 
 @pytest.mark.usefixtures("no_flock")
-def test_a_file_system_without_locks_gives_one_error_with_a_way_to_go_on(
+def test_the_error_for_a_file_system_without_locks_states_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(LocksRefusedError, match="the file system has no file locks") as caught:

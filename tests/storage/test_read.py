@@ -1,4 +1,4 @@
-"""The one reader of run folders: what is missing, and what is damaged."""
+"""The reader of run folders, for complete, missing and damaged files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ril_bench.storage.run_folder import RunFolder
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    """A run that has begun, and has no other file than run.json."""
+    """The folder of a run that has begun. Its only file is run.json."""
     folder = RunFolder(tmp_path / "run")
     folder.update_run(schema_version=1, status="running")
     return folder
@@ -45,7 +45,7 @@ def test_the_matrix_reads_back_to_the_bit_also_where_a_reward_comes_twice(folder
     assert (run.columns, run.steps) == (["brightness", "brightness", "symmetry"], [0, 1])
 
 
-def test_a_last_line_of_the_log_that_a_kill_cut_within_a_character_is_left_out(folder: RunFolder) -> None:
+def test_a_last_line_of_the_log_that_ends_within_a_character_is_left_out(folder: RunFolder) -> None:
     folder.append_log({"task": 1, "reward": "é"})
     whole = (folder.path / names.LOG).read_bytes()
     (folder.path / names.LOG).write_bytes(whole + whole[: whole.index(b"\xc3") + 1])

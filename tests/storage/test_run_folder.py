@@ -30,7 +30,7 @@ def test_tables_read_back_to_the_bit(tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").read_bytes() == first
 
 
-def test_many_files_in_folders_that_are_made(tmp_path: Path) -> None:
+def test_writing_many_files_creates_their_folders(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "deep" / "run")
     folder.write_all({"step-1/images/000-0.png": b"1", "step-1/adapter.safetensors": b"2"})
     assert files(folder.step(1)) == {"images/000-0.png", "adapter.safetensors"}
@@ -49,7 +49,7 @@ def test_run_json(tmp_path: Path) -> None:
             folder.read_run()
 
 
-def test_a_resume_writes_the_log_on_from_where_it_stands(tmp_path: Path) -> None:
+def test_a_resume_continues_the_log_at_its_update(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert folder.read_log() == []
     lines = [{"task": task, "update": update, "loss": math.nan} for task in (1, 2) for update in range(3)]

@@ -1,4 +1,4 @@
-"""Grids: what they are made of, what they cost, and that no way of working one off changes a byte of it."""
+"""Grids: axes, cells and cost, and that every way to run a grid gives the same bytes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ import os, signal
 from ril_bench import Method
 
 class Broken(Method):
-    """Fails in a way of its own."""
+    """Fails in task 2, in the way that FAIL states."""
 
     def start_task(self, task, model):
         model.add_adapter(f"{task.index}", seed_key=task.key)
@@ -61,13 +61,13 @@ def fresh_cache(tmp_path, monkeypatch):
 
 
 def small(sequence: str, **given):
-    """A 2 x 2 x 2 grid."""
-    whole = {"methods": ["naive", "rid"], "orders": ["given", "reversed"], "seeds": [0, 1], **given}
-    return axes(None, {"sequences": [sequence], **whole})
+    """A grid of 2 methods, 2 orders and 2 seeds."""
+    chosen = {"methods": ["naive", "rid"], "orders": ["given", "reversed"], "seeds": [0, 1], **given}
+    return axes(None, {"sequences": [sequence], **chosen})
 
 
 def everything(out: Path) -> dict[str, bytes]:
-    """The bytes of every run below a folder."""
+    """The bytes of the results of every run below a folder."""
     folders = [file.parent for file in out.rglob("run.json")]
     return {
         f"{folder.relative_to(out)}/{name}": data
@@ -76,20 +76,20 @@ def everything(out: Path) -> dict[str, bytes]:
     }
 
 
-# -- what a grid is ------------------------------------------------------------------------------------------
+# -- axes ----------------------------------------------------------------------------------------------------
 
 
 def test_a_tuner_may_have_options(tiny_sequence):
     tuners = ["refl", {"name": "drtune", "k": 2, "m": 0}, {"name": "draft", "k": "full"}, None]
-    made = plans(axes(None, {"sequences": [tiny_sequence], "methods": ["naive"], "tuners": tuners}))
-    resolved = [(plan.tuner, plan.sequence.task(2).tuner.options) for plan in made]
+    found = plans(axes(None, {"sequences": [tiny_sequence], "methods": ["naive"], "tuners": tuners}))
+    resolved = [(plan.tuner, plan.sequence.task(2).tuner.options) for plan in found]
     assert resolved == [
         ("refl", {}),
         ("drtune", {"k": 2, "m": 0}),
         ("draft", {"k": "full"}),
         ("draft", {"k": 1}),
     ]
-    assert len({plan.folder(Path()) for plan in made}) == 4
+    assert len({plan.folder(Path()) for plan in found}) == 4
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_a_tuner_may_have_options(tiny_sequence):
         ("shapes-long", ["given", *("-".join("123456"[k:] + "123456"[:k]) for k in range(1, 6))]),
     ],
 )
-def test_latin_orders_put_every_task_once_at_every_place(sequence, expected):
-    made = plans(small(sequence, methods=["naive"], seeds=[0], orders=["given", "latin"]))
-    assert [plan.order for plan in made] == expected
-    places = list(zip(*(plan.sequence.order for plan in made), strict=True))
-    assert all(sorted(place) == sorted(made[0].sequence.order) for place in places)
+def test_latin_orders_put_every_task_once_at_every_position(sequence, expected):
+    found = plans(small(sequence, methods=["naive"], seeds=[0], orders=["given", "latin"]))
+    assert [plan.order for plan in found] == expected
+    positions = list(zip(*(plan.sequence.order for plan in found), strict=True))
+    assert all(sorted(position) == sorted(found[0].sequence.order) for position in positions)
 
 
-def test_a_file_and_what_is_given_on_top_of_it(tmp_path, tiny_sequence):
+def test_given_axes_and_settings_change_those_of_the_file(tmp_path, tiny_sequence):
     file = tmp_path / "grid.yaml"
     file.write_text(
         f"""
@@ -119,19 +119,18 @@ def test_a_file_and_what_is_given_on_top_of_it(tmp_path, tiny_sequence):
           - {{name: rid, label: weak, set: {{strength: 1e-3}}}}
         """
     )
-    made = plans(axes(file, {"seeds": [7]}, {"budget.batch": 4}))
-    assert [plan.folder(Path()).as_posix() for plan in made] == [
+    found = plans(axes(file, {"seeds": [7]}, {"budget.batch": 4}))
+    assert [plan.folder(Path()).as_posix() for plan in found] == [
         "tiny/given/naive@budget.updates=3,budget.batch=4/draft/seed-7",
         "tiny/given/rid@weak/draft/seed-7",
     ]
-    assert made[1].method_options == {"strength": 1e-3}
-    assert {(plan.sequence.task(2).budget.updates, plan.sequence.task(2).budget.batch) for plan in made} == {
-        (3, 4)
-    }
+    assert found[1].method_options == {"strength": 1e-3}
+    budgets = [plan.sequence.task(2).budget for plan in found]
+    assert {(budget.updates, budget.batch) for budget in budgets} == {(3, 4)}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "parts"),
     [
         ("sequences: [tiny]\n", ["methods", "missing"]),
         ("methods: [naive]\nsequences: [shapes-smoke]\nseed: [0]\n", ["seed", "did you mean 'seeds'?"]),
@@ -144,20 +143,20 @@ def test_a_file_and_what_is_given_on_top_of_it(tmp_path, tiny_sequence):
         ("methods: [naive\n", ["not valid YAML"]),
     ],
 )
-def test_a_faulty_file(tmp_path, text, said):
+def test_a_faulty_file_is_refused(tmp_path, text, parts):
     file = tmp_path / "grid.yaml"
     file.write_text(text)
     with pytest.raises(UserError) as error:
         axes(file, {})
-    for words in said:
-        assert words in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
 
 
 def test_all_combinations_that_cannot_be_run_are_named(tiny_sequence):
     with pytest.raises(UserError) as error:
         plans(small(tiny_sequence, methods=["naive", "ridd"], orders=["given", "1-1", "revresed"]))
-    for words in ("'ridd'", "did you mean 'rid'?", "'1-1' is no order", "'revresed' is no order"):
-        assert words in str(error.value)
+    for part in ("'ridd'", "did you mean 'rid'?", "'1-1' is no order", "'revresed' is no order"):
+        assert part in str(error.value)
 
 
 def test_two_runs_in_one_folder_are_refused(tiny_sequence):
@@ -172,47 +171,45 @@ def test_a_method_that_cannot_be_built_is_refused_before_anything_starts(tiny_se
     assert not (tmp_path / "out").exists()
 
 
-# -- its cells -----------------------------------------------------------------------------------------------
+# -- cells ---------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 6), st.lists(st.sampled_from("abcdefgh"), max_size=30))
 def test_shards_are_a_partition_that_splits_no_group(n, groups):
-    every = [Cell(plan=None, shared=(k,), group=group) for k, group in enumerate(groups)]  # type: ignore[arg-type]
-    parts = [shard(every, f"{i}/{n}") for i in range(1, n + 1)]
-    assert sorted((cell for part in parts for cell in part), key=lambda cell: cell.shared) == every
+    whole = [Cell(plan=None, shared=(k,), group=group) for k, group in enumerate(groups)]  # type: ignore[arg-type]
+    parts = [shard(whole, f"{i}/{n}") for i in range(1, n + 1)]
+    assert sorted((cell for part in parts for cell in part), key=lambda cell: cell.shared) == whole
     owners = [{cell.group for cell in part} for part in parts]
     assert all(not (a & b) for k, a in enumerate(owners) for b in owners[:k])
     assert max(map(len, owners)) - min(map(len, owners)) <= 1
 
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3"])
-def test_no_shard(part):
-    with pytest.raises(UserError, match="is no shard"):
+def test_a_faulty_shard_is_refused(part):
+    with pytest.raises(UserError, match="is not a shard"):
         shard([], part)
 
 
 def test_only_runs_of_one_method_tuner_and_seed_share_steps():
     spec = axes(None, {"sequences": ["shapes-ril"], "methods": ["naive", "rid"], "seeds": [0, 1],
                        "orders": ["given", "1-3-2", "reversed"]})  # fmt: skip
-    made = {(c.plan.method, c.plan.seed, c.plan.order): c for c in cells(plans(spec))}
-    for (_, _, order), cell in made.items():
+    found = {(c.plan.method, c.plan.seed, c.plan.order): c for c in cells(plans(spec))}
+    for (_, _, order), cell in found.items():
         assert cell.shared == (() if order == "reversed" else (1,))
-    assert len({cell.group for cell in made.values()}) == 2 * 2 * 2  # methods x seeds x first tasks
+    assert len({cell.group for cell in found.values()}) == 2 * 2 * 2  # methods x seeds x first tasks
 
 
-# -- its cost ------------------------------------------------------------------------------------------------
+# -- cost ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "settings", [["evaluation.every=1"], ["budget.updates=99", "budget.denoiser_forwards=36"]]
 )
-def test_the_forecast_is_what_a_run_then_counts(tiny_sequence, tmp_path, fresh_cache, settings):
-    made = runner(tiny_sequence, tmp_path, settings=settings)
-    counted = made.execute()
-    spent = RunFolder(counted).read_run()["steps"]
-    assert forecast(cells([made.plan]), tmp_path).evaluations == sum(
-        s["denoiser_forwards"] for s in spent[1:]
-    )
+def test_the_forecast_is_equal_to_the_count_of_a_run(tiny_sequence, tmp_path, fresh_cache, settings):
+    run = runner(tiny_sequence, tmp_path, settings=settings)
+    steps = RunFolder(run.execute()).read_run()["steps"]
+    counted = sum(step["denoiser_forwards"] for step in steps[1:])
+    assert forecast(cells([run.plan]), tmp_path).evaluations == counted
 
 
 def test_shared_steps_are_counted_once():
@@ -237,7 +234,7 @@ def test_a_forecast_without_measured_runs_has_no_time():
     assert cost.Forecast(1, None, 0).seconds is None
 
 
-# -- worked off ----------------------------------------------------------------------------------------------
+# -- execution -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +247,7 @@ def one_after_the_other(tiny_sequence, tmp_path_factory) -> dict[str, bytes]:
     return everything(out / "runs")
 
 
-def test_two_at_once_and_in_two_shards_give_the_same_bytes(
+def test_two_jobs_and_two_shards_give_the_same_bytes(
     tiny_sequence, tmp_path, fresh_cache, one_after_the_other
 ):
     grid(small(tiny_sequence), tmp_path / "two", jobs=2, reporter=QUIET)
@@ -261,7 +258,9 @@ def test_two_at_once_and_in_two_shards_give_the_same_bytes(
     assert everything(tmp_path / "shards") == one_after_the_other
 
 
-def test_killed_in_the_middle_and_gone_on_with(tiny_sequence, tmp_path, fresh_cache, one_after_the_other):
+def test_a_grid_that_is_killed_and_started_again_gives_the_same_bytes(
+    tiny_sequence, tmp_path, fresh_cache, one_after_the_other
+):
     axes_given = shlex.split("-m naive -m rid --order given --order reversed --seed 0 --seed 1 --jobs 2")
     command = [sys.executable, "-m", "ril_bench", "grid", "--sequence", tiny_sequence, *axes_given]
     command += ["--out", str(tmp_path / "out")]
@@ -274,17 +273,19 @@ def test_killed_in_the_middle_and_gone_on_with(tiny_sequence, tmp_path, fresh_ca
     process.wait()
     assert len(workers) >= 2
     deadline = time.monotonic() + 10
-    while any(_alive(pid) for pid in workers):  # they end with their parent
+    while any(_alive(pid) for pid in workers):  # the workers end with their parent
         assert time.monotonic() < deadline
         time.sleep(0.05)
     done = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("run.json") if _complete(file)}
     assert len(done) < 8
     assert subprocess.run(command, capture_output=True).returncode == 0
     assert everything(tmp_path / "out") == one_after_the_other
-    assert {file: file.stat().st_mtime_ns for file in done} == done  # never done again
+    assert {file: file.stat().st_mtime_ns for file in done} == done  # complete runs are not repeated
 
 
-def test_a_failure_is_recorded_with_its_class_and_stops_nobody(tiny_sequence, tmp_path, fresh_cache):
+def test_a_failure_is_recorded_with_its_class_and_does_not_stop_other_runs(
+    tiny_sequence, tmp_path, fresh_cache
+):
     files = {}
     for kind, fail in FAILURES.items():
         files[kind] = tmp_path / f"{kind}.py"
@@ -302,13 +303,13 @@ def test_a_failure_is_recorded_with_its_class_and_stops_nobody(tiny_sequence, tm
             "failed",
             expected,
         )
-        assert [entry["step"] for entry in run["steps"]] == [0, 1]  # what was computed stays
+        assert [entry["step"] for entry in run["steps"]] == [0, 1]  # completed steps stay
     assert "too little memory" in outcomes["died"].failure.message
     assert "this cannot be" in outcomes["user"].failure.message
     assert "OSError" in RunFolder(outcomes["infrastructure"].folder).read_run()["failure"]["traceback"]
 
 
-def test_the_verb_answers_with_json_and_an_exit_code(tiny_sequence, tmp_path):
+def test_the_command_prints_json_and_has_an_exit_code(tiny_sequence, tmp_path):
     (tmp_path / "bad.py").write_text(BROKEN.replace("FAIL", FAILURES["memory"]))
     command = [sys.executable, "-m", "ril_bench", "grid", "--sequence", tiny_sequence, "-m", "naive", "-m",
                str(tmp_path / "bad.py"), "--out", str(tmp_path / "out"), "--json"]  # fmt: skip
@@ -330,18 +331,17 @@ def test_a_plan_states_its_runs_and_writes_nothing(tiny_sequence, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_at_work_states_what_it_does(tiny_sequence, tmp_path):
-    """The line of a grid's progress, from the files that a run writes while it works."""
-    whole = runner(tiny_sequence, tmp_path)
-    assert state_of(whole.plan, tmp_path) is None  # not begun
-    folder = RunFolder(whole.execute())
-    assert state_of(whole.plan, tmp_path) is None  # complete
+def test_the_progress_of_a_run_is_read_from_its_folder(tiny_sequence, tmp_path):
+    run = runner(tiny_sequence, tmp_path)
+    assert state_of(run.plan, tmp_path) is None  # not begun
+    folder = RunFolder(run.execute())
+    assert state_of(run.plan, tmp_path) is None  # complete
     folder.update_run(status="running")
-    assert "evaluates the model after symmetry" in state_of(whole.plan, tmp_path)
+    assert "evaluates the model after symmetry" in state_of(run.plan, tmp_path)
     folder.truncate_log(2, 1)
-    assert "trains symmetry, update 1 of 2, reward " in state_of(whole.plan, tmp_path)
+    assert "trains symmetry, update 1 of 2, reward " in state_of(run.plan, tmp_path)
     folder.truncate_log(1, 0)
-    assert "loads, and evaluates the pretrained model" in state_of(whole.plan, tmp_path)
+    assert "loads, and evaluates the pretrained model" in state_of(run.plan, tmp_path)
 
 
 def _complete(file: Path) -> bool:
@@ -362,6 +362,6 @@ def _alive(pid: int) -> bool:
 
 
 def test_every_combination_is_a_run(tiny_sequence):
-    made = plans(small(tiny_sequence))
+    found = plans(small(tiny_sequence))
     expected = set(product(["naive", "rid"], ["given", "reversed"], [0, 1]))
-    assert {(plan.method, plan.order, plan.seed) for plan in made} == expected
+    assert {(plan.method, plan.order, plan.seed) for plan in found} == expected

@@ -1,4 +1,4 @@
-"""Where studies write: beside the user's files or in the current folder, never into an installed package."""
+"""Studies write beside the user's files or into the current folder, not into a package."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def test_a_name_that_ships_is_written_to_the_current_folder():
     assert output_file("method", "naive", NAME, to=None, in_place=False) == Path(NAME)
 
 
-def test_in_place_refreshes_what_ships():
+def test_in_place_replaces_the_shipped_file():
     assert output_file("method", "naive", NAME, to=None, in_place=True) == shipped("baselines") / NAME
 
 
-def test_a_file_of_the_users_has_its_result_beside_it(here):
+def test_the_result_for_a_users_file_is_beside_the_file(here):
     (here / "mine").mkdir()
     (here / "mine/own.yaml").touch()
     found = output_file("sequence", "./mine/own.yaml", "own.calibration.json", to=None, in_place=False)
     assert found.resolve() == here / "mine/own.calibration.json"
 
 
-def test_a_place_may_be_a_file_or_a_folder(here):
+def test_the_option_to_may_be_a_file_or_a_folder(here):
     assert output_file("method", "naive", NAME, to=here, in_place=False) == here / NAME
     assert output_file("method", "naive", NAME, to=here / "a/b.json", in_place=False) == here / "a/b.json"
 

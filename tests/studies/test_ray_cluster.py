@@ -1,4 +1,7 @@
-"""Grids on a Ray cluster of this machine: the same bytes as without one, and no finished run lost with a node."""
+"""Grids on a Ray cluster on this machine.
+
+They give the same bytes as without a cluster. If a node is lost, no complete run is lost.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,20 @@ QUIET = Reporter(quiet=True)
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """Two nodes with a core each; the driver sits on neither of them."""
+    """A cluster of two nodes with one core each; the driver is on neither of them."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [made.add_node(num_cpus=1) for _ in range(2)]
-    monkeypatch.setenv("RAY_ADDRESS", made.address)
-    yield made, nodes
+    ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [ray_cluster.add_node(num_cpus=1) for _ in range(2)]
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster.address)
+    yield ray_cluster, nodes
     ray.shutdown()
-    made.shutdown()
+    ray_cluster.shutdown()
 
 
-def test_two_nodes_give_the_bytes_of_one_process(cluster, tiny_sequence, tmp_path, monkeypatch):
+def test_two_nodes_give_the_same_bytes_as_one_process(cluster, tiny_sequence, tmp_path, monkeypatch):
     spec = small(tiny_sequence, seeds=[0])
     for name, engine in (("here", "local"), ("there", "ray")):
         monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / f"cache-{name}"))
@@ -45,17 +48,17 @@ def test_two_nodes_give_the_bytes_of_one_process(cluster, tiny_sequence, tmp_pat
 
 
 def test_a_lost_node_loses_no_finished_run(cluster, tiny_sequence, tmp_path, monkeypatch):
-    made, nodes = cluster
+    ray_cluster, nodes = cluster
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
     out, kept = tmp_path / "out", {}
     spec = small(tiny_sequence, methods=["naive", "lora_per_task"], orders=["given"], seeds=[0, 1, 2])
 
     def lose() -> None:
-        """A node goes as soon as a run is complete and another one at work."""
+        """Removes a node as soon as a run is complete."""
         while not kept:
             time.sleep(0.05)
             kept.update({file: file.stat().st_mtime_ns for file in complete(out)})
-        made.remove_node(nodes[1], allow_graceful=False)
+        ray_cluster.remove_node(nodes[1], allow_graceful=False)
 
     loss = threading.Thread(target=lose)
     loss.start()
@@ -69,13 +72,13 @@ def test_a_lost_node_loses_no_finished_run(cluster, tiny_sequence, tmp_path, mon
     assert everything(out) == everything(tmp_path / "here")
 
 
-def test_a_part_of_a_gpu_is_for_ray(tiny_sequence, tmp_path):
+def test_a_part_of_a_gpu_needs_ray(tiny_sequence, tmp_path):
     with pytest.raises(UserError) as caught:
         grid(axes(None, {"sequences": [tiny_sequence], "methods": ["naive"]}), tmp_path, gpus=0.5)
-    assert (caught.value.where, caught.value.hint) == ("--gpus", "--engine ray")
+    assert (caught.value.where, caught.value.hint) == ("--gpus", "add --engine ray")
 
 
 def complete(out: Path) -> list[Path]:
-    """The scores of the runs that are complete."""
+    """The files of the scores of complete runs."""
     found = [RunFolder(file.parent) for file in out.rglob("run.json")]
     return [folder.path / "scores.parquet" for folder in found if folder.read_run()["status"] == "complete"]

@@ -1,4 +1,4 @@
-"""Fair tuning: what it asks, what it chooses, what it never sees, and what it files."""
+"""Fair tuning: its runs, its choice, the data that it must not use, and its file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ METHOD = '''
 from ril_bench import Method
 
 class Held(Method):
-    """Does not matter: its runs are made up."""
+    """A method whose runs are simulated."""
 
     class Options(Method.Options):
         strength: float = 1.0
@@ -44,7 +44,7 @@ def judged_on(tmp_path):
 
 @pytest.fixture
 def sequence(tmp_path, tiny_data):
-    """Three tasks, so that there is a future to look away from."""
+    """Three tasks; tuning must not use the third task."""
     tasks = [{"reward": "brightness"}, {"reward": "symmetry"}, {"reward": "compressibility"}]
     return write_sequence(tmp_path / "three.yaml", tiny_data, tasks=tasks)
 
@@ -58,13 +58,13 @@ def method(tmp_path):
 
 @pytest.fixture
 def world(monkeypatch):
-    """Runs that are made up: what is learned is a function of the strength; every plan is kept."""
-    asked: list[RunPlan] = []
+    """Simulated runs, whose matrix is a function of the strength. Returns a list of all plans."""
+    run_plans: list[RunPlan] = []
 
     def learns(rule, naive=(1.0, 2.0), base=(0.0, 0.0)):
         def run_all(plans, out, **_):
             for plan in plans:
-                asked.append(plan)
+                run_plans.append(plan)
                 strength = plan.method_options.get("strength")
                 first, second = naive if strength is None else rule(strength)
                 R = [[*base], [first, base[1]], [0.0, second]]
@@ -74,7 +74,7 @@ def world(monkeypatch):
                 (folder / "matrix.csv").write_text(f"step,{','.join(plan.sequence.order)}\n{rows}\n")
 
         monkeypatch.setattr(tuning, "run_all", run_all)
-        return asked
+        return run_plans
 
     return learns
 
@@ -83,45 +83,43 @@ def tuned(method, sequence, prompts, tmp_path, **options):
     return ril_bench.tune(method, sequence, prompts=prompts, out=tmp_path / "out", reporter=QUIET, **options)
 
 
-def test_the_floor_is_what_naive_learned_less_a_part_of_its_gain():
-    R = np.array([[-5.0, 10.0], [-3.0, 12.0], [-4.0, 8.0]])  # the second is better when lower
+def test_the_floor_is_the_score_of_naive_minus_a_part_of_its_gain():
+    R = np.array([[-5.0, 10.0], [-3.0, 12.0], [-4.0, 8.0]])  # of the second reward, less is better
     directions = np.array([1, -1])
-    # gains 2 and 4; three quarters of them have to be kept
+    # gains of 2 and 4; three quarters of each gain must be kept
     assert tuning.floors(R, directions, 0.75) == pytest.approx([-3.0 - 0.5, -8.0 - 1.0])
 
 
 @given(st.floats(0, 1), st.lists(st.floats(-100, 100), min_size=6, max_size=6))
-def test_naive_itself_always_keeps(keep, values):
+def test_naive_always_reaches_its_own_floors(keep, values):
     R = np.array(values).reshape(3, 2)
     directions = np.array([1, 1])
     if (tuning.gains(R, directions) >= 0).all():
         assert tuning.keeps(R, tuning.floors(R, directions, keep), directions)
 
 
-def test_the_strongest_that_keeps_is_chosen(world, method, sequence, judged_on, tmp_path):
-    asked = world(lambda s: (1.0, 2.0) if s <= 30 else (1.0, 1.5))
+def test_the_strongest_value_that_reaches_the_floors_is_chosen(world, method, sequence, judged_on, tmp_path):
+    run_plans = world(lambda s: (1.0, 2.0) if s <= 30 else (1.0, 1.5))
     study = tuned(method, sequence, judged_on, tmp_path, keep=0.8)
     assert study.chosen == max(s for s in tuning.STRENGTHS if s <= 30)
     assert not study.at_the_end
-    assert len(study.trials) <= 4  # of fifteen
+    assert len(study.trials) <= 4  # of fifteen values
     assert all(trial.keeps == (trial.value <= 30) for trial in study.trials)
-    assert {plan.seed for plan in asked} == {2001, 2002}
+    assert {plan.seed for plan in run_plans} == {2001, 2002}
 
 
-def test_both_tasks_have_to_be_learned(world, method, sequence, judged_on, tmp_path):
-    world(lambda s: (1.0 if s <= 1 else 0.1, 2.0))  # as RID, which is at work in the first task already
+def test_both_tasks_must_be_learned(world, method, sequence, judged_on, tmp_path):
+    world(lambda s: (1.0 if s <= 1 else 0.1, 2.0))  # as for RID, which already acts in the first task
     assert tuned(method, sequence, judged_on, tmp_path).chosen == 1.0
 
 
-def test_the_strongest_candidate_may_not_be_the_strongest_there_is(
-    world, method, sequence, judged_on, tmp_path
-):
+def test_the_study_states_that_it_chose_the_strongest_candidate(world, method, sequence, judged_on, tmp_path):
     world(lambda s: (1.0, 2.0))
     study = tuned(method, sequence, judged_on, tmp_path)
     assert (study.chosen, study.at_the_end) == (10_000.0, True)
 
 
-def test_a_method_that_never_learns_what_naive_does_is_held_to_its_own_weakest(
+def test_for_a_method_that_never_learns_as_much_as_naive_the_floors_come_from_its_weakest_value(
     world, method, sequence, judged_on, tmp_path
 ):
     world(lambda s: (1.0, 0.5) if s <= 30 else (1.0, 0.3))
@@ -131,7 +129,7 @@ def test_a_method_that_never_learns_what_naive_does_is_held_to_its_own_weakest(
     assert study.chosen == max(s for s in tuning.STRENGTHS if s <= 30)
 
 
-def test_no_value_may_keep(world, method, sequence, judged_on, tmp_path):
+def test_it_may_be_that_no_value_reaches_the_floors(world, method, sequence, judged_on, tmp_path):
     def broken(s):
         raise NumericalError("the loss is not finite")
 
@@ -140,7 +138,9 @@ def test_no_value_may_keep(world, method, sequence, judged_on, tmp_path):
     assert (study.chosen, study.at_the_end, study.reference) == (None, False, "naive")
 
 
-def test_a_strength_that_breaks_the_training_keeps_nothing(world, method, sequence, judged_on, tmp_path):
+def test_a_strength_that_breaks_the_training_does_not_reach_the_floors(
+    world, method, sequence, judged_on, tmp_path
+):
     def rule(s):
         if s > 1:
             raise NumericalError("the loss is not finite")
@@ -152,11 +152,13 @@ def test_a_strength_that_breaks_the_training_keeps_nothing(world, method, sequen
     assert [trial.R is None for trial in study.trials] == [trial.value > 1 for trial in study.trials]
 
 
-def test_it_never_sees_the_future_nor_what_is_reported(world, method, sequence, judged_on, tmp_path):
-    asked = world(lambda s: (1.0, 2.0))
+def test_tuning_never_uses_later_tasks_or_reported_prompts_and_seeds(
+    world, method, sequence, judged_on, tmp_path
+):
+    run_plans = world(lambda s: (1.0, 2.0))
     tuned(method, sequence, judged_on, tmp_path)
     whole = ril_bench.load_sequence(sequence)
-    for plan in asked:
+    for plan in run_plans:
         assert plan.sequence.order == ["brightness", "symmetry"]
         assert plan.sequence.prompts.eval == judged_on
         assert plan.sequence.evaluation.seed != whole.evaluation.seed
@@ -166,7 +168,7 @@ def test_it_never_sees_the_future_nor_what_is_reported(world, method, sequence, 
 
 def test_prompts_that_are_reported_are_refused(method, sequence, tmp_path):
     with pytest.raises(UserError) as caught:
-        tuned(method, sequence, None, tmp_path)  # the tiny sequence trains on what it evaluates
+        tuned(method, sequence, None, tmp_path)  # the tiny sequence trains on its evaluation prompts
     assert "the evaluation reports 3 prompts" in str(caught.value)
     assert caught.value.where == "--prompts"
     assert repr(min(PROMPTS[:3])) in str(caught.value)
@@ -179,14 +181,14 @@ def test_what_cannot_be_tuned_is_refused(world, method, sequence, judged_on, tin
         tuned(method, sequence, judged_on, tmp_path, option="weight")
     assert "strength, other" in str(caught.value.hint)
     one = write_sequence(tmp_path / "one.yaml", tiny_data, tasks=[{"reward": "brightness"}])
-    with pytest.raises(UserError, match="one task alone"):
+    with pytest.raises(UserError, match="a sequence with one task"):
         tuned(method, one, judged_on, tmp_path)
     world(lambda s: (1.0, 2.0), naive=(1.0, -0.1))
     with pytest.raises(UserError, match="does not raise symmetry"):
         tuned(method, sequence, judged_on, tmp_path)
 
 
-def test_the_trials_lie_beside_the_method(world, method, sequence, judged_on, tmp_path):
+def test_the_trials_are_written_beside_the_method(world, method, sequence, judged_on, tmp_path):
     world(lambda s: (1.0, 2.0 if s <= 1 else 0.0))
     study = tuned(method, sequence, judged_on, tmp_path)
     tuned(method, sequence, judged_on, tmp_path, settings=["method.other=b"])
@@ -204,10 +206,10 @@ def test_the_trials_lie_beside_the_method(world, method, sequence, judged_on, tm
 def test_a_file_that_cannot_be_written_stops_a_study_before_its_first_run(
     world, method, sequence, judged_on, tmp_path
 ):
-    asked = world(lambda s: (1.0, 2.0))
+    run_plans = world(lambda s: (1.0, 2.0))
     with pytest.raises(UserError, match=r"cannot write held\.tuning\.json"):
         tuned(method, sequence, judged_on, tmp_path, to=Path("/proc/held.tuning.json"))
-    assert asked == []
+    assert run_plans == []
 
 
 def test_a_study_shows_how_many_runs_are_done(world, method, sequence, judged_on, tmp_path, monkeypatch):
@@ -218,8 +220,8 @@ def test_a_study_shows_how_many_runs_are_done(world, method, sequence, judged_on
     assert stages == [("naive on brightness and symmetry", 2), ("strength 10", 2)]
 
 
-def test_the_whole_way(sequence, judged_on, tmp_path, in_this_process):
-    """Real runs: an l2 that cannot move after its first task, and one that is not held at all."""
+def test_tuning_with_real_runs(sequence, judged_on, tmp_path, in_this_process):
+    """The l2 baseline with a strength of 0, which is naive, and with one that stops all learning."""
     copy = tmp_path / "l2.py"
     copy.write_bytes((shipped("baselines") / "l2.py").read_bytes())
     study = tuned(str(copy), sequence, judged_on, tmp_path, values=[0.0, 1e9], seeds=1, jobs=1)
@@ -229,7 +231,7 @@ def test_the_whole_way(sequence, judged_on, tmp_path, in_this_process):
     done = [RunFolder(file.parent) for file in (tmp_path / "out").rglob("run.json")]
     assert len(done) == 1 + len(study.trials)
     assert {run.read_run()["purpose"] for run in done} == {"tuning"}
-    with pytest.raises(UserError, match="no run here"):  # none is a result
+    with pytest.raises(UserError, match="no run here"):  # reports leave out runs for tuning
         find_runs([tmp_path / "out"])
     before = {run.path: (run.path / "scores.parquet").stat().st_mtime_ns for run in done}
     again = tuned(str(copy), sequence, judged_on, tmp_path, values=[0.0, 1e9], seeds=1, jobs=1)

@@ -1,1 +1,1 @@
-"""Grids: methods x tuners x sequences x orders x seeds, run side by side."""
+"""Grids: methods x tuners x sequences x orders x seeds, in parallel runs."""

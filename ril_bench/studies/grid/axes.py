@@ -1,4 +1,7 @@
-"""The axes of a grid: methods x tuners x sequences x orders x seeds, from a small YAML file or from options."""
+"""The axes of a grid: methods x tuners x sequences x orders x seeds.
+
+They come from a small YAML file, or from options.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from ril_bench.sequences.spec import Name, TunerSpec
 
 
 class MethodEntry(Part):
-    """A method with options of its own, filed under `method@label`."""
+    """A method with its own options. Its runs are filed under `method@label`."""
 
     name: str
     label: Name | None = None
@@ -28,8 +31,10 @@ class MethodEntry(Part):
 
 
 class GridSpec(Part):
-    """Every combination of the values of the axes is a run. No tuner means each sequence's own; one with options is
-    written as a sequence writes it. The order "latin" stands for all cyclic shifts of a sequence's tasks.
+    """The axes of a grid. Every combination of their values is a run.
+
+    Without `tuners`, each sequence uses its own tuner. A tuner with options is written as in a sequence. The
+    order "latin" stands for all cyclic shifts of a sequence's tasks.
     """
 
     sequences: list[str] = Field(min_length=1)
@@ -49,18 +54,18 @@ class GridSpec(Part):
 
 
 def axes(file: Path | None, given: Mapping[str, list[Any]], settings: Settings = UNCHANGED) -> GridSpec:
-    """A grid from a file, from axes given one by one, or from both: what is given replaces the file's axis.
+    """A grid from a file, from given axes, or from both. A given axis replaces the axis of the file.
 
-    Paths in the file are relative to the file; paths that are given are relative to the current folder.
+    Paths in the file are relative to the file; paths in given axes are relative to the current folder.
 
     Args:
         given: {"methods": ["naive", "rid"], "seeds": [0, 1]}.
-        settings: {"budget.updates": 10}, on top of the file's.
+        settings: {"budget.updates": 10}, added to the settings of the file.
     """
     source = read_source(_found(file)) if file else Source("the grid's options", {})
     if file:
         source.data, _ = absolute_paths(source.data, file.parent)
-    if isinstance(source.data, dict):  # else the file is at fault, and `validated` says so
+    if isinstance(source.data, dict):  # otherwise `validated` reports the fault
         source.data |= given
         if isinstance(source.data.setdefault("set", {}), dict):
             source.data["set"] |= settings
@@ -68,9 +73,10 @@ def axes(file: Path | None, given: Mapping[str, list[Any]], settings: Settings =
 
 
 def plans(grid: GridSpec) -> list[RunPlan]:
-    """The run of every combination, each checked as far as it can be without a model; a sequence's file is read once.
+    """The plan of every combination, checked as far as possible without a model.
 
-    Raises UserError naming each combination that cannot be run, or two that would share a folder.
+    Reads the file of each sequence once. Raises UserError that names each combination that cannot be run, and
+    runs that would share a folder.
     """
     found: list[RunPlan] = []
     faults: dict[str, None] = {}
@@ -102,9 +108,9 @@ def plans(grid: GridSpec) -> list[RunPlan]:
         except UserError as error:
             faults[str(error)] = None
     folders = [plan.folder(Path()) for plan in found]
-    if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
+    if repeated := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         faults[
-            f"two runs would share {', '.join(twice)}: give changed methods a label, and each seed once"
+            f"two runs would share {', '.join(repeated)}: give changed methods a label, and each seed once"
         ] = None
     if faults:
         raise UserError("this grid cannot be run:\n" + "\n".join(faults))
@@ -113,5 +119,7 @@ def plans(grid: GridSpec) -> list[RunPlan]:
 
 def _found(file: Path) -> Path:
     if not file.is_file():
-        raise UserError("no such grid", where=str(file), hint="name a YAML file, or give its axes as options")
+        raise UserError(
+            "there is no such grid", where=str(file), hint="name a YAML file, or give its axes as options"
+        )
     return file

@@ -1,4 +1,4 @@
-"""The cells of a grid: which steps they share, and which cells a shard has."""
+"""The cells of a grid: their runs, the steps that they share, and their shards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ril_bench.studies.grid.workers import Cell
 
 
 def cells(plans: Sequence[RunPlan]) -> list[Cell]:
-    """A cell for each run; those that begin with the same task make a group."""
+    """A cell for each run. Cells that begin with the same task form a group."""
     groups: dict[str, list[RunPlan]] = defaultdict(list)
     for plan in plans:
         groups[_group(plan)].append(plan)
@@ -27,13 +27,16 @@ def _group(plan: RunPlan) -> str:
 
 
 def shard(cells: Sequence[Cell], part: str) -> list[Cell]:
-    """The cells of shard "i/n", i from 1. Groups are dealt out in turn, so that cells that share steps stay together.
+    """The cells of shard "i/n", i from 1.
 
-    Raises UserError unless 1 <= i <= n.
+    Whole groups are given to the shards in turn, so that cells that share steps stay together. Raises
+    UserError unless 1 <= i <= n.
     """
     i, _, n = part.partition("/")
     if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
-        raise UserError(f"{part!r} is no shard", where="--shard", hint="write i/n with i from 1 to n, as 1/4")
+        raise UserError(
+            f"{part!r} is not a shard", where="--shard", hint="write i/n with i from 1 to n, for example 1/4"
+        )
     groups = list(dict.fromkeys(cell.group for cell in cells))
     chosen = set(groups[int(i) - 1 :: int(n)])
     return [cell for cell in cells if cell.group in chosen]

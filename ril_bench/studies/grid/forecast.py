@@ -1,4 +1,4 @@
-"""The expected cost of a grid: denoiser evaluations, and the time by earlier runs."""
+"""Forecasts the cost of a grid: denoiser evaluations, and time by runs that are complete."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from ril_bench.studies.grid.workers import Cell
 
 @dataclass(frozen=True)
 class Forecast:
-    """The expected cost of cells.
+    """The cost of the cells that are left.
 
-    evaluations: of the denoiser, by rollouts of the tuners and by evaluation images; what methods add is not counted.
-    seconds: of one process, by the paces of earlier runs; None if there are none yet.
-    measured: the number of these runs.
+    Attributes:
+        evaluations: denoiser evaluations for the rollouts of tuners and for images, without those that
+            methods add.
+        seconds: seconds of a single process, by measured runs; None if a cell has no measured runs.
+        measured: the number of measured runs.
     """
 
     evaluations: int
@@ -28,7 +30,7 @@ class Forecast:
 
 
 def forecast(cells: Sequence[Cell], out: Path) -> Forecast:
-    """The cost of cells, steps that they share counted once."""
+    """The cost of cells; counts shared steps once."""
     evaluations, seconds, measured = 0, 0.0, 0
     done: list[RunPlan] = []
     for cell in cells:
@@ -45,7 +47,7 @@ def forecast(cells: Sequence[Cell], out: Path) -> Forecast:
 
 
 def evaluations_of(plan: RunPlan, first: int) -> int:
-    """Denoiser evaluations of the steps from `first` on; a guided one counts two."""
+    """Denoiser evaluations of the steps from `first` on. A guided evaluation counts as two."""
     sequence = plan.sequence
     images = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
     each = sequence.sampler.steps * (1 if sequence.sampler.guidance == 1 else 2)
@@ -59,7 +61,10 @@ def evaluations_of(plan: RunPlan, first: int) -> int:
 
 
 def seconds_per_evaluation(plan: RunPlan, out: Path) -> tuple[float, int] | None:
-    """(seconds for each evaluation in the complete runs of the same sequence, model and tuner; the number of runs)."""
+    """The seconds of one evaluation in complete runs, and the number of these runs.
+
+    Uses runs of the same sequence, model and tuner. None if there are none.
+    """
     seconds, evaluations, found = 0.0, 0, 0
     for file in out.glob(f"{plan.sequence.name}/*/*/{plan.tuner}/seed-*/{RUN}"):
         run = StoredRun(file.parent).info

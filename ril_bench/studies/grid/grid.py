@@ -1,4 +1,4 @@
-"""A grid: its plan, then every run that is not complete, then how each ended."""
+"""Plans a grid, runs every run that is not complete, and returns the outcome of each run."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ from ril_bench.studies.grid.live import watching
 from ril_bench.studies.grid.ray_cluster import on_ray
 from ril_bench.studies.grid.workers import Cell, Failure, Machine, jobs_that_fit, side_by_side
 
-THREADS = 1  # of a cell: on small models two cells with one thread each are faster than one cell with two
+THREADS = 1  # of a cell: on small models, two cells with one thread each are faster than one with two threads
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A cell's folder; `failure` is None where the run is complete."""
+    """The outcome of a cell: its folder, and its failure, None if the run is complete."""
 
     folder: Path
     failure: Failure | None
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """As plain data, for JSON."""
         return {"folder": str(self.folder), "failure": self.failure and asdict(self.failure)}
 
 
 @dataclass(frozen=True)
 class GridPlan:
-    """A grid before it starts; `str()` gives it in words.
+    """The plan of a grid; `str()` describes it in words.
 
     Attributes:
         runs: the number of runs of the whole grid.
-        cells: the runs of this shard; `left` are those that are not complete.
-        jobs: runs at the same time; None is as many as a Ray cluster holds.
-        cost: of the runs in `left`.
+        cells: the runs of this shard.
+        left: the runs of this shard that are not complete.
+        jobs: runs at the same time; None for as many as a Ray cluster holds.
+        cost: the forecast cost of the runs in `left`.
     """
 
     out: Path
@@ -56,7 +57,7 @@ class GridPlan:
     cost: Forecast
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """As plain data, for JSON."""
         left = {cell.plan.folder(self.out) for cell in self.left}
         return {
             "runs_of_the_grid": self.runs,
@@ -91,17 +92,17 @@ class GridPlan:
             f"{self.runs} runs{shard}: {counts}, {at_once} with {self.threads} thread{'s' * (self.threads > 1)} each"
         ]
         evaluations = f"{self.cost.evaluations:,}".replace(",", " ")
-        lines.append(f"about {evaluations} denoiser evaluations, and what the methods add")
+        lines.append(f"about {evaluations} denoiser evaluations, and those that the methods add")
         if shared := sum(bool(cell.shared) for cell in self.left):
             lines.append(
-                f"{shared} runs begin with the same tasks as another one: those tasks are trained once"
+                f"{shared} runs begin with the same tasks as another run: those tasks are trained once"
             )
         if self.cost.seconds is None:
-            lines.append("time: not known before the first of them is complete")
+            lines.append("time: not known before the first run is complete")
         else:
             time = duration(self.cost.seconds / (self.jobs or 1))
-            one_by_one = "" if self.jobs else " of one run after another"
-            lines.append(f"about {time}{one_by_one}, by {self.cost.measured} runs that were measured here")
+            one_by_one = "" if self.jobs else " if one run follows another"
+            lines.append(f"about {time}{one_by_one}, by {self.cost.measured} complete runs in this folder")
         return "\n  ".join(lines)
 
 
@@ -116,20 +117,22 @@ def plan_grid(
     engine: Literal["local", "ray"] = "local",
     gpus: float | None = None,
 ) -> GridPlan:
-    """The runs of a grid (or of a shard "i/n" of it), which of them are complete, and what the others will cost.
+    """Plans a grid, or a shard "i/n" of it: its runs, which are complete, and the cost of the others.
 
     The arguments are those of `grid`. Raises UserError for combinations that cannot be run.
     """
-    every = cells_of(plans(spec))
-    cells = shard_of(every, shard) if shard else every
+    whole = cells_of(plans(spec))
+    cells = shard_of(whole, shard) if shard else whole
     left = [cell for cell in cells if not cell.plan.is_complete(RunFolder(cell.plan.folder(out)))]
     if engine == "local":
         if gpus is not None:
-            raise UserError("only Ray can give a part of a GPU", where="--gpus", hint="add --engine ray")
+            raise UserError(
+                "only Ray can give a run a part of a GPU", where="--gpus", hint="add --engine ray"
+            )
         device = named_device(device)
         jobs = jobs or jobs_that_fit(threads, device)
     jobs = min(jobs, max(1, len(left))) if jobs else None
-    return GridPlan(out, len(every), cells, left, jobs, threads, device, forecast(left, out))
+    return GridPlan(out, len(whole), cells, left, jobs, threads, device, forecast(left, out))
 
 
 def grid(
@@ -145,17 +148,17 @@ def grid(
     compute: Compute | None = None,
     reporter: Reporter | None = None,
 ) -> list[Outcome]:
-    """Runs what is not complete of a grid (or of a shard "i/n" of it), and returns how each run ended.
+    """Runs the incomplete runs of a grid, or of a shard "i/n" of it, and returns all outcomes.
 
-    Results are equal to the byte at equal `threads`, so `threads` never depends on the number of jobs. Raises
-    UserError, before anything starts, for combinations that cannot be run.
+    Results with the same `threads` are equal to the byte, so `threads` never depends on the number of jobs.
+    Raises UserError, before anything starts, for combinations that cannot be run.
 
     Args:
-        jobs: runs at the same time; None is what the cores of this machine allow, one on a GPU, or what a Ray cluster
-            holds.
+        jobs: runs at the same time; None for as many as the cores of this machine allow, one on a GPU, or as
+            many as a Ray cluster holds.
         engine: "local" starts processes on this machine, "ray" uses a Ray cluster (`ray_cluster`).
-        device: as torch names it; "auto" is resolved where a run is executed.
-        gpus: of each run on Ray, a part of one too; None is one where the device is a GPU.
+        device: as torch names it; "auto" is resolved on the machine that executes a run.
+        gpus: GPUs of each run on Ray, also a part of a GPU; None for one GPU if the device is a GPU.
     """
     reporter = reporter or Reporter()
     plan = plan_grid(

@@ -1,4 +1,4 @@
-"""What the runs of a grid are doing while they run in processes of their own, read from their folders."""
+"""Shows what the runs of a grid do while they run in other processes, by reading their folders."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter
 from ril_bench.storage.read import read_run
 
-EVERY = 1.0  # seconds between two looks
+EVERY = 1.0  # seconds between two readings of the folders
 
 
 @contextmanager
 def watching(plans: Sequence[RunPlan], out: Path, reporter: Reporter) -> Iterator[None]:
-    """Keeps the note of the reporter's bar at one line for each run that is at work, as long as the block lasts."""
+    """While the block runs, the note of the reporter's bar has one line for each active run."""
     ended = threading.Event()
 
     def look() -> None:
@@ -36,7 +36,7 @@ def watching(plans: Sequence[RunPlan], out: Path, reporter: Reporter) -> Iterato
 
 
 def state_of(plan: RunPlan, out: Path) -> str | None:
-    """What a run is doing, in one line; None where it has not begun, or has ended."""
+    """What a run does now, in one line; None if it has not begun, or has ended."""
     folder = plan.folder(out)
     try:
         run = read_run(folder)

@@ -1,7 +1,7 @@
-"""The cells of a grid on a Ray cluster: the next free node runs the next cell, in storage that all nodes share.
+"""Runs the cells of a grid on a Ray cluster, with storage that all nodes share.
 
-If a node is lost, its runs lose only the updates since their last checkpoints: Ray gives the cell to another node,
-which continues in the same folder.
+A free node executes the next cell. If a node is lost, Ray gives its cell to another node, which resumes in
+the same folder. The run then repeats only the updates since its last checkpoint.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid.workers import Cell, Failure, Machine, make, ready
 
 RETRIES = 3  # of a cell whose node or process was lost
-PATIENCE = 60.0  # seconds until a process that lost its node has released its run
-HANDED_ON = (
-    "RIL_BENCH_CACHE",
-    "HF_HOME",
-    "HF_HUB_OFFLINE",
-)  # variables that a node's own environment may lack
+PATIENCE = 60.0  # seconds to wait until a process on a lost node releases the lock of its run
+#: environment variables that are copied to the nodes
+HANDED_ON = ("RIL_BENCH_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
 
 
 def on_ray(
     cells: Sequence[Cell], out: Path, *, jobs: int | None, machine: Machine, gpus: float
 ) -> Iterator[tuple[Cell, Failure | None]]:
-    """Makes every run on the cluster that RAY_ADDRESS names, or else on one of this machine alone; gives each cell as
-    it ends, with its failure if it has one.
+    """Executes every run on a Ray cluster. Yields each cell as it ends, with its failure if any.
+
+    Uses the cluster that RAY_ADDRESS names, or else starts a cluster on this machine.
 
     Args:
-        out: on storage that every node has under the same path, as are files that the grid names.
-        jobs: the largest number of runs at once; None for as many as the cluster holds.
-        machine: what a run takes of its node, and `gpus`; a run may have a part of a GPU.
+        out: a folder on storage that every node has under the same path. The files that the grid names must
+            also be on such storage.
+        jobs: the largest number of runs at the same time; None for as many as the cluster holds.
+        machine: the threads and the device of each run.
+        gpus: the GPUs of each run, which may be a part of a GPU.
 
     Raises:
         UserError: Ray is not installed.
         InfrastructureError: the cluster does not answer.
     """
     ray = _connected()
-    remote = ray.remote(_make).options(num_cpus=machine.threads, num_gpus=gpus, max_retries=RETRIES)
+    remote = ray.remote(_execute).options(num_cpus=machine.threads, num_gpus=gpus, max_retries=RETRIES)
     environment = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     waiting, at_work = list(cells), dict[Any, Cell]()
     while waiting or at_work:
@@ -55,7 +55,7 @@ def on_ray(
         try:
             failure: Failure | None = ray.get(done)
         except ray.exceptions.RayError as error:
-            failure = Failure("infrastructure", f"its node or process was lost: {error}")
+            failure = Failure("infrastructure", f"the node or the process of the run was lost: {error}")
         yield cell, failure
 
 
@@ -74,22 +74,23 @@ def _connected() -> Any:
         raise InfrastructureError(
             f"the Ray cluster does not answer: {error}",
             where=os.environ.get("RAY_ADDRESS", "this machine"),
-            hint="ray start --head on the first node, RAY_ADDRESS=auto here",
+            hint="run `ray start --head` on the first node, and set RAY_ADDRESS=auto here",
         ) from error
     return ray
 
 
-def _make(
+def _execute(
     cell: Cell, out: Path, machine: Machine, folder: Path, environment: Mapping[str, str]
 ) -> Failure | None:
-    """A cell's run on a node, with the folder and the environment of the process that started the grid."""
+    """Executes the run of a cell on a node, in the folder and environment of the grid's command."""
     os.environ |= {**environment, "OMP_NUM_THREADS": str(machine.threads)}  # before torch is imported
     if not folder.is_dir():
         return Failure(
-            "infrastructure", f"this node has no {folder}: a grid needs storage that all nodes share"
+            "infrastructure",
+            f"this node has no folder {folder}: a grid needs storage that all nodes share",
         )
     os.chdir(folder)
-    held, began = RunFolder(cell.plan.folder(out)), time.monotonic()
-    while held.is_locked and time.monotonic() - began < PATIENCE:
+    run, began = RunFolder(cell.plan.folder(out)), time.monotonic()
+    while run.is_locked and time.monotonic() - began < PATIENCE:
         time.sleep(1.0)
     return make(cell, out, replace(machine, device=named_device(machine.device)))

@@ -1,4 +1,7 @@
-"""Runs side by side, each in a process with pinned threads; a failure of one run does not affect the others."""
+"""Runs many runs at the same time, each in a process with a fixed number of threads.
+
+The failure of one run does not affect the others.
+"""
 
 from __future__ import annotations
 
@@ -25,31 +28,32 @@ from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter
 from ril_bench.storage.run_folder import RunFolder
 
-_SPAWN = multiprocessing.get_context(
-    "spawn"
-)  # a fork would share torch's threads, and CUDA does not survive it
+# Not forked: a forked process would share the threads of torch, and CUDA does not work after a fork.
+_SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid. Cells of one group begin with the same tasks and run one after another, so that the others
-    can reuse the steps of the first one.
+    """A run of a grid.
+
+    Cells of one group begin with the same tasks. They run one after another, so that later cells can use the
+    steps of the first cell.
     """
 
     plan: RunPlan
-    shared: tuple[int, ...] = ()  # the steps that another cell begins with too
+    shared: tuple[int, ...] = ()  # the steps that another cell has in common with this cell
     group: str = ""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run stopped: the kind of failure (user, numerical, memory, infrastructure) and its message."""
+    """The failure of a run: its class (user, numerical, memory, infrastructure) and its message."""
 
     kind: Kind
     message: str
 
     def error(self, where: str) -> RilError:
-        """The same as an exception."""
+        """The failure as an exception, for callers that need the run."""
         classes = {
             cls.kind: cls for cls in (UserError, NumericalError, OutOfMemoryError, InfrastructureError)
         }
@@ -58,9 +62,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Machine:
-    """The part of this machine that each run gets."""
+    """The part of this machine that each run uses."""
 
-    threads: int  # pinned
+    threads: int  # the fixed number of threads
     device: str
     compute: Compute | None = None
 
@@ -72,16 +76,17 @@ def side_by_side(
     jobs: int,
     machine: Machine,
 ) -> Iterator[tuple[Cell, Failure | None]]:
-    """Runs every cell, `jobs` at a time, and yields each cell when it ends, with its failure if it has one.
+    """Executes all runs, `jobs` at a time. Yields each cell as it ends, with its failure if any.
 
-    The processes end when this process ends, for whatever reason, and when the iterator is closed. A run that was
-    stopped continues from its checkpoint the next time. A process that dies fails its own cell alone.
+    The processes end when this process ends or is killed, and when the iterator is closed. The same call then
+    resumes the runs from their checkpoints. If a process dies, only its own cell fails.
     """
     waiting, lanes = list(cells), [_Lane(machine) for _ in range(min(jobs, len(cells)))]
     try:
         while waiting or any(lane.cell for lane in lanes):
             for lane in lanes:
-                if lane.cell is None and (cell := ready(waiting, [each.cell for each in lanes if each.cell])):
+                at_work = [busy.cell for busy in lanes if busy.cell]
+                if lane.cell is None and (cell := ready(waiting, at_work)):
                     waiting.remove(cell)
                     lane.begin(cell, out)
             ended = wait([handle for lane in lanes if lane.cell for handle in lane.handles])
@@ -97,13 +102,13 @@ def side_by_side(
 
 
 def ready(waiting: Sequence[Cell], at_work: Collection[Cell]) -> Cell | None:
-    """The next cell of which no other cell of the group is running; None while there is none."""
+    """The next cell whose group has no cell at work; None if there is no such cell."""
     busy = {cell.group for cell in at_work if cell.group}
     return next((cell for cell in waiting if cell.group not in busy), None)
 
 
 def make(cell: Cell, out: Path, machine: Machine) -> Failure | None:
-    """Runs a cell in this process. Returns the failure that stopped it, None where the run is complete."""
+    """Executes the run of a cell in this process. Returns its failure, None if it is complete."""
     from ril_bench.reporting import write_page_after_run
     from ril_bench.running.runner import Runner
 
@@ -134,11 +139,15 @@ def run_all(
     compute: Compute | None = None,
     reporter: Reporter,
 ) -> None:
-    """Makes every run that is not complete. Raises the first failure; use it where all runs are needed.
+    """Executes all runs that are not complete, and raises the first failure.
+
+    Use it where all runs are needed.
 
     Args:
-        jobs: runs side by side; None for as many as the cores allow at `threads` each, one on a GPU.
-        threads: of each run, pinned: on a small model two runs with one thread each beat one with two.
+        jobs: runs at the same time; None for as many as the cores allow with `threads` threads each, one on a
+            GPU.
+        threads: the number of threads of each run. On a small model, two runs with one thread each are faster
+            than one run with two threads.
     """
     jobs = jobs or jobs_that_fit(threads, device)
     left = [Cell(plan) for plan in plans if not plan.is_complete(RunFolder(plan.folder(out)))]
@@ -150,23 +159,23 @@ def run_all(
 
 
 def jobs_that_fit(threads: int, device: str) -> int:
-    """How many runs this machine makes side by side: its cores at `threads` each, one on a GPU."""
+    """The number of runs at the same time: cores divided by `threads`, or one on a GPU."""
     return max(1, (os.cpu_count() or 1) // threads) if device == "cpu" else 1
 
 
 class _Lane:
-    """A process that runs one cell after another, so that its libraries are loaded once."""
+    """A process that executes one run after another, so that libraries are loaded only once."""
 
     def __init__(self, machine: Machine):
-        self._pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_work, args=(theirs, machine), daemon=True)
+        self._pipe, child_pipe = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_work, args=(child_pipe, machine), daemon=True)
         self._process.start()
-        theirs.close()
+        child_pipe.close()
         self.cell: Cell | None = None
 
     @property
     def handles(self) -> list[Connection | int]:
-        """The handles that become ready when the cell has ended or its process has died."""
+        """The handles that `wait` reports when the cell has ended, or when its process has died."""
         return [self._pipe, self._process.sentinel]
 
     @property
@@ -178,14 +187,17 @@ class _Lane:
         self._pipe.send((cell, out))
 
     def end(self, out: Path) -> Failure | None:
-        """The cell's failure, None where it is complete. For a process that died, this also writes run.json."""
+        """The failure of the cell that has ended, None if its run is complete.
+
+        A process that died could not write its failure to run.json, so this method writes it.
+        """
         assert self.cell is not None
         cell, self.cell = self.cell, None
         try:
             failure: Failure | None = self._pipe.recv()
         except EOFError:
             self._process.join()
-            failure = Failure("infrastructure", f"its process died{_why(self._process.exitcode)}")
+            failure = Failure("infrastructure", f"the process of the run died{_why(self._process.exitcode)}")
             folder = RunFolder(cell.plan.folder(out))
             if folder.exists:
                 folder.update_run(
@@ -199,8 +211,9 @@ class _Lane:
 
 
 def _work(pipe: Connection, machine: Machine) -> None:
-    """The loop of a lane's process; it ends when the process is stopped."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
+    """The loop of a lane's process, until it is stopped."""
+    # Ctrl-C is sent to all processes of the terminal. Only the parent reacts to it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_the_parent()
     os.environ["OMP_NUM_THREADS"] = str(machine.threads)  # before torch is imported
     while True:
@@ -209,7 +222,10 @@ def _work(pipe: Connection, machine: Machine) -> None:
 
 
 def _end_with_the_parent() -> None:
-    """Ends this process when its parent ends: a parent that is killed cannot stop its children."""
+    """Starts a thread that ends this process when its parent ends.
+
+    A parent that is killed cannot stop its processes.
+    """
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -223,4 +239,4 @@ def _end_with_the_parent() -> None:
 def _why(code: int | None) -> str:
     if code == -signal.SIGKILL:
         return ", killed by the system or a user; the usual cause is too little memory"
-    return f" of signal {-code}" if code is not None and code < 0 else f" with exit code {code}"
+    return f" from signal {-code}" if code is not None and code < 0 else f" with exit code {code}"
