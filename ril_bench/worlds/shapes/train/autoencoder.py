@@ -1,4 +1,4 @@
-"""Stages `autoencoder`, 64x64 images to 4x16x16 latents and back, and `decoder`, its refinement.
+"""Stages `autoencoder` (64x64 images to 4x16x16 latents and back) and `decoder`.
 
 The loss has L1 and squared error on pixels (the latter for the colour of small objects), L1 on their differences
 (edges), and a small KL term. The second stage freezes the encoder, so the denoiser can train on its latents at the
