@@ -15,5 +15,5 @@ def whole_characters(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """Replaces every half of a surrogate pair with a question mark, so that any file can hold it."""
+    """Replaces each half of a surrogate pair with a question mark, so that a file can hold it."""
     return text.encode("utf-8", "replace").decode()

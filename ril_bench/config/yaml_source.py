@@ -168,7 +168,7 @@ def set_value(source: Source, name: str, value: Any, place: str) -> None:
                 holder[part] = value
             holder = holder.setdefault(part, {})
         else:
-            source.faults.append(Fault(place, key, "this holds no keys of its own"))
+            source.faults.append(Fault(place, key, "this value cannot hold keys"))
             return
     for old in [old for old in source.places if old[: len(key)] == key]:
         del source.places[old]

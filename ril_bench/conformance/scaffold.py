@@ -125,7 +125,7 @@ _TEMPLATES: dict[str, Callable[[str], str]] = {
 
 
 def _renamed(file: Path, name: str, doc: str) -> str:
-    """The source of a file with one class, with another class name and another module docstring."""
+    """The source of a file with one class, with a new class name and a new module docstring."""
     source = file.read_text(encoding="utf-8")
     tree = ast.parse(source)
     (cls,) = (node for node in tree.body if isinstance(node, ast.ClassDef))

@@ -1,4 +1,4 @@
-"""Bare cost: the time that the counted calls of a run need when each call is measured alone.
+"""Bare cost: the time of the counted calls of a run when each call is measured alone.
 
 No tuner can be faster. Calls of the denoiser without a gradient, or with a gradient to the latents only, are
 measured without adapters. Other calls of the denoiser are measured with adapters, forward and backward.

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: "start" at the start of a task, and "latest" during and after it."""
+"""The checkpoints of a run: "start" at the start of a task, "latest" during and after it."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def plan_run(
     registry.locate("method", method)
     if preset and tuner:
         raise UserError(
-            f"the preset {preset} brings its own tuner", where="--tuner", hint="leave one of the two out"
+            f"the preset {preset} has its own tuner", where="--tuner", hint="leave one of the two out"
         )
     written = read_sequence(sequence) if isinstance(sequence, str) else sequence
     options, changes = split_settings(settings)

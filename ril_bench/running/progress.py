@@ -17,7 +17,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class Reporter:
-    """Reports the progress of a run: `stage` begins a stage of known size, `advance` counts units.
+    """Reports the progress of a run: `stage` begins a stage, `advance` counts its units.
 
     On a terminal, a stage is a bar with its speed and the time left, and a line below the bar has the note.
     Elsewhere, a stage prints a line every 15 seconds.

@@ -80,9 +80,10 @@ class Runner:
         self.method = plan.build_method()
 
     def execute(self) -> Path:
-        """Executes the rest of the plan, and returns the run's folder. A complete run returns at once.
+        """Executes the rest of the plan, and returns the run's folder.
 
-        Raises the cause of a failure. run.json then states the failure, and all computed results stay.
+        Returns at once if the run is complete. Raises the cause of a failure. run.json then states the
+        failure, and all computed results stay.
         """
         with self.folder.lock(), self.reporter, self.tracker or nullcontext():
             complete = self.team.from_main(lambda: self.plan.is_complete(self.folder))

@@ -1,4 +1,4 @@
-"""Evaluates the steps of a run and writes their files: adapter, images, scores, entry in run.json.
+"""Evaluates the steps of a run, and writes adapter, images, scores and entry in run.json.
 
 A step is done when run.json has its entry.
 """
@@ -203,7 +203,7 @@ class Steps:
 
 
 def off_calibration(row: Mapping[Any, float], calibration: Calibration, cpu: str | None) -> str | None:
-    """The difference of row 0 from the calibration, in words; None if it is within the tolerance.
+    """The difference of row 0 from the calibration, in words; None if within the tolerance.
 
     Args:
         cpu: the processor of the run; None for a GPU.

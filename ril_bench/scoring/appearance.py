@@ -81,9 +81,9 @@ class Appearance:
         if extract is None or reference is None:
             return {"convention": None, "floor": None, "kid_floor": None, "biased": False, "steps": []}
         groups = self.prompts, self.prompts
-        seen = {step: x for step, images in self.steps.items() if (x := images.distribution) is not None}
-        fid = {step: frechet_distance(x, reference) for step, x in seen.items()}
-        kid = {step: kernel_distance(x, reference, groups) for step, x in seen.items()}
+        by_step = {step: x for step, images in self.steps.items() if (x := images.distribution) is not None}
+        fid = {step: frechet_distance(x, reference) for step, x in by_step.items()}
+        kid = {step: kernel_distance(x, reference, groups) for step, x in by_step.items()}
         return {
             "convention": {
                 **extract.convention,
@@ -93,10 +93,10 @@ class Appearance:
             },
             "floor": fid[0],
             "kid_floor": kid[0].value,
-            "biased": biased(seen[0], reference),
+            "biased": biased(by_step[0], reference),
             "steps": [
                 {"step": step, "fid": fid[step], "kid": kid[step].value, "kid_sd": kid[step].sd}
-                for step in seen
+                for step in by_step
             ],
         }
 
@@ -109,13 +109,13 @@ class Appearance:
         extract = self.measured.content
         if extract is None or reference is None or extract is self.measured.distribution:
             return None
-        seen = {step: x for step, images in self.steps.items() if (x := images.content) is not None}
-        fd = {step: frechet_distance(x, reference) for step, x in seen.items()}
+        by_step = {step: x for step, images in self.steps.items() if (x := images.content) is not None}
+        fd = {step: frechet_distance(x, reference) for step, x in by_step.items()}
         return {
             "convention": {**extract.convention, "n": len(reference)},
             "floor": fd[0],
-            "biased": biased(seen[0], reference),
-            "steps": [{"step": step, "fd": fd[step]} for step in seen],
+            "biased": biased(by_step[0], reference),
+            "steps": [{"step": step, "fd": fd[step]} for step in by_step],
         }
 
     def structure(self, prompts: Mapping[str, str]) -> dict[str, Any]:
@@ -236,7 +236,7 @@ def appearance(run: StoredRun, world: World, notes: list[str]) -> dict[str, Any]
 
 
 def read_images(folder: Path) -> dict[str, Tensor]:
-    """The images of a folder, in the order of their names: {PROMPT-SAMPLE: 8-bit image (3, H, W)}."""
+    """The images of a folder, ordered by name: {PROMPT-SAMPLE: 8-bit image (3, H, W)}."""
     found = {}
     for file in image_files(folder).values():
         with Image.open(file) as image:

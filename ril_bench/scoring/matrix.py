@@ -6,6 +6,6 @@ import pandas as pd
 
 
 def matrix(scores: pd.DataFrame) -> pd.DataFrame:
-    """R: rows are steps 0..T, columns are rewards in the order of the table (tasks, then probes)."""
+    """R: rows are steps 0..T, columns are rewards in their order (tasks, then probes)."""
     means = scores.groupby(["step", "reward"], sort=False)["score"].mean().unstack("reward").sort_index()
     return means[list(dict.fromkeys(scores["reward"]))].rename_axis(columns=None)

@@ -26,7 +26,7 @@ Scales = Mapping[str, Callable[[Array], Array] | None]
 
 
 def score_run(path: Path) -> dict[str, Any]:
-    """Computes the metrics of a run from its files, writes metrics.json, and returns its content.
+    """Computes the metrics of a run from its files, writes metrics.json, and returns them.
 
     An unfinished run is scored on its complete steps. Its continual metrics are null, because they need all
     steps.
@@ -35,15 +35,15 @@ def score_run(path: Path) -> dict[str, Any]:
     """
     run = StoredRun(path)
     sequence = SequenceSpec.model_validate(run.info["sequence"])
-    kept = run.info["calibration"]
-    calibration = kept and Calibration.model_validate(kept["content"])
+    recorded = run.info["calibration"]
+    calibration = recorded and Calibration.model_validate(recorded["content"])
     notes: list[str] = []
     metrics = {
         "schema_version": SCHEMA_VERSION,
         **from_scores(run.scores, sequence, calibration, run.anytime_scores, notes),
         **appearance(run, sequence.home, notes),
         "resources": resources(run.info["steps"]),
-        "calibration": {key: kept[key] for key in ("file", "sha256")}
+        "calibration": {key: recorded[key] for key in ("file", "sha256")}
         if scale(calibration, sequence.order)
         else None,
         "notes": notes,
@@ -123,11 +123,13 @@ def _continual(
     if len({cls.unit for cls in tasks.values()}) > 1:
         # A mean over rewards of different units has no meaning. The matrices stay, as columns are separate.
         raw = {k: v if isinstance(v, list) else None for k, v in raw.items()}
-    kept = c.retain(cells, directions)
+    retained = c.retain(cells, directions)
     return {
         "continual": {"raw": raw} | {name: _block(to(cells)) if to else None for name, to in scales.items()},
-        "retain": dict(zip(names, kept.values.tolist(), strict=True)),
-        "retain_excluded": [name for name, excluded in zip(names, kept.excluded, strict=True) if excluded],
+        "retain": dict(zip(names, retained.values.tolist(), strict=True)),
+        "retain_excluded": [
+            name for name, excluded in zip(names, retained.excluded, strict=True) if excluded
+        ],
     }
 
 

@@ -37,7 +37,10 @@ class RewardCalibration(Part):
 
 
 class Calibration(Part):
-    """The scales that normalise the metrics of a sequence; computed once, never from submissions."""
+    """The scales that normalise the metrics of a sequence.
+
+    They are computed once, and never from submissions.
+    """
 
     sequence: Name
     version: Count
@@ -53,10 +56,10 @@ class Calibration(Part):
 
 
 def calibration_file(sequence: Sequence, *, official: bool = False) -> Path:
-    """The path of a sequence's calibration, which may not exist: beside the file of the sequence.
+    """The path of a sequence's calibration, beside the file of the sequence.
 
-    For a sequence that ships without a calibration, this may also be a file in the current folder, where
-    `ril-bench calibrate` writes it. With `official`, it never is.
+    The calibration may not exist. For a sequence that ships without a calibration, this may also be a file in
+    the current folder, where `ril-bench calibrate` writes it. With `official`, it never is.
     """
     name = f"{sequence.calibration or sequence.name}.calibration.json"
     ships = registry.shipped("tasks")

@@ -24,7 +24,7 @@ def hub_model(reference: str) -> HubModel | None:
 
 
 def local_folder(reference: str) -> Path | None:
-    """The folder of a model on this machine; None if it is not here. Downloads and loads nothing."""
+    """The folder of a model on this machine, None if it is not here. Downloads nothing."""
     model = hub_model(reference)
     return model.cached_path() if model else Path(str(registry.locate("model", reference)))
 

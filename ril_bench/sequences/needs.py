@@ -159,7 +159,7 @@ def _of_file(file: RemoteFile, part: str, *, here: bool | None = None, optional:
 
 
 def _size(place: Path | None) -> int | None:
-    """Bytes of a file, or of the files of a folder that a pipeline loads; None if it is missing."""
+    """Bytes of a file, or of a folder's files that a pipeline loads; None if it is missing."""
     if place is None or not place.exists():
         return None
     files = loaded_files(place) if place.is_dir() else [place]

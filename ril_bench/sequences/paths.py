@@ -1,4 +1,4 @@
-"""Paths in the file of a sequence or a grid: relative to that file, not to the current folder.
+"""Paths in the file of a sequence or a grid: they are relative to that file.
 
 This module does not import torch.
 """

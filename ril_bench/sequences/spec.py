@@ -24,7 +24,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # a valid
 
 
 class Prompts(Part):
-    """The prompt sets for training and evaluation; `ril_bench.data.prompts` lists the references."""
+    """The prompt sets for training and evaluation; see `data.prompts` for the references."""
 
     train: str
     eval: str
@@ -116,7 +116,7 @@ class TaskSpec(Part):
 
 
 class EvaluationSpec(Part):
-    """The evaluation: the first `prompts` prompts of the set, with `images_per_prompt` images each.
+    """The evaluation: the first `prompts` prompts, with `images_per_prompt` images each.
 
     Latents are fixed and drawn from `seed`. With `every`, the model is also evaluated after every `every`
     updates of a task, for the anytime metrics.

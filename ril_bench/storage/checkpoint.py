@@ -48,7 +48,7 @@ def unpack(data: bytes) -> Any:
 
 
 def _checked(node: Any, place: str) -> Any:
-    """The tree with detached tensors, and with dicts for mappings; errors name a node by `place`."""
+    """The tree with detached tensors, and with dicts for mappings; errors name the `place`."""
     if isinstance(node, torch.Tensor):
         return node.detach()
     if type(node) in PLAIN:

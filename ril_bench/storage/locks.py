@@ -78,7 +78,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def acquired(file: Path, *, wait: bool) -> BaseFileLock:
-    """Acquires the lock on `file`. The caller must release it. The folder of the file must exist.
+    """Acquires the lock on `file`, whose folder must exist. The caller must release the lock.
 
     Raises:
         Timeout: another process holds the lock, and `wait` is False.

@@ -73,7 +73,7 @@ def image(prompt_id: str, sample: int) -> str:
 
 
 def image_key(stem: str) -> tuple[str, int] | None:
-    """(prompt_id, sample) of an image file's stem; None for a stem that `image` does not return."""
+    """(prompt_id, sample) of an image file's stem; None for a stem of another form."""
     prompt_id, _, sample = stem.rpartition("-")
     return (prompt_id, int(sample)) if prompt_id and sample.isdecimal() else None
 

@@ -1,4 +1,4 @@
-"""The only reader of a run's folder: plain values and tables, and None where something is missing.
+"""The only reader of a run's folder: plain values and tables, None for missing ones.
 
 Imports pandas only for tables, and never torch: the page of a run needs neither.
 """
@@ -133,7 +133,7 @@ class StoredRun:
 
     @property
     def reward_matrix(self) -> pd.DataFrame:
-        """The reward matrix R as a DataFrame: rows are steps 0..T, columns are rewards, then probes."""
+        """The reward matrix R as a DataFrame: rows are steps, columns are rewards, then probes."""
         import pandas as pd
 
         index = pd.Index(self.steps, name="step", dtype=int)

@@ -106,7 +106,7 @@ class RunFolder:
     # -- log.jsonl -------------------------------------------------------------------------------------------
 
     def append_log(self, line: Mapping[str, Any]) -> None:
-        """Appends a line to log.jsonl in one write: after a kill, only the last line may be partial."""
+        """Appends a line to log.jsonl in one write: a kill can cut only the last line."""
         data = to_json(line, indent=None).encode()
         path = self.path / names.LOG
         try:
@@ -176,7 +176,7 @@ class RunFolder:
 
 
 class Onlooker(RunFolder):
-    """The folder of a run for its other processes: they can read it, and their writes do nothing."""
+    """The folder of a run for its other processes: they can read it; writes do nothing."""
 
     @contextmanager
     def lock(self) -> Iterator[None]:

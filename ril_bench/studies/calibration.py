@@ -42,7 +42,7 @@ def calibrate(
     compute: Compute | None = None,
     reporter: Reporter | None = None,
 ) -> Path:
-    """Measures the calibration of a sequence, writes NAME.calibration.json, and returns its path.
+    """Measures the calibration of a sequence, and returns the path of NAME.calibration.json.
 
     Runs are kept in `out`; complete runs are not repeated. Reports leave these runs out, because they are not
     results.

@@ -1,4 +1,4 @@
-"""Fair tuning: chooses how strongly a method protects earlier tasks, with the first two tasks only.
+"""Fair tuning: chooses how strongly a method protects, with the first two tasks only.
 
 This module follows the framework of De Lange et al. 2021 (arXiv 1909.08383, algorithm 1; FACIL has code for
 it). It measures what naive tuning learns. Then it finds the strongest protection that keeps a stated part of
@@ -128,7 +128,7 @@ def tune(
     device: str = "cpu",
     reporter: Reporter | None = None,
 ) -> Study:
-    """Chooses the strength of a method for a sequence and a tuner, and writes METHOD.tuning.json.
+    """Chooses the strength of a method for a sequence and tuner; writes METHOD.tuning.json.
 
     The file has all trials. Runs are kept in `out`; complete runs are not repeated. Reports leave these runs
     out, because they are not results.
@@ -184,22 +184,22 @@ def tune(
                 found[value] = None
         return found[value]
 
-    def strongest(floor: Array) -> int:
+    def count_reaching(floor: Array) -> int:
         """The number of values that reach the floors, counted from the weakest."""
         return bisect_left(values, True, key=lambda value: not keeps(matrix_at(value), floor, directions))
 
     reference, floor = "naive", floors(R_naive, directions, keep)
-    kept = strongest(floor)
-    weakest = matrix_at(values[0]) if not kept else None
+    count = count_reaching(floor)
+    weakest = matrix_at(values[0]) if not count else None
     if weakest is not None:
         reporter.say(f"no {option} reaches the floors of naive: they now come from {option} {values[0]:g}")
         reference, floor = f"{option} {values[0]:g}", floors(weakest, directions, keep)
-        kept = strongest(floor)
+        count = count_reaching(floor)
     study = Study(
         file=file,
         option=option,
-        chosen=values[kept - 1] if kept else None,
-        at_the_end=kept == len(values),
+        chosen=values[count - 1] if count else None,
+        at_the_end=count == len(values),
         reference=reference,
         floors=tuple(floor.tolist()),
         rewards=names,
@@ -242,13 +242,13 @@ class _Candidates:
             )
         written = read_sequence(sequence)
         _, changes = split_settings(settings)
-        whole = plan_run(written, method, tuner=tuner, settings=settings)
+        plan = plan_run(written, method, tuner=tuner, settings=settings)
         naive = plan_run(written, "naive", tuner=tuner, settings=changes)
-        two = _first_two(whole.sequence, sequence, prompts)
+        two = _first_two(plan.sequence, sequence, prompts)
         return cls(
             method=method,
             option=option,
-            base=_for_tuning(whole, two),
+            base=_for_tuning(plan, two),
             unprotected=_for_tuning(naive, two),
             seeds=tuple(range(FIRST_SEED, FIRST_SEED + seeds)),
         )

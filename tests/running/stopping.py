@@ -45,7 +45,7 @@ def log_lines(folder: Path) -> list[dict[str, Any]]:
 def go_on_until_done(
     make: Callable[[], Any], interrupted: type[BaseException], limit: int = 200
 ) -> tuple[Path, int]:
-    """Runs until nothing interrupts the run. Returns its folder and the number of interruptions."""
+    """Runs until nothing interrupts. Returns the folder and the number of interruptions."""
     for times in range(limit):
         try:
             return make().execute(), times

@@ -1,4 +1,4 @@
-"""A run that is stopped or killed, and started again, gives the same bytes as without a stop."""
+"""A run that is stopped and started again gives the same bytes as without a stop."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_named_and_the_hint_repairs_the_run(tiny_sequenc
 
 
 def test_a_checkpoint_that_is_lost_between_two_tasks(tiny_sequence, tmp_path, straight, monkeypatch):
-    """Step 1 is done, task 2 has not begun, and only the checkpoint of the start of task 1 is left."""
+    """Step 1 is done, task 2 has not begun, and only the "start" checkpoint of task 1 is left."""
 
     def killed(self: Any, i: int) -> None:
         if i == 2:

@@ -1,4 +1,4 @@
-"""Runs that begin with the same tasks share steps, and get the same bytes as without sharing."""
+"""Runs that begin with the same tasks share steps; the bytes are as without sharing."""
 
 from __future__ import annotations
 

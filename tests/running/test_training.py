@@ -1,4 +1,4 @@
-"""Updates of a training: turns, micro-batches, hooks, frozen adapters, and values that are not finite."""
+"""Updates of a training: turns, micro-batches, hooks, frozen adapters, NaN and infinity."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_gives_other_bytes(t
 
 
 def test_an_update_depends_only_on_its_number_and_on_the_state_before_it(tiny_model):
-    """A resume relies on this: update 2 from the stored state after update 1 gives the same bytes."""
+    """A resume relies on this: update 2 from the state after update 1 gives the same bytes."""
     straight = copy.deepcopy(tiny_model)
     training(straight, bound(LoraPerTask(), straight)).run(lambda line: None)
     model = copy.deepcopy(tiny_model)

@@ -1,4 +1,4 @@
-"""Metrics of a run folder that is written by hand, with numbers that can be computed on paper."""
+"""Metrics of a run folder that is written by hand; its numbers can be computed on paper."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_settings_that_a_preset_leaves_out_stay_as_in_the_sequence():
 
 
 def test_a_preset_and_another_tuner_are_refused():
-    with pytest.raises(UserError, match="the preset draft brings its own tuner"):
+    with pytest.raises(UserError, match="the preset draft has its own tuner"):
         plan_run("sd15-ril", "naive", preset="draft", tuner="refl")
 
 

@@ -1,4 +1,4 @@
-"""Files of sequences: which are read, which are refused, and that all faults are reported together."""
+"""Files of sequences: which are read, which are refused, and how faults are reported."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_settings_change_the_sequence(tmp_path: Path) -> None:
         ("what.is.this", 1, "what: unknown key"),
         ("tasks.0.reward", "symmetry", "'0' is not one of 1 to 2"),
         ("tasks.3.reward", "symmetry", "'3' is not one of 1 to 2"),
-        ("name.first", "x", "holds no keys"),
+        ("name.first", "x", "cannot hold keys"),
     ],
 )
 def test_a_faulty_setting_is_named(tmp_path: Path, key: str, value: Any, what: str) -> None:

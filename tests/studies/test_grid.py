@@ -214,8 +214,8 @@ def test_the_forecast_is_equal_to_the_count_of_a_run(tiny_sequence, tmp_path, fr
 
 def test_shared_steps_are_counted_once():
     spec = axes(None, {"sequences": ["shapes-ril"], "methods": ["naive"], "orders": ["given", "1-3-2"]})
-    one, two = (forecast(cells(plans(spec))[:n], Path("none")).evaluations for n in (1, 2))
-    assert two == one * 5 // 3
+    first, both = (forecast(cells(plans(spec))[:n], Path("none")).evaluations for n in (1, 2))
+    assert both == first * 5 // 3
 
 
 def test_time_is_forecast_from_runs_that_were_measured(tiny_sequence, tmp_path):

@@ -180,9 +180,9 @@ def test_what_cannot_be_tuned_is_refused(world, method, sequence, judged_on, tin
     with pytest.raises(UserError, match="no option 'weight'") as caught:
         tuned(method, sequence, judged_on, tmp_path, option="weight")
     assert "strength, other" in str(caught.value.hint)
-    one = write_sequence(tmp_path / "one.yaml", tiny_data, tasks=[{"reward": "brightness"}])
+    single = write_sequence(tmp_path / "one.yaml", tiny_data, tasks=[{"reward": "brightness"}])
     with pytest.raises(UserError, match="a sequence with one task"):
-        tuned(method, one, judged_on, tmp_path)
+        tuned(method, single, judged_on, tmp_path)
     world(lambda s: (1.0, 2.0), naive=(1.0, -0.1))
     with pytest.raises(UserError, match="does not raise symmetry"):
         tuned(method, sequence, judged_on, tmp_path)
@@ -221,7 +221,7 @@ def test_a_study_shows_how_many_runs_are_done(world, method, sequence, judged_on
 
 
 def test_tuning_with_real_runs(sequence, judged_on, tmp_path, in_this_process):
-    """The l2 baseline with a strength of 0, which is naive, and with one that stops all learning."""
+    """The l2 baseline with a strength of 0, which is naive, and with one that stops learning."""
     copy = tmp_path / "l2.py"
     copy.write_bytes((shipped("baselines") / "l2.py").read_bytes())
     study = tuned(str(copy), sequence, judged_on, tmp_path, values=[0.0, 1e9], seeds=1, jobs=1)

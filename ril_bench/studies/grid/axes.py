@@ -54,9 +54,10 @@ class GridSpec(Part):
 
 
 def axes(file: Path | None, given: Mapping[str, list[Any]], settings: Settings = UNCHANGED) -> GridSpec:
-    """A grid from a file, from given axes, or from both. A given axis replaces the axis of the file.
+    """A grid from a file, from given axes, or from both.
 
-    Paths in the file are relative to the file; paths in given axes are relative to the current folder.
+    A given axis replaces the axis of the file. Paths in the file are relative to the file; paths in given
+    axes are relative to the current folder.
 
     Args:
         given: {"methods": ["naive", "rid"], "seeds": [0, 1]}.

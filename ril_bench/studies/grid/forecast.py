@@ -50,13 +50,13 @@ def evaluations_of(plan: RunPlan, first: int) -> int:
     """Denoiser evaluations of the steps from `first` on. A guided evaluation counts as two."""
     sequence = plan.sequence
     images = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
-    each = sequence.sampler.steps * (1 if sequence.sampler.guidance == 1 else 2)
+    per_image = sequence.sampler.steps * (1 if sequence.sampler.guidance == 1 else 2)
     evaluations = 0
     for i in range(first, len(sequence.tasks) + 1):
         budget, every = sequence.task(i).budget, sequence.evaluation.every
         within = (budget.updates - 1) // every if every else 0
-        trained = budget.updates * budget.batch * each
-        evaluations += min(trained, budget.denoiser_forwards or trained) + (1 + within) * images * each
+        trained = budget.updates * budget.batch * per_image
+        evaluations += min(trained, budget.denoiser_forwards or trained) + (1 + within) * images * per_image
     return evaluations
 
 

@@ -117,9 +117,10 @@ def plan_grid(
     engine: Literal["local", "ray"] = "local",
     gpus: float | None = None,
 ) -> GridPlan:
-    """Plans a grid, or a shard "i/n" of it: its runs, which are complete, and the cost of the others.
+    """Plans a grid, or a shard "i/n" of it.
 
-    The arguments are those of `grid`. Raises UserError for combinations that cannot be run.
+    The plan has the runs, states which of them are complete, and has the expected cost of the others. The
+    arguments are those of `grid`. Raises UserError for combinations that cannot be run.
     """
     whole = cells_of(plans(spec))
     cells = shard_of(whole, shard) if shard else whole

@@ -1,4 +1,4 @@
-"""Shows what the runs of a grid do while they run in other processes, by reading their folders."""
+"""Shows the progress of a grid's runs in other processes, by reading their folders."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def watching(plans: Sequence[RunPlan], out: Path, reporter: Reporter) -> Iterato
     """While the block runs, the note of the reporter's bar has one line for each active run."""
     ended = threading.Event()
 
-    def look() -> None:
+    def poll() -> None:
         while not ended.wait(EVERY):
             lines = [line for plan in plans if (line := state_of(plan, out))]
             if lines:
                 reporter.advance(0, note="\n  ".join(lines))
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
         yield

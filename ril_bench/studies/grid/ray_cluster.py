@@ -27,7 +27,7 @@ HANDED_ON = ("RIL_BENCH_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
 def on_ray(
     cells: Sequence[Cell], out: Path, *, jobs: int | None, machine: Machine, gpus: float
 ) -> Iterator[tuple[Cell, Failure | None]]:
-    """Executes every run on a Ray cluster. Yields each cell as it ends, with its failure if any.
+    """Executes every run on a Ray cluster. Yields each cell as it ends, with any failure.
 
     Uses the cluster that RAY_ADDRESS names, or else starts a cluster on this machine.
 
@@ -82,7 +82,7 @@ def _connected() -> Any:
 def _execute(
     cell: Cell, out: Path, machine: Machine, folder: Path, environment: Mapping[str, str]
 ) -> Failure | None:
-    """Executes the run of a cell on a node, in the folder and environment of the grid's command."""
+    """Executes a cell's run on a node, in the folder and environment of the grid's command."""
     os.environ |= {**environment, "OMP_NUM_THREADS": str(machine.threads)}  # before torch is imported
     if not folder.is_dir():
         return Failure(

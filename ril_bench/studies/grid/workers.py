@@ -47,7 +47,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Failure:
-    """The failure of a run: its class (user, numerical, memory, infrastructure) and its message."""
+    """The failure of a run: its kind (user, numerical, memory, infrastructure) and message."""
 
     kind: Kind
     message: str
@@ -76,7 +76,7 @@ def side_by_side(
     jobs: int,
     machine: Machine,
 ) -> Iterator[tuple[Cell, Failure | None]]:
-    """Executes all runs, `jobs` at a time. Yields each cell as it ends, with its failure if any.
+    """Executes all runs, `jobs` at a time. Yields each cell as it ends, with any failure.
 
     The processes end when this process ends or is killed, and when the iterator is closed. The same call then
     resumes the runs from their checkpoints. If a process dies, only its own cell fails.

@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class ForgetsItsState(Method):
-    """After six updates it trains only B. It does not store the count, so a resume trains A again."""
+    """After six updates it trains only B. A resume forgets the count, and trains A again."""
 
     def bind(self, model):
         self._model, self._updates = model, 0
