@@ -81,9 +81,7 @@ def new(kind: str, name: str, folder: Path = Path()) -> Path:
 def _method(name: str) -> str:
     place = registry.locate("method", METHOD_SOURCE)
     assert isinstance(place, Path), "baselines are files"
-    return _renamed(
-        place, name, "reports show this line; below it, state the formula, its source, and your own choices"
-    )
+    return _renamed(place, name, "reports show this line; state formula, source and choices below")
 
 
 def _tuner(name: str) -> str:
@@ -94,7 +92,7 @@ def _tuner(name: str) -> str:
     return _renamed(
         Path(spec.origin),
         name,
-        "lists show this line; below it, state the equation, its source, and the calls",
+        "lists show this line; state equation, source and calls below",
     )
 
 
