@@ -8,6 +8,7 @@ folder. Code from a file runs only if the user names its path. Listing and locat
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -160,9 +161,16 @@ def _table(kind: str, world: World | None = None) -> dict[str, Place]:
     return _installed(kind) | own
 
 
+# Cached because a call reads the metadata of every installed package, and a plan looks up several names.
+@functools.cache
+def entry_points_of(group: str) -> tuple[EntryPoint, ...]:
+    """The entry points of a group, as the packages were installed when this process first asked."""
+    return tuple(entry_points(group=group))
+
+
 def _installed(kind: str) -> dict[str, Place]:
     found: dict[str, Place] = {}
-    for point in entry_points(group=f"ril_bench.{kind}s"):
+    for point in entry_points_of(f"ril_bench.{kind}s"):
         other = found.get(point.name)
         if other is not None and other != point:
             raise UserError(

@@ -22,7 +22,7 @@ TUNER = "from ril_bench.tuners.base import Tuner\nclass Mine(Tuner):\n    pass\n
 
 def installed(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
     monkeypatch.setattr(
-        registry, "entry_points", lambda group: [point for point in points if point.group == group]
+        registry, "entry_points_of", lambda group: [point for point in points if point.group == group]
     )
 
 
