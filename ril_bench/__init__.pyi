@@ -17,7 +17,7 @@ from .api.runs import grid as grid
 from .api.runs import run as run
 from .api.studies import calibrate as calibrate
 from .api.studies import tune as tune
-from .diagnosis.diagnose import Diagnosis as Diagnosis
+from .diagnosis.report import Diagnosis as Diagnosis
 from .errors import NumericalError as NumericalError
 from .errors import RilError as RilError
 from .errors import UserError as UserError

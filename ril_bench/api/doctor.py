@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ril_bench.api.common import OUT, Settings, set_network
 
 if TYPE_CHECKING:
-    from ril_bench.diagnosis.diagnose import Diagnosis
+    from ril_bench.diagnosis.report import Diagnosis
 
 
 def doctor(

@@ -179,7 +179,9 @@ class Run:
         for name, value in self.summary.dropna().items():
             read = floors[str(name)]
             floor = number(read(run, unit)) if read else None
-            words.append(f"{name} {round(value, 3) + 0.0:.3f}" + ("" if floor is None else f" (floor {floor:.3f})"))
+            words.append(
+                f"{name} {round(value, 3) + 0.0:.3f}" + ("" if floor is None else f" (floor {floor:.3f})")
+            )
         if unit == "z":
             words.append("rewards in z: this run has no calibration")
         return "  ".join(words)

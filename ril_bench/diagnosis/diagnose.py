@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ril_bench.config.settings import UNCHANGED, Settings, parse_settings
-from ril_bench.diagnosis.describe import description, size
-from ril_bench.diagnosis.footprint import Footprint, Memory, footprint, guided_calls, images_at_once, rate
-from ril_bench.diagnosis.gpus import GPUEstimate, estimates
+from ril_bench.diagnosis.footprint import Footprint, footprint, guided_calls, images_at_once, rate
+from ril_bench.diagnosis.gpus import estimates
+from ril_bench.diagnosis.report import Diagnosis, RunTime, size
 from ril_bench.diffusion.configs import check_configs
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute, compute_of
@@ -38,56 +37,6 @@ LEANER: tuple[dict[str, Any], ...] = (
 NOT_RUN_YET = (
     "no sequence on a real model has been run on a GPU by the authors yet: its memory and hours are estimates"
 )
-
-
-@dataclass(frozen=True)
-class RunTime:
-    """The time of one run with the plain method (naive).
-
-    Attributes:
-        evaluations: denoiser evaluations of rollouts and images; a guided prediction counts two.
-        rate: operations a second of a matrix product, measured here; None if the model is not known.
-        at_least: seconds of the evaluations at that rate; None if the model is not known.
-        by_runs: seconds, estimated from complete runs of this sequence and tuner; None if there are none.
-    """
-
-    evaluations: int
-    rate: float | None
-    at_least: float | None
-    by_runs: float | None
-
-
-@dataclass(frozen=True, repr=False)
-class Diagnosis:
-    """What a sequence needs, and what this machine lacks.
-
-    A fault prevents the run, a note does not.
-    """
-
-    sequence: str
-    tasks: list[str]
-    model: str
-    device: str
-    compute: dict[str, Any]
-    online: bool | None  # None if everything is on this machine; then the hub is not contacted
-    needs: list[Need]
-    memory: Memory | None
-    time: RunTime
-    gpus: list[GPUEstimate] = field(default_factory=list)  # empty for the embedded world
-    faults: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ready(self) -> bool:
-        """Whether `ril-bench run` would complete, as far as can be known before it starts."""
-        return not self.faults
-
-    def plain(self) -> dict[str, Any]:
-        """Lists and dictionaries for JSON."""
-        return asdict(self) | {"ready": self.ready}
-
-    def __repr__(self) -> str:
-        return description(self)
 
 
 def doctor(

@@ -12,9 +12,9 @@ from huggingface_hub import constants
 
 from ril_bench import cli
 from ril_bench.diagnosis import diagnose, footprint
-from ril_bench.diagnosis.describe import size
 from ril_bench.diagnosis.diagnose import doctor
 from ril_bench.diagnosis.gpus import GPUS
+from ril_bench.diagnosis.report import size
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.diffusion.sampler import DDIM
 from ril_bench.errors import UserError

@@ -1,17 +1,66 @@
-"""A diagnosis as text: what the command line prints and a notebook shows."""
+"""A diagnosis, and its text: what the command line prints and a notebook shows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from ril_bench.diagnosis.footprint import Memory
 from ril_bench.diagnosis.gpus import EFFICIENCY, GPUEstimate
 from ril_bench.remote.search import FOLDER
 from ril_bench.running.progress import duration
 from ril_bench.sequences.needs import Need
 
-if TYPE_CHECKING:
-    from ril_bench.diagnosis.diagnose import Diagnosis
+
+@dataclass(frozen=True)
+class RunTime:
+    """The time of one run with the plain method (naive).
+
+    Attributes:
+        evaluations: denoiser evaluations of rollouts and images; a guided prediction counts two.
+        rate: operations a second of a matrix product, measured here; None if the model is not known.
+        at_least: seconds of the evaluations at that rate; None if the model is not known.
+        by_runs: seconds, estimated from complete runs of this sequence and tuner; None if there are none.
+    """
+
+    evaluations: int
+    rate: float | None
+    at_least: float | None
+    by_runs: float | None
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis:
+    """What a sequence needs, and what this machine lacks.
+
+    A fault prevents the run, a note does not.
+    """
+
+    sequence: str
+    tasks: list[str]
+    model: str
+    device: str
+    compute: dict[str, Any]
+    online: bool | None  # None if everything is on this machine; then the hub is not contacted
+    needs: list[Need]
+    memory: Memory | None
+    time: RunTime
+    gpus: list[GPUEstimate] = field(default_factory=list)  # empty for the embedded world
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `ril-bench run` would complete, as far as can be known before it starts."""
+        return not self.faults
+
+    def plain(self) -> dict[str, Any]:
+        """Lists and dictionaries for JSON."""
+        return asdict(self) | {"ready": self.ready}
+
+    def __repr__(self) -> str:
+        return description(self)
 
 
 def description(found: Diagnosis) -> str:
