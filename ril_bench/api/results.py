@@ -22,7 +22,7 @@ def score(run: Run | str | Path) -> Run:
 
     The metrics are computed from the scores and images in its folder.
     """
-    from ril_bench.reporting import write_page
+    from ril_bench.reporting.run_page import write_page
     from ril_bench.scoring.score import score_run
 
     found = run_of(run)
@@ -58,8 +58,8 @@ def report(
 
     places = places_of(runs)
     if out is None and format is None:
-        from ril_bench.reporting import write_page
         from ril_bench.reporting.find import find_runs
+        from ril_bench.reporting.run_page import write_page
 
         for place in filter(is_board, places):
             # an entry may hold no other files, so no page is written into it
@@ -136,7 +136,8 @@ def compare(
 
     Raises UserError if a run has no partner, or if one side holds several methods.
     """
-    from ril_bench.reporting import comparison, summary, write_side_by_side
+    from ril_bench.reporting import comparison, summary
+    from ril_bench.reporting.side_by_side import write_side_by_side
     from ril_bench.reporting.tables import chosen
 
     sides = [summary.load(places_of(side)) for side in (a, b)]

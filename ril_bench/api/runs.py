@@ -64,7 +64,7 @@ def run(
     from ril_bench.machine.compute import compute_of
     from ril_bench.machine.devices import named_device
     from ril_bench.machine.parallel import team
-    from ril_bench.reporting import write_page_after_run
+    from ril_bench.reporting.run_page import write_page_after_run
     from ril_bench.running.runner import Runner
     from ril_bench.running.trackers import Tracker
     from ril_bench.worlds.missing import missing_metrics
@@ -164,7 +164,7 @@ def demo(
 
     The page is OUT/index.html. The other arguments are those of `grid`. Raises the first failure of a run.
     """
-    from ril_bench.reporting import write_side_by_side
+    from ril_bench.reporting.side_by_side import write_side_by_side
 
     outcomes = grid(
         sequences=[sequence], methods=methods, jobs=jobs, out=out, device=device, threads=threads,

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from ril_bench.errors import UserError
-from ril_bench.reporting import write_page, write_page_after_run, write_side_by_side
+from ril_bench.reporting.run_page import write_page, write_page_after_run
+from ril_bench.reporting.side_by_side import write_side_by_side
 from tests.reporting.html import edit, read
 from tests.reporting.synthetic import write_run
 

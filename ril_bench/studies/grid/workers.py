@@ -109,7 +109,7 @@ def ready(waiting: Sequence[Cell], at_work: Collection[Cell]) -> Cell | None:
 
 def make(cell: Cell, out: Path, machine: Machine) -> Failure | None:
     """Executes the run of a cell in this process. Returns its failure, None if it is complete."""
-    from ril_bench.reporting import write_page_after_run
+    from ril_bench.reporting.run_page import write_page_after_run
     from ril_bench.running.runner import Runner
 
     try:
