@@ -35,7 +35,7 @@ from tests.tiny import write_sequence
         ({"prompts": {"train": "shapes/trian", "eval": "shapes/eval"}}, ["prompts.train", "'shapes/train'"]),
         (
             {"prompts": {"train": "none.txt", "eval": "shapes/eval"}},
-            ["prompts.train", "no prompts at none.txt"],
+            ["prompts.train", "no prompts at", "none.txt"],
         ),
         (
             {"tasks": [{"reward": "brightness"}, {"reward": "brightness"}]},
