@@ -80,7 +80,7 @@ def world(monkeypatch):
 
 
 def tuned(method, sequence, prompts, tmp_path, **options):
-    return ril_bench.tune(method, sequence, prompts=prompts, out=tmp_path / "out", reporter=QUIET, **options)
+    return tuning.tune(method, sequence, prompts=prompts, out=tmp_path / "out", reporter=QUIET, **options)
 
 
 def test_the_floor_is_the_score_of_naive_minus_a_part_of_its_gain():
