@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from ril_bench.errors import UserError
 from ril_bench.rewards import hps, imagereward
+from ril_bench.storage import names
 from ril_bench.storage.run_folder import RunFolder
 from tests.rewards.published import Published
 from tests.tiny import runner, write_sequence
@@ -36,7 +38,7 @@ def test_a_run_with_published_rewards(sequence: str, tmp_path: Path, monkeypatch
         reward = type(kind())
         monkeypatch.setattr(reward, "weights", tuple(replace(file, sha256=None) for file in reward.weights))
     folder = RunFolder(runner(sequence, tmp_path / "out").execute())
-    metrics = folder.read_json("metrics.json")
+    metrics = json.loads((folder.path / names.METRICS).read_text())
     assert metrics["rewards"] == ["imagereward", "hpsv2.1"]
     assert metrics["units"] == {
         "imagereward": "sd",
