@@ -72,7 +72,7 @@ def check(target: Path, *, resample: int = 0, since: str | None = None) -> Itera
     scope = _scope(root, target.absolute())
     inside: Callable[[Path], bool] = lambda path: True  # noqa: E731
     if since is not None:
-        history = added_since(since, scope)
+        history = added_since(since, root, scope)
         yield from (
             Verdict(_place(root, Path(f.where or "")), (EntryFault("history", f),)) for f in history.faults
         )

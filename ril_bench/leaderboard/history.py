@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ril_bench.errors import UserError
+from ril_bench.machine.git import git, repository
 
 CHANGES = {"M": "changed", "D": "deleted", "T": "replaced by another kind of file"}
+SUBMODULE = "160000"  # the mode of a commit of another repository
 
 
 @dataclass(frozen=True)
 class History:
-    """The files that were added since a revision, and a fault for each that was changed or deleted."""
+    """The files that were added since a revision, and a fault for each other change."""
 
     added: tuple[Path, ...]
     faults: tuple[UserError, ...]
@@ -23,43 +28,69 @@ class History:
         return any(path.is_relative_to(folder) for path in self.added)
 
 
-def added_since(revision: str, folder: Path) -> History:
-    """The changes to files below a folder since the common ancestor of `revision` and HEAD.
+class Change(NamedTuple):
+    """One path that differs between two commits, with the mode of its new content."""
 
-    Raises UserError where the folder is in no git repository, or the repository has no such revision.
+    mode: str
+    status: str
+    path: Path
+
+
+def added_since(revision: str, root: Path, scope: Path) -> History:
+    """The changes at or below `scope` since the common ancestor of `revision` and HEAD.
+
+    Args:
+        root: the folder entries/. Strangers wrote what is in it, so git starts above it.
+        scope: the root, or a folder inside it.
+
+    Raises UserError where the leaderboard is in no git repository, or the repository has no such revision.
     """
-    top = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
-    _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    # No renames, because moving an entry deletes it. NUL separates fields, because a name may hold anything else.
-    words = _git(
-        folder, "diff", "--name-status", "--no-renames", "-z", f"{revision}...HEAD", "--", str(folder)
-    )
-    fields = words.split("\0")[:-1]
-    changes = [(status, top / name) for status, name in zip(fields[::2], fields[1::2], strict=True)]
+    changes = [one for one in _changes(revision, root) if one.path.is_relative_to(scope)]
     return History(
-        tuple(path for status, path in changes if status == "A"),
-        tuple(
-            UserError(
-                f"an entry's file was {CHANGES.get(status, 'changed')}: {path.name}"[:200],
-                where=str(path),
-                hint="entries are only added: restore it, and submit what is new beside it",
-            )
-            for status, path in changes
-            if status != "A"
-        ),
+        tuple(one.path for one in changes if one.status == "A" and one.mode != SUBMODULE),
+        tuple(_fault(one) for one in changes if one.status != "A" or one.mode == SUBMODULE),
     )
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _fault(change: Change) -> UserError:
+    name, where = change.path.name, str(change.path)
+    if change.mode == SUBMODULE:
+        return UserError(
+            f"a git submodule: {name}"[:200], where=where, hint="put the files themselves in its place"
+        )
+    return UserError(
+        f"an entry's file was {CHANGES.get(change.status, 'changed')}: {name}"[:200],
+        where=where,
+        hint="entries are only added: restore it, and submit what is new beside it",
+    )
+
+
+def _changes(revision: str, root: Path) -> Iterator[Change]:
+    top = repository(root.parent)
+    if top is None:
+        raise _refused("this is no git repository", root.parent)
     try:
-        done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True)
+        commits = [
+            git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+            for name in (revision, "HEAD")
+        ]
+        base = git(top, "merge-base", *commits).strip()
+        # No renames, because moving an entry deletes it. NUL separates fields, as a name may hold anything else.
+        words = git(top, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff", base, commits[1])
     except (OSError, subprocess.CalledProcessError) as error:
         # A revision that does not exist fails without a word: rev-parse is called with --quiet.
-        quiet = isinstance(error, subprocess.CalledProcessError) and not error.stderr.strip()
-        reason = "there is no such revision" if quiet else getattr(error, "stderr", "") or str(error)
-        raise UserError(
-            f"git failed: {reason.strip()}",
-            where=str(folder),
-            hint="name a revision of this repository, as origin/main, and fetch it first",
-        ) from error
-    return done.stdout
+        said = os.fsdecode(getattr(error, "stderr", b"") or b"").strip()
+        silent = isinstance(error, subprocess.CalledProcessError) and not said
+        raise _refused("there is no such revision" if silent else said or str(error), top) from error
+    fields = words.split("\0")[:-1]
+    for change, name in zip(fields[::2], fields[1::2], strict=True):
+        _, mode, _, _, status = change.split(" ")
+        yield Change(mode, status, top / name)
+
+
+def _refused(reason: str, where: Path) -> UserError:
+    return UserError(
+        f"git failed: {reason}",
+        where=str(where),
+        hint="name a revision of this repository, as origin/main, and fetch it first",
+    )

@@ -44,7 +44,8 @@ DEEPEST = 10  # folders of a path
 def walk(folder: Path, depth: int = DEEPEST) -> Iterator[tuple[Path, int, UserError | None]]:
     """Each file at or below a folder, in order: (path, bytes, what is wrong with its kind or name).
 
-    Links are faults and are not followed; anything else than a file or a folder is a fault.
+    Links are faults and are not followed; anything else than a file or a folder is a fault. So is an empty folder:
+    git stores none, and a submodule looks like one.
     """
     for item in sorted(os.scandir(folder), key=lambda item: item.name):
         path, found = Path(item.path), item.stat(follow_symlinks=False)
@@ -62,10 +63,15 @@ def walk(folder: Path, depth: int = DEEPEST) -> Iterator[tuple[Path, int, UserEr
                 hint="letters, digits and . _ = , + @ - only, as `ril-bench submit` writes them",
             )
         elif stat.S_ISDIR(found.st_mode):
-            if depth:
+            if not os.listdir(path):
+                fault = UserError(
+                    "an empty folder, as a git submodule leaves it", where=where, hint="delete it"
+                )
+            elif depth:
                 yield from walk(path, depth - 1)
                 continue
-            fault = UserError("too many nested folders", where=where, hint="delete it")
+            else:
+                fault = UserError("too many nested folders", where=where, hint="delete it")
         else:
             fault = None
         yield path, found.st_size, fault

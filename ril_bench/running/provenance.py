@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ril_bench.machine.compute import PLAIN, Compute
+from ril_bench.machine.git import git
 
 PACKAGES = (
     "ril-bench", "torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "open_clip_torch",
@@ -41,15 +42,11 @@ def revision() -> dict[str, Any] | None:
     if not (root / ".git").exists():
         return None
     try:
-        head = _git(root, "rev-parse", "HEAD")
-        return {"revision": head, "dirty": bool(_git(root, "status", "--porcelain"))}
+        head = git(root, "rev-parse", "HEAD").strip()
+        changes = git(root, "status", "--porcelain", "--ignore-submodules=all")
     except (OSError, subprocess.CalledProcessError):
         return None  # git is not installed, or there is no commit yet
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return {"revision": head, "dirty": bool(changes.strip())}
 
 
 def hardware(device: torch.device, compute: Compute = PLAIN) -> dict[str, Any]:

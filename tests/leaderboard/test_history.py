@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import check
+from ril_bench.leaderboard.history import added_since
 from tests.leaderboard.tampering import entry, symlink
-
-
-def git(folder: Path, *arguments: str) -> None:
-    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", "-C", folder, *who, *arguments], check=True, capture_output=True)
+from tests.machine.hostile import bare_repository, git, trap
 
 
 def commit(board: Path) -> None:
@@ -77,3 +73,61 @@ def test_nothing_added_nothing_to_check(repository: Path) -> None:
 def test_a_revision_that_is_none(repository: Path, revision: str) -> None:
     with pytest.raises(UserError, match="git failed"):
         faults(repository, revision)
+
+
+# -- repositories of strangers -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """entries/ of a repository with one file on `main`, and one more on `mine`."""
+    root = tmp_path / "repository" / "leaderboard" / "entries"
+    root.mkdir(parents=True)
+    git(tmp_path / "repository", "init", "-q", "-b", "main")
+    (root / "a").write_text("a")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "a")
+    git(root, "checkout", "-q", "-b", "mine")
+    (root / "b").write_text("b")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "b")
+    return root
+
+
+@pytest.mark.parametrize("where", [".", "..", "c/d"])
+def test_a_submitted_repository_runs_nothing(plain: Path, tmp_path: Path, where: str) -> None:
+    command, marker = trap(tmp_path / "trap")
+    bare_repository(plain / where, command)
+    assert added_since("main", plain, plain / where if where == "c/d" else plain).faults == ()
+    assert added_since("main", plain, plain).added == (plain / "b",)
+    assert not marker.exists()
+
+
+def test_a_submodule_is_refused(plain: Path) -> None:
+    commit = git(plain, "rev-parse", "HEAD")
+    git(plain, "update-index", "--add", "--cacheinfo", f"160000,{commit},leaderboard/entries/module")
+    git(plain, "commit", "-q", "-m", "module")
+    history = added_since("main", plain, plain)
+    assert [fault.what for fault in history.faults] == ["a git submodule: module"]
+    assert history.added == (plain / "b",)
+
+
+def test_an_empty_folder_is_refused(board: Path) -> None:
+    (entry(board).parent / "seed-9").mkdir()
+    found = [str(one) for verdict in check(board) for one in verdict.faults]
+    assert found[0].startswith("files: an empty folder, as a git submodule leaves it")
+
+
+def test_a_name_is_no_pattern(plain: Path) -> None:
+    odd = plain / ":(exclude)b"
+    odd.mkdir()
+    (odd / "c").write_text("c")
+    git(plain, "add", "-A")
+    git(plain, "commit", "-q", "-m", "c")
+    assert added_since("main", plain, odd).added == (odd / "c",)
+
+
+def test_no_repository_above_the_entries(tmp_path: Path) -> None:
+    (tmp_path / "entries" / ".git").mkdir(parents=True)
+    with pytest.raises(UserError, match="this is no git repository"):
+        added_since("main", tmp_path / "entries", tmp_path / "entries")
