@@ -13,7 +13,7 @@ import torch
 
 from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings
-from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, run_checks
+from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, require_docstring, run_checks
 from ril_bench.conformance.watch import Guard, Stopped, Watch, tensors_held
 from ril_bench.methods import Method
 from ril_bench.running.accounts import tensor_bytes
@@ -70,10 +70,7 @@ class _Suite:
     def loads(self) -> None:
         """loads, and every public method is a hook"""
         cls = registry.load("method", self.reference)
-        if not (cls.__doc__ or "").strip():
-            raise CheckFailed(
-                "its class has no docstring", "state in the first line what it does: reports show that line"
-            )
+        require_docstring(cls)
         cls()
 
     def runs(self) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ril_bench import registry
-from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, run_checks
+from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, require_docstring, run_checks
 from ril_bench.draws import generator
 from ril_bench.remote.file import RemoteFile
 from ril_bench.rewards.base import Reward
@@ -61,11 +61,7 @@ class _Suite:
     def loads(self) -> None:
         """loads, and states its unit and its direction"""
         cls: type[Reward] = registry.load("reward", self.reference)
-        if not (cls.__doc__ or "").strip():
-            raise CheckFailed(
-                "its class has no docstring",
-                "state in the first line what it measures: reports show that line",
-            )
+        require_docstring(cls)
         if not isinstance(getattr(cls, "unit", None), str):
             raise CheckFailed(
                 "it states no unit", 'write unit = "grey levels", or the unit in which the score is measured'

@@ -37,6 +37,15 @@ class CheckFailed(Exception):
         self.hint = hint
 
 
+def require_docstring(cls: type) -> None:
+    """Raises CheckFailed for a class without a docstring of its own."""
+    if not (cls.__doc__ or "").strip():
+        raise CheckFailed(
+            "its class has no docstring",
+            "state in the first line what it does or measures: lists and reports show that line",
+        )
+
+
 def run_checks(checks: Sequence[Check], needed: Sequence[Check]) -> Iterator[CheckResult]:
     """Yields the result of each check as it ends.
 

@@ -12,7 +12,7 @@ import torch
 
 from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings
-from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, run_checks
+from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, require_docstring, run_checks
 from ril_bench.conformance.watch import Stopped, Watch
 from ril_bench.running import accounts
 from ril_bench.running.materials import Materials
@@ -78,10 +78,7 @@ class _Suite:
     def loads(self) -> None:
         """loads, has defaults for its options, and states what it needs"""
         cls = registry.load("tuner", self.reference)
-        if not (cls.__doc__ or "").strip():
-            raise CheckFailed(
-                "its class has no docstring", "state in the first line what it does: lists show that line"
-            )
+        require_docstring(cls)
         if unknown := set(cls.needs) - NEEDS:
             raise CheckFailed(
                 f"needs holds {', '.join(sorted(unknown))}", f"it may hold {', '.join(sorted(NEEDS))}"
