@@ -20,8 +20,9 @@ from ril_bench.rewards.base import Reward
 from ril_bench.rewards.pixels import Brightness, Symmetry
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
+from ril_bench.running.reward_task import RewardTask
 from ril_bench.running.runner import Runner
-from ril_bench.running.training import RewardTask, Training, adamw
+from ril_bench.running.training import Training, adamw
 from ril_bench.sequences.spec import TaskSpec
 from ril_bench.tuners.base import Tuner
 from ril_bench.tuners.draft import Draft
@@ -44,6 +45,7 @@ def sequence_data(pipeline: Path, prompts: Path) -> dict[str, Any]:
         "tuner": {"name": "draft", "k": 1},
         "optimizer": {"lr": 0.05, "weight_decay": 1e-4, "max_grad_norm": 1.0},
         "budget": {"updates": 2, "batch": 2},
+        "units": {"images": 4},
         "tasks": [{"reward": "brightness"}, {"reward": "symmetry"}],
         "evaluation": {"prompts": 3, "images_per_prompt": 2, "seed": 5, "probes": []},
     }

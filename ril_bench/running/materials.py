@@ -15,7 +15,7 @@ from ril_bench.machine.memory import keep_freed_memory
 from ril_bench.remote.weights import digests, verified
 from ril_bench.rewards.base import Reward
 from ril_bench.running.evaluation import Evaluator
-from ril_bench.running.training import RewardTask
+from ril_bench.running.reward_task import RewardTask, Unit
 from ril_bench.sequences.model_folders import model_digests, model_folder
 from ril_bench.sequences.spec import Sequence
 from ril_bench.tuners.base import Tuner
@@ -32,7 +32,8 @@ class Materials:
     eval_prompts: list[str]
     evaluator: Evaluator
     compute: Compute
-    weights: dict[str, str]  # file -> sha256, of everything that a score depends on
+    model_weights: dict[str, str]  # file -> sha256
+    reward_weights: dict[str, dict[str, str]]  # file -> sha256, by the name of the reward
 
     @classmethod
     def load(cls, sequence: Sequence, device: torch.device, compute: Compute = PLAIN) -> Materials:
@@ -56,7 +57,6 @@ class Materials:
                 hint=f"set evaluation.prompts to at most {len(prompts)}",
             )
         prompts = prompts[: sequence.evaluation.prompts]
-        of_rewards = [file for reward in rewards.values() for file in reward.weights]
         return cls(
             sequence=sequence,
             model=model,
@@ -65,9 +65,21 @@ class Materials:
             eval_prompts=prompts,
             evaluator=Evaluator(model, rewards, sequence, prompts),
             compute=compute,
-            weights=model_digests(sequence.model, place)
-            | {file: sha for place in of_rewards for file, sha in digests(place).items()},
+            model_weights=model_digests(sequence.model, place),
+            reward_weights={
+                name: {file: sha for part in reward.weights for file, sha in digests(part).items()}
+                for name, reward in rewards.items()
+            },
         )
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """{file: sha256} of everything that a score depends on."""
+        return {
+            file: sha
+            for files in (self.model_weights, *self.reward_weights.values())
+            for file, sha in files.items()
+        }
 
     def tuner(self, i: int) -> Tuner:
         """A new tuner for task i.
@@ -79,9 +91,9 @@ class Materials:
     def check_tuners(self) -> None:
         """Raises UserError for the first task whose tuner cannot train the task with its options."""
         for i in range(1, len(self.sequence.tasks) + 1):
-            self.tuner(i).start_task(self.task(i, step=i, seed=0), self.model)
+            self.tuner(i).start_task(self.task(i, step=i, seed=0, unit=Unit()), self.model)
 
-    def task(self, i: int, *, step: int, seed: int) -> RewardTask:
+    def task(self, i: int, *, step: int, seed: int, unit: Unit) -> RewardTask:
         """Task i, as it is trained in step `step` of a run."""
         spec = self.sequence.task(i)
         return RewardTask(
@@ -93,6 +105,7 @@ class Materials:
             guidance=self.sequence.sampler.guidance,
             reward_model=self.rewards[spec.name],
             counter=self.model.counter,
+            unit=unit,
         )
 
 

@@ -18,10 +18,12 @@ from ril_bench.running.checkpoints import LATEST, START
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, duration, progress_note
+from ril_bench.running.reward_task import RewardTask
 from ril_bench.running.run_record import calibration_record, failure_record, method_record, now
 from ril_bench.running.steps import Steps
 from ril_bench.running.trackers import Tracker
 from ril_bench.running.training import Training, adamw, turns
+from ril_bench.running.units import Units
 from ril_bench.scoring.score import score_run
 from ril_bench.storage import names
 from ril_bench.storage.read import SCHEMA_VERSION
@@ -149,6 +151,7 @@ class Runner:
         began = time.perf_counter()
         done = self.team.from_main(lambda: self.steps.done)
         in_one_go = not done
+        self._measure_units()
         if not done:
             self.steps.evaluate_step_zero()
         in_one_go &= not self.team.on_main(self._adopt_shared_steps)
@@ -174,6 +177,17 @@ class Runner:
         method = method_record(self.plan.identity()["method"], self.method)
         self.folder.update_run(weights=self.materials.weights, method=method)
         self.steps = Steps(self.folder, self.materials, self.reporter)
+
+    def _measure_units(self) -> None:
+        """Measures the units of the rewards, or reads them from the cache. A resume keeps those of the run."""
+        recorded = self.team.from_main(lambda: self.folder.read_run().get("units"))
+        self.units = Units(self.materials, recorded)
+        self.folder.update_run(units=self.units.record())
+
+    def _task(self, j: int, step: int) -> RewardTask:
+        """Task j, as it is trained in a step of this run."""
+        unit = self.units.units[self.sequence.task(j).name]
+        return self.materials.task(j, step=step, seed=self.plan.seed, unit=unit)
 
     def _delete_adapters(self) -> None:
         for name in self.materials.model.adapters:
@@ -214,7 +228,7 @@ class Runner:
         model, began = self.materials.model, time.perf_counter()
         if self.method.plan(self.sequence.order[:i], i).start == "pretrained":
             self._delete_adapters()
-        self.method.start_task(self.materials.task(i, step=i, seed=self.plan.seed), model)
+        self.method.start_task(self._task(i, i), model)
         training = self._training(i)
         training.seconds = time.perf_counter() - began
         self._save_checkpoint(START, training)
@@ -225,7 +239,7 @@ class Runner:
         """The training of task i before its first update, on the model's current adapters."""
         spec, tuner = self.sequence.task(i), self.materials.tuner(i)
         plan = self.method.plan(self.sequence.order[:i], i)
-        tasks = {j: self.materials.task(j, step=i, seed=self.plan.seed) for j in {*plan.weights, i}}
+        tasks = {j: self._task(j, i) for j in {*plan.weights, i}}
         tuner.start_task(tasks[i], self.materials.model)
         order = turns(plan.weights, round(plan.updates * spec.budget.updates))
         return Training(

@@ -37,6 +37,7 @@ def prefix_key(plan: RunPlan, materials: Materials, i: int) -> dict[str, Any]:
     method = {key: value for key, value in plan.identity()["method"].items() if key != "label"}
     return {
         **{key: sequence[key] for key in ("model", "prompts", "sampler", "adapter", "evaluation")},
+        "units": plan.sequence.unit_images,
         "world": plan.sequence.home.name,
         "tasks": sequence["tasks"][:i],
         "watched": sorted(plan.sequence.rewards.items()),
@@ -59,7 +60,7 @@ def common_steps(a: RunPlan, b: RunPlan) -> int:
 
     0 for equal runs, and for runs that differ in more than their tasks.
     """
-    equal = ("model", "home", "prompts", "sampler", "adapter", "evaluation")
+    equal = ("model", "home", "prompts", "sampler", "adapter", "unit_images", "evaluation")
     if (
         (a.method, a.method_options, a.seed) != (b.method, b.method_options, b.seed)
         or any(getattr(a.sequence, part) != getattr(b.sequence, part) for part in equal)

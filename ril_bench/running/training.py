@@ -8,54 +8,22 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM
-from ril_bench.diffusion.states import State, visited
-from ril_bench.draws import Draws, generator
+from ril_bench.draws import Draws
 from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.machine.parallel import Team, team
 from ril_bench.methods import Method
-from ril_bench.rewards.base import Reward
 from ril_bench.running import accounts
+from ril_bench.running.reward_task import RewardTask, drawn_prompt
 from ril_bench.sequences.spec import TaskSpec
 from ril_bench.tuners.base import Log, MicroBatch, Tuner
-
-
-@dataclass(frozen=True)
-class RewardTask:
-    """A task as tuners and methods see it, without the prompts and latents of the evaluation."""
-
-    index: int  # counts from 1
-    name: str  # the name of the reward
-    key: tuple[str | int, ...]
-    prompts: Sequence[str]
-    sampler: DDIM
-    guidance: float
-    reward_model: Reward
-    counter: Counter[Any] = field(repr=False)
-
-    def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Signed scores (N,): higher is better."""
-        self.counter[f"reward:{self.name}", torch.is_grad_enabled(), len(images)] += 1
-        return self.reward_model.direction * self.reward_model(images, prompts)
-
-    def states(self, model: DiffusionModel, n: int) -> Iterator[State]:
-        """n states that the model visits on the task's training prompts.
-
-        Counts the calls as training.
-        """
-        draws = Draws((*self.key, "states"), range(n))
-        prompts = [
-            self.prompts[int(generator(draws.key, k, "prompt").integers(len(self.prompts)))] for k in range(n)
-        ]
-        return visited(model, self.sampler, prompts, draws, self.guidance)
 
 
 def turns(weights: Mapping[int, float], updates: int) -> list[int]:
@@ -139,7 +107,7 @@ class Training:
             "task": self.step,
             "update": self.update,
             "reward": task.name,
-            "score": log.reward,
+            "score": task.raw(log.reward),
             "loss": log.loss,
             "penalty": penalty,
             "grad_norm": norms[0],
@@ -174,10 +142,7 @@ class Training:
     def _in_micro_batches(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> Log:
         budget, key = self.spec.budget, (self.seed, self.step, self.update)
         draws = Draws(key, self.team.owned(range(budget.batch)))
-        prompts = [
-            task.prompts[int(generator(key, sample, "prompt").integers(len(task.prompts)))]
-            for sample in draws.samples
-        ]
+        prompts = [drawn_prompt(task.prompts, key, sample) for sample in draws.samples]
         optimizer.zero_grad(set_to_none=True)
         log = Log(0.0, 0.0, 0.0)
         for start in range(0, len(prompts), self.micro_batch):

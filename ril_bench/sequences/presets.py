@@ -1,8 +1,9 @@
 """Presets: published settings by name, in tasks/presets/NAME.yaml.
 
 A preset holds settings that a paper or its code used, and that replace settings of a sequence: tuner,
-sampler, adapter, optimizer, budget. Settings that the preset leaves out stay as in the sequence. The first
-line of the file states the source of the numbers. This module does not import torch.
+sampler, adapter, optimizer, budget, and the unit in which the tuner sees rewards. Settings that the preset
+leaves out stay as in the sequence. The first line of the file states the source of the numbers. This module
+does not import torch.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ def settings_of(name: str) -> dict[str, Any]:
     file = registry.locate("preset", name)
     assert isinstance(file, Path), "presets are files"
     data = read_source(file).data
-    if not isinstance(data, dict) or set(data) - {"tuner", *PARTS}:
+    if not isinstance(data, dict) or set(data) - {"tuner", "unit", *PARTS}:
         raise UserError(
             "a preset may hold only a tuner and its settings",
             where=str(file),
-            hint=f"use only the keys tuner, {', '.join(PARTS)}",
+            hint=f"use only the keys tuner, unit, {', '.join(PARTS)}",
         )
-    # The tuner is replaced with all its options; in every other part only the stated keys change.
-    tuner = {"tuner": data["tuner"]} if "tuner" in data else {}
-    return tuner | {f"{part}.{key}": value for part in PARTS for key, value in data.get(part, {}).items()}
+    # The tuner is replaced with all its options; in the parts below only the stated keys change.
+    whole = {key: data[key] for key in ("tuner", "unit") if key in data}
+    return whole | {f"{part}.{key}": value for part in PARTS for key, value in data.get(part, {}).items()}

@@ -100,14 +100,27 @@ class Budget(Part):
         return self.model_dump(include=set(self.omitted_if_none))
 
 
+class UnitSpec(Part):
+    """How the units of rewards are measured: over the pretrained model's images of training prompts."""
+
+    images: Annotated[int, Field(ge=2)]
+
+
 class TaskSpec(Part):
-    """A task with all its settings: its own, or else those of the sequence."""
+    """A task with all its settings: its own, or else those of the sequence.
+
+    A tuner sees differences of scores divided by `unit`, in the reward's unit. null: the deviation of the
+    reward over images of the pretrained model; the tuner then also sees the mean of these images as 0.
+    """
+
+    omitted_if_none = frozenset({"unit"})
 
     reward: str
     prompts: TrainPrompts
     tuner: TunerSpec
     optimizer: Optimizer
     budget: Budget
+    unit: Positive | None = None
 
     @property
     def name(self) -> str:
@@ -132,13 +145,16 @@ class EvaluationSpec(Part):
 
 
 #: keys that a task inherits from the sequence
-INHERITED = ("prompts", "tuner", "optimizer", "budget")
+INHERITED = ("prompts", "tuner", "optimizer", "budget", "unit")
+#: the images on which units are measured, if the sequence does not state how many; a deviation is then known
+#: to 6%
+UNIT_IMAGES = 128
 
 
 class Sequence(Part):
     """Reward tasks in order, on one model, with one evaluation. Tasks hold what they inherit."""
 
-    omitted_if_none = frozenset({"world"})
+    omitted_if_none = frozenset({"world", "unit", "units"})
 
     name: Name
     version: Count
@@ -151,6 +167,8 @@ class Sequence(Part):
     tuner: TunerSpec
     optimizer: Optimizer
     budget: Budget
+    unit: Positive | None = None
+    units: UnitSpec | None = None
     tasks: Annotated[list[TaskSpec], Field(min_length=1)]
     evaluation: EvaluationSpec
 
@@ -198,6 +216,15 @@ class Sequence(Part):
         return self.tasks[i - 1]
 
     @property
+    def unit_images(self) -> int:
+        """The number of the pretrained model's images on which units are measured."""
+        return self.units.images if self.units else UNIT_IMAGES
+
+    def fixed_images(self, task: TaskSpec) -> int:
+        """The number of the pretrained model's images that a task needs before its first update."""
+        return self.unit_images if task.unit is None else 0
+
+    @property
     def sha256(self) -> str:
         """SHA-256 (hex) of the resolved sequence.
 
@@ -210,7 +237,7 @@ def _resolved(task: Any, sequence: Mapping[str, Any]) -> Any:
     """A task's mapping with the keys that it inherits; another tuner inherits no options."""
     if not isinstance(task, Mapping):
         return task
-    whole = dict(task)
+    whole = {"unit": sequence.get("unit"), **task}
     for part in INHERITED:
         base, own = sequence.get(part), task.get(part, {})
         if not isinstance(base, Mapping) or not isinstance(own, Mapping):

@@ -18,7 +18,7 @@ CUT_MEAN, CUT_SD = 42 / 50, 5 / 50
 
 
 class Alignprop(Tuner):
-    """AlignProp: DRaFT with the gradient of random steps left out; loss = coefficient |r - target|.
+    """AlignProp: DRaFT with the gradient of random steps left out; loss = coefficient |r - target|, r in sigma.
 
     original: step i of T keeps the gradient of its noise with probability (i + 1) / (T + 1), drawn for each step; the
     chain through x is kept at all steps. released: one cut for the whole rollout, ~ N(42, 5) of 50 steps; all steps
@@ -39,8 +39,8 @@ class Alignprop(Tuner):
         """Factor of the loss. It hardly changes Adam's updates, but it weighs the loss against a method's penalty.
         0.01 in the release [code]; 1 here, so that a penalty's strength means the same as with draft [ours]."""
         target: float | None = None
-        """Target of the signed reward; null: no upper limit, loss = -coefficient r, which has the gradient of
-        the release's coefficient (1 - r) [code]."""
+        """Target of the reward, in sigma above the pretrained model's mean; null: no upper limit,
+        loss = -coefficient r, which has the gradient of the release's coefficient (1 - r) [code]."""
 
     options: Options
     needs = frozenset({"reward_gradient"})

@@ -47,7 +47,11 @@ class Task(Protocol):
         """The guidance scale of the sequence; 1 for none."""
 
     def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Scores (N,) of images (N, 3, H, W) in [0, 1], with the sign turned so that higher is better.
+        """Scores (N,) of images (N, 3, H, W) in [0, 1], in sigma: (r - b) / sigma, turned so that higher is better.
+
+        b and sigma are the mean and the deviation of the reward over the pretrained model's images of the task's
+        training prompts, unless the sequence states the unit of the reward (then b is 0). So an option or a strength
+        that is compared with the reward means the same for every reward.
 
         The scores keep the graph of the images where the reward is differentiable. Each call is counted.
         """
@@ -78,7 +82,7 @@ class Log:
     """What one micro-batch adds to the log line of its update: each value is multiplied by the micro-batch's share.
 
     Attributes:
-        reward: mean score of the images, signed so that higher is better.
+        reward: mean of `task.reward` over the images; the log line has it in the reward's own unit.
         loss: the tuner's loss, without the penalty.
         penalty: the method's loss, averaged over the differentiated calls.
     """
@@ -136,14 +140,14 @@ class LossAccumulator:
         self._penalty += penalty.item()
 
     def log(self, reward: float, loss: float) -> Log:
-        """The log of the micro-batch, whose mean reward and mean loss are given."""
+        """The log of the micro-batch, whose mean reward (as `task.reward` returns it) and mean loss are given."""
         # The penalty has a separate sum: total minus loss would lose its digits.
         share = self._batch.share
         return Log(reward=share * reward, loss=share * loss, penalty=share * self._penalty)
 
 
 def differentiable_reward(task: Task, images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """The signed scores (N,) with the graph of the images (N, 3, H, W).
+    """The signed scores (N,), in sigma, with the graph of the images (N, 3, H, W).
 
     Raises UserError where the reward keeps no gradient.
     """

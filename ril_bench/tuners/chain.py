@@ -16,7 +16,7 @@ class Rollout(NamedTuple):
     """The result of a differentiated rollout.
 
     Attributes:
-        reward: mean signed reward.
+        reward: mean signed reward, in sigma.
         loss: mean loss.
         x0: the latents (N, C, h, w), detached.
     """
@@ -38,7 +38,7 @@ def chain_path(
     """Back-propagates mean loss_of(r(D(x_0))) through the steps in `grad_steps`, along the full chain through x.
 
     Keeps the graphs of all differentiated calls, of the decoder and of the reward at the same time. `loss_of` maps
-    scores (N,) to losses (N,).
+    scores (N,) in sigma to losses (N,).
     """
     x0 = sample(
         model,

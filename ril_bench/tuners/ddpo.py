@@ -46,8 +46,8 @@ class Ddpo(RolloutTuner):
     over copies and steps. A is normalised over the copies of a prompt and clipped at 5; log p is averaged over latent
     dimensions; c = 1e-4, eta 1 [code]. DDPO's running statistics over the last 32 images of a prompt are left out, as
     an update must not depend on the prompts that came before [ours]. DPOK adds `value`, a network V(x_t, t, c) whose
-    estimate is subtracted from the advantage, and `kappa`, kappa mean (eps_theta - eps_ref)^2 [code]. V estimates the
-    normalised reward, so its scale is the same for all rewards [ours].
+    estimate is subtracted from the advantage, and `kappa`, kappa mean (eps_theta - eps_ref)^2 [code]. V estimates
+    A [ours]. A has no unit, so the unit of the reward changes nothing.
 
     With `reuse`, the same images serve several updates. In the first of them rho is 1, and the gradient is
     that of REINFORCE. The tuner needs no gradient of the reward.

@@ -52,11 +52,11 @@ class NablaGflownet(RolloutTuner):
     forward process P_B replace eta_p S_ref and eta_p B_ref, and no reference model is needed.
 
     Published: 50 steps in 5 segments, eta 1, guidance 5, rank 8, lr 1e-3 for both networks, clip 1; beta / lambda:
-    aesthetic 1e4 / 2e3, HPSv2 1e4 / 1e2 (later 5e3), ImageReward 1e3 / 1e3 (later 5e3) [code]. beta is in units of
-    1 / reward. The release also scales B by eta_p, which makes no difference at 1, and leaves the last transition out
-    of L_B [code]; here L_B includes it [ours]. Three faults of the release are not repeated: it takes the last sampled
-    batch's prompts for every sample, takes two optimizer steps in each update, and has a DPM-solver path that cannot
-    run.
+    aesthetic 1e4 / 2e3, HPSv2 1e4 / 1e2 (later 5e3), ImageReward 1e3 / 1e3 (later 5e3) [code]. There beta is in
+    1 / the reward's own unit, which the presets keep (`unit: 1.0`); here r is in sigma, so beta is in 1 / sigma [ours].
+    The release also scales B by eta_p, which makes no difference at 1, and leaves the last transition out of L_B
+    [code]; here L_B includes it [ours]. Three faults of the release are not repeated: it takes the last sampled batch's
+    prompts for every sample, takes two optimizer steps in each update, and has a DPM-solver path that cannot run.
 
     Cost: an update of N samples and n transitions takes T calls of the denoiser without gradient (once in `reuse`
     updates), n with gradient, n - 1 with gradient to the latents for L_F, and n more with gradient to the latents for
@@ -67,7 +67,7 @@ class NablaGflownet(RolloutTuner):
 
     class Options(RolloutTuner.Options):
         beta: Annotated[float, Field(gt=0)] = 1e4
-        """beta of the target p_ref exp(beta r), in units of 1 / reward."""
+        """beta of the target p_ref exp(beta r), in 1 / sigma."""
         gamma: Literal["abar", "root"] = "abar"
         """gamma_t, the weight of the reward of x0hat at noise t."""
         prior: Annotated[float, Field(ge=0)] = 1.0

@@ -19,10 +19,9 @@ class Refl(Tuner):
         loss = coefficient mean relu(margin - r)
 
     The release draws the step from 30..39 of 40, with coefficient 1e-3 and margin 2 on ImageReward's scale, without
-    guidance, and trains the full UNet at lr 1e-5 [code: ImageReward]. Without a margin, the default,
-    loss = -coefficient mean r, as no other reward has ImageReward's scale [ours]. The guidance is that of the
-    sequence, as all images of the sequence are sampled with it [ours]. The paper's extra loss on pretraining images is
-    neither in the release nor here.
+    guidance, and trains the full UNet at lr 1e-5 [code: ImageReward]. Here r is in sigma, and without a margin, the
+    default, loss = -coefficient mean r [ours]. The guidance is that of the sequence, as all images of the sequence are
+    sampled with it [ours]. The paper's extra loss on pretraining images is neither in the release nor here.
 
     Cost: an update of N samples takes mid + 1 calls of the denoiser without gradient, one call with gradient and its
     backward (the linear path), one decoding and one call of the reward.
@@ -30,7 +29,7 @@ class Refl(Tuner):
 
     class Options(Tuner.Options):
         margin: float | None = None
-        """Scores above the margin have no gradient; null: all scores have one."""
+        """Scores above the margin have no gradient, in sigma above the pretrained model's mean; null: all have one."""
         coefficient: Annotated[float, Field(gt=0)] = 1.0
         """Factor of the loss; it weighs the loss against a method's penalty."""
         last: Annotated[float, Field(gt=0, le=1)] = 0.25

@@ -27,7 +27,7 @@ class Trajectory:
     Attributes:
         x: (T + 1, N, C, h, w): the latents before each step, and x_0.
         eps: (T, N, C, h, w): the guided noise of each step.
-        reward: (N,), signed.
+        reward: (N,), signed, in sigma.
     """
 
     x: Tensor

@@ -15,7 +15,7 @@ from ril_bench.tuners.base import MicroBatch, Task
 
 @torch.no_grad()
 def scored_copies(model: DiffusionModel, task: Task, batch: MicroBatch, copies: int) -> tuple[Tensor, Tensor]:
-    """Generates `copies` images of each prompt: latents (copies, N, C, h, w) and signed scores (copies, N).
+    """Generates `copies` images of each prompt: latents (copies, N, C, h, w), and signed scores (copies, N) in sigma.
 
     Takes copies x T calls of the denoiser, `copies` decodings and `copies` calls of the reward.
     """

@@ -1,0 +1,69 @@
+"""A task as tuners and methods see it, and the unit of its reward."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.diffusion.sampler import DDIM
+from ril_bench.diffusion.states import State, visited
+from ril_bench.draws import Draws, Key, generator
+from ril_bench.rewards.base import Reward
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The scale on which a tuner sees a reward: (r - b) / sigma, with the sign turned so that higher is better.
+
+    Attributes:
+        b: the score that a tuner sees as 0, in the reward's unit.
+        sigma: the difference of scores that a tuner sees as 1, in the reward's unit.
+    """
+
+    b: float = 0.0
+    sigma: float = 1.0
+
+
+@dataclass(frozen=True)
+class RewardTask:
+    """A task as tuners and methods see it, without the prompts and latents of the evaluation."""
+
+    index: int  # counts from 1
+    name: str  # the name of the reward
+    key: tuple[str | int, ...]
+    prompts: Sequence[str]
+    sampler: DDIM
+    guidance: float
+    reward_model: Reward
+    counter: Counter[Any] = field(repr=False)
+    unit: Unit = field(default_factory=Unit)
+
+    def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Signed scores (N,) in sigma: 0 is the unit's b, and higher is better."""
+        self.counter[f"reward:{self.name}", torch.is_grad_enabled(), len(images)] += 1
+        scores = self.reward_model(images, prompts)
+        return self.reward_model.direction * (scores - self.unit.b) / self.unit.sigma
+
+    def raw(self, reward: float) -> float:
+        """A mean of `reward`, in the reward's own unit; still signed so that higher is better."""
+        return self.unit.sigma * reward + self.reward_model.direction * self.unit.b
+
+    def states(self, model: DiffusionModel, n: int) -> Iterator[State]:
+        """n states that the model visits on the task's training prompts.
+
+        Counts the calls as training.
+        """
+        draws = Draws((*self.key, "states"), range(n))
+        prompts = [drawn_prompt(self.prompts, draws.key, k) for k in range(n)]
+        return visited(model, self.sampler, prompts, draws, self.guidance)
+
+
+def drawn_prompt(prompts: Sequence[str], key: tuple[Key, ...], sample: Key) -> str:
+    """The prompt of a sample under a draw key."""
+    return prompts[int(generator(key, sample, "prompt").integers(len(prompts)))]
