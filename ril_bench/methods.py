@@ -50,10 +50,11 @@ class Method(Configurable):
     `state_dict` is called for a checkpoint, at any point between two updates and at the end of a step;
     `load_state_dict` is called on a resume, after `bind`.
 
-    A method sees the model, the task's key and sampler, and the current reward. It must not keep earlier rewards,
-    prompts or images for later steps, unless it is an `oracle`; `ril-bench check FILE` tests this and the other
-    rules below. The names of a method's own helpers begin with an underscore: a public method that is not a hook
-    raises UserError when the class is defined, as it would never be called.
+    A method sees the model, the task's key and sampler, and the current reward. It must not use earlier rewards in
+    later steps, unless it is an `oracle`; `ril-bench check FILE` tests this and the other rules below. What it keeps
+    of a task, such as visited states and their prompts, is reported as carried memory. The names of a method's own
+    helpers begin with an underscore: a public method that is not a hook raises UserError when the class is defined,
+    as it would never be called.
 
     Attributes:
         oracle: True for a method that uses what reward incremental learning forbids: earlier or later rewards. Reports

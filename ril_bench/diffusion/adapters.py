@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import warnings
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -22,6 +21,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from ril_bench.diffusion.folding import PREFIX, LoraFactors, folded_layers, parts_of_file
+from ril_bench.diffusion.layer_inputs import second_moments
+from ril_bench.diffusion.open_graphs import GraphWatch
 from ril_bench.draws import Key, generator
 from ril_bench.errors import UserError
 
@@ -44,25 +45,6 @@ class AdapterSpec:
         object.__setattr__(self, "targets", tuple(self.targets))
 
 
-class _Token:
-    """Represents one open graph; the reference to it is weak, so it disappears with its graph."""
-
-
-class _Watch(torch.autograd.Function):
-    """The identity; its graph node owns a token until the node is freed or has run backward."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, open_graphs: weakref.WeakSet[_Token]) -> Tensor:
-        ctx.token, ctx.open_graphs = _Token(), open_graphs
-        open_graphs.add(ctx.token)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        ctx.open_graphs.discard(ctx.token)
-        return gradient, None
-
-
 class Adapters:
     """The adapters of a UNet whose own weights are frozen; `DiffusionModel` is the subclass in use."""
 
@@ -74,7 +56,7 @@ class Adapters:
         self._trained: list[str] = []
         self._layers: dict[str, LoraLayer] = {}  # path in the UNet -> PEFT's layer
         self._folded = False
-        self._open_graphs: weakref.WeakSet[_Token] = weakref.WeakSet()
+        self._graphs = GraphWatch()
 
     # -- which exist -----------------------------------------------------------------------------------------
 
@@ -199,7 +181,7 @@ class Adapters:
 
     def watch(self, x: Tensor) -> Tensor:
         """Returns x; until its graph is freed or has run backward, changes of adapters raise RuntimeError."""
-        return _Watch.apply(x, self._open_graphs) if x.requires_grad else x
+        return self._graphs.watched(x)
 
     def _apply(self) -> None:
         for layer in self._layers.values():
@@ -218,7 +200,7 @@ class Adapters:
             raise ValueError(f"no adapter is called {', '.join(unknown)}; there are: {list(self._adapters)}")
 
     def _refuse_changes(self, what: str) -> None:
-        if self._open_graphs:
+        if self._graphs.open:
             raise RuntimeError(f"cannot {what} while a graph is open: run it backward, or drop it, first")
         if self._folded:
             raise RuntimeError(f"cannot {what} while adapters are folded into the weights")
@@ -254,6 +236,24 @@ class Adapters:
             root, k = S.sqrt(), min(spec.rank, len(S))
             down.zero_()[:k] = root[:k, None] * V[:k]
             up.zero_()[:, :k] = U[:, :k] * root[:k]
+
+    def add_delta(self, name: str, deltas: Mapping[str, Tensor]) -> None:
+        """Adds an adapter, inactive and frozen, whose delta at scale 1 is `deltas`, {layer: (out, in)}.
+
+        Its rank is the largest rank of these matrices, so the delta is exact up to rounding. A merged delta may have
+        a much higher rank than the adapters that it was merged from. Raises as `add_adapter` does.
+        """
+        rank = max(1, *(int(torch.linalg.matrix_rank(delta.float())) for delta in deltas.values()))
+        self._inject(name, replace(self.spec, rank=rank, alpha=self.spec.alpha * rank / self.spec.rank))
+        self.set_delta(name, deltas)
+
+    def input_moments(self) -> AbstractContextManager[dict[str, Tensor]]:
+        """A context that yields {layer: sum of x x^T, (in, in), fp32} over the inputs x of each layer with adapters.
+
+        Each token of each call counts. Only calls with live adapters count, such as those of `task.states`; calls on
+        folded weights do not.
+        """
+        return second_moments(self._layers)
 
     @contextmanager
     def folded(

@@ -404,3 +404,43 @@ def test_a_state_of_another_model_is_refused(model):
     state["adapters"][0]["weights"].popitem()
     with pytest.raises(UserError, match="do not fit"):
         model.load_adapter_state(state)
+
+
+# -- deltas and inputs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", [1, 3, None])
+def test_an_adapter_holds_any_delta_at_the_rank_that_it_needs(tiny_model, rank):
+    tiny_model.add_adapter("one", seed_key=(0,))
+    rng, wanted = torch.Generator().manual_seed(0), {}
+    for layer, delta in tiny_model.delta("one").items():
+        out, into = delta.shape
+        inner = rank or min(out, into)
+        wanted[layer] = torch.randn(out, inner, generator=rng) @ torch.randn(inner, into, generator=rng)
+    tiny_model.add_delta("merged", wanted)
+    assert tiny_model.adapters["merged"].rank == (rank or max(min(d.shape) for d in wanted.values()))
+    for layer, delta in tiny_model.delta("merged").items():
+        torch.testing.assert_close(delta, wanted[layer], atol=1e-4, rtol=1e-4)
+    assert (tiny_model.active, tiny_model.trained) == ({}, [])
+    tiny_model.activate({"one": 1.0, "merged": 1.0})
+    fresh = tiny_model.adapter_state()
+    tiny_model.load_adapter_state(fresh)  # a checkpoint holds it, whatever its rank
+    assert tiny_model.adapters["merged"].rank == fresh["adapters"][1]["rank"]
+
+
+def test_the_moments_of_the_inputs_of_live_layers(tiny_model):
+    """The linear layers of cross-attention get the text, so their moments are known."""
+    tiny_model.add_adapter("one", seed_key=(0,))
+    tiny_model.activate({"one": 1.0}, train=["one"])
+    x = torch.randn(2, *tiny_model.latent_shape, generator=torch.Generator().manual_seed(0))
+    with tiny_model.input_moments() as moments:
+        tiny_model.predict(x, 1, ["a red circle", "a"], 3.0)
+        with torch.no_grad():
+            tiny_model.predict(x, 1, ["a star", "a"], 1.0)  # folded: does not count
+    assert set(moments) == set(tiny_model.delta("one"))
+    rows = tiny_model.embed(["", "", "a red circle", "a"]).flatten(0, 1)
+    layer = next(layer for layer in moments if layer.endswith("attn2.to_k"))
+    torch.testing.assert_close(moments[layer], rows.T @ rows, atol=1e-4, rtol=1e-4)
+    before = {layer: moment.clone() for layer, moment in moments.items()}
+    tiny_model.predict(x, 1, ["a red circle", "a"], 3.0)  # outside of the context
+    assert all(torch.equal(moments[layer], moment) for layer, moment in before.items())
