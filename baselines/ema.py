@@ -43,7 +43,7 @@ class Ema(Method):
 
     def end_task(self, task, model):
         (name,) = model.trained
-        bias = 1 - self.options.decay**self._updates
+        bias = 1 - self.options.decay**self._updates or 1.0  # 0 after no update: the average is 0
         model.set_delta(name, {layer: average / bias for layer, average in self._average.items()})
         model.activate({**model.active, name: self.options.pull})
 

@@ -21,7 +21,7 @@ class Ewc(Method):
 
     class Options(Method.Options):
         strength: Annotated[float, Field(ge=0)] = 0.00316
-        """Weight of the loss, as tuned (ewc.tuning.json)."""
+        """Weight of the loss beside rewards in sigma, as tuned (ewc.tuning.json)."""
         terms: Literal["online", "per task"] = "online"
         """One term for all finished tasks, or one for each."""
         decay: Annotated[float, Field(ge=0, le=1)] = 1.0

@@ -16,7 +16,7 @@ class L2(Method):
 
     class Options(Method.Options):
         strength: Annotated[float, Field(ge=0)] = 0.0316
-        """Weight of the loss, as tuned (l2.tuning.json)."""
+        """Weight of the loss beside rewards in sigma, as tuned (l2.tuning.json)."""
 
     def bind(self, model):
         self._model, self._anchor = model, {}

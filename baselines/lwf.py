@@ -19,7 +19,7 @@ class Lwf(Method):
 
     class Options(Method.Options):
         strength: Annotated[float, Field(ge=0)] = 10.0
-        """Weight of the loss, as tuned (lwf.tuning.json) for one tuner and one space."""
+        """Weight of the loss beside rewards in sigma, as tuned (lwf.tuning.json) for one tuner and one space."""
         space: Literal["noise", "x0", "image"] = "x0"
         """f: where the two models are compared."""
 

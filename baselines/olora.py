@@ -18,7 +18,7 @@ class OLora(Method):
 
     class Options(Method.Options):
         strength: Annotated[float, Field(ge=0)] = 0.0316
-        """Weight of the loss, as tuned (olora.tuning.json)."""
+        """Weight of the loss beside rewards in sigma, as tuned (olora.tuning.json)."""
 
     def bind(self, model):
         self._model = model

@@ -43,7 +43,8 @@ class Opcm(Method):
         if "merged" in model.adapters:
             earlier = model.delta("merged")
             merged = {k: self._factor * earlier[k] + self._new(earlier[k], new) for k, new in merged.items()}
-            self._factor = _norm(merged) / (self._norms / task.index)
+            norm, mean = _norm(merged), self._norms / task.index
+            self._factor = norm / mean if norm else 1.0  # without any update, all deltas are 0
             merged = {layer: delta / self._factor for layer, delta in merged.items()}
             model.delete_adapter("merged")
         model.delete_adapter(name)

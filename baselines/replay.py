@@ -1,4 +1,4 @@
-"""replay: a part of the updates goes to earlier rewards, at one task's budget."""
+"""replay: every update also raises the earlier rewards, at one task's budget."""
 
 from typing import Annotated
 
@@ -8,16 +8,21 @@ from ril_bench import Method, Plan
 
 
 class Replay(Method):
-    """One adapter for all tasks; a share of the updates trains the earlier rewards, each equally often.  (oracle)
+    """One adapter for all tasks; every update raises the earlier rewards as well.  (oracle)
 
-    It uses earlier rewards again, which reward incremental learning forbids.
+    All rewards score the same images. In sigma, an update of task i raises
+
+        (1 - share) r_i + share / (i - 1) (r_1 + .. + r_{i-1}).
+
+    With criteria, the sum holds only the rewards that are below their criterion: an earlier reward returns when it is
+    forgotten, and the task ends when all are met. Reward incremental learning forbids the use of earlier rewards.
     """
 
     oracle = True
 
     class Options(Method.Options):
         share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-        """Share of the updates for all earlier rewards together, from the second task on."""
+        """Weight of all earlier rewards together, from the second task on."""
 
     def plan(self, tasks, i):
         if i == 1:

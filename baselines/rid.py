@@ -24,7 +24,7 @@ class Rid(Method):
 
     class Options(Method.Options):
         strength: Annotated[float, Field(ge=0)] = 10.0
-        """Weight of the loss, as tuned (rid.tuning.json) for one tuner and one space."""
+        """Weight of the loss beside rewards in sigma, as tuned (rid.tuning.json) for one tuner and one space."""
         decay: Annotated[float, Field(ge=0, le=1)] = 0.99
         """m, the decay of the moving average; at 1 the teacher is the model before the task (as in lwf)."""
         bias_correction: bool = False

@@ -20,14 +20,19 @@ class Plan:
     """How a step uses its updates, and where it starts.
 
     Attributes:
-        weights: {task: share of the updates}, tasks counted from 1; the shares are relative to their sum. Each update
-            trains one task, with that task's reward and prompts. The tasks take turns.
-        updates: how many updates the step has, as a multiple of one task's budget.
+        weights: {task: weight}, tasks counted from 1. Each update raises the weighted sum of the tasks' rewards, in
+            sigma, on the same images; the prompt of an image comes from one of the tasks. A task that meets its
+            criterion leaves the sum, and returns if it loses its criterion again. All these tasks need the same tuner,
+            optimizer and batch size.
+        updates: how many updates the step has at most: "own", those in the budget of task i, or "sum", those of all
+            tasks in `weights`. The step ends earlier if all these tasks meet their criteria.
+        extension: a factor of the updates, used where all tasks in `weights` have a criterion.
         start: "current": from the model that the step before left; "pretrained": all adapters are removed first.
     """
 
     weights: Mapping[int, float] = field(default_factory=dict)
-    updates: float = 1.0
+    updates: Literal["own", "sum"] = "own"
+    extension: float = 1.0
     start: Literal["current", "pretrained"] = "current"
 
 
@@ -50,8 +55,9 @@ class Method(Configurable):
     `state_dict` is called for a checkpoint, at any point between two updates and at the end of a step;
     `load_state_dict` is called on a resume, after `bind`.
 
-    A method sees the model, the task's key and sampler, and the current reward. It must not use earlier rewards in
-    later steps, unless it is an `oracle`; `ril-bench check FILE` tests this and the other rules below. What it keeps
+    A method sees the model, the task's key and sampler, and the current reward. The tuner's loss is in sigma (see
+    `tuners.base.Task.reward`), so one strength means the same for every reward. A method must not use earlier rewards
+    in later steps, unless it is an `oracle`; `ril-bench check FILE` tests this and the other rules below. What it keeps
     of a task, such as visited states and their prompts, is reported as carried memory. The names of a method's own
     helpers begin with an underscore: a public method that is not a hook raises UserError when the class is defined,
     as it would never be called.
@@ -96,8 +102,8 @@ class Method(Configurable):
             i: the step, counted from 1.
 
         Returns:
-            The step's plan; by default all updates train task i. Weights for tasks other than i are allowed for an
-            oracle only. The result must depend on the arguments and the options alone.
+            The step's plan; by default all updates train task i. Weights for tasks other than i, and an extension, are
+            allowed for an oracle only. The result must depend on the arguments and the options alone.
         """
         return Plan(weights={i: 1.0})
 

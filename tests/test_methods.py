@@ -25,7 +25,7 @@ def test_every_hook_is_optional():
         pass
 
     method = Nothing()
-    assert method.plan(["a", "b"], 2) == Plan(weights={2: 1.0}, updates=1.0, start="current")
+    assert method.plan(["a", "b"], 2) == Plan(weights={2: 1.0}, updates="own", extension=1.0, start="current")
     assert method.prediction_loss(None) is None
     assert method.weight_loss() is None
     assert method.state_dict() == {}

@@ -20,7 +20,7 @@ from ril_bench.rewards.base import Reward
 from ril_bench.rewards.pixels import Brightness, Symmetry
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
-from ril_bench.running.reward_task import RewardTask
+from ril_bench.running.reward_task import RewardTask, Unit
 from ril_bench.running.runner import Runner
 from ril_bench.running.training import Training, adamw
 from ril_bench.sequences.spec import TaskSpec
@@ -94,7 +94,11 @@ def task_spec(**budget: Any) -> TaskSpec:
 
 
 def reward_task(
-    model: DiffusionModel, index: int = 1, reward: Reward | None = None, seed: int = 0
+    model: DiffusionModel,
+    index: int = 1,
+    reward: Reward | None = None,
+    seed: int = 0,
+    unit: Unit | None = None,
 ) -> RewardTask:
     reward = reward or (Brightness() if index % 2 else Symmetry())
     return RewardTask(
@@ -106,6 +110,7 @@ def reward_task(
         guidance=3.0,
         reward_model=reward,
         counter=model.counter,
+        unit=unit or Unit(),
     )
 
 
@@ -139,10 +144,11 @@ def training(
         model=model,
         method=method,
         tuner=tuner,
-        optimizers={step: adamw(model, tuner, spec)},
+        optimizer=adamw(model, tuner, spec),
         spec=spec,
         tasks={step: task},
-        order=[step] * spec.budget.updates,
+        weights={step: 1.0},
+        updates=spec.budget.updates,
         step=step,
         seed=0,
     )

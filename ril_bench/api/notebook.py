@@ -121,6 +121,22 @@ class Run:
 
         return pd.DataFrame(self.stored.log)
 
+    @property
+    def tasks(self) -> pd.DataFrame:
+        """One row for each trained task: its unit (b, sigma), the updates of its step, and its gain.
+
+        `gain` is what the task gained over the pretrained model, in sigma, on fixed training images, and `met` is
+        whether the step meets its criteria; both are missing where no task has a criterion.
+        """
+        import pandas as pd
+
+        from ril_bench.reporting.trained_tasks import trained_tasks
+
+        rows = [{**vars(task), "gain": task.gain.get(task.reward)} for task in trained_tasks(self.stored)]
+        return pd.DataFrame(
+            rows, columns=["task", "reward", "b", "sigma", "updates", "gain", "met"]
+        ).set_index("task")
+
     def images(self, step: int) -> dict[str, list[Image]]:
         """The evaluation images of a step: {prompt: one PIL image for each sample}.
 

@@ -20,6 +20,7 @@ from ril_bench.running.accounts import tensor_bytes
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import plan_run
 from ril_bench.running.runner import Runner
+from ril_bench.sequences.spec import Sequence, Until
 from ril_bench.storage import names
 from ril_bench.storage.checkpoint import pack, unpack
 
@@ -64,6 +65,7 @@ class _Suite:
             self.round_trip,
             self.reports_what_it_carries,
             self.resumes,
+            self.needs_no_update,
             self.full_chain,
         ]
 
@@ -178,6 +180,12 @@ class _Suite:
             "state_dict must hold all that changes, also what start_task and after_update store in self",
         )
 
+    def needs_no_update(self) -> None:
+        """completes tasks that need no update, because their criterion is met at their start"""
+        run, _ = self._run("met", k=1, met=True)
+        if run.folder.read_log():
+            raise RuntimeError("a task had updates although its criterion was met at its start")
+
     def full_chain(self) -> None:
         """runs with a tuner that differentiates the full chain (draft, k = full)"""
         self._run("chain", k="full", settings={"budget.updates": 1})
@@ -193,9 +201,12 @@ class _Suite:
         settings: Settings = UNCHANGED,
         stop: int | None = None,
         guard: bool = False,
+        met: bool = False,
     ) -> tuple[Runner, Watch]:
         given = {**SETTINGS, "tuner.k": k, **settings}
         plan = plan_run(self.sequence, self.reference, settings=given, label=name)
+        if met:
+            plan = replace(plan, sequence=_met_at_start(plan.sequence))
         if self.materials is None:
             self.materials = Materials.load(plan.sequence, torch.device("cpu"))
         watch = Watch(self.materials.model, stop)
@@ -221,6 +232,16 @@ class _Suite:
     def _method(self) -> Method:
         method: Method = registry.load("method", self.reference)()
         return method
+
+
+def _met_at_start(sequence: Sequence) -> Sequence:
+    """The sequence with criteria that any model meets."""
+    until = Until.model_construct(gain=-1e9, images=2, every=1)
+    met = [
+        task.model_copy(update={"budget": task.budget.model_copy(update={"until": until})})
+        for task in sequence.tasks
+    ]
+    return sequence.model_copy(update={"tasks": met})
 
 
 def _equal(a: Any, b: Any) -> bool:

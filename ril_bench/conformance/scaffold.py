@@ -47,7 +47,8 @@ COMMENTS = {
     "sampler": "DDIM, in training and evaluation: guidance 1 means none, eta 1 means ancestral sampling.",
     "adapter": "The LoRA that a method trains; its scale is alpha / rank.",
     "tuner": "The algorithm that raises a reward: `ril-bench list tuners`. A task may have its own tuner.",
-    "budget": "The budget of each task, in updates of `batch` prompts. A task may have its own budget.",
+    "budget": "The budget of each task: updates of `batch` prompts; `until: 0.5` ends a task at a gain of 0.5 sigma.",
+    "units": "Tuners see rewards in sigma, measured on this many images of the pretrained model; by default 128.",
     "tasks": "The rewards, in order: `ril-bench list rewards`, or a file such as ./my_reward.py.",
     "evaluation": "Images of the first prompts of prompts.eval. Probes are evaluated and never trained.",
 }

@@ -45,6 +45,11 @@ class Guard:
                 f"step {i} of its plan also trains on {', '.join(f'task {j}' for j in extra)}",
                 hint="earlier rewards are not available then; a method that uses them states oracle = True",
             )
+        if not self.method.oracle and plan.extension != 1:
+            raise NotItsOwn(
+                f"step {i} of its plan may use {plan.extension:g} times the budget of its task",
+                hint="leave `extension` out; only an oracle may use more updates",
+            )
         return plan
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:

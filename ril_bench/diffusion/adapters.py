@@ -220,6 +220,11 @@ class Adapters:
         factors = {path: _weights(layer, name) for path, layer in self._layers.items()}
         return {path: spec.alpha / spec.rank * (up @ down) for path, (down, up) in factors.items()}
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the active adapters change no weight, so that the model is the pretrained one."""
+        return not any(bool(delta.any()) for name in self._active for delta in self.delta(name).values())
+
     @torch.no_grad()
     def set_delta(self, name: str, deltas: Mapping[str, Tensor]) -> None:
         """Sets an adapter's factors so that its delta at scale 1 is nearest to `deltas`.

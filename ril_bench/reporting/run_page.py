@@ -10,6 +10,7 @@ from ril_bench.reporting.headline import headline
 from ril_bench.reporting.matrices import heatmaps, matrix_table
 from ril_bench.reporting.render import render
 from ril_bench.reporting.settings import conventions, fid_convention, hardware, options, sequence_settings
+from ril_bench.reporting.trained_tasks import trained_tasks
 from ril_bench.reporting.trends import per_step_table, reward_curves, trends
 from ril_bench.running.progress import Reporter
 from ril_bench.storage.files import write_files
@@ -60,6 +61,7 @@ def run_page(run: StoredRun, images: Images, home: str | None = None) -> bytes:
         heatmaps=heatmaps([run]),
         matrix=matrix_table(run),
         curves=reward_curves([run]),
+        tasks=trained_tasks(run),
         trends=trends([run]),
         per_step=per_step_table(run),
         fid=fid_convention(run),

@@ -15,6 +15,8 @@ from ril_bench.running.training import Training
 from ril_bench.storage.run_folder import RunFolder
 
 START, LATEST = "start", "latest"
+#: raised when older checkpoints cannot be restored
+FORMAT = 2
 
 
 def save(folder: RunFolder, name: str, training: Training) -> None:
@@ -23,6 +25,7 @@ def save(folder: RunFolder, name: str, training: Training) -> None:
     Raises UserError where the state of the method or of the tuner cannot be stored.
     """
     state = {
+        "format": FORMAT,
         "step": training.step,
         "update": training.update,
         "ended": training.ended,
@@ -31,7 +34,8 @@ def save(folder: RunFolder, name: str, training: Training) -> None:
         "watched_seconds": training.watched_seconds,
         "watched_calls": accounts.as_rows(training.watched_calls),
         "adapters": training.model.adapter_state(),
-        "optimizers": {j: optimizer.state_dict() for j, optimizer in training.optimizers.items()},
+        "optimizer": training.optimizer.state_dict(),
+        "criterion": training.criterion.state() if training.criterion else [],
         "method": training.method.state_dict(),
         "tuner": training.tuner.state_dict(),
     }
@@ -46,9 +50,18 @@ def save(folder: RunFolder, name: str, training: Training) -> None:
 
 
 def newest(folder: RunFolder) -> dict[str, Any] | None:
-    """The newest stored state, None where there is none. Raises UserError for a damaged file."""
+    """The newest stored state, None where there is none.
+
+    Raises UserError for a damaged file, and for one that another version of ril-bench wrote.
+    """
     found = [folder.load_checkpoint(name) for name in (START, LATEST)]
     states = [state for state in found if state is not None]
+    if any(state.get("format") != FORMAT for state in states):
+        raise UserError(
+            "another version of ril-bench wrote the checkpoint of this run, so the run cannot go on",
+            where=str(folder.path),
+            hint="delete the run's folder and run it again, or continue it with the version in its run.json",
+        )
     return max(states, key=lambda state: (state["step"], state["update"], state["ended"]), default=None)
 
 
@@ -59,12 +72,13 @@ def newest_file(folder: RunFolder) -> Path | None:
 
 
 def restore(training: Training, state: Mapping[str, Any]) -> None:
-    """Restores optimizers, tuner, position and counts of a new training from `state`.
+    """Restores optimizer, tuner, gains, position and counts of a new training from `state`.
 
     The caller has already restored the adapters and the method.
     """
-    for j, optimizer in training.optimizers.items():
-        optimizer.load_state_dict(state["optimizers"][j])
+    training.optimizer.load_state_dict(state["optimizer"])
+    if training.criterion:
+        training.criterion.load(state["criterion"])
     training.tuner.load_state_dict(on_device(training.model.device, state["tuner"]))
     training.update, training.ended = state["update"], state["ended"]
     training.seconds, training.calls = state["seconds"], accounts.from_rows(state["calls"])

@@ -112,7 +112,8 @@ class Materials:
 def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tuner:
     """The tuner of task i.
 
-    Raises UserError if its options are wrong, or if it needs a gradient and the reward has none.
+    Raises UserError if its options are wrong, if it needs a gradient and the reward has none, or if the task has a
+    criterion and the tuner does not learn from the reward.
     """
     spec = sequence.task(i)
     tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
@@ -121,6 +122,12 @@ def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tune
             f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.name} has none",
             where=f"tasks.{i}",
             hint=f"choose a differentiable reward, or one of the tuners {', '.join(_gradient_free())}",
+        )
+    if spec.budget.until and not tuner.needs & {"reward", "reward_gradient"}:
+        raise UserError(
+            f"the tuner {spec.tuner.name} does not raise {spec.name}, so it cannot train until a gain",
+            where=f"tasks.{i}.budget.until",
+            hint="leave `until` out, or choose a tuner that learns from the reward",
         )
     return tuner
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings, setting_text, split_settings
 from ril_bench.errors import UserError
+from ril_bench.running.step_plan import step_budget, step_plan
 from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.presets import settings_of
 from ril_bench.sequences.sequence_file import SequenceFile, read_sequence
@@ -96,7 +97,16 @@ class RunPlan:
     def check(self) -> None:
         """Raises UserError for faults that can be found without a model, as a run would."""
         self.load_calibration()
-        self.build_method()
+        self.check_steps(self.build_method())
+
+    def check_steps(self, method: Method) -> None:
+        """Raises UserError for a step of the method that this sequence does not allow."""
+        for i in range(1, len(self.sequence.tasks) + 1):
+            step_plan(method, self.sequence, i)
+
+    def budget(self, i: int) -> tuple[int, dict[str, float]]:
+        """The largest number of updates of step i, and its bounds on calls."""
+        return step_budget(step_plan(self.build_method(), self.sequence, i), self.sequence, i)
 
     def identity(self) -> dict[str, Any]:
         """The values that are equal for two equal runs, as run.json holds them."""

@@ -90,10 +90,12 @@ class Reporter:
 
 
 def progress_note(lines: Sequence[dict[str, Any]]) -> str:
-    """The log lines of a task as one line: the reward's curve and value, and a nonzero penalty."""
+    """The log lines of a task as one line: the reward's curve and value, its gain, and a nonzero penalty."""
     scores = [line["score"] for line in lines]
+    gains: dict[str, float] = next((line["gain"] for line in reversed(lines) if "gain" in line), {})
+    gained = "".join(f"  {name} {gain:+.2f} sigma" for name, gain in gains.items())
     penalty = f"  penalty {lines[-1]['penalty']:.3g}" if lines[-1]["penalty"] else ""
-    return f"reward {sparkline(scores)} {scores[-1]:.4g}{penalty}"
+    return f"reward {sparkline(scores)} {scores[-1]:.4g}{gained}{penalty}"
 
 
 def sparkline(values: Sequence[float], width: int = CURVE) -> str:

@@ -54,16 +54,76 @@ class RewardTask:
         """A mean of `reward`, in the reward's own unit; still signed so that higher is better."""
         return self.unit.sigma * reward + self.reward_model.direction * self.unit.b
 
+    def prompt(self, key: tuple[Key, ...], sample: Key) -> str:
+        """The training prompt of a sample under a draw key."""
+        return drawn_prompt(self.prompts, key, sample)
+
     def states(self, model: DiffusionModel, n: int) -> Iterator[State]:
         """n states that the model visits on the task's training prompts.
 
         Counts the calls as training.
         """
         draws = Draws((*self.key, "states"), range(n))
-        prompts = [drawn_prompt(self.prompts, draws.key, k) for k in range(n)]
+        prompts = [self.prompt(draws.key, k) for k in range(n)]
         return visited(model, self.sampler, prompts, draws, self.guidance)
 
 
 def drawn_prompt(prompts: Sequence[str], key: tuple[Key, ...], sample: Key) -> str:
     """The prompt of a sample under a draw key."""
     return prompts[int(generator(key, sample, "prompt").integers(len(prompts)))]
+
+
+@dataclass(frozen=True)
+class RewardSum:
+    """The weighted sum of the rewards of several tasks, as a task: all rewards score the same images.
+
+    Attributes:
+        own: the task of the step; index, key and sampler are its own.
+        parts: the tasks of the sum, each with its weight.
+    """
+
+    own: RewardTask
+    parts: Sequence[tuple[RewardTask, float]]
+
+    @property
+    def index(self) -> int:
+        return self.own.index
+
+    @property
+    def name(self) -> str:
+        """The names of the rewards, joined by "+"."""
+        return "+".join(task.name for task, _ in self.parts)
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        return self.own.key
+
+    @property
+    def sampler(self) -> DDIM:
+        return self.own.sampler
+
+    @property
+    def guidance(self) -> float:
+        return self.own.guidance
+
+    def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """The weighted sum (N,) of the signed scores in sigma. Counts a call of each reward."""
+        return torch.stack([weight * task.reward(images, prompts) for task, weight in self.parts]).sum(0)
+
+    def raw(self, reward: float) -> float:
+        """A mean of `reward`, unchanged: a sum of several rewards has no unit but sigma."""
+        return reward
+
+    def prompt(self, key: tuple[Key, ...], sample: Key) -> str:
+        """The training prompt of a sample: each task of the sum provides the same share of prompts."""
+        task, _ = self.parts[int(generator(key, sample, "task").integers(len(self.parts)))]
+        return task.prompt(key, sample)
+
+    def states(self, model: DiffusionModel, n: int) -> Iterator[State]:
+        """The states of the step's own task."""
+        return self.own.states(model, n)
+
+
+def summed(own: RewardTask, parts: Sequence[tuple[RewardTask, float]]) -> RewardTask | RewardSum:
+    """The weighted sum of tasks as one task; a single task is itself, without its weight."""
+    return parts[0][0] if len(parts) == 1 else RewardSum(own, parts)

@@ -13,16 +13,19 @@ import torch
 from ril_bench.errors import NumericalError, UserError
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.parallel import team
+from ril_bench.methods import Plan
 from ril_bench.running import accounts, checkpoints, provenance, shared_steps
 from ril_bench.running.checkpoints import LATEST, START
+from ril_bench.running.criterion import Criterion, Goal
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, duration, progress_note
 from ril_bench.running.reward_task import RewardTask
 from ril_bench.running.run_record import calibration_record, failure_record, method_record, now
+from ril_bench.running.step_plan import step_budget, step_plan
 from ril_bench.running.steps import Steps
 from ril_bench.running.trackers import Tracker
-from ril_bench.running.training import Training, adamw, turns
+from ril_bench.running.training import Training, adamw
 from ril_bench.running.units import Units
 from ril_bench.scoring.score import score_run
 from ril_bench.storage import names
@@ -80,6 +83,7 @@ class Runner:
         self.tracker, self.account = tracker if self.team.main else None, account
         self.calibration = plan.load_calibration()
         self.method = plan.build_method()
+        plan.check_steps(self.method)
 
     def execute(self) -> Path:
         """Executes the rest of the plan, and returns the run's folder.
@@ -226,7 +230,7 @@ class Runner:
     def _start_task(self, i: int) -> Training:
         """Starts task i: calls the method's start_task, and stores checkpoint "start"."""
         model, began = self.materials.model, time.perf_counter()
-        if self.method.plan(self.sequence.order[:i], i).start == "pretrained":
+        if step_plan(self.method, self.sequence, i).start == "pretrained":
             self._delete_adapters()
         self.method.start_task(self._task(i, i), model)
         training = self._training(i)
@@ -238,33 +242,43 @@ class Runner:
     def _training(self, i: int) -> Training:
         """The training of task i before its first update, on the model's current adapters."""
         spec, tuner = self.sequence.task(i), self.materials.tuner(i)
-        plan = self.method.plan(self.sequence.order[:i], i)
-        tasks = {j: self._task(j, i) for j in {*plan.weights, i}}
+        plan = step_plan(self.method, self.sequence, i)
+        tasks = {j: self._task(j, i) for j in sorted({*plan.weights, i})}
         tuner.start_task(tasks[i], self.materials.model)
-        order = turns(plan.weights, round(plan.updates * spec.budget.updates))
+        updates, bounds = step_budget(plan, self.sequence, i)
         return Training(
             model=self.materials.model,
             method=self.method,
             tuner=tuner,
-            optimizers={j: adamw(self.materials.model, tuner, spec) for j in dict.fromkeys(order)},
+            optimizer=adamw(self.materials.model, tuner, spec),
             spec=spec,
             tasks=tasks,
-            order=order,
+            weights=plan.weights,
+            updates=updates,
             step=i,
             seed=self.plan.seed,
             micro_batch=self.micro_batch,
-            bounds={name: plan.updates * bound for name, bound in spec.budget.bounds.items()},
+            bounds=bounds,
+            criterion=self._criterion(plan, tasks),
         )
+
+    def _criterion(self, plan: Plan, tasks: Mapping[int, RewardTask]) -> Criterion | None:
+        """The criteria of the tasks that a step trains; None where no task has one."""
+        goals = {
+            j: Goal(tasks[j], until, self.units.scores[tasks[j].name])
+            for j in plan.weights
+            if (until := self.sequence.task(j).budget.until)
+        }
+        return Criterion(goals, every_task=goals.keys() == plan.weights.keys()) if goals else None
 
     def _train_and_evaluate(self, training: Training) -> None:
         """Does the rest of a step: trains, ends the task, evaluates."""
         i, model = training.step, self.materials.model
         self.team.share_weights(training.parameters)
-        self.reporter.stage(f"task {i}: {self.sequence.task(i).name}", len(training.order), training.update)
+        self.reporter.stage(f"task {i}: {self.sequence.task(i).name}", training.updates, training.update)
         lines = [line for line in self.folder.read_log() if line["task"] == i]
 
         def after_update(line: dict[str, Any]) -> None:
-            training.seconds += line["seconds"]
             self._note_micro_batch(training)
             self.folder.append_log(line)
             lines.append(line)
@@ -283,6 +297,8 @@ class Runner:
             self.method.end_task(training.tasks[i], model)
             training.seconds, training.ended = training.seconds + time.perf_counter() - began, True
             self._save_checkpoint(LATEST, training)
+        if training.criterion:
+            self.reporter.say(gain_note(training))
         self.steps.evaluate(training)
         if self.tracker:
             self.tracker.scored(self.steps.row(i))
@@ -334,3 +350,15 @@ class Runner:
         self.folder.truncate_log(i, training.update)
         self.reporter.say(f"resuming from task {i}, update {training.update}")
         return training
+
+
+def gain_note(training: Training) -> str:
+    """What a task gained, and whether that met its criterion, in one line."""
+    criterion = training.criterion
+    assert criterion is not None, "a task without a criterion measures no gain"
+    gains = [
+        f"{goal.task.name} gained {criterion.gains[j]:.2f} of {goal.until.gain:g} sigma"
+        for j, goal in criterion.goals.items()
+    ]
+    met = "met" if criterion.all_met else "not met"
+    return f"task {training.step}: {training.update} of at most {training.updates} updates, {', '.join(gains)}: {met}"

@@ -158,6 +158,7 @@ class Steps:
             "reward": self.sequence.task(i).name if i else None,
             "train_seconds": training.seconds if training else 0.0,
             "evaluation_seconds": seconds,
+            **(updates_and_gain(training) if training else {"updates": 0}),
             **accounts.spent(trained + evaluated),
             "peak_memory_bytes": provenance.peak_memory(self.device),
             "trainable_bytes": accounts.tensor_bytes(model.parameters()),
@@ -187,6 +188,17 @@ class Steps:
         calls = Counter(counter)
         counter.clear()
         return calls
+
+
+def updates_and_gain(training: Training) -> dict[str, Any]:
+    """The updates of a step, and with criteria whether all are met and what each task gained, as run.json has them."""
+    if (criterion := training.criterion) is None:
+        return {"updates": training.update}
+    return {
+        "updates": training.update,
+        "met": criterion.all_met,
+        "gain": criterion.by_reward(criterion.gains),
+    }
 
 
 def off_calibration(row: Mapping[Any, float], calibration: Calibration, cpu: str | None) -> str | None:

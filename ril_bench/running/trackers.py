@@ -48,6 +48,7 @@ class Tracker:
         """Logs one line of log.jsonl under its task and reward."""
         prefix = f"task-{line['task']}-{line['reward']}"
         values = {f"{prefix}/{key}": line[key] for key in LOGGED}
+        values |= {f"{prefix}/gain of {name}": gain for name, gain in line.get("gain", {}).items()}
         self._updates += 1
         self._open().log(values, step=self._updates)
 

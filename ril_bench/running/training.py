@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,36 +21,31 @@ from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.machine.parallel import Team, team
 from ril_bench.methods import Method
 from ril_bench.running import accounts
-from ril_bench.running.reward_task import RewardTask, drawn_prompt
+from ril_bench.running.criterion import Criterion
+from ril_bench.running.reward_task import RewardSum, RewardTask, summed
 from ril_bench.sequences.spec import TaskSpec
 from ril_bench.tuners.base import Log, MicroBatch, Tuner
 
 
-def turns(weights: Mapping[int, float], updates: int) -> list[int]:
-    """The task of each update: tasks take turns, in proportion to their weights."""
-    total, done = sum(weights.values()), dict.fromkeys(weights, 0)
-    order = []
-    for update in range(1, updates + 1):
-        lacking = {task: update * weight / total - done[task] for task, weight in weights.items()}
-        chosen = max(lacking, key=lambda task: (lacking[task], -task))
-        done[chosen] += 1
-        order.append(chosen)
-    return order
-
-
 @dataclass
 class Training:
-    """The training of one step and its progress: `update` counts the updates that are done."""
+    """The training of one step and its progress: `update` counts the updates that are done.
+
+    Attributes:
+        tasks: task `step`, and the other tasks that the step trains.
+        weights: {task: weight} of the rewards that an update raises.
+        updates: the largest number of updates; a criterion or a bound may end the training before.
+        criterion: what ends the training early; None where no task has a criterion.
+    """
 
     model: DiffusionModel
     method: Method
     tuner: Tuner
-    #: one optimizer for each task in a mix: gradients of rewards differ in size, and with shared moments the
-    #: largest gradient would decide the step size of all tasks
-    optimizers: Mapping[int, torch.optim.Optimizer]
+    optimizer: torch.optim.Optimizer
     spec: TaskSpec
     tasks: Mapping[int, RewardTask]
-    order: Sequence[int]  # the task of each update; a bound may end the training before the last
+    weights: Mapping[int, float]
+    updates: int
     step: int
     seed: int
     update: int = 0
@@ -62,6 +57,7 @@ class Training:
     team: Team = field(default_factory=team)
     micro_batch: int = 0  # samples at once; 0 for the size in the budget; halved when memory runs out
     bounds: Mapping[str, float] = field(default_factory=dict)  # on calls, by their names in run.json
+    criterion: Criterion | None = None
     began_with: int = field(init=False)  # the micro-batch at the start
 
     def __post_init__(self) -> None:
@@ -75,32 +71,54 @@ class Training:
         return [*self.model.parameters(), *self.tuner.parameters()]
 
     @property
-    def finished(self) -> bool:
+    def spent(self) -> bool:
         """Whether all updates are done, or the last update reached a bound on calls."""
-        spent = accounts.spent(self.calls + self.model.counter) if self.bounds else {}
-        return self.update >= len(self.order) or any(spent[name] >= n for name, n in self.bounds.items())
+        calls = accounts.spent(self.calls + self.model.counter) if self.bounds else {}
+        return self.update >= self.updates or any(calls[name] >= n for name, n in self.bounds.items())
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent, or all tasks meet their criteria."""
+        return self.spent or (self.criterion is not None and self.criterion.all_met)
+
+    @property
+    def objective(self) -> RewardTask | RewardSum:
+        """What the next update raises: the sum of the rewards that are below their criterion."""
+        met = self.criterion.met if self.criterion else []
+        parts = [(self.tasks[j], weight) for j, weight in self.weights.items() if j not in met]
+        return summed(self.tasks[self.step], parts)
 
     def run(self, after: Callable[[dict[str, Any]], None]) -> None:
-        """Does all remaining updates, and calls `after` with the log line of each update."""
+        """Does all remaining updates, and calls `after` with the log line of each update.
+
+        A task may need no update, where its criterion is met at its start.
+        """
+        if self.criterion and not self.criterion.checks:
+            began = time.perf_counter()
+            self.criterion.check(self.model, update=0)
+            self.seconds += time.perf_counter() - began
         while not self.finished:
             began = time.perf_counter()
-            task = self.order[self.update]
-            line = self._one_update(self.tasks[task], self.optimizers[task])
+            line = self._one_update(self.objective)
             self.update += 1
-            after({**line, "seconds": time.perf_counter() - began})
+            if self.criterion and (self.criterion.due(self.update) or self.spent):
+                line["gain"] = self.criterion.check(self.model, self.update)
+            seconds = time.perf_counter() - began
+            self.seconds += seconds
+            after({**line, "seconds": seconds})
 
-    def _one_update(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def _one_update(self, task: RewardTask | RewardSum) -> dict[str, Any]:
         with self.team.counted(self.model.counter):
-            log = sum(self.team.gathered(lambda: self._accumulated(task, optimizer)), Log(0.0, 0.0, 0.0))
+            log = sum(self.team.gathered(lambda: self._accumulated(task)), Log(0.0, 0.0, 0.0))
         self.team.add_gradients(self.parameters)
         penalty = log.penalty
         if (weight_loss := self.method.weight_loss()) is not None:
             weight_loss.backward()
             penalty += weight_loss.item()
         self.method.adjust_gradients()
-        norms = self._clipped(optimizer)
+        norms = self._clipped()
         self._refuse_infinite(task, reward=log.reward, loss=log.loss, penalty=penalty, gradient=sum(norms))
-        optimizer.step()
+        self.optimizer.step()
         self.tuner.after_update(self.model)
         self.method.after_update()
         return {
@@ -113,7 +131,7 @@ class Training:
             "grad_norm": norms[0],
         }
 
-    def _accumulated(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> Log:
+    def _accumulated(self, task: RewardTask | RewardSum) -> Log:
         """Accumulates the gradients of this process's samples.
 
         Each micro-batch is weighted by its share of the whole batch. If the device has too little memory,
@@ -123,7 +141,7 @@ class Training:
         while True:
             counted = Counter(self.model.counter)
             try:
-                return self._in_micro_batches(task, optimizer)
+                return self._in_micro_batches(task)
             except torch.OutOfMemoryError as error:
                 if self.micro_batch == 1:
                     raise OutOfMemoryError(
@@ -139,11 +157,11 @@ class Training:
             if self.model.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _in_micro_batches(self, task: RewardTask, optimizer: torch.optim.Optimizer) -> Log:
+    def _in_micro_batches(self, task: RewardTask | RewardSum) -> Log:
         budget, key = self.spec.budget, (self.seed, self.step, self.update)
         draws = Draws(key, self.team.owned(range(budget.batch)))
-        prompts = [drawn_prompt(task.prompts, key, sample) for sample in draws.samples]
-        optimizer.zero_grad(set_to_none=True)
+        prompts = [task.prompt(key, sample) for sample in draws.samples]
+        self.optimizer.zero_grad(set_to_none=True)
         log = Log(0.0, 0.0, 0.0)
         for start in range(0, len(prompts), self.micro_batch):
             part = slice(start, start + self.micro_batch)
@@ -152,7 +170,7 @@ class Training:
             log += self.tuner.accumulate(self.model, task, batch)
         return log
 
-    def _clipped(self, optimizer: torch.optim.Optimizer) -> list[float]:
+    def _clipped(self) -> list[float]:
         """Clips each group of parameters separately, and returns the norms before clipping.
 
         The groups are clipped separately, so that a large gradient of the tuner's own network does not shrink
@@ -160,10 +178,10 @@ class Training:
         """
         return [
             nn.utils.clip_grad_norm_(group["params"], self.spec.optimizer.max_grad_norm).item()
-            for group in optimizer.param_groups
+            for group in self.optimizer.param_groups
         ]
 
-    def _refuse_infinite(self, task: RewardTask, **values: float) -> None:
+    def _refuse_infinite(self, task: RewardTask | RewardSum, **values: float) -> None:
         bad = [name for name, value in values.items() if not torch.tensor(value).isfinite()]
         if bad:
             raise NumericalError(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from ril_bench import registry
 from ril_bench.config.validation import Part
@@ -77,27 +77,47 @@ class Optimizer(Part):
     max_grad_norm: Positive
 
 
+class Until(Part):
+    """A criterion: a task ends as soon as it has gained `gain` sigma over the pretrained model.
+
+    The gain is estimated on the first `images` fixed images of training prompts, at most `every` updates after the last
+    estimate.
+    """
+
+    gain: Positive
+    images: Annotated[int, Field(ge=2)] = 32
+    every: Count = 5
+
+
 class Budget(Part):
-    """The budget of a task: `updates` updates of `batch` samples.
+    """The budget of a task: at most `updates` updates of `batch` samples.
+
+    With `until`, the task ends as soon as its criterion is met; a number is the gain, in sigma.
 
     micro_batch is the largest number of samples in memory at once (null: all). The other fields bound the
     calls that run.json counts: the task ends after the update that reaches a bound. Bounds make tuners
     comparable whose updates have different costs.
     """
 
-    omitted_if_none = frozenset({"denoiser_forwards", "denoiser_backwards", "reward_calls"})
+    omitted_if_none = frozenset({"until", "denoiser_forwards", "denoiser_backwards", "reward_calls"})
 
     updates: Count
     batch: Count
+    until: Until | None = None
     micro_batch: Count | None = None
     denoiser_forwards: Count | None = None
     denoiser_backwards: Count | None = None
     reward_calls: Count | None = None
 
+    @field_validator("until", mode="before")
+    @classmethod
+    def _gain_alone(cls, value: Any) -> Any:
+        return {"gain": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
     @property
     def bounds(self) -> dict[str, int]:
         """The bounds on calls, by the names of the calls in run.json."""
-        return self.model_dump(include=set(self.omitted_if_none))
+        return self.model_dump(include={"denoiser_forwards", "denoiser_backwards", "reward_calls"})
 
 
 class UnitSpec(Part):
@@ -222,7 +242,8 @@ class Sequence(Part):
 
     def fixed_images(self, task: TaskSpec) -> int:
         """The number of the pretrained model's images that a task needs before its first update."""
-        return self.unit_images if task.unit is None else 0
+        until = task.budget.until
+        return max(self.unit_images if task.unit is None else 0, until.images if until else 0)
 
     @property
     def sha256(self) -> str:

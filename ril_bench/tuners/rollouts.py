@@ -63,14 +63,14 @@ def sample_trajectory(model: DiffusionModel, task: Task, prompts: list[str], dra
 class RolloutBuffer:
     """Trajectories that `reuse` updates use; then new ones are sampled.
 
-    They are stored by task and sample. So a method may train several tasks in turn, and what is stored depends neither
-    on the micro-batches nor on the number of processes.
+    They are stored by sample, so what is stored depends neither on the micro-batches nor on the number of processes. If
+    the update raises another reward than the trajectory was scored with, a new trajectory is sampled.
     """
 
     def __init__(self, reuse: int):
         self._reuse = reuse
-        self._stored: dict[tuple[int, Key], dict[str, Any]] = {}
-        self._used: set[tuple[int, Key]] = set()
+        self._stored: dict[Key, dict[str, Any]] = {}
+        self._used: set[Key] = set()
 
     def trajectories(
         self, model: DiffusionModel, task: Task, batch: MicroBatch, copies: int
@@ -79,8 +79,8 @@ class RolloutBuffer:
 
         A stored trajectory keeps the prompt that it was sampled for.
         """
-        keys = [(task.index, sample) for sample in batch.draws.samples]
-        if not all(key in self._stored for key in keys):
+        keys = batch.draws.samples
+        if not all(key in self._stored and self._stored[key]["reward"] == task.name for key in keys):
             sampled = [
                 sample_trajectory(model, task, batch.prompts, batch.draws.copy(j)) for j in range(copies)
             ]
@@ -88,7 +88,12 @@ class RolloutBuffer:
                 return batch, sampled
             for k, (key, prompt) in enumerate(zip(keys, batch.prompts, strict=True)):
                 parts = [trajectory.of_sample(k) for trajectory in sampled]
-                self._stored[key] = {"uses_left": self._reuse, "prompt": prompt, "copies": parts}
+                self._stored[key] = {
+                    "reward": task.name,
+                    "uses_left": self._reuse,
+                    "prompt": prompt,
+                    "copies": parts,
+                }
         self._used |= set(keys)
         found = [self._stored[key] for key in keys]
         stored = [Trajectory.of_samples([entry["copies"][j] for entry in found]) for j in range(copies)]
@@ -108,12 +113,12 @@ class RolloutBuffer:
 
     def state(self) -> list[Any]:
         """The trajectories of all processes, for a resume, which may have another number of processes."""
-        own = [[*key, entry] for key, entry in self._stored.items()]
+        own = [[sample, entry] for sample, entry in self._stored.items()]
         return [row for rows in team().gathered(lambda: own) for row in rows]
 
     def load_state(self, state: list[Any]) -> None:
         """Restores the part of what `state` returned that belongs to this process's samples."""
-        self._stored = {(task, sample): entry for task, sample, entry in state if team().owns(sample)}
+        self._stored = {sample: entry for sample, entry in state if team().owns(sample)}
 
 
 class RolloutTuner(Tuner):

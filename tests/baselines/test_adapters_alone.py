@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from ril_bench import registry
-from ril_bench.running.training import turns
+from ril_bench.errors import UserError
+from ril_bench.running import accounts
 from ril_bench.storage.run_folder import RunFolder
-from tests.tiny import LoraPerTask, results, runner, trained, training, weights
+from tests.tiny import LoraPerTask, results, runner, trained, training, weights, write_sequence
 
 Single, Soup, Joint, Replay, Rid = (
     registry.load("method", name) for name in ("single", "soup", "joint", "replay", "rid")
@@ -88,17 +89,44 @@ def test_oracles_say_so():
     ]
 
 
-def test_joint_gives_each_reward_so_far_the_budget_of_a_task(tiny_sequence, tmp_path):
-    folder = runner(tiny_sequence, tmp_path, "joint", settings=["budget.updates=3"]).execute()
+def test_joint_raises_all_rewards_for_the_sum_of_their_budgets(tiny_data, tmp_path):
+    tasks = [{"reward": "brightness"}, {"reward": "symmetry", "budget": {"updates": 5}}]
+    sequence = write_sequence(tmp_path / "tiny.yaml", tiny_data, tasks=tasks)
+    folder = runner(sequence, tmp_path, "joint", settings=["budget.updates=3"]).execute()
     log = Counter((line["task"], line["reward"]) for line in RunFolder(folder).read_log())
-    assert log == {(1, "brightness"): 3, (2, "brightness"): 3, (2, "symmetry"): 3}
+    assert log == {(1, "brightness"): 3, (2, "brightness+symmetry"): 3 + 5}
+    # an image that two rewards score costs one rollout: 2 guided images at 3 steps, in 8 updates
+    calls = accounts.from_rows(RunFolder(folder).read_run()["steps"][2]["training_calls"])
+    assert accounts.samples(calls, "denoiser") == 8 * 2 * 2 * 3
+    assert accounts.samples(calls, "decode") == 8 * 2
+    assert accounts.samples(calls, "reward:brightness") == accounts.samples(calls, "reward:symmetry") == 8 * 2
 
 
-@pytest.mark.parametrize(("share", "old"), [(0.5, 6), (0.25, 3), (0.75, 9)])
-def test_replay_gives_earlier_rewards_their_share(share, old):
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.75])
+def test_replay_gives_earlier_rewards_their_share(share):
     plan = Replay(share=share).plan(["a", "b", "c"], 3)
-    counts = Counter(turns(plan.weights, 12))
-    assert (plan.updates, plan.start) == (1.0, "current")
-    assert (counts[3], counts[1] + counts[2]) == (12 - old, old)
-    assert abs(counts[1] - counts[2]) <= 1
+    assert (plan.updates, plan.extension, plan.start) == ("own", 1.0, "current")
+    assert plan.weights == {1: share / 2, 2: share / 2, 3: 1 - share}
     assert Replay(share=share).plan(["a"], 1).weights == {1: 1.0}
+
+
+@pytest.mark.parametrize("name", ["joint", "replay"])
+@pytest.mark.parametrize("tuner", [{"name": "dpo"}, {"name": "ddpo", "samples": 2, "reuse": 2}])
+def test_a_sum_of_rewards_is_a_reward_for_tuners_without_gradient(tiny_data, tmp_path, name, tuner):
+    sequence = write_sequence(tmp_path / "tiny.yaml", tiny_data, tuner=tuner)
+    folder = runner(sequence, tmp_path, name).execute()
+    last = [line for line in RunFolder(folder).read_log() if line["task"] == 2]
+    assert {line["reward"] for line in last} == {"brightness+symmetry"}
+    assert all(line["grad_norm"] > 0 for line in last)
+
+
+@pytest.mark.parametrize("method", ["joint", "replay"])
+def test_tasks_with_other_tuners_cannot_share_an_update(tiny_data, tmp_path, method):
+    tasks = [{"reward": "brightness"}, {"reward": "symmetry", "tuner": {"name": "refl"}}]
+    sequence = write_sequence(tmp_path / "tiny.yaml", tiny_data, tasks=tasks)
+    with pytest.raises(
+        UserError, match="brightness and symmetry in the same update, and their tuner"
+    ) as caught:
+        runner(sequence, tmp_path, method)
+    assert caught.value.where == "tasks.1, tasks.2"
+    runner(sequence, tmp_path, "naive")

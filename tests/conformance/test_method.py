@@ -29,6 +29,7 @@ CAUGHT = {  # file: a part of the fault, and a part of the hint
     "replays_in_secret": ("step 2 of its plan also trains on task 1", "oracle = True"),
     "keeps_a_reward": ("uses the reward 'brightness' after that task is over", "oracle = True"),
     "reads_the_prompts": ("it reads task.prompts", "a method may read index, name"),
+    "needs_an_update": ("ZeroDivisionError: division by zero (needs_an_update.py:", None),
     "single_call_only": ("AssertionError: a second call (single_call_only.py:", None),
 }
 
@@ -51,9 +52,9 @@ def test_every_broken_method_is_a_case():
 def test_every_baseline_passes(name, tiny_sequence):
     results = list(check_method(name, tiny_sequence))
     assert [result for result in results if result.fault] == []
-    assert len(results) == 10
+    assert len(results) == 11
 
 
 def test_a_baseline_passes_in_the_embedded_world():
     results = list(check_method("rid"))
-    assert [result.fault for result in results] == [None] * 10
+    assert [result.fault for result in results] == [None] * 11

@@ -16,7 +16,7 @@ from ril_bench.sequences.sequence_file import load_sequence
 
 def test_a_new_method_passes_its_check(tmp_path, tiny_sequence):
     file = new("method", "my_method", tmp_path)
-    assert [result.fault for result in check_method(str(file), tiny_sequence)] == [None] * 10
+    assert [result.fault for result in check_method(str(file), tiny_sequence)] == [None] * 11
     cls = load("method", str(file))
     assert cls.__name__ == "MyMethod"
     assert cls.__doc__.startswith("What it does, in one line")

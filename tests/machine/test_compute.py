@@ -109,14 +109,14 @@ def test_a_batch_that_does_not_fit_is_computed_in_smaller_parts(tiny_model):
     shaken(whole)
     reference.run(lambda line: None)
     small = training(tiny_model, bound(Penalised(), tiny_model), tuner=Small(2), updates=2, batch=7)
-    small.order = [1]
+    small.updates = 1
     shaken(tiny_model)
     small.run(lambda line: None)
     assert small.tuner.sizes == [7, 4, 2, 2, 2, 1]
     assert small.micro_batch == 2
     assert torch.equal(gradients(tiny_model), gradients(whole))
     assert tiny_model.counter == whole.counter  # a failed attempt does not count in the budget
-    small.order = [1, 1]
+    small.updates = 2
     small.run(lambda line: None)
     assert small.tuner.sizes[6:] == [2, 2, 2, 1]
 

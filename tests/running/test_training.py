@@ -1,18 +1,17 @@
-"""Updates of a training: turns, micro-batches, hooks, frozen adapters, NaN and infinity."""
+"""Updates of a training: units, micro-batches, hooks, frozen adapters, NaN and infinity."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ril_bench.errors import NumericalError
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.jpeg import JpegKb
-from ril_bench.running.training import adamw, turns
+from ril_bench.running.reward_task import Unit, summed
 from tests.tiny import (
     PROMPTS,
     LoraPerTask,
@@ -54,38 +53,6 @@ class Louder(Reward):
 
     def score(self, images, prompts):
         return self.times * images[:, 0].mean((1, 2))
-
-
-# -- turns ---------------------------------------------------------------------------------------------------
-
-shares = st.dictionaries(st.integers(1, 6), st.floats(0.05, 10), min_size=1, max_size=5)
-
-
-def furthest(weights, updates):
-    """The largest difference of any task from its share at any time, in updates."""
-    order, total = turns(weights, updates), sum(weights.values())
-    assert len(order) == updates
-    return max(
-        abs(order[:n].count(task) - n * weight / total)
-        for n in range(updates + 1)
-        for task, weight in weights.items()
-    )
-
-
-@given(shares, st.integers(0, 60))
-def test_each_task_has_its_share_at_any_time(weights, updates):
-    assert furthest(weights, updates) < (1 if len(weights) <= 2 else 1.5)
-
-
-@given(st.integers(1, 6), st.integers(0, 60))
-def test_equal_weights_take_turns(tasks, updates):
-    assert turns(dict.fromkeys(range(1, tasks + 1), 0.3), updates) == [1 + n % tasks for n in range(updates)]
-
-
-def test_turns():
-    assert turns({3: 1.0}, 4) == [3] * 4
-    assert turns({1: 1, 2: 3}, 8).count(2) == 6
-    assert turns({1: 0.5, 2: 1.5}, 9) == turns({1: 1, 2: 3}, 9)
 
 
 # -- an update -----------------------------------------------------------------------------------------------
@@ -132,27 +99,39 @@ def test_a_reward_of_which_less_is_better_is_negated(tiny_model):
     assert tiny_model.counter["reward:jpeg_kb", True, 2] == 1
 
 
-def test_in_a_mix_the_unit_of_one_reward_does_not_change_the_steps_of_another(tiny_model):
-    """The step of AdamW does not depend on the unit of the reward.
+def test_a_tuner_sees_a_reward_in_its_unit_and_the_log_states_it_in_its_own(tiny_model):
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    task = reward_task(tiny_model, reward=JpegKb(), unit=Unit(b=1.5, sigma=0.25))
+    raw = JpegKb()(images, PROMPTS[:2])
+    torch.testing.assert_close(task.reward(images, PROMPTS[:2]), -(raw - 1.5) / 0.25)
+    assert task.raw(task.reward(images, PROMPTS[:2]).mean().item()) == pytest.approx(-raw.mean().item())
 
-    With separate moments for each task, the steps of a mix of tasks do not depend on units either.
-    """
 
-    def mixed(times):
+def test_a_sum_of_rewards_scores_the_same_images_and_has_its_parts_gradient(tiny_model):
+    """A sum of a reward and its own multiple has the gradient of one reward with the sum of the weights."""
+    found = {}
+    for name, shares in {"sum": {1: 0.5, 3: 2.0}, "single": {1: 1.0}}.items():
         model = copy.deepcopy(tiny_model)
-        mix = training(model, bound(LoraPerTask(), model), updates=6)
-        mix.spec = mix.spec.model_copy(
-            update={"optimizer": mix.spec.optimizer.model_copy(update={"max_grad_norm": 1e9})}
-        )
-        mix.tasks = {1: mix.tasks[1], 2: reward_task(model, 2, Louder(times))}
-        mix.optimizers = {j: adamw(model, mix.tuner, mix.spec) for j in (1, 2)}
-        mix.order = [1, 2] * 3
-        mix.run(lambda line: None)
-        return torch.cat([w.detach().flatten() for w in model.adapter_parameters("task-1").values()])
+        one = training(model, bound(LoraPerTask(), model), updates=1)
+        one.tasks = {1: one.tasks[1], 3: reward_task(model, 3, Louder(4.0), unit=Unit(sigma=4.0))}
+        one.tasks[1] = reward_task(model, 1, Louder(1.0))
+        one.weights = shares
+        one.spec.optimizer.__dict__["max_grad_norm"] = 1e9
+        lines = []
+        one.run(lines.append)
+        found[name] = (gradients(model), lines[0], model.counter)
+    torch.testing.assert_close(found["sum"][0], 2.5 * found["single"][0], rtol=1e-4, atol=1e-9)
+    assert found["sum"][1]["reward"] == "louder+louder"
+    assert found["sum"][1]["score"] == pytest.approx(2.5 * found["single"][1]["score"], rel=1e-5)
+    assert found["sum"][2]["decode", True, 2] == found["single"][2]["decode", True, 2] == 1
 
-    # The gradients are well above AdamW's epsilon.
-    quiet, loud, opposite = (mixed(times) for times in (2.0**12, 2.0**20, -(2.0**12)))
-    assert (quiet - loud).norm() < 0.05 * (quiet - opposite).norm()
+
+def test_each_task_of_a_sum_provides_prompts(tiny_model):
+    parts = [reward_task(tiny_model, 1), reward_task(tiny_model, 2)]
+    parts = [(replace(task, prompts=[f"prompt of {task.index}"]), 1.0) for task in parts]
+    drawn = [summed(parts[0][0], parts).prompt((0, 1), sample) for sample in range(200)]
+    assert 70 < drawn.count("prompt of 1") < 130
+    assert summed(parts[0][0], parts[1:]) is parts[1][0]
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_gives_other_bytes(tiny_model):
@@ -175,7 +154,7 @@ def test_an_update_depends_only_on_its_number_and_on_the_state_before_it(tiny_mo
     first = training(model, bound(LoraPerTask(), model), updates=2)
     first.run(lambda line: None)
     rest = copy.deepcopy(first)  # the model, the optimizer and the position, as another process restores them
-    rest.order, rest.update = [1] * 3, 2
+    rest.updates, rest.update = 3, 2
     rest.run(lambda line: None)
     assert weights(rest.model, "task-1") == weights(straight, "task-1")
 

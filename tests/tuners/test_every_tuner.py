@@ -13,7 +13,9 @@ from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.rewards.jpeg import JpegKb
 from ril_bench.rewards.pixels import Brightness
+from ril_bench.running.fixed_images import fixed_scores
 from ril_bench.running.materials import Materials
+from ril_bench.running.reward_task import Unit
 from ril_bench.running.training import adamw
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage.checkpoint import pack, unpack
@@ -23,6 +25,7 @@ from tests.tiny import (
     Penalised,
     bound,
     results,
+    reward_task,
     runner,
     shaken,
     training,
@@ -109,7 +112,7 @@ def one_update(model, method, options, size, **changes):
     )
     shaken(model)
     lines = []
-    one.optimizers[1].step = lambda: None
+    one.optimizer.step = lambda: None
     one.spec.optimizer.__dict__["max_grad_norm"] = 1e12
     one.run(lines.append)
     own = [parameter.grad for parameter in one.tuner.parameters() if parameter.grad is not None]
@@ -192,19 +195,51 @@ def test_a_resume_inside_a_task_gives_the_same_bytes(tiny_model, options):
     model = copy.deepcopy(tiny_model)
     first = training(model, bound(LoraPerTask(), model), tuner=build_tuner(options), updates=2)
     first.run(lambda line: None)
-    saved = unpack(pack([model.adapter_state(), first.optimizers[1].state_dict(), first.tuner.state_dict()]))
+    saved = unpack(pack([model.adapter_state(), first.optimizer.state_dict(), first.tuner.state_dict()]))
     model = copy.deepcopy(tiny_model)
     rest = training(model, bound(LoraPerTask(), model), tuner=build_tuner(options))
     model.load_adapter_state(saved[0])
     rest.tuner.start_task(
         rest.tasks[1], model
     )  # as a resume does: the model at the task's start is in the checkpoint alone
-    rest.optimizers = {1: adamw(model, rest.tuner, rest.spec)}
-    rest.optimizers[1].load_state_dict(saved[1])
+    rest.optimizer = adamw(model, rest.tuner, rest.spec)
+    rest.optimizer.load_state_dict(saved[1])
     rest.tuner.load_state_dict(saved[2])
     rest.update = 2
     rest.run(lambda line: None)
     assert weights(model, "task-1") == weights(straight, "task-1")
+
+
+class Times(Brightness):
+    """Brightness in another unit."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+
+    def score(self, images, prompts):
+        return self.times * super().score(images, prompts)
+
+
+def test_a_reward_in_another_unit_gives_the_same_adapters(tiny_model, options):
+    """The unit is measured; so the same lr, strength, beta and clipping mean the same."""
+
+    def adapter(times):
+        model, reward = copy.deepcopy(tiny_model), Times(times)
+        ddim = reward_task(model).sampler
+        scores = fixed_scores(model, ddim, 3.0, PROMPTS, {"times": reward}, 16)["times"].double()
+        unit = Unit(scores.mean().item(), scores.std().item())
+        one = training(
+            model,
+            bound(Penalised(), model),
+            tuner=build_tuner(options),
+            task=reward_task(model, reward=reward, unit=unit),
+        )
+        one.run(lambda line: None)
+        return torch.cat([w.detach().flatten() for w in model.adapter_parameters("task-1").values()])
+
+    small, large = adapter(1.0), adapter(100.0)
+    assert (small - large).norm() < 1e-5 * small.norm()
 
 
 @pytest.mark.parametrize("reward", [Brightness(), JpegKb()], ids=lambda reward: reward.name)

@@ -234,7 +234,7 @@ def test_the_trust_region_holds_the_policy_to_the_one_that_sampled():
     )
     first, _ = update(model, task, with_it)
     assert relative_gap(first, update(model, task, without)[0]) < 1e-12  # eps is still eps_old
-    path = Trajectory.of_samples([with_it._buffer._stored[1, sample]["copies"][0] for sample in range(8)])
+    path = Trajectory.of_samples([with_it._buffer._stored[sample]["copies"][0] for sample in range(8)])
     for tuner in (with_it, without):
         tuner.after_update(model)
     with torch.no_grad():

@@ -47,16 +47,20 @@ def forecast(cells: Sequence[Cell], out: Path) -> Forecast:
 
 
 def evaluations_of(plan: RunPlan, first: int) -> int:
-    """Denoiser evaluations of the steps from `first` on. A guided evaluation counts as two."""
+    """Denoiser evaluations of the steps from `first` on, at most: a task with a criterion may end early.
+
+    A guided evaluation counts as two.
+    """
     sequence = plan.sequence
     images = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
     per_image = sequence.sampler.steps * (1 if sequence.sampler.guidance == 1 else 2)
     evaluations = 0
     for i in range(first, len(sequence.tasks) + 1):
-        budget, every = sequence.task(i).budget, sequence.evaluation.every
-        within = (budget.updates - 1) // every if every else 0
-        trained = budget.updates * budget.batch * per_image
-        evaluations += min(trained, budget.denoiser_forwards or trained) + (1 + within) * images * per_image
+        (updates, bounds), every = plan.budget(i), sequence.evaluation.every
+        within = (updates - 1) // every if every else 0
+        trained = updates * sequence.task(i).budget.batch * per_image
+        trained = min(trained, round(bounds.get("denoiser_forwards", trained)))
+        evaluations += trained + (1 + within) * images * per_image
     return evaluations
 
 

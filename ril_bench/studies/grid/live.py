@@ -49,7 +49,7 @@ def state_of(plan: RunPlan, out: Path) -> str | None:
     if not log:
         return f"{name}: loads, and evaluates the pretrained model"
     task, update = log[-1]["task"], log[-1]["update"] + 1
-    reward, updates = plan.sequence.order[task - 1], plan.sequence.task(task).budget.updates
+    (updates, _), reward = plan.budget(task), log[-1]["reward"]
     if update >= updates:
-        return f"{name}: evaluates the model after {reward}"
+        return f"{name}: evaluates the model after {plan.sequence.order[task - 1]}"
     return f"{name}: trains {reward}, update {update} of {updates}, reward {log[-1]['score']:.4g}"

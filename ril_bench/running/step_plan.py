@@ -1,0 +1,57 @@
+"""What the plan of a method means for a step of a sequence: its updates, its bounds, and whether it can run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ril_bench.errors import UserError
+from ril_bench.sequences.spec import Sequence
+
+if TYPE_CHECKING:
+    from ril_bench.methods import Method, Plan
+
+#: what tasks that are trained in one update must have in common
+COMMON = ("tuner", "optimizer", "batch")
+
+
+def step_plan(method: Method, sequence: Sequence, i: int) -> Plan:
+    """The plan of step i.
+
+    Raises UserError for weights that are not positive or belong to no task up to i, and for tasks that cannot share an
+    update.
+    """
+    plan = method.plan(sequence.order[:i], i)
+    if not plan.weights or any(j not in range(1, i + 1) or weight <= 0 for j, weight in plan.weights.items()):
+        raise UserError(
+            f"step {i} has the weights {dict(plan.weights)}",
+            where=f"{type(method).__name__}.plan",
+            hint=f"return Plan(weights=...) with positive weights for tasks among 1 to {i}",
+        )
+    for j in plan.weights:
+        task, own = sequence.task(j), sequence.task(i)
+        pairs = (
+            (task.tuner, own.tuner),
+            (task.optimizer, own.optimizer),
+            (task.budget.batch, own.budget.batch),
+        )
+        if differ := [name for name, (a, b) in zip(COMMON, pairs, strict=True) if a != b]:
+            raise UserError(
+                f"{type(method).__name__} raises {task.name} and {own.name} in the same update, and their "
+                f"{' and '.join(differ)} differ",
+                where=f"tasks.{j}, tasks.{i}",
+                hint=f"give both tasks the same {', '.join(COMMON)}, or choose another method",
+            )
+    return plan
+
+
+def step_budget(plan: Plan, sequence: Sequence, i: int) -> tuple[int, dict[str, float]]:
+    """The largest number of updates of step i, and its bounds on calls, by their names in run.json."""
+    tasks = [sequence.task(j) for j in plan.weights]
+    budgets = [task.budget for task in tasks] if plan.updates == "sum" else [sequence.task(i).budget]
+    factor = plan.extension if all(task.budget.until for task in tasks) else 1.0
+    bounds = {
+        name: factor * sum(budget.bounds[name] for budget in budgets)
+        for name in budgets[0].bounds
+        if all(name in budget.bounds for budget in budgets)
+    }
+    return round(factor * sum(budget.updates for budget in budgets)), bounds
