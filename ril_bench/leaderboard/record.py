@@ -125,7 +125,7 @@ class RunRecord(Record):
     official: bool
     comparable: bool
     steps: list[StepRecord]
-    cost: dict[str, float] | None
+    cost: dict[str, float | bool] | None
     calibration: CalibrationRecord | None
     device: Annotated[str, Field(max_length=40)]
     versions: dict[str, Annotated[str, Field(max_length=80)]]

@@ -286,7 +286,8 @@ METRICS = (
         "measured time / bare time of the same denoiser evaluations, decodings and reward calls",
         "about 1 upward; 1 has no overhead",
         "What the benchmark and the method add to the bare cost of the calls that they make.",
-        "The bare cost is measured once and briefly: a busy machine moves the ratio, even below 1.",
+        "The bare cost is measured briefly, and once on a machine: a machine that is busier during the run raises the "
+        "ratio, and a quieter one lowers it, even below 1.",
         "run.json: cost.training_ratio",
     ),
 )

@@ -5,17 +5,20 @@ Seconds are also stated as a multiple of the seconds that the calls alone take (
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ril_bench.running.bare_cost import Call, bare_seconds, unit_seconds
+from ril_bench.running import provenance
+from ril_bench.running.bare_cost import Call, bare_seconds, known_seconds, unit_seconds
+from ril_bench.running.evaluation import code_digest
+from ril_bench.storage.digests import sha256_file
 
 if TYPE_CHECKING:
-    from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.rewards.base import Reward
+    from ril_bench.running.materials import Materials
 
 Calls = Counter[Call]
 
@@ -59,16 +62,11 @@ def tensor_bytes(tree: Any) -> int:
     return sum(tensor_bytes(value) for value in values)
 
 
-def cost(
-    steps: Sequence[Mapping[str, Any]],
-    seconds: float,
-    model: DiffusionModel,
-    rewards: Mapping[str, Reward],
-    prompts: Sequence[str],
-) -> dict[str, float]:
+def cost(steps: Sequence[Mapping[str, Any]], seconds: float, materials: Materials) -> dict[str, float | bool]:
     """Wall time of the training and of the whole run, each also as a multiple of its bare cost.
 
-    Neither time includes the start-up.
+    Neither time includes the start-up. `bare_cached` states whether an earlier run on this machine measured a part of
+    the bare cost.
 
     Args:
         steps: the steps, as run.json has them.
@@ -76,7 +74,11 @@ def cost(
     """
     trained: Calls = sum((from_rows(step["training_calls"]) for step in steps), Counter())
     counted: Calls = trained + sum((from_rows(step["evaluation_calls"]) for step in steps), Counter())
-    units = unit_seconds(list(counted), model, rewards, prompts)
+
+    def measure(calls: list[Call]) -> Mapping[Call, float]:
+        return unit_seconds(calls, materials.model, materials.rewards, materials.eval_prompts)
+
+    units, cached = known_seconds(list(counted), _key(materials), measure)
     training = sum(step["train_seconds"] for step in steps)
     bare, bare_run = bare_seconds(trained, units), bare_seconds(counted, units)
     return {
@@ -86,4 +88,19 @@ def cost(
         "run_seconds": seconds,
         "run_bare_seconds": bare_run,
         "run_ratio": seconds / bare_run,
+        "bare_cached": cached,
+    }
+
+
+def _key(materials: Materials) -> dict[str, Any]:
+    """Everything that the seconds of a call depend on, as far as a program can know it."""
+    return {
+        "weights": materials.weights,
+        "rewards": {
+            name: sha256_file(inspect.getfile(type(reward))) for name, reward in materials.rewards.items()
+        },
+        "adapter": materials.sequence.adapter.model_dump(),
+        "code": code_digest("diffusion", "rewards", "worlds", "running/bare_cost.py"),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(materials.model.device, materials.compute),
     }

@@ -2,25 +2,30 @@
 
 No tuner can be faster. Calls of the denoiser without a gradient, or with a gradient to the latents only, are
 measured without adapters. Other calls of the denoiser are measured with adapters, forward and backward.
-Decoding and rewards are measured too. Every call is measured at its own batch size.
+Decoding and rewards are measured too. Every call is measured at its own batch size, once on a machine: the seconds are
+kept in the cache.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.rewards.base import Reward
+from ril_bench.storage import cache
 
 Call = tuple[str, bool, int]  # kind, with gradient, batch
 ROUNDS = 10
+KIND, FILE = "bare-cost", "seconds.json"  # the folder of the cache, and the file in it
 
 
 def bare_seconds(calls: Mapping[Call, int], units: Mapping[Call, float]) -> float:
@@ -56,6 +61,33 @@ def unit_seconds(
         for parameter in model.parameters():
             parameter.grad = None
     return {call: fmean(taken[1:]) for call, taken in seconds.items()}
+
+
+def known_seconds(
+    calls: Sequence[Call],
+    key: Mapping[str, Any],
+    measure: Callable[[list[Call]], Mapping[Call, float]],
+) -> tuple[dict[Call, float], bool]:
+    """Seconds of one call of each kind, from the cache where this machine has measured the kind before.
+
+    Args:
+        key: everything that the seconds depend on, without the call.
+        measure: measures the kinds that the cache lacks.
+
+    Returns:
+        The seconds, and whether any of them came from the cache.
+    """
+    found = {call: files for call in calls if (files := cache.read(KIND, _with_call(key, call)))}
+    seconds = {call: float(json.loads(files[FILE])) for call, files in found.items()}
+    if missing := [call for call in calls if call not in seconds]:
+        for call, value in measure(missing).items():
+            cache.write(KIND, _with_call(key, call), {FILE: json.dumps(value).encode()})
+            seconds[call] = value
+    return seconds, bool(found)
+
+
+def _with_call(key: Mapping[str, Any], call: Call) -> dict[str, Any]:
+    return {**key, "call": list(call)}
 
 
 def _seconds(call: Callable[[], Tensor], device: torch.device) -> float:

@@ -220,10 +220,8 @@ class Runner:
                 f"({cost['run_ratio']:.2f} times)"
             )
 
-    def _cost(self, seconds: float) -> dict[str, float]:
-        self.reporter.say("measuring the time that the counted model and reward calls take alone")
-        materials, steps = self.materials, self.folder.read_run()["steps"]
-        return accounts.cost(steps, seconds, materials.model, materials.rewards, materials.eval_prompts)
+    def _cost(self, seconds: float) -> dict[str, float | bool]:
+        return accounts.cost(self.folder.read_run()["steps"], seconds, self.materials)
 
     # -- a task ----------------------------------------------------------------------------------------------
 

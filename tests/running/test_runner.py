@@ -88,6 +88,7 @@ def test_run_json_has_the_cost_of_each_step(finished):
     for part in ("training", "run"):
         ratio = cost[f"{part}_seconds"] / cost[f"{part}_bare_seconds"]
         assert cost[f"{part}_ratio"] == pytest.approx(ratio)
+    assert isinstance(cost["bare_cached"], bool)
 
 
 def test_the_tables_agree_with_each_other(finished):
