@@ -18,6 +18,7 @@ import typer
 import ril_bench
 from ril_bench import registry
 from ril_bench.cli import app
+from ril_bench.metrics.properties import PROPERTIES
 from ril_bench.reporting.glossary import NOTATION, glossary
 from ril_bench.reporting.listing import described
 
@@ -86,7 +87,24 @@ def metrics() -> str:
             f"- *When to distrust it:* {_words(metric['distrust'])}\n"
             f"- *Stored as* `{metric['key']}`"
         )
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, properties()]) + "\n"
+
+
+def properties() -> str:
+    """The table of the properties of a sequence, with their bounds."""
+    about = (
+        "`ril-bench calibrate` measures whether a sequence can tell methods apart. It runs *single* (each task tuned "
+        "alone, from the pretrained model), *naive* and *joint* on several seeds. A gain of a task is "
+        "d (u − b) / sigma: b is the mean reward at step 0, u the mean reward of single after the task, d the "
+        "direction of the reward, and sigma its standard deviation over prompts at step 0. A sequence outside a bound "
+        "still runs; its runs state what it cannot show."
+    )
+    rows = [
+        f"| {known.words} | {known.bound_in_words} | {known.definition} | {known.otherwise or 'only reported'} |"
+        for known in PROPERTIES.values()
+    ]
+    head = ["| Property | Bound | Definition | Without it, runs cannot show |", "|---|---|---|---|"]
+    return "\n\n".join(["## Properties of a sequence", about, "\n".join([*head, *rows])])
 
 
 def api() -> str:

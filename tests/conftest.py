@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,8 @@ from hypothesis import settings
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.remote.search import FOLDER
-from ril_bench.running.progress import Reporter
-from ril_bench.running.runner import Runner
-from ril_bench.studies.grid import grid as grids
-from ril_bench.studies.grid import workers
-from ril_bench.studies.grid.workers import Cell, Failure
 from tests.pipelines import stable_diffusion
-from tests.tiny import PROMPTS, sequence_data, write_sequence
+from tests.tiny import PROMPTS, run_in_this_process, sequence_data, write_sequence
 
 # No deadline: how long an example takes depends on the machine. In CI the examples are the same in every run; elsewhere
 # they differ, so that the tests can find new failures.
@@ -83,13 +78,4 @@ def tiny_sequence(tiny_data: dict[str, Any], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Executes the runs of a grid one after another in this process, with one thread."""
-
-    def serially(cells: Sequence[Cell], out: Path, **_: Any) -> Iterator[tuple[Cell, Failure | None]]:
-        for cell in cells:
-            reporter = Reporter(quiet=True)
-            Runner(cell.plan, out, threads=1, shared=cell.shared, account=False, reporter=reporter).execute()
-            yield cell, None
-
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
-    for module in (workers, grids):
-        monkeypatch.setattr(module, "side_by_side", serially)
+    run_in_this_process(monkeypatch)

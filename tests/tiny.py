@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import yaml
 from torch import Tensor
@@ -18,12 +19,17 @@ from ril_bench.diffusion.sampler import DDIM, Prediction
 from ril_bench.methods import Method
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.pixels import Brightness, Symmetry
+from ril_bench.running.materials import Materials
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.running.reward_task import RewardTask, Unit
 from ril_bench.running.runner import Runner
 from ril_bench.running.training import Training, adamw
 from ril_bench.sequences.spec import TaskSpec
+from ril_bench.storage.digests import sha256_json
+from ril_bench.studies.grid import grid as grids
+from ril_bench.studies.grid import workers
+from ril_bench.studies.grid.workers import Cell, Failure
 from ril_bench.tuners.base import Tuner
 from ril_bench.tuners.draft import Draft
 
@@ -72,6 +78,34 @@ def runner(
     return Runner(
         run_plan, out, threads=1, shared=shared, reporter=reporter or Reporter(quiet=True), account=account
     )
+
+
+def run_in_this_process(patch: pytest.MonkeyPatch) -> None:
+    """Makes grids execute their runs one after another in this process, with one thread.
+
+    Runs of one sequence load its model and rewards once.
+    """
+    loaded: dict[str, Materials] = {}
+
+    def serially(cells: Sequence[Cell], out: Path, **_: Any) -> Iterator[tuple[Cell, Failure | None]]:
+        for cell in cells:
+            key = sha256_json(cell.plan.sequence.model_dump(mode="json"))
+            run = Runner(
+                cell.plan,
+                out,
+                threads=1,
+                shared=cell.shared,
+                materials=loaded.get(key),
+                account=False,
+                reporter=Reporter(quiet=True),
+            )
+            run.execute()
+            loaded[key] = run.materials
+            yield cell, None
+
+    patch.setattr("os.cpu_count", lambda: 1)
+    for module in (workers, grids):
+        patch.setattr(module, "side_by_side", serially)
 
 
 def results(folder: Path) -> dict[str, bytes]:

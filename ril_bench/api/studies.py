@@ -65,7 +65,7 @@ def tune(
 def calibrate(
     sequence: str,
     *,
-    seeds: int = 3,
+    seeds: int = 10,
     to: str | Path | None = None,
     in_place: bool = False,
     jobs: int | None = None,
@@ -77,10 +77,12 @@ def calibrate(
     quiet: bool = False,
     verbose: bool = False,
 ) -> Path:
-    """Measures what tuning on each reward alone reaches: the unit of normalised metrics.
+    """Measures the unit of each reward, and whether the sequence can tell methods apart.
+
+    It runs single, naive and joint; complete runs are not repeated.
 
     Args:
-        seeds: the number of single-task runs for each reward, 3 or more.
+        seeds: the number of runs of naive and of joint, 3 or more; single has at most 5.
         to: the file to write; None means a file beside the sequence's, or in the current folder for one that ships.
         in_place: rewrite the file of a sequence that ships, for maintainers.
 

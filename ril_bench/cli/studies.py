@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -29,6 +29,9 @@ from ril_bench.cli.common import (
 )
 from ril_bench.cli.console import say, show_json, show_table
 from ril_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from ril_bench.sequences.calibrations import Calibration
 
 ToOption = Annotated[
     Optional[Path],  # noqa: UP045
@@ -140,8 +143,8 @@ def _numbers(text: str) -> list[float]:
 def calibrate(
     sequence: SequenceArgument,
     seeds: Annotated[
-        int, typer.Option(help="The number of single-task runs for each reward, 3 or more.")
-    ] = 3,
+        int, typer.Option(help="The number of runs of naive and of joint, 3 or more; single has at most 5.")
+    ] = 10,
     to: ToOption = None,
     in_place: InPlaceOption = False,
     jobs: JobsOption = None,
@@ -154,8 +157,13 @@ def calibrate(
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure what tuning on each reward alone reaches: the unit of normalised metrics."""
+    """Measure the unit of each reward, and whether the sequence can tell methods apart.
+
+    It runs single, naive and joint. A sequence with properties outside their bounds still runs; its reports state what
+    it cannot show. Run the same command again to continue.
+    """
     import ril_bench
+    from ril_bench.sequences.calibrations import Calibration
 
     file = ril_bench.calibrate(
         sequence, seeds=seeds, to=to, in_place=in_place, jobs=jobs, out=out, device=device, threads=threads,
@@ -165,10 +173,41 @@ def calibrate(
     if as_json:
         show_json({"file": str(file), "content": content})
         return
+    calibration = Calibration.model_validate(content)
+    _show_units(calibration)
+    _show_properties(calibration)
+    say(f"wrote {file}")
+
+
+def _show_units(calibration: Calibration) -> None:
+    """Prints the scale of each reward, and why a reward has none."""
     rows = []
-    for name, entry in content["rewards"].items():
-        tuned = ["-", "-"] if entry["u"] is None else [f"{entry['u']:.4g}", f"{entry['se']:.2g}"]
-        rows.append([name, entry["unit"], f"{entry['b']:.4g}", *tuned, f"{entry['sigma']:.3g}"])
+    for name, entry in calibration.rewards.items():
+        tuned = ["-", "-"] if entry.u is None else [f"{entry.u:.4g}", f"{entry.se:.2g}"]
+        rows.append([name, entry.unit, f"{entry.b:.4g}", *tuned, f"{entry.sigma:.3g}"])
     head = ["reward", "unit", "pretrained", "tuned alone", "SE over seeds", "SD over prompts"]
     show_table(head, rows, numbers=True)
-    say(f"wrote {file}")
+    for name, entry in calibration.rewards.items():
+        if entry.refused:
+            say(f"{name} {entry.refused}")
+
+
+def _show_properties(calibration: Calibration) -> None:
+    """Prints every property with its bound, and the verdict in a sentence."""
+    from ril_bench.metrics.properties import PROPERTIES
+
+    verdicts = {True: "holds", False: "fails", None: "not measured"}
+    rows = []
+    for name, record in (calibration.properties or {}).items():
+        known = PROPERTIES[name]
+        value = "-" if record.value is None else f"{record.value:.3g}"
+        rows.append(
+            [
+                known.words,
+                value,
+                known.bound_in_words,
+                verdicts[record.holds] if known.bound is not None else "",
+            ]
+        )
+    show_table(["property", "value", "bound", "verdict"], rows)
+    say(calibration.limits or "every measured property is within its bound")

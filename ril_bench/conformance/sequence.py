@@ -92,16 +92,21 @@ class _SequenceSuite:
             new_tuner(self.sequence, i, self.sequence.reward(self.sequence.task(i).name))
 
     def is_calibrated(self) -> str | None:
-        """has a calibration for this version, with gains above the noise, or none"""
+        """has a calibration for this version and these settings, with gains above the noise, or none"""
         calibration = load_calibration(self.sequence)
         scale(calibration, self.sequence.order)
+        if calibration and calibration.differs_from(self.sequence):
+            raise CheckFailed(
+                "the calibration was measured on other settings of this sequence",
+                f"raise `version`, then: ril-bench calibrate {self.reference}",
+            )
         rewards = calibration.rewards if calibration else {}
         if lacking := [name for name in self.sequence.order if name not in rewards]:
             return (
                 f"no calibration for {', '.join(lacking)}: metrics are in standard deviations (z); "
                 f"ril-bench calibrate {self.reference} measures a calibration"
             )
-        return None
+        return calibration.limits if calibration else None
 
     def loads(self) -> str | None:
         """loads: model, rewards, prompts, and each tuner on its task"""
@@ -114,6 +119,15 @@ class _SequenceSuite:
             )
         materials = Materials.load(self.sequence, torch.device("cpu"))
         materials.check_tuners()
+        calibration = load_calibration(self.sequence)
+        measured = calibration.made_with.get("weights") if calibration else None
+        if changed := sorted(
+            k for k, sha in materials.weights.items() if measured and measured.get(k, sha) != sha
+        ):
+            raise CheckFailed(
+                f"the calibration was measured with other weights: {', '.join(changed)}",
+                f"ril-bench calibrate {self.reference}",
+            )
         return f"{len(materials.weights)} weight files; {len(materials.eval_prompts)} evaluation prompts"
 
     def _note(self, absent: Iterator[str] | list[str]) -> str | None:

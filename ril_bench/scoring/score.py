@@ -37,7 +37,7 @@ def score_run(path: Path) -> dict[str, Any]:
     sequence = SequenceSpec.model_validate(run.info["sequence"])
     recorded = run.info["calibration"]
     calibration = recorded and Calibration.model_validate(recorded["content"])
-    notes: list[str] = []
+    notes = [limits] if calibration and (limits := calibration.limits) else []
     metrics = {
         "schema_version": SCHEMA_VERSION,
         **from_scores(run.scores, sequence, calibration, run.anytime_scores, notes),
@@ -75,7 +75,7 @@ def from_scores(
     scales: Scales = {"z": plain.z, "normalised": normal.normalise if normal else None}
     if normal is None:
         notes.append(
-            "no calibration for these settings: metrics are in deviations over prompts (z), not normalised"
+            f"{_why_not_normalised(calibration, names)}: metrics are in deviations over prompts (z), not normalised"
         )
     return {
         "rewards": names,
@@ -88,14 +88,22 @@ def from_scores(
 
 
 def scale(calibration: Calibration | None, names: Sequence[str]) -> c.Scale | None:
-    """The scale of N for these tasks; None if the calibration is missing or lacks one of them.
+    """The scale of N for these tasks; None if the calibration is missing, or lacks or refuses one of them.
 
     Raises UserError if, by its calibration, a task cannot be learned.
     """
     entries = {} if calibration is None else calibration.rewards
-    if any(name not in entries or entries[name].u is None for name in names):
+    if any(name not in entries or entries[name].u is None or entries[name].refused for name in names):
         return None
     return c.Scale.from_calibration({name: entries[name].model_dump() for name in names}, names)
+
+
+def _why_not_normalised(calibration: Calibration | None, names: Sequence[str]) -> str:
+    entries = {} if calibration is None else calibration.rewards
+    refused = [
+        f"{name} {entries[name].refused}" for name in names if name in entries and entries[name].refused
+    ]
+    return "; ".join(refused) or "no calibration for these settings"
 
 
 def score_array(scores: pd.DataFrame, names: Sequence[str]) -> Array:

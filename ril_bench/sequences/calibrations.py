@@ -1,4 +1,7 @@
-"""The calibration of a sequence, NAME.calibration.json: the scale of each reward. No torch."""
+"""The calibration of a sequence, NAME.calibration.json: the scale of each reward, and what the sequence can show.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,11 @@ class RewardCalibration(Part):
         sigma: standard deviation over prompts at step 0.
         u: mean of `seeds`.
         se: standard error of u.
-        seeds: the final score of each single-task run.
+        seeds: the score after tuning on this reward alone, for each seed.
+        refused: why the reward has no unit of N; None where it has one.
     """
+
+    omitted_if_none = frozenset({"refused"})
 
     direction: Literal[-1, 1]
     unit: str
@@ -34,18 +40,38 @@ class RewardCalibration(Part):
     sigma: Annotated[float, Field(ge=0)]
     se: Annotated[float, Field(ge=0)] | None = None
     seeds: list[float] = Field(default=[])
+    refused: str | None = None
+
+
+class PropertyRecord(Part):
+    """A property of the sequence, as measured; `metrics.properties` defines the properties.
+
+    Attributes:
+        value: None where it is not finite, or not measured.
+        bound: None for a property that is only reported.
+        holds: whether the value is within the bound; None where that is not known.
+        parts: the values from which `value` is computed, such as one for each task.
+    """
+
+    value: float | None
+    bound: float | None
+    holds: bool | None
+    parts: dict[str, float | None] = Field(default={})
 
 
 class Calibration(Part):
-    """The scales that normalise the metrics of a sequence.
+    """The scales that normalise the metrics of a sequence, and the properties of the sequence.
 
-    They are computed once, and never from submissions.
+    They are computed once, and never from submissions. Calibrations of earlier versions have no properties.
     """
+
+    omitted_if_none = frozenset({"properties"})
 
     sequence: Name
     version: Count
     made_with: dict[str, Any]
     rewards: dict[str, RewardCalibration]
+    properties: dict[str, PropertyRecord] | None = None
 
     _file: Path | None = PrivateAttr(default=None)
 
@@ -53,6 +79,23 @@ class Calibration(Part):
     def file(self) -> Path | None:
         """The file from which the calibration was read."""
         return self._file
+
+    @property
+    def limits(self) -> str | None:
+        """What the sequence cannot show, in a sentence; None where no property is known to fail."""
+        from ril_bench.metrics.properties import cannot_show  # scipy, which a list of sequences does not need
+
+        records = self.properties or {}
+        return cannot_show({name: one.value for name, one in records.items() if one.holds is False})
+
+    def differs_from(self, sequence: Sequence) -> bool:
+        """Whether the calibration was measured on other settings than a sequence's.
+
+        Always False for a sequence that names the calibration of another sequence, and for a calibration without
+        the digest of its sequence.
+        """
+        recorded = self.made_with.get("sequence_sha256")
+        return sequence.calibration is None and recorded not in (None, sequence.sha256)
 
 
 def calibration_file(sequence: Sequence, *, official: bool = False) -> Path:

@@ -1,39 +1,42 @@
-"""Measures the calibration of a sequence, the scale of each reward, with single-task runs.
+"""Measures the calibration of a sequence: the unit of each reward, and what the sequence can show.
 
-For each reward, `seeds` runs train one adapter from the pretrained model, with the tuner and the budget of
-the sequence. No submission uses these seeds.
+Runs `single`, `naive` and `joint` on seeds that no submission uses. `single` tunes the pretrained model on each
+reward alone, which gives the units; the three methods together give the properties (`metrics.properties`).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import PLAIN, Compute
+from ril_bench.metrics.properties import LEAST_UNIT
 from ril_bench.metrics.statistics import mean_interval
 from ril_bench.running import provenance
-from ril_bench.running.plan import RunPlan
+from ril_bench.running.plan import RunPlan, plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.sequences.calibrations import Calibration, RewardCalibration
-from ril_bench.sequences.sequence_file import load_sequence
-from ril_bench.sequences.spec import Sequence
+from ril_bench.sequences.sequence_file import SequenceFile, read_sequence
 from ril_bench.storage.files import to_json, write_files
 from ril_bench.storage.read import StoredRun
+from ril_bench.studies.evidence import Evidence, property_records
 from ril_bench.studies.grid.workers import run_all
 from ril_bench.studies.output_files import output_file
 
 FIRST_SEED = 1001
-LEAST_SEEDS = 3
+SEEDS, LEAST_SEEDS = 10, 3
+#: seeds of `single`: enough for a gain of .4 sigma to be above 10 standard errors
+SINGLE_SEEDS = 5
 
 
 def calibrate(
     name: str,
     *,
     out: Path,
-    seeds: int = LEAST_SEEDS,
+    seeds: int = SEEDS,
     to: Path | None = None,
     in_place: bool = False,
     jobs: int | None = None,
@@ -48,6 +51,7 @@ def calibrate(
     results.
 
     Args:
+        seeds: runs of naive and of joint; `single` has at most five.
         to: the file to write; None for a file beside the sequence's file. For a sequence that ships, None
             means a file in the current folder, which `ril-bench run` uses if the sequence ships without a
             calibration.
@@ -60,7 +64,8 @@ def calibrate(
             of another sequence, or a file that cannot be written.
     """
     reporter = reporter or Reporter()
-    sequence = load_sequence(name)
+    written = read_sequence(name)
+    sequence = written.resolve()
     if seeds < LEAST_SEEDS:
         raise UserError(f"{seeds} seeds are too few", where="--seeds", hint=f"give {LEAST_SEEDS} or more")
     if sequence.calibration is not None:
@@ -70,19 +75,19 @@ def calibrate(
             hint=f"ril-bench calibrate {sequence.calibration}",
         )
     file = output_file("sequence", name, f"{sequence.name}.calibration.json", to=to, in_place=in_place)
-    cells = [(reward, FIRST_SEED + k) for k in range(seeds) for reward in dict.fromkeys(sequence.order)]
-    plans = [single_task(sequence, name, reward, seed) for reward, seed in cells]
-    reporter.stage(f"calibrating {name}: single-task runs", len(plans))
+    plans = {
+        method: [_plan(written, method, FIRST_SEED + k) for k in range(count)]
+        for method, count in (("single", min(seeds, SINGLE_SEEDS)), ("joint", seeds), ("naive", seeds))
+    }
+    every = [plan for of_method in plans.values() for plan in of_method]
+    reporter.stage(f"calibrating {name}", len(every))
     try:
-        run_all(plans, out, jobs=jobs, threads=threads, device=device, compute=compute, reporter=reporter)
+        run_all(every, out, jobs=jobs, threads=threads, device=device, compute=compute, reporter=reporter)
     finally:
         reporter.close()
-    reached: dict[str, list[float]] = {reward: [] for reward in sequence.order}
-    for (reward, _), plan in zip(cells, plans, strict=True):
-        scores = StoredRun(plan.folder(out)).scores
-        after = scores[(scores["step"] == 1) & (scores["reward"] == reward)]
-        reached[reward].append(float(after["score"].mean()))
-    row_zero = scores[scores["step"] == 0]
+    stored = {method: [StoredRun(plan.folder(out)) for plan in plans[method]] for method in plans}
+    evidence = Evidence(sequence, stored["single"], stored["naive"], stored["joint"])
+    rewards = _units(evidence)
     calibration = Calibration(
         sequence=sequence.name,
         version=sequence.version,
@@ -93,47 +98,55 @@ def calibrate(
             "versions": provenance.versions(),
             "git": provenance.revision(),
             "sequence_sha256": sequence.sha256,
-            "method": plans[0].method,
-            "seeds": sorted({seed for _, seed in cells}),
+            "weights": stored["single"][0].info["weights"],
+            "seeds": {method: [plan.seed for plan in plans[method]] for method in plans},
         },
-        rewards={
-            reward: _entry(row_zero, reward, sequence.reward(reward), reached.get(reward, []))
-            for reward in sequence.rewards
-        },
+        rewards=rewards,
+        properties=property_records(evidence, rewards),
     )
     write_files({file: to_json(calibration.model_dump(mode="json")).encode()})
     return file
 
 
-def single_task(sequence: Sequence, reference: str, reward: str, seed: int) -> RunPlan:
-    """The plan of a run of one task only; every other reward is evaluated as a probe."""
-    task = next(task for task in sequence.tasks if task.name == reward)
-    others = [reference for name, reference in sequence.rewards.items() if name != reward]
-    evaluation = sequence.evaluation.model_copy(update={"probes": others})
-    alone = sequence.model_copy(update={"tasks": [task], "evaluation": evaluation})
-    return RunPlan(
-        sequence=alone,
-        reference=reference,
-        method="naive",  # with a single task, naive is the tuner alone
-        method_options={},
-        seed=seed,
-        order=f"only-{reward}",
-        official=False,
-        comparable=False,
-        purpose="calibration",
-    )
+def _plan(written: SequenceFile, method: str, seed: int) -> RunPlan:
+    plan = plan_run(written, method, seed=seed)
+    # Not comparable: these runs must not depend on an earlier calibration.
+    return replace(plan, official=False, comparable=False, purpose="calibration")
 
 
-def _entry(row_zero: pd.DataFrame, reward: str, cls: Any, seeds: list[float]) -> RewardCalibration:
-    rows = row_zero[row_zero["reward"] == reward]
-    prompts = rows.groupby("prompt_id")["score"].mean()
-    u = mean_interval(seeds) if seeds else None
-    return RewardCalibration(
+def _units(evidence: Evidence) -> dict[str, RewardCalibration]:
+    """The calibration of each reward, probes included."""
+    scores = evidence.single[0].scores
+    row_zero = scores[scores["step"] == 0]
+    return {
+        name: _unit(evidence, name, row_zero[row_zero["reward"] == name])
+        for name in evidence.sequence.rewards
+    }
+
+
+def _unit(evidence: Evidence, name: str, row_zero: pd.DataFrame) -> RewardCalibration:
+    cls, reached = evidence.sequence.reward(name), evidence.reached(name)
+    tuned = mean_interval(reached) if reached else None
+    entry = RewardCalibration(
         direction=cls.direction,
         unit=cls.unit,
-        b=float(rows["score"].mean()),
-        sigma=float(prompts.std(ddof=1)),
-        u=u.mean if u else None,
-        se=u.se if u else None,
-        seeds=seeds,
+        b=float(row_zero["score"].mean()),
+        sigma=float(row_zero.groupby("prompt_id")["score"].mean().std(ddof=1)),
+        u=tuned.mean if tuned else None,
+        se=tuned.se if tuned else None,
+        seeds=reached,
+    )
+    return entry.model_copy(update={"refused": why_refused(entry)})
+
+
+def why_refused(entry: RewardCalibration) -> str | None:
+    """Why a reward has no unit of N: tuning on it alone gains too little. None for a probe, and for a sound unit."""
+    if entry.u is None or entry.se is None:
+        return None
+    gain, least = entry.direction * (entry.u - entry.b), LEAST_UNIT * entry.sigma
+    if entry.sigma > 0 and gain >= max(least, 2 * entry.se):
+        return None
+    return (
+        f"has no unit of N: tuned alone it gains {gain:.3g}; a unit needs {LEAST_UNIT:g} standard deviations over "
+        f"prompts ({least:.3g}) and two standard errors ({2 * entry.se:.3g})"
     )

@@ -38,6 +38,8 @@ class World:
         rewards: the rewards that only this world has, or that have their own weights in it: "module:Class" by name.
         extractors: "module:function" that loads the feature networks; see `ril_bench.worlds.features`.
         networks: the feature networks that need published files.
+        tastes: "module:function" that states the tastes which the rewards learned, for images and their prompts; None
+            where no taste is stated. The function returns {name of the reward: (N,) tastes}.
     """
 
     name: str
@@ -45,6 +47,7 @@ class World:
     rewards: Mapping[str, str]
     extractors: str
     networks: tuple[FeatureNetwork, ...] = ()
+    tastes: str | None = None
 
 
 SHAPES = World(
@@ -57,6 +60,7 @@ SHAPES = World(
         "attributes": "ril_bench.worlds.shapes.rewards:Attributes",
     },
     extractors="ril_bench.worlds.shapes.extractors:load",
+    tastes="ril_bench.worlds.shapes.reading:tastes_of",
 )
 
 INCEPTION = FeatureNetwork("FID or KID", user="FID", package="torch_fidelity", extra="real")
