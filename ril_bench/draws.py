@@ -63,6 +63,17 @@ class Draws:
         """One integer in [low, high) for the whole batch; all micro-batches draw the same."""
         return int(generator(self.key, ("batch",), what).integers(low, high))
 
+    def distinct(
+        self, among: Sequence[int], n: int, *what: Key, weights: Sequence[float] | None = None
+    ) -> list[int]:
+        """n different integers from `among` for the whole batch, sorted; with `weights`, more often the heavier ones.
+
+        They are drawn one after another, each with probability in proportion to its weight among those that are left.
+        """
+        shares = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
+        stream = generator(self.key, ("batch",), what)
+        return sorted(stream.choice(np.asarray(among), n, replace=False, p=shares).tolist())
+
     def gauss(self, *what: Key) -> float:
         """One standard normal number for the whole batch."""
         return float(generator(self.key, ("batch",), what).standard_normal())

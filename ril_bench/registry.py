@@ -39,6 +39,9 @@ _TUNERS = {
     "sft": "ril_bench.tuners.sft:Sft",
     "dpo": "ril_bench.tuners.dpo:Dpo",
     "spin": "ril_bench.tuners.spin:Spin",
+    "nft": "ril_bench.tuners.nft:Nft",
+    "crd": "ril_bench.tuners.crd:Crd",
+    "adjoint_matching": "ril_bench.tuners.adjoint_matching:AdjointMatching",
     "ddpo": "ril_bench.tuners.ddpo:Ddpo",
     "nabla_gflownet": "ril_bench.tuners.nabla_gflownet:NablaGflownet",
 }

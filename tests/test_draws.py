@@ -71,3 +71,13 @@ def test_integers_cover_their_range():
 def test_a_key_that_cannot_be_written_down_is_refused():
     with pytest.raises(TypeError):
         generator(object())  # type: ignore[arg-type]
+
+
+def test_distinct_integers_are_those_of_the_batch():
+    draws = Draws((0, 1), range(8))
+    assert draws.distinct(range(3, 9), 6, "all") == list(range(3, 9))
+    assert draws[:2].distinct(range(9), 4, "some") == draws[2:].distinct(range(9), 4, "some")
+    assert draws.distinct(range(9), 3, "heavy", weights=[0] * 6 + [1] * 3) == [6, 7, 8]
+    assert {tuple(draws.distinct(range(4), 2, n)) for n in range(99)} == {
+        (a, b) for b in range(4) for a in range(b)
+    }

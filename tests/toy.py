@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -141,10 +141,13 @@ def update(
     draws: Draws = DRAWS,
 ) -> tuple[list[Tensor], Log]:
     """The gradients of one update of eight samples, which are then removed from the model, and its log."""
+    parts = [slice(i, i + micro_batch) for i in range(0, 8, micro_batch)]
+    batches = [MicroBatch(PROMPTS[part], draws[part], micro_batch / 8, penalty) for part in parts]
+    scored = [rewards for batch in batches if (rewards := tuner.score(model, task, batch)) is not None]
     log = Log(0.0, 0.0, 0.0)
-    for i in range(0, 8, micro_batch):
-        part = slice(i, i + micro_batch)
-        log += tuner.accumulate(model, task, MicroBatch(PROMPTS[part], draws[part], micro_batch / 8, penalty))
+    for batch in batches:
+        whole = replace(batch, rewards=torch.cat(scored, dim=1) if scored else None)
+        log += tuner.accumulate(model, task, whole)
     return taken(model.parameters()), log
 
 

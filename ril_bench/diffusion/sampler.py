@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
@@ -90,6 +91,13 @@ class DDIM:
         check_schedule(model.pipe.scheduler.config)
         return cls(model.alphas_cumprod, steps, eta)
 
+    def random_at(self, steps: Collection[int]) -> DDIM:
+        """The same sampler with noise at `steps` alone; the other steps are those of eta 0."""
+        sampler, still = copy.copy(self), DDIM(self.alphas_cumprod, self.steps, 0.0)
+        sampler.b = [self.b[i] if i in steps else still.b[i] for i in range(self.steps)]
+        sampler.sigma = [self.sigma[i] if i in steps else 0.0 for i in range(self.steps)]
+        return sampler
+
     def x0hat(self, x: Tensor, eps: Tensor, i: int) -> Tensor:
         """The clean latents (N, C, h, w) that x and its noise imply at step i (eq. 12)."""
         bar = float(self.alphas_cumprod[self.timesteps[i]])
@@ -100,18 +108,24 @@ class DDIM:
         x = self.a[i] * x + self.b[i] * eps
         return x if noise is None else x + self.sigma[i] * noise
 
-    def slope(self, k: int, stop: int | None = None) -> float:
-        """dx_0 / deps_k of a rollout that gives the denoiser sg(x), where x_0 is linear in each noise. [ours]
+    def reach(self, k: int, i: int) -> float:
+        """dx_i / deps_k, x_i the latents before step i > k, of a rollout that gives the denoiser sg(x). [ours]
 
-        It is b_k prod_{j > k} a_j. With `stop`, x_0 is x0hat at that step, and the product ends there; k is at most
-        `stop`.
+        x_i is then linear in each noise, and this is b_k prod_{k < j < i} a_j. i = T is x_0.
+        """
+        return self.b[k] * math.prod(self.a[k + 1 : i])
+
+    def slope(self, k: int, stop: int | None = None) -> float:
+        """dx_0 / deps_k of a rollout that gives the denoiser sg(x). [ours]
+
+        With `stop`, x_0 is x0hat at that step; k is at most `stop`.
         """
         if stop is None:
-            return self.b[k] * math.prod(self.a[k + 1 :])
+            return self.reach(k, self.steps)
         bar = float(self.alphas_cumprod[self.timesteps[stop]])
         if k == stop:
             return -math.sqrt((1 - bar) / bar)
-        return self.b[k] * math.prod(self.a[k + 1 : stop]) / math.sqrt(bar)
+        return self.reach(k, stop) / math.sqrt(bar)
 
     def noised(self, x0: Tensor, noise: Tensor, i: int) -> Tensor:
         """x0 with the noise level that step i starts from: sqrt(abar) x0 + sqrt(1 - abar) noise."""
@@ -144,6 +158,13 @@ class Prediction:
     def x0(self) -> Tensor:
         """The clean latents x0hat (N, C, h, w) of this prediction; the gradient runs through eps alone."""
         return self.ddim.x0hat(self.x_t, self.eps, self.step)
+
+    def velocity(self) -> Tensor:
+        """eps - x0hat (N, C, h, w): what a flow-matching model predicts at these latents, rescaled to its path. [ours]
+
+        x_t / (sqrt(abar) + sqrt(1 - abar)) is a straight path from x_0 to the noise, and eps - x0hat is its slope.
+        """
+        return self.eps - self.x0()
 
     def with_eps(self, eps: Tensor) -> Prediction:
         """The same prediction with the noise (N, C, h, w) of another model."""

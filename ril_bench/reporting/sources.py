@@ -61,7 +61,7 @@ class ClassSource:
     def options(self) -> dict[str, dict[str, str]]:
         """{option: {"type", "default", "description"}}, inherited ones first; texts as they are written."""
         found: dict[str, dict[str, str]] = {}
-        for base in self._bases:
+        for base in reversed(self._bases):  # pydantic's order; the nearest class decides
             found |= base.options()
         own = ClassSource(self.file, f"{self.name}.Options").node
         body = own.body if own else []

@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.draws import Draws
+from ril_bench.draws import Draws, Key
 from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.machine.parallel import Team, team
 from ril_bench.methods import Method
@@ -25,6 +25,8 @@ from ril_bench.running.criterion import Criterion
 from ril_bench.running.reward_task import RewardSum, RewardTask, summed
 from ril_bench.sequences.spec import TaskSpec
 from ril_bench.tuners.base import Log, MicroBatch, Tuner
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -109,7 +111,9 @@ class Training:
 
     def _one_update(self, task: RewardTask | RewardSum) -> dict[str, Any]:
         with self.team.counted(self.model.counter):
-            log = sum(self.team.gathered(lambda: self._accumulated(task)), Log(0.0, 0.0, 0.0))
+            rewards = self._batch_rewards(task)
+            parts = self.team.gathered(lambda: self._fitting(task, self._accumulated, rewards))
+            log = sum(parts, Log(0.0, 0.0, 0.0))
         self.team.add_gradients(self.parameters)
         penalty = log.penalty
         if (weight_loss := self.method.weight_loss()) is not None:
@@ -131,17 +135,17 @@ class Training:
             "grad_norm": norms[0],
         }
 
-    def _accumulated(self, task: RewardTask | RewardSum) -> Log:
-        """Accumulates the gradients of this process's samples.
+    def _fitting(self, task: RewardTask | RewardSum, work: Callable[..., T], *arguments: Any) -> T:
+        """Returns `work(task, *arguments)`, which goes through the samples of this process in micro-batches.
 
-        Each micro-batch is weighted by its share of the whole batch. If the device has too little memory,
-        starts again with micro-batches of half the size. Draws are keyed by the sample, so the update is the
-        same up to rounding. Raises OutOfMemoryError if one sample alone needs too much memory.
+        If the device has too little memory, starts again with micro-batches of half the size. Draws are keyed by the
+        sample, so the update is the same up to rounding. Raises OutOfMemoryError if one sample alone needs too much
+        memory.
         """
         while True:
             counted = Counter(self.model.counter)
             try:
-                return self._in_micro_batches(task)
+                return work(task, *arguments)
             except torch.OutOfMemoryError as error:
                 if self.micro_batch == 1:
                     raise OutOfMemoryError(
@@ -157,18 +161,40 @@ class Training:
             if self.model.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _in_micro_batches(self, task: RewardTask | RewardSum) -> Log:
+    def _batch_rewards(self, task: RewardTask | RewardSum) -> Tensor | None:
+        """The scores (copies, batch) of all samples, in their order, if the tuner compares them in its loss."""
+        found: dict[Key, Tensor] = {}
+        for of_process in self.team.gathered(lambda: self._fitting(task, self._scored)):
+            found |= of_process
+        return torch.stack([found[k] for k in range(self.spec.budget.batch)], dim=1) if found else None
+
+    def _scored(self, task: RewardTask | RewardSum) -> dict[Key, Tensor]:
+        """The scores (copies,) of each sample of this process; empty if the tuner needs none before its loss."""
+        found: dict[Key, Tensor] = {}
+        for batch in self._micro_batches(task):
+            rewards = self.tuner.score(self.model, task, batch)
+            if rewards is None:
+                break
+            found |= dict(zip(batch.draws.samples, rewards.cpu().unbind(1), strict=True))
+        return found
+
+    def _accumulated(self, task: RewardTask | RewardSum, rewards: Tensor | None) -> Log:
+        """Accumulates the gradients of this process's samples."""
+        self.optimizer.zero_grad(set_to_none=True)
+        log = Log(0.0, 0.0, 0.0)
+        for batch in self._micro_batches(task):
+            log += self.tuner.accumulate(self.model, task, replace(batch, rewards=rewards))
+        return log
+
+    def _micro_batches(self, task: RewardTask | RewardSum) -> Iterator[MicroBatch]:
+        """This process's part of the update; each micro-batch is weighted by its share of the whole batch."""
         budget, key = self.spec.budget, (self.seed, self.step, self.update)
         draws = Draws(key, self.team.owned(range(budget.batch)))
         prompts = [task.prompt(key, sample) for sample in draws.samples]
-        self.optimizer.zero_grad(set_to_none=True)
-        log = Log(0.0, 0.0, 0.0)
         for start in range(0, len(prompts), self.micro_batch):
             part = slice(start, start + self.micro_batch)
             share = len(prompts[part]) / budget.batch
-            batch = MicroBatch(prompts[part], draws[part], share, self.method.prediction_loss)
-            log += self.tuner.accumulate(self.model, task, batch)
-        return log
+            yield MicroBatch(prompts[part], draws[part], share, self.method.prediction_loss)
 
     def _clipped(self) -> list[float]:
         """Clips each group of parameters separately, and returns the norms before clipping.

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.draws import Draws
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, OpenGraphs, Task, Tuner
+from ril_bench.tuners.base import (
+    Log,
+    LossAccumulator,
+    MicroBatch,
+    OpenGraphs,
+    RewardGradientTuner,
+    Task,
+)
 from ril_bench.tuners.chain import chain_path
 
 # Values of the release, as parts of its 50 steps [code]
 CUT_MEAN, CUT_SD = 42 / 50, 5 / 50
 
 
-class Alignprop(Tuner):
+class Alignprop(RewardGradientTuner):
     """AlignProp: DRaFT with the gradient of random steps left out; loss = coefficient |r - target|, r in sigma.
 
     original: step i of T keeps the gradient of its noise with probability (i + 1) / (T + 1), drawn for each step; the
@@ -32,18 +39,25 @@ class Alignprop(Tuner):
     one decoding and one call of the reward. `original` keeps the graphs of about half of all calls at the same time.
     """
 
-    class Options(Tuner.Options):
+    class Options(RewardGradientTuner.Options):
         variant: Literal["original", "released"] = "released"
         """Which steps keep their gradient."""
         coefficient: Annotated[float, Field(gt=0)] = 1.0
         """Factor of the loss. It hardly changes Adam's updates, but it weighs the loss against a method's penalty.
         0.01 in the release [code]; 1 here, so that a penalty's strength means the same as with draft [ours]."""
         target: float | None = None
-        """Target of the reward, in sigma above the pretrained model's mean; null: no upper limit,
-        loss = -coefficient r, which has the gradient of the release's coefficient (1 - r) [code]."""
+        """Target of the reward, in sigma: scores above it are pulled down. null: loss = -coefficient r, which has the
+        gradient of the release's coefficient (1 - r) [code], or coefficient relu(cap - r) with a cap [ours]."""
+
+        @model_validator(mode="after")
+        def _target_or_cap(self) -> Any:
+            if self.target is not None and self.cap is not None:
+                raise ValueError(
+                    "target and cap exclude each other: a target also pulls scores down, a cap does not"
+                )
+            return self
 
     options: Options
-    needs = frozenset({"reward_gradient"})
 
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
         # Two standard deviations above the mean. A rare update needs more; it is then repeated in smaller parts.
@@ -67,5 +81,6 @@ class Alignprop(Tuner):
         return [i for i in range(steps) if i == steps - 1 or draws.integers(0, steps + 1, "cut", i) <= i]
 
     def _loss(self, reward: Tensor) -> Tensor:
-        loss = -reward if self.options.target is None else (reward - self.options.target).abs()
+        target = self.options.target
+        loss = self.reward_loss(reward) if target is None else (reward - target).abs()
         return self.options.coefficient * loss

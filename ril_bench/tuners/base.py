@@ -69,12 +69,14 @@ class MicroBatch:
         draws: the random numbers of the N samples.
         share: N / the batch size of the update; the gradients of all micro-batches add up to the update's.
         penalty: the method's loss on a noise prediction; None where there is no method.
+        rewards: (copies, B), what `Tuner.score` returned for all B samples of the update; None where it returns None.
     """
 
     prompts: list[str]
     draws: Draws
     share: float = 1.0
     penalty: Penalty | None = None
+    rewards: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,11 @@ def differentiable_reward(task: Task, images: Tensor, prompts: Sequence[str]) ->
     return reward
 
 
+def capped_loss(reward: Tensor, cap: float | None) -> Tensor:
+    """relu(cap - r), (N,): scores above the cap have no gradient; -r where there is no cap."""
+    return -reward if cap is None else (cap - reward).relu()
+
+
 class Tuner(Configurable):
     """Raises one reward: base class of all tuners.
 
@@ -211,6 +218,19 @@ class Tuner(Configurable):
         """
         return OpenGraphs(guided, together=False)
 
+    def score(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Tensor | None:
+        """Samples and scores one micro-batch before `accumulate`; for a loss that needs the scores of the whole batch.
+
+        Called once for each micro-batch, before the first `accumulate` of an update. The scores of all micro-batches
+        and processes come back in `batch.rewards`. Keep the images until `after_update`, by sample: the micro-batches
+        of `accumulate` may be smaller, and after an error of memory the same samples are asked for again.
+
+        Returns:
+            The signed scores (copies, N) of N samples; or None, the default, where each micro-batch needs only its own
+            scores.
+        """
+        return None
+
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         """Samples and scores one micro-batch, and adds the gradients of its loss.
 
@@ -239,3 +259,19 @@ class Tuner(Configurable):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned. Called after `start_task`, before the next update."""
+
+
+class RewardGradientTuner(Tuner):
+    """A tuner that differentiates the reward: the base class of all that do."""
+
+    class Options(Tuner.Options):
+        cap: float | None = None
+        """Scores above the cap have no gradient, so no image is pushed beyond it; in sigma above the pretrained model's
+        mean. null: no cap."""
+
+    options: Options
+    needs = frozenset({"reward_gradient"})
+
+    def reward_loss(self, reward: Tensor) -> Tensor:
+        """The loss (N,) of scores (N,): -r, or relu(cap - r)."""
+        return capped_loss(reward, self.options.cap)

@@ -1,24 +1,23 @@
-"""DDPO (arXiv 2305.13301): policy gradient on the sampler's own steps.
+"""DDPO (arXiv 2305.13301) and GRPO: policy gradient on the sampler's own steps.
 
-The two additions of DPOK (arXiv 2305.16381) are options.
+The additions of DPOK (arXiv 2305.16381), Flow-GRPO (2505.05470), MixGRPO (2507.21802) and Flow-DPPO are options.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, Prediction, predict_step
+from ril_bench.errors import UserError
 from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, Task
 from ril_bench.tuners.nets import ValueNet
-from ril_bench.tuners.rollouts import RolloutTuner
-from ril_bench.tuners.samples import stratified_steps
-
-CLIP_ADVANTAGE = 5.0  # [code]
+from ril_bench.tuners.rollouts import RolloutTuner, Trajectory, require_random_steps, sample_trajectory
+from ril_bench.tuners.samples import CLIP_ADVANTAGE, advantages, stratified_steps
 
 
 def log_probability(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -> Tensor:
@@ -27,15 +26,20 @@ def log_probability(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -
     return -((after - mean).square() / (2 * ddim.sigma[i] ** 2)).mean((1, 2, 3))
 
 
-def advantages(rewards: Tensor) -> Tensor:
-    """Rewards (copies, N), normalised within each prompt and clipped at +-5; 0 where all are equal. [code]"""
-    sd = rewards.std(0, correction=0)
-    return ((rewards - rewards.mean(0)) / (sd + 1e-8)).clamp(-CLIP_ADVANTAGE, CLIP_ADVANTAGE)
+def divergence(ddim: DDIM, i: int, eps: Tensor, other: Tensor) -> Tensor:
+    """mean (mu - mu_other)^2 / (2 sigma^2) of step i, (N,): the KL in nats, divided by the latent's elements. [code]"""
+    return (ddim.b[i] / ddim.sigma[i]) ** 2 / 2 * (eps - other).square().mean((1, 2, 3))
 
 
 def clipped_loss(advantage: Tensor, ratio: Tensor, clip: float) -> Tensor:
     """max(-A rho, -A clip(rho, 1 - clip, 1 + clip)), (N,). [code]"""
     return torch.maximum(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip))
+
+
+def masked_loss(advantage: Tensor, ratio: Tensor, moved: Tensor, tau: float) -> Tensor:
+    """-A rho, (N,); 0 where the step moved by tau or more, and rho moves further in A's direction. [code]"""
+    further = (ratio - 1) * advantage > 0
+    return torch.where((moved >= tau) & further, 0.0, -advantage * ratio)
 
 
 class Ddpo(RolloutTuner):
@@ -45,68 +49,124 @@ class Ddpo(RolloutTuner):
 
     over copies and steps. A is normalised over the copies of a prompt and clipped at 5; log p is averaged over latent
     dimensions; c = 1e-4, eta 1 [code]. DDPO's running statistics over the last 32 images of a prompt are left out, as
-    an update must not depend on the prompts that came before [ours]. DPOK adds `value`, a network V(x_t, t, c) whose
-    estimate is subtracted from the advantage, and `kappa`, kappa mean (eps_theta - eps_ref)^2 [code]. V estimates
-    A [ours]. A has no unit, so the unit of the reward changes nothing.
+    an update must not depend on the prompts that came before [ours]. A has no unit, so the unit of the reward changes
+    nothing. DanceGRPO (arXiv 2505.07818) is this, with 16 copies [code]. The options of later papers may be combined:
+
+    - DPOK: `value`, a network V(x_t, t, c) whose estimate is subtracted from A, and `kappa`, kappa mean (eps_theta -
+      eps_ref)^2 [code]. V estimates A [ours].
+    - Flow-GRPO: `std: batch`, one deviation for all rewards of the batch, and `kl`, kl mean (mu_theta - mu_ref)^2 /
+      (2 sigma^2) [code; there sigma lacks the factor sqrt(dt), so an equal weight pulls 1 / dt times as hard here].
+    - MixGRPO: `window`, noise and training on a few steps alone; the others are deterministic. Its first step is drawn
+      for each update, from all steps [ours; Flow-GRPO-Fast draws from the first half, MixGRPO moves it forward].
+    - Flow-DPPO: `mask: dppo`, loss = -A rho without a clip, but 0 where mean (mu_theta - mu_sampled)^2 / (2 sigma^2)
+      >= tau and rho moves further in A's direction [code: Tencent-Hunyuan/UniRL].
 
     With `reuse`, the same images serve several updates. In the first of them rho is 1, and the gradient is
-    that of REINFORCE. The tuner needs no gradient of the reward.
+    that of REINFORCE; clip and mask act from the second on. The tuner needs no gradient of the reward.
 
     Cost: an update of N prompts takes samples x T calls of the denoiser without gradient, `samples` decodings and
-    reward calls (all this once in `reuse` updates), and samples x steps calls with gradient; with `kappa`, as many
-    calls of the reference without gradient.
+    reward calls (all this once in `reuse` updates), and samples x steps calls with gradient; with `kappa` or `kl`, as
+    many calls of the reference without gradient.
     """
 
     class Options(RolloutTuner.Options):
         samples: Annotated[int, Field(ge=2, strict=True)] = 4
         """Images of each prompt."""
+        std: Literal["prompt", "batch"] = "prompt"
+        """Whose deviation divides A: that of a prompt's images, or that of all images of the update."""
         steps: Annotated[int, Field(ge=1, strict=True)] | None = None
         """Number of trained steps of each rollout, one from each of as many equal segments; null: all [code]."""
+        window: Annotated[int, Field(ge=1, strict=True)] | None = None
+        """Number of consecutive steps that have noise and are trained (MixGRPO: 1 or 2); null: all steps."""
         clip: Annotated[float, Field(gt=0)] = 1e-4
         """c: the ratio is clipped to the range from 1 - c to 1 + c."""
+        mask: Literal["dppo"] | None = None
+        """dppo: Flow-DPPO's mask replaces the clip."""
+        tau: Annotated[float, Field(gt=0)] = 1e-5
+        """Divergence of a step, in nats for each element of the latents, from which the mask acts [code]."""
         value: bool = False
         """Whether to subtract DPOK's value network as a baseline, besides the mean of the prompt."""
         width: Annotated[int, Field(ge=1, strict=True)] = 128
         """Width of the two layers of V."""
         kappa: Annotated[float, Field(ge=0)] = 0.0
-        """DPOK's weight of the distance to the `reference`; DPOK has the pretrained model as reference."""
+        """DPOK's weight of the distance to the `reference` in noise; DPOK has the pretrained model as reference."""
+        kl: Annotated[float, Field(ge=0)] = 0.0
+        """Flow-GRPO's weight of the divergence of each step from the `reference`, the pretrained model there."""
+
+        @model_validator(mode="after")
+        def _steps_in_the_window(self) -> Any:
+            if self.steps and self.window and self.steps > self.window:
+                raise ValueError("only the steps of the window are trained: steps must not exceed window")
+            return self
 
     options: Options
     needs = frozenset({"reward"})
 
+    @property
+    def copies(self) -> int:
+        return self.options.samples
+
+    @property
+    def compares_batch(self) -> bool:
+        return self.options.std == "batch"
+
     def auxiliary_net(self, model: DiffusionModel) -> nn.Module | None:
         return ValueNet(model, self.options.width) if self.options.value else None
 
+    def start_task(self, task: Task, model: DiffusionModel) -> None:
+        require_random_steps(task)
+        if (self.options.window or 0) > task.sampler.steps:
+            raise UserError(
+                f"a window of {self.options.window} steps is longer than a sampler of {task.sampler.steps}",
+                where="tuner.window",
+                hint=f"choose 1 to {task.sampler.steps}, or leave the window out",
+            )
+        super().start_task(task, model)
+
+    def sample_copy(self, model: DiffusionModel, task: Task, batch: MicroBatch, j: int) -> Trajectory:
+        ddim, draws = task.sampler, batch.draws.copy(j)
+        window = self.options.window or ddim.steps
+        first = batch.draws.integers(0, ddim.steps - window + 1, "window")  # the same for all copies
+        sampler = ddim.random_at(range(first, first + window)) if window < ddim.steps else ddim
+        return sample_trajectory(model, task, batch.prompts, draws, sampler=sampler, first=first)
+
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
-        batch, copies = self._buffer.trajectories(model, task, batch, self.options.samples)
+        batch, copies = self.trajectories(model, task, batch)
         rewards = torch.stack([copy.reward for copy in copies])
-        of_copies = advantages(rewards)
-        ddim, n = task.sampler, min(self.options.steps or task.sampler.steps, task.sampler.steps)
+        of_copies = advantages(rewards, batch.rewards)
+        ddim, window = task.sampler, self.options.window or task.sampler.steps
+        n = min(self.options.steps or window, window)
         losses, total = LossAccumulator(batch, calls=n * len(copies)), 0.0
-        for i in stratified_steps(ddim.steps, n, batch.draws, "trained"):
+        for trained in stratified_steps(window, n, batch.draws, "trained"):
+            i = copies[0].first + trained
             for copy, advantage in zip(copies, of_copies, strict=True):
-                x, after = copy.x[i], copy.x[i + 1]
-                prediction = predict_step(model, ddim, x, i, batch.prompts, task.guidance)
+                prediction = predict_step(model, ddim, copy.x[i], i, batch.prompts, task.guidance)
                 losses.penalise(prediction)
-                sampled = log_probability(ddim, i, x, after, copy.eps[i])
-                ratio = (log_probability(ddim, i, x, after, prediction.eps) - sampled).exp()
-                loss = self._loss(model, prediction, advantage, ratio) / (n * len(copies))
+                loss = self._loss(model, prediction, copy, advantage) / (n * len(copies))
                 losses.backward(loss)
                 total += loss.item()
         return losses.log(rewards.mean().item(), total)
 
     def _loss(
-        self, model: DiffusionModel, prediction: Prediction, advantage: Tensor, ratio: Tensor
+        self, model: DiffusionModel, prediction: Prediction, copy: Trajectory, advantage: Tensor
     ) -> Tensor:
-        """The mean loss of one step of one copy, with DPOK's additions."""
-        x, t, prompts = prediction.x_t, prediction.t, prediction.prompts
+        """The mean loss of one step of one copy."""
+        ddim, i, x, eps = prediction.ddim, prediction.step, prediction.x_t, prediction.eps
+        after, sampled = copy.x[i + 1], copy.eps[i]
         added = torch.zeros(())
         if self._net is not None:
-            value = self._net(x, t, model.embed(prompts))
+            value = self._net(x, prediction.t, model.embed(prediction.prompts))
             added = added + (value - advantage).square().mean()
             advantage = (advantage - value.detach()).clamp(-CLIP_ADVANTAGE, CLIP_ADVANTAGE)
-        if self.options.kappa:
+        if self.options.kappa or self.options.kl:
             with torch.no_grad(), self._reference.loaded(model):
-                prior = model.predict(x, t, prompts, prediction.guidance)
-            added = added + self.options.kappa * (prediction.eps - prior).square().mean()
-        return clipped_loss(advantage, ratio, self.options.clip).mean() + added
+                prior = model.predict(x, prediction.t, prediction.prompts, prediction.guidance)
+            added = added + self.options.kappa * (eps - prior).square().mean()
+            added = added + self.options.kl * divergence(ddim, i, eps, prior).mean()
+        log_p, log_p_sampled = (log_probability(ddim, i, x, after, noise) for noise in (eps, sampled))
+        ratio = (log_p - log_p_sampled).exp()
+        if self.options.mask == "dppo":
+            loss = masked_loss(advantage, ratio, divergence(ddim, i, eps, sampled), self.options.tau)
+        else:
+            loss = clipped_loss(advantage, ratio, self.options.clip)
+        return loss.mean() + added

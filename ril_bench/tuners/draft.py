@@ -16,16 +16,18 @@ from ril_bench.tuners.base import (
     LossAccumulator,
     MicroBatch,
     OpenGraphs,
+    RewardGradientTuner,
     Task,
-    Tuner,
     differentiable_reward,
 )
 from ril_bench.tuners.chain import chain_path
 from ril_bench.tuners.linear import linear_path
 
 
-class Draft(Tuner):
+class Draft(RewardGradientTuner):
     """DRaFT-K: sample without gradient until the last K steps, then along the full chain; loss = -mean r(D(x_0)).
+
+    With a `cap`, the loss is mean relu(cap - r) [ours].
 
     DRaFT-LV (`copies` above 0) lowers the variance of K = 1. It repeats the last step from n re-noised copies of x_0,
 
@@ -39,7 +41,7 @@ class Draft(Tuner):
     gradient and its backward, decoding and call of the reward. The linear path adds one more call without gradient.
     """
 
-    class Options(Tuner.Options):
+    class Options(RewardGradientTuner.Options):
         k: Annotated[int, Field(ge=1, strict=True)] | Literal["full"] = 1
         """K, the number of last steps with gradient; full: all steps."""
         copies: Annotated[int, Field(ge=0, strict=True)] = 0
@@ -55,7 +57,6 @@ class Draft(Tuner):
             return self
 
     options: Options
-    needs = frozenset({"reward_gradient"})
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
         if (k := self._k(task.sampler.steps)) > task.sampler.steps:
@@ -73,7 +74,7 @@ class Draft(Tuner):
         losses = LossAccumulator(batch, calls=k + self.options.copies)
         path = chain_path if self.options.path == "chain" else linear_path
         rollout = path(
-            model, task, batch, losses, grad_steps=range(steps - k, steps), loss_of=lambda reward: -reward
+            model, task, batch, losses, grad_steps=range(steps - k, steps), loss_of=self.reward_loss
         )
         loss = rollout.loss
         for j in range(self.options.copies):
@@ -99,6 +100,6 @@ class Draft(Tuner):
         losses.penalise(prediction)
         step_noise = latent_noise(model, draws, "step") if ddim.eta > 0 else None
         images = model.decode(ddim.step(x, prediction.eps, last, step_noise))
-        loss = -differentiable_reward(task, images, prompts).mean()
+        loss = self.reward_loss(differentiable_reward(task, images, prompts)).mean()
         losses.backward(loss)
         return loss.item()

@@ -7,11 +7,15 @@ Where the denoiser gets sg(x), as in DRTune, x_0 is linear in the noise of each 
 
 Each term is one call of the denoiser on latents that the rollout has stored. The call returns the same noise as in the
 rollout: the noise of eta is drawn once, in the rollout, and the denoiser has no dropout in evaluation mode.
+
+A bridge (FlowBP) keeps the Jacobian of one call j: the denoiser gets alpha x_j + (1 - alpha) sg(x_j) there. The calls
+before j then also reach x_0 through call j, and c_k G becomes c_k G + alpha dx_j/deps_k [deps_j/dx_j]^T c_j G.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +24,13 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction, sample
 from ril_bench.tuners.base import LossAccumulator, MicroBatch, Task, differentiable_reward
 from ril_bench.tuners.chain import Rollout
+
+
+class Bridge(NamedTuple):
+    """The step whose call keeps its Jacobian, and alpha, the share of the gradient that goes through it."""
+
+    step: int
+    alpha: float
 
 
 def linear_path(
@@ -31,11 +42,13 @@ def linear_path(
     grad_steps: Collection[int],
     loss_of: Callable[[Tensor], Tensor],
     stop: int | None = None,
+    bridge: Bridge | None = None,
 ) -> Rollout:
     """Back-propagates mean loss_of(r(D(x_0))) into the steps in `grad_steps`, whose denoiser inputs are detached.
 
     Calls the denoiser once for each step without gradient, and again with gradient for each step in `grad_steps`. With
-    `stop`, x_0 is x0hat at that step, and no step of `grad_steps` comes after it.
+    `stop`, x_0 is x0hat at that step, and no step of `grad_steps` comes after it. A `bridge` takes one call more, with
+    gradient to the latents alone; its step is one of `grad_steps`.
     """
     stored: dict[int, Prediction] = {}
 
@@ -55,8 +68,22 @@ def linear_path(
         (slope_of_x0,) = torch.autograd.grad(loss, x0)
         # Frees the graphs of the decoder and of the reward before the first call of the denoiser.
         del reward, loss
+        ddim = task.sampler
+        slopes = {k: ddim.slope(k, stop) * slope_of_x0 for k in stored}
+        if bridge is not None:
+            through = _through(model, stored[bridge.step], slopes[bridge.step])
+            for k in (k for k in stored if k < bridge.step):
+                slopes[k] = slopes[k] + bridge.alpha * ddim.reach(k, bridge.step) * through
         for k, prediction in stored.items():
             eps = model.predict(prediction.x_t, prediction.t, batch.prompts, prediction.guidance)
             losses.penalise(prediction.with_eps(eps))
-            losses.backward((task.sampler.slope(k, stop) * slope_of_x0 * eps).sum())
+            losses.backward((slopes[k] * eps).sum())
     return rollout
+
+
+def _through(model: DiffusionModel, prediction: Prediction, slope: Tensor) -> Tensor:
+    """[deps/dx]^T slope of the denoiser call of a prediction."""
+    with model.folded(), torch.enable_grad():
+        x = prediction.x_t.clone().requires_grad_()
+        eps = model.predict(x, prediction.t, prediction.prompts, prediction.guidance)
+        return torch.autograd.grad(eps, x, slope)[0]

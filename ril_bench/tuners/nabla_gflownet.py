@@ -11,9 +11,17 @@ from torch import Tensor, nn
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, predict_step
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, OpenGraphs, Task, differentiable_reward
+from ril_bench.tuners.base import (
+    Log,
+    LossAccumulator,
+    MicroBatch,
+    OpenGraphs,
+    RewardGradientTuner,
+    Task,
+    differentiable_reward,
+)
 from ril_bench.tuners.nets import FlowNet
-from ril_bench.tuners.rollouts import RolloutTuner
+from ril_bench.tuners.rollouts import RolloutTuner, require_random_steps
 from ril_bench.tuners.samples import stratified_steps
 
 
@@ -34,7 +42,7 @@ def noising_scores(ddim: DDIM, i: int, x: Tensor, after: Tensor) -> tuple[Tensor
     return kept * off, -off
 
 
-class NablaGflownet(RolloutTuner):
+class NablaGflownet(RolloutTuner, RewardGradientTuner):
     """nabla-DB: tune the sampler toward p_ref exp(beta r) rather than to the largest r. [code: lzzcd001/nabla-gfn]
 
     The forward-looking flow is g(x) = h_phi(x, t) + beta gamma_t sg grad_x r(D(x0hat(x))). h is a network of the
@@ -48,8 +56,9 @@ class NablaGflownet(RolloutTuner):
 
     over one transition from each of a few equal segments of the rollout, and the last transition, whose target has no
     h. eps_old is the guided noise stored at sampling, so the trust region acts from the second update of `reuse` on.
-    grad r goes through the current guided denoiser, x0hat and the decoder. With `residual: false`, the scores of the
-    forward process P_B replace eta_p S_ref and eta_p B_ref, and no reference model is needed.
+    grad r goes through the current guided denoiser, x0hat and the decoder. With a `cap` it is 0 where r exceeds the cap
+    [ours]. With `residual: false`, the scores of the forward process P_B replace eta_p S_ref and eta_p B_ref, and no
+    reference model is needed.
 
     Published: 50 steps in 5 segments, eta 1, guidance 5, rank 8, lr 1e-3 for both networks, clip 1; beta / lambda:
     aesthetic 1e4 / 2e3, HPSv2 1e4 / 1e2 (later 5e3), ImageReward 1e3 / 1e3 (later 5e3) [code]. There beta is in
@@ -61,11 +70,10 @@ class NablaGflownet(RolloutTuner):
     Cost: an update of N samples and n transitions takes T calls of the denoiser without gradient (once in `reuse`
     updates), n with gradient, n - 1 with gradient to the latents for L_F, and n more with gradient to the latents for
     L_B; n calls of the reference, with gradient to the latents for L_B; n decodings and reward calls with gradient, 2n
-    with L_B. The calls of the
-    flow network are not counted.
+    with L_B. The calls of the flow network are not counted.
     """
 
-    class Options(RolloutTuner.Options):
+    class Options(RolloutTuner.Options, RewardGradientTuner.Options):
         beta: Annotated[float, Field(gt=0)] = 1e4
         """beta of the target p_ref exp(beta r), in 1 / sigma."""
         gamma: Literal["abar", "root"] = "abar"
@@ -90,17 +98,20 @@ class NablaGflownet(RolloutTuner):
         """Segments of the rollout; one transition is drawn from each."""
 
     options: Options
-    needs = frozenset({"reward_gradient"})
 
     def auxiliary_net(self, model: DiffusionModel) -> nn.Module | None:
         return FlowNet(model, self.options.width) if self.options.flow else None
+
+    def start_task(self, task: Task, model: DiffusionModel) -> None:
+        require_random_steps(task)
+        super().start_task(task, model)
 
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
         # grad_x r goes through denoiser, decoder and reward.
         return OpenGraphs(guided, together=True)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
-        batch, (path,) = self._buffer.trajectories(model, task, batch, copies=1)
+        batch, (path,) = self.trajectories(model, task, batch)
         ddim, prompts, last = task.sampler, batch.prompts, task.sampler.steps - 1
         segments = min(self.options.segments, last)
         transitions = [*stratified_steps(last, segments, batch.draws, "transition"), last]
@@ -162,7 +173,8 @@ class NablaGflownet(RolloutTuner):
                 x0 = ddim.x0hat(x, eps, i)
                 log_p = x.new_zeros(()) if after is None else log_transition(ddim, i, x, after, eps)
             reward = differentiable_reward(task, model.decode(x0), prompts)
-            return torch.autograd.grad(log_p + self._beta_gamma(ddim, i) * reward.sum(), x)[0]
+            loss = self.reward_loss(reward).sum()
+            return torch.autograd.grad(log_p - self._beta_gamma(ddim, i) * loss, x)[0]
 
     def _prior_scores(
         self, model: DiffusionModel, task: Task, prompts: list[str], x: Tensor, after: Tensor, i: int

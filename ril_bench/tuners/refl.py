@@ -9,17 +9,17 @@ from pydantic import Field
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, Task, Tuner
+from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, RewardGradientTuner, Task
 from ril_bench.tuners.linear import linear_path
 
 
-class Refl(Tuner):
+class Refl(RewardGradientTuner):
     """ReFL: sample without gradient up to a step of the last quarter, then differentiate r(D(x0hat)) there.
 
-        loss = coefficient mean relu(margin - r)
+        loss = coefficient mean relu(cap - r)
 
-    The release draws the step from 30..39 of 40, with coefficient 1e-3 and margin 2 on ImageReward's scale, without
-    guidance, and trains the full UNet at lr 1e-5 [code: ImageReward]. Here r is in sigma, and without a margin, the
+    The release draws the step from 30..39 of 40, with coefficient 1e-3 and cap 2 on ImageReward's scale, without
+    guidance, and trains the full UNet at lr 1e-5 [code: ImageReward]. Here r is in sigma, and without a cap, the
     default, loss = -coefficient mean r [ours]. The guidance is that of the sequence, as all images of the sequence are
     sampled with it [ours]. The paper's extra loss on pretraining images is neither in the release nor here.
 
@@ -27,16 +27,13 @@ class Refl(Tuner):
     backward (the linear path), one decoding and one call of the reward.
     """
 
-    class Options(Tuner.Options):
-        margin: float | None = None
-        """Scores above the margin have no gradient, in sigma above the pretrained model's mean; null: all have one."""
+    class Options(RewardGradientTuner.Options):
         coefficient: Annotated[float, Field(gt=0)] = 1.0
         """Factor of the loss; it weighs the loss against a method's penalty."""
         last: Annotated[float, Field(gt=0, le=1)] = 0.25
         """The last part of the steps, from which the differentiated step is drawn [code: 1/4]."""
 
     options: Options
-    needs = frozenset({"reward_gradient"})
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         steps = task.sampler.steps
@@ -46,5 +43,4 @@ class Refl(Tuner):
         return losses.log(rollout.reward, rollout.loss)
 
     def _loss(self, reward: Tensor) -> Tensor:
-        loss = -reward if self.options.margin is None else (self.options.margin - reward).relu()
-        return self.options.coefficient * loss
+        return self.options.coefficient * self.reward_loss(reward)

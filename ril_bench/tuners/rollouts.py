@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import Prediction, sample
+from ril_bench.diffusion.sampler import DDIM, Prediction, sample
 from ril_bench.draws import Draws, Key
 from ril_bench.errors import UserError
 from ril_bench.machine.parallel import team
@@ -25,38 +25,63 @@ class Trajectory:
     """A rollout without gradient, and the scores of its images.
 
     Attributes:
-        x: (T + 1, N, C, h, w): the latents before each step, and x_0.
-        eps: (T, N, C, h, w): the guided noise of each step.
+        x: (T + 1, N, C, h, w): the latents before each step, and x_0; or x_0 alone, (1, N, C, h, w).
+        eps: (T, N, C, h, w): the guided noise of each step; or (0, N, C, h, w).
         reward: (N,), signed, in sigma.
+        first: the first step with noise.
     """
 
     x: Tensor
     eps: Tensor
     reward: Tensor
+    first: int = 0
 
-    def of_sample(self, k: int) -> dict[str, Tensor]:
-        """The trajectory of sample k alone, as plain tensors."""
-        return {"x": self.x[:, k].clone(), "eps": self.eps[:, k].clone(), "reward": self.reward[k].clone()}
+    @property
+    def x0(self) -> Tensor:
+        """The latents of the images (N, C, h, w)."""
+        return self.x[-1]
+
+    def of_sample(self, k: int) -> dict[str, Any]:
+        """The trajectory of sample k alone, as plain tensors and values."""
+        tensors = {"x": self.x[:, k], "eps": self.eps[:, k], "reward": self.reward[k]}
+        return {**{name: tensor.clone() for name, tensor in tensors.items()}, "first": self.first}
 
     @staticmethod
-    def of_samples(parts: Sequence[Mapping[str, Tensor]]) -> Trajectory:
-        """The trajectory of several samples, from what `of_sample` returned for each."""
-        x, eps = (torch.stack([part[name] for part in parts], dim=1) for name in ("x", "eps"))
-        return Trajectory(x, eps, torch.stack([part["reward"] for part in parts]))
+    def of_samples(parts: Sequence[Mapping[str, Any]], device: torch.device) -> Trajectory:
+        """The trajectory of several samples of one update, from what `of_sample` returned for each."""
+        x, eps = (torch.stack([part[name] for part in parts], dim=1).to(device) for name in ("x", "eps"))
+        reward = torch.stack([part["reward"] for part in parts]).to(device)
+        return Trajectory(x, eps, reward, parts[0]["first"])
 
 
 @torch.no_grad()
-def sample_trajectory(model: DiffusionModel, task: Task, prompts: list[str], draws: Draws) -> Trajectory:
-    """Samples one image for each prompt and keeps all steps.
+def sample_trajectory(
+    model: DiffusionModel,
+    task: Task,
+    prompts: list[str],
+    draws: Draws,
+    *,
+    sampler: DDIM | None = None,
+    first: int = 0,
+    images_only: bool = False,
+) -> Trajectory:
+    """Samples one image for each prompt, and keeps all steps.
 
     Takes T calls of the denoiser, one decoding and one call of the reward.
+
+    Args:
+        sampler: replaces the task's sampler.
+        first: its first step with noise.
+        images_only: keep x_0 alone.
     """
     steps: list[Prediction] = []
-    x0 = sample(model, task.sampler, prompts, draws, guidance=task.guidance, on_step=steps.append)
+    keep = None if images_only else steps.append
+    x0 = sample(model, sampler or task.sampler, prompts, draws, guidance=task.guidance, on_step=keep)
     return Trajectory(
         x=torch.stack([*(step.x_t for step in steps), x0]),
-        eps=torch.stack([step.eps for step in steps]),
+        eps=torch.stack([step.eps for step in steps]) if steps else x0.new_zeros(0, *x0.shape),
         reward=task.reward(model.decode(x0), prompts),
+        first=first,
     )
 
 
@@ -73,30 +98,39 @@ class RolloutBuffer:
         self._used: set[Key] = set()
 
     def trajectories(
-        self, model: DiffusionModel, task: Task, batch: MicroBatch, copies: int
+        self,
+        task: Task,
+        batch: MicroBatch,
+        sampled: Callable[[], list[Trajectory]],
+        *,
+        store: bool,
+        device: torch.device,
     ) -> tuple[MicroBatch, list[Trajectory]]:
-        """A trajectory for each of `copies` copies, and the micro-batch with the prompts of the trajectories.
+        """A trajectory for each copy, and the micro-batch with the prompts of the trajectories.
 
         A stored trajectory keeps the prompt that it was sampled for.
+
+        Args:
+            sampled: samples a trajectory for each copy.
+            store: whether to store new trajectories even if no later update uses them.
+            device: the device of the returned tensors; a checkpoint holds them on the CPU.
         """
         keys = batch.draws.samples
         if not all(key in self._stored and self._stored[key]["reward"] == task.name for key in keys):
-            sampled = [
-                sample_trajectory(model, task, batch.prompts, batch.draws.copy(j)) for j in range(copies)
-            ]
-            if self._reuse == 1:
-                return batch, sampled
+            new = sampled()
+            if self._reuse == 1 and not store:
+                return batch, new
             for k, (key, prompt) in enumerate(zip(keys, batch.prompts, strict=True)):
-                parts = [trajectory.of_sample(k) for trajectory in sampled]
                 self._stored[key] = {
                     "reward": task.name,
                     "uses_left": self._reuse,
                     "prompt": prompt,
-                    "copies": parts,
+                    "copies": [trajectory.of_sample(k) for trajectory in new],
                 }
         self._used |= set(keys)
         found = [self._stored[key] for key in keys]
-        stored = [Trajectory.of_samples([entry["copies"][j] for entry in found]) for j in range(copies)]
+        copies = range(len(found[0]["copies"]))
+        stored = [Trajectory.of_samples([entry["copies"][j] for entry in found], device) for j in copies]
         return replace(batch, prompts=[entry["prompt"] for entry in found]), stored
 
     def end_update(self) -> None:
@@ -124,7 +158,7 @@ class RolloutBuffer:
 class RolloutTuner(Tuner):
     """A tuner that learns from trajectories, with a reference model and possibly its own network.
 
-    It needs a sampler with random steps (eta above 0). `_reference`, `_net` and `_buffer` exist from `start_task` on.
+    `_reference`, `_net` and `_buffer` exist from `start_task` on.
     """
 
     class Options(Tuner.Options):
@@ -135,6 +169,36 @@ class RolloutTuner(Tuner):
 
     options: Options
 
+    @property
+    def copies(self) -> int:
+        """Images of each prompt."""
+        return 1
+
+    @property
+    def compares_batch(self) -> bool:
+        """Whether the loss needs the rewards of the whole batch, in `batch.rewards`."""
+        return False
+
+    def sample_copy(self, model: DiffusionModel, task: Task, batch: MicroBatch, j: int) -> Trajectory:
+        """Samples copy j of each prompt."""
+        return sample_trajectory(model, task, batch.prompts, batch.draws.copy(j))
+
+    def trajectories(
+        self, model: DiffusionModel, task: Task, batch: MicroBatch
+    ) -> tuple[MicroBatch, list[Trajectory]]:
+        """The trajectory of each copy, new or stored, and the micro-batch with the prompts of the trajectories."""
+
+        def sampled() -> list[Trajectory]:
+            return [self.sample_copy(model, task, batch, j) for j in range(self.copies)]
+
+        return self._buffer.trajectories(task, batch, sampled, store=self.compares_batch, device=model.device)
+
+    def score(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Tensor | None:
+        if not self.compares_batch:
+            return None
+        _, copies = self.trajectories(model, task, batch)
+        return torch.stack([copy.reward for copy in copies])
+
     def auxiliary_net(self, model: DiffusionModel) -> nn.Module | None:
         """The network that is trained beside the model, if any.
 
@@ -143,7 +207,6 @@ class RolloutTuner(Tuner):
         return None
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
-        require_random_steps(task)
         self._reference = ReferenceModel(model, self.options.reference)
         with seeded(task.key, "net"):
             self._net = self.auxiliary_net(model)

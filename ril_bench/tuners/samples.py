@@ -1,4 +1,4 @@
-"""What several tuners do with samples: score copies of a prompt, and choose steps of the sampler."""
+"""What several tuners do with samples: score and compare copies of a prompt, and choose steps of the sampler."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import sample
 from ril_bench.draws import Draws, Key
 from ril_bench.tuners.base import MicroBatch, Task
+
+CLIP_ADVANTAGE = 5.0  # [code]
+
+
+def advantages(rewards: Tensor, whole: Tensor | None = None) -> Tensor:
+    """(r - mean) / deviation of rewards (copies, N), clipped at +-5; 0 where the rewards of a prompt are equal. [code]
+
+    The mean is over the copies of each prompt. So is the deviation (DDPO, DanceGRPO), unless `whole`, the rewards
+    (copies, B) of the whole batch, is given: then there is one deviation, that of all of them (Flow-GRPO).
+    """
+    # In float64 the mean of equal float32 scores is exact, so that rounding is never taken for an advantage.
+    exact = rewards.double()
+    deviation = exact.std(0, correction=0) if whole is None else whole.double().std(correction=0)
+    found = (exact - exact.mean(0)) / (deviation.to(exact.device) + 1e-8)
+    return found.clamp(-CLIP_ADVANTAGE, CLIP_ADVANTAGE).to(rewards.dtype)
 
 
 @torch.no_grad()

@@ -43,16 +43,22 @@ TUNERS = {
     "alignprop-original": {"variant": "original"},
     "refl": {},
     "drtune": {"k": 2, "m": 1},
+    "drtune-flowbp": {"k": 2, "m": 0, "spread": "late", "bridge": 0.5},
     "sft": {"samples": 2, "noises": 2},
     "sft-images": {"images": IMAGES},
     "dpo": {"noises": 2},
     "spin": {"images": IMAGES, "iteration": 2},
     "ddpo": {"samples": 2},
     "ddpo-dpok": {"samples": 2, "steps": 2, "reuse": 2, "value": True, "kappa": 1.0},
+    "ddpo-grpo": {"samples": 2, "std": "batch", "window": 2, "kl": 0.04},
+    "ddpo-dppo": {"samples": 2, "reuse": 2, "mask": "dppo"},
+    "nft": {"samples": 2, "noises": 2, "reuse": 2},
+    "crd": {"samples": 2, "noises": 2},
+    "adjoint_matching": {"steps": 2, "quantile": 0.5},
     "nabla_gflownet": {"reuse": 2},
     "nabla_gflownet-plain": {"residual": False, "flow": False},
 }
-WITHOUT_GRADIENT = {"sft", "dpo", "spin", "ddpo"}
+WITHOUT_GRADIENT = {"sft", "dpo", "spin", "ddpo", "nft", "crd"}
 #: A beta of thousands, or a division by the variance of a late step, makes rounding errors larger. In float64
 #: (tests/toy.py) these tuners agree to 1e-9, like the others.
 ROUGH = {"dpo", "spin", "ddpo", "nabla_gflownet"}
@@ -269,10 +275,10 @@ def test_a_tuner_that_cannot_do_what_a_sequence_asks_is_refused(plain, tiny_data
     ) as caught:
         materials.check_tuners()
     assert caught.value.where == "tasks.2"
-    assert caught.value.hint.endswith("or one of the tuners ddpo, dpo, sft, spin")
+    assert caught.value.hint.endswith("or one of the tuners crd, ddpo, dpo, nft, sft, spin")
 
 
-@pytest.mark.parametrize("name", ["ddpo", "nabla_gflownet"])
+@pytest.mark.parametrize("name", ["ddpo", "nabla_gflownet", "adjoint_matching"])
 def test_a_fault_of_the_second_task_is_reported_before_the_first_is_trained(name, tiny_data, tmp_path):
     sequence = write_sequence(
         tmp_path / "tiny.yaml",

@@ -14,6 +14,7 @@ from ril_bench.tuners.base import MicroBatch
 from ril_bench.tuners.nabla_gflownet import NablaGflownet, forward_score, log_transition, noising_scores
 from ril_bench.tuners.nets import FlowNet, seeded
 from ril_bench.tuners.rollouts import Trajectory
+from tests.gaussian import Gaussian, W, linear_reward
 from tests.tiny import PROMPTS as TINY_PROMPTS
 from tests.tiny import reward_task
 from tests.toy import DRAWS, PROMPTS, SHAPE, ToyModel, relative_gap, taken, toy_task, update
@@ -68,37 +69,6 @@ def test_the_scores_are_those_of_the_densities():
         expected = torch.autograd.grad(noising, (reached, met))
         for a, b in zip(noising_scores(ddim, i, x, after), expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
-
-
-class Gaussian(ToyModel):
-    """The exact denoiser of data ~ N(mean, variance), plus a shift for each step, which trains."""
-
-    mean, variance = 0.7, 0.3
-
-    def __init__(self, ddim):
-        super().__init__()
-        self.ddim = ddim
-        self.frozen = {"shift": torch.zeros(ddim.steps, SHAPE[0], dtype=torch.float64)}
-        self.trained = {"shift": torch.zeros_like(self.frozen["shift"]).requires_grad_()}
-
-    def slope(self, t):
-        bar = float(self.alphas_cumprod[t])
-        return math.sqrt(1 - bar) / (bar * self.variance + 1 - bar)
-
-    def noise(self, x, t, lengths, weights):
-        shift = weights["shift"][self.ddim.timesteps.index(t)]
-        bar = float(self.alphas_cumprod[t])
-        return self.slope(t) * (x - math.sqrt(bar) * self.mean) + shift[:, None, None]
-
-    def decode(self, latents):
-        return latents
-
-
-W = torch.tensor([1.0, -0.5, 0.25], dtype=torch.float64)
-
-
-def linear_reward(images, prompts):
-    return (images * W[:, None, None]).sum((1, 2, 3))
 
 
 class SolvedFlow(nn.Module):
@@ -234,7 +204,8 @@ def test_the_trust_region_holds_the_policy_to_the_one_that_sampled():
     )
     first, _ = update(model, task, with_it)
     assert relative_gap(first, update(model, task, without)[0]) < 1e-12  # eps is still eps_old
-    path = Trajectory.of_samples([with_it._buffer._stored[sample]["copies"][0] for sample in range(8)])
+    stored = [with_it._buffer._stored[sample]["copies"][0] for sample in range(8)]
+    path = Trajectory.of_samples(stored, model.device)
     for tuner in (with_it, without):
         tuner.after_update(model)
     with torch.no_grad():

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from ril_bench.errors import UserError
-from ril_bench.tuners.ddpo import Ddpo, advantages, clipped_loss
+from ril_bench.tuners.crd import Crd
+from ril_bench.tuners.ddpo import Ddpo, clipped_loss
 from ril_bench.tuners.dpo import Dpo
 from ril_bench.tuners.nets import ValueNet, seeded
+from ril_bench.tuners.nft import Nft
 from ril_bench.tuners.pairs import pair_loss
+from ril_bench.tuners.samples import advantages
 from ril_bench.tuners.sft import Sft
 from ril_bench.tuners.spin import Spin
 from tests.toy import DRAWS, PROMPTS, SHAPE, DoubleDraws, ToyModel, relative_gap, taken, toy_task, update
@@ -343,6 +346,9 @@ def test_ddpo_refuses_a_sampler_without_noise():
     [
         lambda: Dpo(beta=50.0),
         lambda: Ddpo(samples=2, reuse=3, value=True, kappa=1.0),
+        lambda: Ddpo(samples=2, reuse=3, window=1, std="batch", kl=0.1),
+        lambda: Nft(samples=2, reuse=2),
+        lambda: Crd(samples=2),
         lambda: Spin(images="shapes/aesthetic", iteration=2),
     ],
 )

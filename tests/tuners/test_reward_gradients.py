@@ -88,7 +88,7 @@ class TestPlainAutograd:
         held_against(
             ToyModel(),
             task,
-            Refl(margin=4.0, coefficient=0.5),
+            Refl(cap=4.0, coefficient=0.5),
             draws,
             graded=[mid],
             stop=mid,
