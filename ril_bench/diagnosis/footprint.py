@@ -26,6 +26,7 @@ from ril_bench.diagnosis import estimate
 from ril_bench.diagnosis.architectures import ARCHITECTURES
 from ril_bench.machine.compute import Compute
 from ril_bench.remote.file import RemoteFile
+from ril_bench.running.evaluation import drift_rollouts
 from ril_bench.running.materials import new_tuner
 from ril_bench.sequences.model_folders import hub_model, local_folder
 from ril_bench.sequences.spec import Sequence, TaskSpec
@@ -143,7 +144,8 @@ def operations_of(
         total += task.budget.updates * task.budget.batch * (image + backward)
     evaluated = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
     rows = len(sequence.tasks) + 2  # step 0 has a second set, the reference of FID
-    return total + rows * evaluated * image
+    drifted = sum(drift_rollouts(sequence, i) for i, _ in _tasks(sequence))
+    return total + rows * evaluated * image + drifted * (image - decoding)
 
 
 def guided_calls(sequence: Sequence) -> int:

@@ -170,6 +170,13 @@ class Prediction:
         """The same prediction with the noise (N, C, h, w) of another model."""
         return replace(self, eps=eps)
 
+    def of_samples(self, rows: Sequence[int]) -> Prediction:
+        """The same prediction of some samples only, by their positions."""
+        chosen = list(rows)
+        return replace(
+            self, x_t=self.x_t[chosen], prompts=[self.prompts[k] for k in chosen], eps=self.eps[chosen]
+        )
+
 
 def predict_step(
     model: DiffusionModel, ddim: DDIM, x: Tensor, i: int, prompts: Sequence[str], guidance: float

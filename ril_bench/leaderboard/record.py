@@ -167,12 +167,19 @@ class DiversityRecord(Record):
     steps: list[MetricValues]
 
 
+class DriftRecord(Record):
+    convention: dict[str, Any]
+    steps: list[MetricValues]
+
+
 class ImagesRecord(Record):
     """The metrics of images in metrics.json. Only their form is checked; their values are claims without the images."""
 
     fidelity: FidelityRecord
     structure: StructureRecord
     diversity: DiversityRecord | None
+    # Entries of earlier versions have no drift.
+    drift: DriftRecord | None = None
     notes: list[Line]
 
 

@@ -79,15 +79,21 @@ class Resampler:
         whole = materials.evaluator
         chosen = positions(len(whole.samples), self.number, sha256_file(entry.file(names.DIGESTS)))
         part = whole.part(chosen)
-        made = {
-            step: part.images(load_file(entry.adapters[step]) if step else {})
+        remade = len(chosen) == len(whole.samples)
+        # Entries of earlier versions state no drift.
+        references = {names.TO_0: {}} if remade and dig(entry.metrics, "drift") else {}
+        generated = {
+            step: part.generate(
+                load_file(entry.adapters[step]) if step else {}, references if step == last else {}
+            )
             for step in (0, *sorted(entry.adapters))
         }
+        made = {step: each.images for step, each in generated.items()}
         scores = [part.scores(images, step) for step, images in made.items()]
         gaps = _gaps(entry, pd.concat(scores, ignore_index=True))
         faults = [*_weights(entry, materials), *_far(entry, gaps)]
-        if remade := len(chosen) == len(whole.samples):
-            faults += _images(entry, materials, {0: made[0], last: made[last]})
+        if remade:
+            faults += _images(entry, materials, {0: made[0], last: made[last]}, generated[last].drift)
         return Resampled(len(chosen), len(whole.samples), tuple(made), float(gaps.max()), remade), faults
 
     def _materials(self, entry: Entry) -> Materials:
@@ -144,8 +150,10 @@ def _weights(entry: Entry, materials: Materials) -> Iterator[UserError]:
         )
 
 
-def _images(entry: Entry, materials: Materials, made: dict[int, Tensor]) -> Iterator[UserError]:
-    """Fidelity, structure and diversity of the last step, against metrics.json."""
+def _images(
+    entry: Entry, materials: Materials, made: dict[int, Tensor], drift: dict[str, Tensor]
+) -> Iterator[UserError]:
+    """Fidelity, structure, diversity and drift of the last step, against metrics.json."""
     whole, last = materials.evaluator, max(made)
     with TemporaryDirectory() as folder:
         files = {
@@ -158,6 +166,9 @@ def _images(entry: Entry, materials: Materials, made: dict[int, Tensor]) -> Iter
         seen = Appearance(Path(folder), sorted(made), features.load(entry.sequence.home, []))
         computed = {"fidelity": seen.fidelity(), "structure": seen.structure(_prompts(materials))}
         computed["diversity"] = seen.diversity() or {}
+        computed["drift"] = {
+            "steps": [{"step": last} | {name: float(each.mean()) for name, each in drift.items()}]
+        }
     claimed, found = (_last(tree, last) for tree in (entry.metrics, computed))
     if wrong := list(differences(claimed, found, relative=IMAGE_TOLERANCE, absolute=1e-3)):
         yield UserError(
@@ -177,6 +188,8 @@ def _last(metrics: dict[str, Any], step: int) -> dict[str, Any]:
         rows = [row for row in dig(metrics, group, "steps") or [] if dig(row, "step") == step]
         values = rows[0] if rows else {}
         found[group] = {k: v for k, v in values.items() if not k.endswith("_to_previous")}
+    rows = [row for row in dig(metrics, "drift", "steps") or [] if dig(row, "step") == step]
+    found["drift"] = dig(rows[0], names.TO_0) if rows else None
     return found
 
 

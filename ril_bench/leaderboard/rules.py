@@ -114,8 +114,11 @@ def images(entry: Entry) -> Faults:
     """The metrics of images have their form, one row a step; their values are claims."""
     tasks, found = len(entry.sequence.order), entry.images
     blocks = {"fidelity": found.fidelity.steps, "structure": found.structure.steps}
-    for name, rows in (blocks | ({"diversity": found.diversity.steps} if found.diversity else {})).items():
-        first = 1 if name == "structure" else 0
+    blocks |= {
+        name: block.steps for name, block in (("diversity", found.diversity), ("drift", found.drift)) if block
+    }
+    for name, rows in blocks.items():
+        first = 1 if name in ("structure", "drift") else 0
         steps = [row.get("step") for row in rows]
         if steps and steps != list(range(first, tasks + 1)):
             yield UserError(

@@ -1,4 +1,4 @@
-"""Evaluation: fixed prompts and latents -> images -> scores.
+"""Evaluation: fixed prompts and latents -> images -> scores, and the drift of the rollouts.
 
 Prompts and latents are the same at every step of every run of a sequence.
 """
@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ril_bench.diffusion.drift import path_kl
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, sample
+from ril_bench.diffusion.sampler import DDIM, Prediction, sample
 from ril_bench.draws import Draws
 from ril_bench.errors import NumericalError
 from ril_bench.machine.parallel import team
@@ -31,6 +33,22 @@ from ril_bench.storage.digests import sha256_file
 BATCH = 32  # the largest number of images in one batch
 #: elements of one latent channel, summed over all images that are generated together
 ROOM = 8 * 64 * 64
+#: rollouts on which drift is measured, spread evenly over the evaluation's: each reference costs as many denoiser calls
+#: as their images did
+DRIFT_ROLLOUTS = 32
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a model generated for the evaluation's prompts.
+
+    Attributes:
+        images: 8-bit images (N, 3, H, W); N = prompts x samples.
+        drift: {name of a reference: path KL in nats from it, (M,), float64}, at `Evaluator.drift_positions`.
+    """
+
+    images: Tensor
+    drift: dict[str, Tensor]
 
 
 class Evaluator:
@@ -66,46 +84,98 @@ class Evaluator:
         chosen.samples = [self.samples[i] for i in positions]
         return chosen
 
-    @torch.no_grad()
-    def images(self, lora: Mapping[str, Tensor], purpose: str = names.IMAGES) -> Tensor:
-        """8-bit images (N, 3, H, W) of the pretrained model with the LoRA of a step.
+    @property
+    def drift_positions(self) -> list[int]:
+        """The positions of the samples on whose rollouts drift is measured."""
+        count = min(len(self.samples), DRIFT_ROLLOUTS)
+        return [k * len(self.samples) // count for k in range(count)]
 
-        N = prompts x samples.
+    def images(self, lora: Mapping[str, Tensor], purpose: str = names.IMAGES) -> Tensor:
+        """The images (N, 3, H, W) of `generate`."""
+        return self.generate(lora, purpose=purpose).images
+
+    @torch.no_grad()
+    def generate(
+        self,
+        lora: Mapping[str, Tensor],
+        references: Mapping[str, Mapping[str, Tensor]] | None = None,
+        purpose: str = names.IMAGES,
+    ) -> Generated:
+        """8-bit images of the pretrained model with the LoRA of a step, and its drift from other steps.
 
         Args:
             lora: the tensors of the step's adapter.safetensors; empty for step 0.
+            references: {name: LoRA of a step} to measure drift from; needs a sampler with eta above 0.
             purpose: a part of the draw key, which decides the latents.
 
         Raises NumericalError for images that are not finite.
         """
+        references = references or {}
         together, n = team(), images_at_once(self.model)
         starts = range(0, len(self.samples), n)
         own = together.owned(range(len(starts)))  # share out whole batches, so that sums keep their bits
         with together.counted(self.model.counter):
-            batches = together.gathered(
-                lambda: list(self._batches([starts[i] for i in own], n, lora, purpose))
+            shares = together.gathered(
+                lambda: list(self._batches([starts[i] for i in own], n, lora, references, purpose))
             )
-        return torch.cat([batches[i % together.size][i // together.size] for i in range(len(starts))])
+        batches = [shares[i % together.size][i // together.size] for i in range(len(starts))]
+        return Generated(
+            torch.cat([batch.images for batch in batches]),
+            {name: torch.cat([batch.drift[name] for batch in batches]) for name in references},
+        )
 
     def _batches(
-        self, starts: Iterable[int], n: int, lora: Mapping[str, Tensor], purpose: str
-    ) -> Iterator[Tensor]:
-        """The batches of n images that begin at the samples `starts`, in 8 bits, on the CPU."""
+        self,
+        starts: Iterable[int],
+        n: int,
+        lora: Mapping[str, Tensor],
+        references: Mapping[str, Mapping[str, Tensor]],
+        purpose: str,
+    ) -> Iterator[Generated]:
+        """The batches of n images that begin at the samples `starts`, on the CPU."""
         draws = Draws((self.spec.seed, purpose), self.samples)
-        with self.model.folded_lora(lora):
-            for start in starts:
-                part = slice(start, start + n)
+        positions = self.drift_positions if references else []
+        for start in starts:
+            part = slice(start, start + n)
+            rows = [position - start for position in positions if start <= position < start + n]
+            rollout: list[Prediction] = []
+
+            def keep(
+                prediction: Prediction, rollout: list[Prediction] = rollout, rows: list[int] = rows
+            ) -> None:
+                rollout.append(prediction.of_samples(rows))
+
+            with self.model.folded_lora(lora):
                 latents = sample(
-                    self.model, self.ddim, self.prompts[part], draws[part], guidance=self.guidance
+                    self.model,
+                    self.ddim,
+                    self.prompts[part],
+                    draws[part],
+                    guidance=self.guidance,
+                    on_step=keep if rows else None,
                 )
                 images = self.model.decode(latents)
-                if not bool(images.isfinite().all()):  # NaN in 8 bits would silently be black
-                    raise NumericalError(
-                        "the model's images are not finite: its weights or its activations are not finite",
-                        where=f"prompt {self.samples[start][0]} and later prompts",
-                        hint="lower the learning rate",
-                    )
-                yield (images * 255).round().byte().cpu()
+            if not bool(images.isfinite().all()):  # NaN in 8 bits would silently be black
+                raise NumericalError(
+                    "the model's images are not finite: its weights or its activations are not finite",
+                    where=f"prompt {self.samples[start][0]} and later prompts",
+                    hint="lower the learning rate",
+                )
+            drift = {name: self._drift(rollout, reference) for name, reference in references.items()}
+            yield Generated((images * 255).round().byte().cpu(), drift)
+
+    def _drift(self, rollout: Sequence[Prediction], reference: Mapping[str, Tensor]) -> Tensor:
+        """The path KL (M,) of a rollout from the model with another LoRA; empty without a rollout."""
+        if not rollout:
+            return torch.empty(0, dtype=torch.float64)
+        with self.model.folded_lora(reference):
+            return path_kl(self.model, rollout).cpu()
+
+    def drift_table(self, drift: Mapping[str, Tensor]) -> pd.DataFrame:
+        """The drift of `Generated`: a row for each rollout, with prompt_id, sample, and a column for each reference."""
+        rows = [self.samples[position] for position in self.drift_positions]
+        columns = {"prompt_id": [row[0] for row in rows], "sample": [row[1] for row in rows]}
+        return pd.DataFrame(columns | {name: values.numpy() for name, values in drift.items()})
 
     def scores(self, images: Tensor, step: int) -> pd.DataFrame:
         """The scores of images: one row for each reward, prompt and sample.
@@ -162,6 +232,19 @@ def images_at_once(model: DiffusionModel) -> int:
     """
     _, height, width = model.latent_shape
     return max(1, min(BATCH, ROOM // (height * width)))
+
+
+def drift_rollouts(sequence: SequenceSpec, step: int) -> int:
+    """The number of rollouts whose noise is predicted again to measure the drift of a trained step.
+
+    Drift is measured from step 0 and from the step before, which are the same for step 1. It needs a sampler with
+    noise.
+    """
+    if sequence.sampler.eta == 0:
+        return 0
+    evaluation = sequence.evaluation
+    rollouts = min(evaluation.prompts * evaluation.images_per_prompt, DRIFT_ROLLOUTS)
+    return rollouts if step == 1 else 2 * rollouts
 
 
 def png(image: Tensor) -> bytes:

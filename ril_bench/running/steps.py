@@ -95,7 +95,16 @@ class Steps:
         lora = self.materials.model.lora_bytes()
         self.folder.write_bytes(names.adapter(i), lora)
         self.reporter.stage(f"step {i}: images and scores", 1)
-        self._record(i, self._evaluated(i, self._loaded(lora)), began, training)
+        self._record(i, self._evaluated(i, self._loaded(lora), self._references(i)), began, training)
+
+    def _references(self, i: int) -> dict[str, Mapping[str, Tensor]]:
+        """The adapters from which the drift of step i is measured; none where the sampler has no noise."""
+        if self.sequence.sampler.eta == 0:
+            return {}
+        if i == 1:
+            return {names.TO_0: {}}
+        before = self.team.from_main(lambda: (self.folder.path / names.adapter(i - 1)).read_bytes())
+        return {names.TO_0: {}, names.TO_PREVIOUS: self._loaded(before)}
 
     def evaluate_between_updates(self, training: Training) -> None:
         """Stores scores between two updates (evaluation.every), for the anytime metrics.
@@ -119,16 +128,28 @@ class Steps:
         """The tensors of an adapter file, as a later reader loads them."""
         return {name: value.to(self.device) for name, value in load(lora).items()}
 
-    def _evaluated(self, i: int, lora: Mapping[str, Tensor]) -> dict[str, bytes]:
-        """The images and scores of a step as files.
+    def _evaluated(
+        self,
+        i: int,
+        lora: Mapping[str, Tensor],
+        references: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> dict[str, bytes]:
+        """The images, scores and drift of a step as files.
 
         All processes generate images. The main process computes the scores.
         """
         evaluator = self.materials.evaluator
-        images = evaluator.images(lora)
-        scores = self.team.on_main(lambda: evaluator.scores(images, i).to_parquet(index=False))
+        generated = evaluator.generate(lora, references)
+        scores = self.team.on_main(lambda: evaluator.scores(generated.images, i).to_parquet(index=False))
         self.reporter.advance()
-        return {**evaluator.files(images), names.SCORES: scores} if scores is not None else {}
+        if scores is None:
+            return {}
+        files = {**evaluator.files(generated.images), names.SCORES: scores}
+        if generated.drift:
+            # The step before step 1 is step 0.
+            drift = {names.TO_PREVIOUS: generated.drift[names.TO_0], **generated.drift}
+            files[names.DRIFT] = evaluator.drift_table(drift).to_parquet(index=False)
+        return files
 
     def _record(
         self, i: int, files: Mapping[str, bytes], began: float, training: Training | None = None

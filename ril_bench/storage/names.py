@@ -23,6 +23,9 @@ DIGESTS = "digests.json"
 #: inside the folder of a step
 ADAPTER = "adapter.safetensors"
 IMAGES = "images"
+#: the drift of each rollout on which it is measured: from step 0, and from the step before
+DRIFT = "drift.parquet"
+TO_0, TO_PREVIOUS = "to_0", "to_previous"
 #: images from a second latent seed, for the noise floor of FID
 FID_REFERENCE = "fid-reference"
 
@@ -30,6 +33,8 @@ CHECKPOINTS = "checkpoint"
 STEP_PREFIX = "step-"
 #: a glob that matches the folders of all steps
 STEPS = f"{STEP_PREFIX}*"
+#: a glob that matches the drift of all steps
+DRIFTS = f"{STEPS}/{DRIFT}"
 
 
 def step(i: int) -> str:

@@ -113,6 +113,12 @@ class StoredRun:
         return _table(path) if path.is_file() else None
 
     @cached_property
+    def drift(self) -> dict[int, pd.DataFrame]:
+        """drift.parquet of each step that has one: a row for each rollout, with its drift in nats."""
+        found = {names.step_number(path.parent.name): path for path in self.folder.glob(names.DRIFTS)}
+        return {step: _table(found[step]) for step in sorted(step for step in found if step is not None)}
+
+    @cached_property
     def _matrix(self) -> tuple[list[str], list[int], list[list[float | None]]]:
         return _matrix(self.folder / names.MATRIX)
 

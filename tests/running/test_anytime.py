@@ -41,7 +41,8 @@ def test_evaluations_between_updates_change_only_the_cost(tiny_sequence, tmp_pat
     for pair in zip(watched.read_run()["steps"][1:], plain.read_run()["steps"][1:], strict=True):
         assert pair[0]["training_calls"] == pair[1]["training_calls"]
         evaluations = [sum(n for *_, n in entry["evaluation_calls"]) for entry in pair]
-        assert evaluations[0] == 3 * evaluations[1]
+        # two more evaluations of 3 denoiser calls, a decoding and 2 rewards; drift is measured only at the end
+        assert evaluations[0] == evaluations[1] + 2 * (3 + 1 + 2)
 
 
 @pytest.mark.parametrize("units", [10, 14, 24])

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load
 
+from ril_bench.draws import Draws
 from ril_bench.errors import NumericalError
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.pixels import Brightness, Symmetry
@@ -90,6 +91,62 @@ def test_weights_that_are_not_finite_raise_an_error_and_no_black_images(evaluato
     with pytest.raises(NumericalError, match="not finite") as caught:
         evaluator.images(broken)
     assert "prompt 000" in caught.value.where
+
+
+# -- drift ---------------------------------------------------------------------------------------------------
+
+
+def test_drift_is_the_kl_of_the_images_rollouts_and_leaves_the_images_as_they_are(
+    evaluator, tiny_model, lora
+):
+    half = {key: value * (0.5 if "lora_B" in key else 1.0) for key, value in lora.items()}
+    found = evaluator.generate(lora, {"to_0": {}, "half": half})
+    assert torch.equal(found.images, evaluator.images(lora))
+    assert evaluator.drift_positions == list(range(6))
+    # by hand: the same chain, with the mean of every step by the formula of the sampler
+    ddim, draws = evaluator.ddim, Draws((5, "images"), evaluator.samples)
+    x = draws.normal("init", shape=tiny_model.latent_shape)
+    expected = {"to_0": torch.zeros(6), "half": torch.zeros(6)}
+
+    def predicted(state, t):
+        with torch.no_grad(), tiny_model.folded_lora(state):
+            return tiny_model.predict(x, t, evaluator.prompts, evaluator.guidance)
+
+    for i, t in enumerate(ddim.timesteps):
+        eps = predicted(lora, t)
+        for name, state in (("to_0", {}), ("half", half)):
+            gap = (ddim.b[i] * (eps - predicted(state, t))).flatten(1)
+            expected[name] += gap.square().sum(1) / (2 * ddim.sigma[i] ** 2)
+        x = ddim.step(x, eps, i, draws.normal("step", i, shape=tiny_model.latent_shape))
+    for name, values in expected.items():
+        torch.testing.assert_close(found.drift[name].float(), values, rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_that_was_not_changed_has_no_drift(evaluator, tiny_model):
+    tiny_model.add_adapter("new", seed_key=("test",))
+    tiny_model.activate({"new": 1.0})
+    untouched = load(tiny_model.lora_bytes())
+    drift = evaluator.generate(untouched, {"to_0": {}, "itself": untouched}).drift
+    assert all(values.abs().max() < 1e-6 for values in drift.values())
+
+
+def test_drift_is_measured_on_rollouts_that_are_spread_evenly_whatever_the_batch(
+    evaluator, lora, monkeypatch
+):
+    whole = evaluator.generate(lora, {"to_0": {}}).drift["to_0"]
+    monkeypatch.setattr(evaluation, "DRIFT_ROLLOUTS", 3)
+    assert evaluator.drift_positions == [0, 2, 4]
+    for batch in (32, 4, 1):
+        monkeypatch.setattr(evaluation, "BATCH", batch)
+        drift = evaluator.generate(lora, {"to_0": {}}).drift
+        torch.testing.assert_close(drift["to_0"], whole[[0, 2, 4]], rtol=1e-3, atol=1e-4)
+        table = evaluator.drift_table(drift)
+        assert table["prompt_id"].tolist() == evaluator.prompt_ids
+        assert table["sample"].tolist() == [0, 0, 0]
+        assert table["to_0"].tolist() == drift["to_0"].tolist()
+
+
+# -- scores --------------------------------------------------------------------------------------------------
 
 
 def test_scores_are_those_of_the_rewards(evaluator):

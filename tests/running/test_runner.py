@@ -73,8 +73,8 @@ def test_run_json_has_the_cost_of_each_step(finished):
         (2, "symmetry"),
     ]
     for step in steps[1:]:
-        # 2 updates of 2 guided images at 3 steps; 6 guided images at 3 steps
-        assert step["denoiser_forwards"] == 2 * 2 * 2 * 3 + 6 * 2 * 3
+        # 2 updates of 2 guided images at 3 steps; 6 guided images at 3 steps; their drift from one or two other steps
+        assert step["denoiser_forwards"] == 2 * 2 * 2 * 3 + 6 * 2 * 3 * (1 + step["step"])
         assert step["denoiser_backwards"] == 2 * 2 * 2
         assert step["reward_calls"] == 2 * 2 + 2 * 6
         assert step["trainable_bytes"] == step["stored_bytes"] > 0

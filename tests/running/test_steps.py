@@ -70,3 +70,29 @@ def test_another_processor_has_a_larger_tolerance(finished, tiny_data, tmp_path,
     sequence = calibrated(tmp_path / "off", tiny_data, finished, off=0.1)
     monkeypatch.setattr(provenance, "processor", lambda: "another CPU")
     assert runner(sequence, tmp_path / "out", settings=["budget.updates=1"]).execute()
+
+
+def test_each_trained_step_has_its_drift_from_step_0_and_from_the_step_before(finished):
+    first, second = (pd.read_parquet(finished / f"step-{i}" / "drift.parquet") for i in (1, 2))
+    for table in (first, second):
+        assert list(table) == ["prompt_id", "sample", "to_previous", "to_0"]
+        assert len(table) == 6
+        assert (table[["to_0", "to_previous"]] > 0).all(axis=None)
+    assert first["to_0"].equals(first["to_previous"])
+    assert not second["to_0"].equals(second["to_previous"])
+    assert not (finished / "step-0" / "drift.parquet").exists()
+    block = json.loads((finished / "metrics.json").read_text())["drift"]
+    assert block["convention"]["rollouts"] == 6
+    for row, table in zip(block["steps"], (first, second), strict=True):
+        means = table.groupby("prompt_id")["to_0"].mean()
+        assert row["to_0"] == pytest.approx(table["to_0"].mean())
+        assert row["to_0_se"] == pytest.approx(means.std() / len(means) ** 0.5)
+        assert row["to_previous"] == pytest.approx(table["to_previous"].mean())
+
+
+def test_without_noise_there_is_no_drift_and_a_note_gives_the_reason(tiny_sequence, tmp_path):
+    folder = runner(tiny_sequence, tmp_path, settings=["sampler.eta=0"]).execute()
+    assert not list(folder.glob("step-*/drift.parquet"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["drift"] is None
+    assert any(note.startswith("no drift: the sampler has no noise") for note in metrics["notes"])

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from ril_bench.errors import UserError
 from ril_bench.running.progress import Reporter
+from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage import names
 from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid import forecast as cost
@@ -215,7 +216,14 @@ def test_the_forecast_is_equal_to_the_count_of_a_run(tiny_sequence, tmp_path, fr
 def test_shared_steps_are_counted_once():
     spec = axes(None, {"sequences": ["shapes-ril"], "methods": ["naive"], "orders": ["given", "1-3-2"]})
     first, both = (forecast(cells(plans(spec))[:n], Path("none")).evaluations for n in (1, 2))
-    assert both == first * 5 // 3
+    sequence = load_sequence("shapes-ril")
+    images = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
+    trained = [task.budget.updates * task.budget.batch for task in sequence.tasks]
+    drift = [32, 64, 64]  # rollouts that are predicted again, for one and for two other steps
+    steps = [sequence.sampler.steps * (n + images + again) for n, again in zip(trained, drift, strict=True)]
+    assert sequence.sampler.guidance == 1
+    assert first == sum(steps)
+    assert both - first == sum(steps[1:])
 
 
 def test_time_is_forecast_from_runs_that_were_measured(tiny_sequence, tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ril_bench.running.evaluation import drift_rollouts
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.shared_steps import common_steps
 from ril_bench.storage.names import RUN
@@ -60,7 +61,8 @@ def evaluations_of(plan: RunPlan, first: int) -> int:
         within = (updates - 1) // every if every else 0
         trained = updates * sequence.task(i).budget.batch * per_image
         trained = min(trained, round(bounds.get("denoiser_forwards", trained)))
-        evaluations += trained + (1 + within) * images * per_image
+        evaluated = (1 + within) * images + drift_rollouts(sequence, i)
+        evaluations += trained + evaluated * per_image
     return evaluations
 
 
