@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ril_bench.storage.read import StoredRun
 
 #: What `summary` shows; the same names as in tables and on pages.
-HEADLINE = ("FINAL", "LEARN", "BWT", "FORGET", "WORST", "SSIM to step 0", "FID")
+HEADLINE = ("FINAL", "LEARN", "BWT", "FORGET", "WORST", "drift", "SSIM to step 0", "FID")
 
 
 class Run:
@@ -115,6 +115,25 @@ class Run:
         return pd.Series(values, dtype=float, name=unit or "not complete")
 
     @property
+    def collapsed(self) -> dict[int, dict[str, float]]:
+        """The collapsed steps: {step: {name: value as a share of step 0's}} of what fell below 0.8.
+
+        Names are attributes, clip_score and diversity, as far as the run has them.
+        """
+        from ril_bench.scoring.collapse import collapsed
+
+        return collapsed(self.stored)
+
+    @property
+    def drift(self) -> pd.DataFrame:
+        """The drift of each step in nats, from step 0 and from the step before; empty where it was not measured."""
+        import pandas as pd
+
+        run = self.stored
+        columns = {name: dict(run.per_step("drift", name)) for name in (names.TO_0, names.TO_PREVIOUS)}
+        return pd.DataFrame(columns, dtype=float).rename_axis("step")
+
+    @property
     def log(self) -> pd.DataFrame:
         """One row for each update: task, update, score of the reward, penalty, seconds, ..."""
         import pandas as pd
@@ -187,6 +206,7 @@ class Run:
     @property
     def headline(self) -> str:
         """The main metrics in one line, with their floors: the values that noise alone causes."""
+        from ril_bench.reporting.collapse import collapsed_steps
         from ril_bench.reporting.columns import COLUMNS
         from ril_bench.storage.read import number
 
@@ -198,6 +218,8 @@ class Run:
             words.append(
                 f"{name} {round(value, 3) + 0.0:.3f}" + ("" if floor is None else f" (floor {floor:.3f})")
             )
+        if fallen := collapsed_steps(run):
+            words.append(fallen)
         if unit == "z":
             words.append("rewards in z: this run has no calibration")
         return "  ".join(words)

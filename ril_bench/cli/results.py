@@ -114,6 +114,7 @@ def compare(
     Both need the same sequences, orders, tuners and seeds.
     """
     import ril_bench
+    from ril_bench.reporting.collapse import MARK, MEANING
     from ril_bench.reporting.comparison import main_metrics, verdicts
     from ril_bench.reporting.tables import chosen, compared
 
@@ -125,6 +126,8 @@ def compare(
     for title, (head, *body) in compared(shown):
         show_table(head, body, title=title, numbers=True)
     say("↑ higher is better, ↓ lower is better")
+    if rows[["a_collapsed", "b_collapsed"]].to_numpy().any():
+        say(f"{MARK} a step of some unit collapsed. {MEANING}.")
     for sentence in verdicts(rows):
         say(sentence)
     if out is not None:

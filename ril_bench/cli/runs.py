@@ -338,8 +338,13 @@ def grid(
 
 def show_run(result: Run) -> None:
     """Prints the matrix and the main metrics of a run."""
+    from ril_bench.reporting.collapse import reasons
+
     matrix, rewards = result.matrix, result.metrics["rewards"]
-    names = ["pretrained", *rewards]
+    fallen = result.collapsed
+    names = [
+        f"{name}, collapsed" if step in fallen else name for step, name in enumerate(["pretrained", *rewards])
+    ]
     say(f"\n{result.path}")
     show_table(
         ["step", *matrix.columns],
@@ -350,3 +355,5 @@ def show_run(result: Run) -> None:
         numbers=True,
     )
     say(result.headline)
+    for sentence in reasons(result.stored):
+        say(sentence)

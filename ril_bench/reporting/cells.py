@@ -31,7 +31,8 @@ EMPTY = MetricCell("", text.MISSING)
 class TableRow:
     """The row of a method or of a run.
 
-    keys: what the filters read; places: the cells before the metrics (sequence, tuner, ...).
+    keys: what the filters read; places: the cells before the metrics (sequence, tuner, ...); collapsed: which steps,
+    or how many runs, are, in words.
     """
 
     name: str
@@ -42,6 +43,7 @@ class TableRow:
     cells: Sequence[MetricCell]
     link: str | None = None
     official: bool = True
+    collapsed: str = ""
 
     @property
     def mark(self) -> Markup:

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any, Literal
 
 from ril_bench.reporting import glossary
+from ril_bench.scoring.collapse import collapsed, shares
+from ril_bench.storage import names
 from ril_bench.storage.read import StoredRun, dig, number
 
 Reader = Callable[[StoredRun, str | None], Any]  # takes a run and the scale that its rewards are on
@@ -65,6 +67,24 @@ def _after_step_0(*keys: str) -> Reader:
     return read
 
 
+def _collapsed(run: StoredRun, scale: str | None) -> Any:
+    """The number of collapsed steps; None for a run that has nothing to tell it by."""
+    return len(collapsed(run)) if shares(run) else None
+
+
+def _updates(run: StoredRun, scale: str | None) -> Any:
+    """The updates of all steps: as they were counted, else as the budgets state them.
+
+    None for an oracle that did not count them: its steps may have the updates of several tasks.
+    """
+    steps = [row for row in run.info.get("steps") or [] if row.get("step")]
+    tasks = dig(run.info, "sequence", "tasks") or []
+    budgets = [] if dig(run.info, "method", "oracle") else [dig(task, "budget", "updates") for task in tasks]
+    known = dict(enumerate(budgets, 1))
+    spent = [number(row.get("updates", known.get(row["step"]))) for row in steps]
+    return None if None in spent or not spent else sum(filter(None, spent))
+
+
 def _structure(name: str, key: str) -> Column:
     floor = _at("structure", "floor", key)
     return Column(f"{name} to step 0", partial(_last, "structure", f"{key}_to_0"), floor, "images")
@@ -85,6 +105,9 @@ COLUMNS = (
     Column("KID", partial(_last, "fidelity", "kid"), _at("fidelity", "kid_floor"), "images"),
     Column("FID", partial(_last, "fidelity", "fid"), _at("fidelity", "floor"), "images"),
     Column("Vendi", partial(_last, "diversity", "vendi"), None, "images"),
+    Column("drift", partial(_last, "drift", names.TO_0), None, "images"),
+    Column("collapsed steps", _collapsed, None, "images"),
+    Column("updates spent", _updates, None, "run"),
     Column("carried MB", _megabytes, None, "run"),
     Column("denoiser evaluations", _after_step_0("denoiser_forwards"), None, "run"),
     Column("seconds", _after_step_0("train_seconds", "evaluation_seconds"), None, "run"),

@@ -50,6 +50,8 @@ def compare(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> pd.DataFrame:
                 dict(zip(GROUP, group, strict=True))
                 | {"figure": column.name, "better": column.better, "scale": members["scale"].iloc[0]}
                 | {"units": len(x), "a_method": a[0].name, "b_method": b[0].name}
+                | {"a_collapsed": int((members["collapsed"] != "").sum())}
+                | {"b_collapsed": int((others["collapsed"] != "").sum())}
                 | {f"a_{key}": value for key, value in interval(list(x.values())).items()}
                 | {f"b_{key}": value for key, value in interval(list(y.values())).items()}
                 | paired(y, x, column.better)

@@ -11,6 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from ril_bench.errors import UserError
+from ril_bench.reporting.collapse import step_label
+from ril_bench.scoring.collapse import collapsed
 from ril_bench.storage.read import StoredRun, dig, number
 
 PROMPTS = 8  # columns of a strip
@@ -103,21 +105,24 @@ def film_strip(runs: Sequence[StoredRun], images: Images, names: Sequence[str] |
             worst[prompt_id] = min(ssim, worst.get(prompt_id, ssim))
     even, changed = choose(ids, worst)
     texts = [runs[0].prompts.get(p, f"prompt {p}") for p in even + changed]
+    fallen = [collapsed(run) for run in runs]
     groups, pixelated = [], True
     for step in sorted({step for run in runs for step in run.images}):
         rows = []
-        for name, run in zip(names, runs, strict=True):
+        for name, run, own in zip(names, runs, fallen, strict=True):
             tiles = [
                 _tile(run, images, name, step, p, text) for p, text in zip(even + changed, texts, strict=True)
             ]
             pixelated &= all(small for _, small in tiles)
-            rows.append(StripRow(name, [tile for tile, _ in tiles]))
+            mark = ", collapsed" if step in own and len(runs) > 1 else ""
+            rows.append(StripRow(f"{name}{mark}", [tile for tile, _ in tiles]))
         if step == 0 and all(
             [t.source for t in row.tiles] == [t.source for t in rows[0].tiles] for row in rows
         ):
             # All runs start from the same pretrained model, so its row is shown once.
             rows = [StripRow("every run", rows[0].tiles)]
-        groups.append(StripStep(step, runs[0].step_name(step), rows))
+        title = step_label(runs[0], step) if len(runs) == 1 else runs[0].step_name(step)
+        groups.append(StripStep(step, title, rows))
     return Strip(texts, len(even), groups, pixelated)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ril_bench.scoring.collapse import LEAST_SHARE
+
 REWARDS, IMAGES, COST = "Rewards", "Images", "Cost"
 NOTATION = (
     "N[i][j] is reward j after step i on one scale: 0 is the pretrained model, and 1 is what tuning on reward j "
@@ -248,6 +250,41 @@ METRICS = (
         "How far the images of one prompt lie apart.",
         "It grows with the length of the features, whether or not images differ in kind.",
         "diversity.steps[].pairwise",
+    ),
+    Metric(
+        "drift",
+        IMAGES,
+        -1,
+        "mean over rollouts of step T's model of Σ_k b_k² |ε_T − ε_0|² / (2 σ_k²), over sampling steps k; b_k is the "
+        "coefficient of the noise ε in the sampler's mean, σ_k the deviation of the noise that the sampler adds; ε_T "
+        "and ε_0 are guided predictions of both models at the same latents",
+        "0 upward, in nats; 0 is the pretrained model",
+        "How far the last model's sampling chain moved from the pretrained model's: the KL divergence of whole paths.",
+        "It depends on the sampler's steps, eta and guidance, and on the size of the latents, so it compares within "
+        "one sequence only. It is an upper bound on the KL of the images: a change of paths that no image shows "
+        "counts too. Without noise (eta 0) it is not defined.",
+        "drift.steps[].to_0",
+    ),
+    Metric(
+        "collapsed steps",
+        IMAGES,
+        -1,
+        f"number of steps i where attributes, clip_score or pairwise of step i < {LEAST_SHARE:g} of step 0's",
+        "0 to T; 0 has no collapsed step",
+        "In how many steps images stopped following their prompts, or became nearly the same for all latents.",
+        "A reward that is not about the prompt may lower attributes without a visible collapse: look at the images. "
+        "The bound is a convention. Only the measures that the sequence has are watched.",
+        "diversity.steps[].pairwise",
+    ),
+    Metric(
+        "updates spent",
+        COST,
+        -1,
+        "sum over steps of the updates that were made",
+        "0 upward; at most the budgets",
+        "How much training a method used; where tasks end at a criterion, a method that learns slowly spends more.",
+        "Without a criterion every method spends its budget, and the number says nothing about the method.",
+        "run.json: steps[].updates",
     ),
     Metric(
         "carried MB",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from ril_bench.reporting.cells import (
     value_at,
 )
 from ril_bench.reporting.pareto import planes
+from ril_bench.reporting.strengths import AtEqualLearning, Strengths
 from ril_bench.reporting.summary import BASELINE
 from ril_bench.reporting.svg import spread
 
@@ -31,8 +33,8 @@ from ril_bench.reporting.svg import spread
 QUESTIONS = (
     ("What was forgotten", ("FORGET", "BWT")),
     ("What was learned", ("LEARN", "FINAL", "WORST")),
-    ("What it cost", ("carried MB", "denoiser evaluations", "seconds")),
-    ("What became of the images", ("SSIM to step 0", "KID", "FID", "Vendi")),
+    ("What it cost", ("updates spent", "carried MB", "denoiser evaluations", "seconds")),
+    ("What became of the images", ("drift", "SSIM to step 0", "KID", "FID", "Vendi")),
 )
 RANKED = ("FORGET", "BWT", "LEARN", "FINAL", "WORST", "SSIM to step 0", "KID", "FID")
 COMPARED = ("FORGET", "LEARN", "FINAL", "SSIM to step 0", "KID", "FID")
@@ -111,7 +113,9 @@ def method_rows(table: pd.DataFrame, runs: pd.DataFrame, names: Sequence[str]) -
             keys = filter_keys(sequence, tuner, method, sorted(set(own["order"])))
             where = {"sequence": str(sequence), "tuner": str(tuner), "units": units}
             official = bool(own["official"].all())
-            rows.append(TableRow(method, series[method], oracle, keys, where, cells, None, official))
+            fallen = int((own["collapsed"] != "").sum())
+            words = f"collapsed in {fallen} of {len(own)}" if fallen else ""
+            rows.append(TableRow(method, series[method], oracle, keys, where, cells, None, official, words))
     return rows
 
 
@@ -145,8 +149,8 @@ def run_rows(
         cells = [MetricCell(sortable(run[name]), shown(run[name], places[name])) for name in names]
         keys = filter_keys(run["sequence"], run["tuner"], run["method"], [run["order"]])
         where = {key: str(run[key]) for key in ("sequence", "tuner", "order", "seed")}
-        name, official = run["method"], run["official"]
-        rows.append(TableRow(name, series[name], run["oracle"], keys, where, cells, link, official))
+        name, official, words = run["method"], run["official"], run["collapsed"]
+        rows.append(TableRow(name, series[name], run["oracle"], keys, where, cells, link, official, words))
     return rows
 
 
@@ -164,9 +168,37 @@ def rank_rows(table: pd.DataFrame, names: Sequence[str]) -> list[TableRow]:
     return rows
 
 
-def plane_plots(table: pd.DataFrame) -> Iterator[PlanePlot]:
+EQUAL_LEARNING = ("FINAL, tuned", "FORGET at naive's LEARN", "Difference to naive")
+
+
+def equal_learning_rows(table: pd.DataFrame, found: Sequence[AtEqualLearning]) -> list[tuple[TableRow, str]]:
+    """A row for each curve, with the columns EQUAL_LEARNING, and its values or why it has no FORGET, in words."""
+    series = series_of(table)
+    rows = []
+    for one in found:
+        curve = one.strengths
+        members = table[(table["sequence"] == curve.sequence) & (table["tuner"] == curve.tuner)]
+        final = members[(members["method"] == one.final) & (members["figure"] == "FINAL")]
+        cells = [metric_cell(final.iloc[0], precision(table, "FINAL"), None, 0) if len(final) else EMPTY]
+        if one.forget is None:
+            cells += [EMPTY, EMPTY]
+        else:
+            row = pd.Series({"floor": math.nan, "biased": False, "p_holm": math.nan, **one.forget})
+            decimals = precision(table, "FORGET")
+            cells += [metric_cell(row, decimals, None, 0), difference_cell(row, decimals)]
+        values = ", ".join(f"{value:g}" for value in curve.members.values())
+        words = f"{curve.option} {values}" + (f"; {one.reason}" if one.reason else "")
+        name = one.final or f"{curve.method} ({curve.option})"
+        keys = filter_keys(curve.sequence, curve.tuner, name)
+        where = {"sequence": curve.sequence, "tuner": curve.tuner}
+        number = series[one.final or next(iter(curve.members))]
+        rows.append((TableRow(name, number, False, keys, where, cells), words))
+    return rows
+
+
+def plane_plots(table: pd.DataFrame, curves: Sequence[Strengths]) -> Iterator[PlanePlot]:
     """The plots of one metric against another for every sequence and tuner."""
-    for plane in planes(table, series_of(table)):
+    for plane in planes(table, series_of(table), curves):
         plot = plots.plane_plot(plane, f"{plane.sequence}, {plane.tuner}: {plane.in_words()}")
         yield PlanePlot(
             filter_keys(plane.sequence, plane.tuner),

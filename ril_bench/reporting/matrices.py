@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ril_bench.reporting import text
+from ril_bench.reporting.collapse import step_label
 from ril_bench.reporting.heat import Heatmap, Values, heatmap
+from ril_bench.scoring.collapse import collapsed
 from ril_bench.storage.read import StoredRun, common_scale, number
 
 
@@ -42,8 +44,11 @@ def heatmaps(runs: Sequence[StoredRun], names: Sequence[str] | None = None) -> l
         limit = shade_limit(values, scale)
         maps = []
         for name, run, cells in zip(names or [run.name for run in runs], runs, values, strict=True):
-            rows = ["pretrained", *run.rewards][first:]
-            drawn = None
+            fallen, drawn = collapsed(run), None
+            rows = [
+                f"{step_name}{', collapsed' if step in fallen else ''}"
+                for step, step_name in enumerate(["pretrained", *run.rewards])
+            ][first:]
             if cells and cells[0]:
                 drawn = heatmap(
                     f"{heading}: {name}",
@@ -114,7 +119,7 @@ def matrix_table(run: StoredRun) -> MatrixTable | None:
             shown = f"± {text.fixed(error, places[j])}" if error is not None and value is not None else ""
             trained = step == j + 1 and j < len(run.rewards)
             cells.append(MatrixCell(text.fixed(value, places[j]), shown, trained))
-        rows.append((step, run.step_name(step), cells))
+        rows.append((step, step_label(run, step), cells))
     retain = []
     if known := run.metrics.get("retain"):
         excluded = run.metrics.get("retain_excluded") or []

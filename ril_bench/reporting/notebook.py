@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ril_bench.errors import UserError
 from ril_bench.reporting import text
+from ril_bench.reporting.collapse import reasons
 from ril_bench.reporting.heat import Heatmap, Shade
 from ril_bench.reporting.matrices import heatmaps
 from ril_bench.reporting.plots import moving_mean
@@ -40,6 +41,7 @@ def run_html(run: StoredRun, summary: Mapping[str, float]) -> str:
         pieces += [_heat_table(figures[0]), Markup("<div><small>{}</small></div>").format(_UNITS[scale])]
         values = (f"{name} {text.short(value)}" for name, value in summary.items())
         pieces.append(Markup("<div>{}</div>").format(" \N{MIDDLE DOT} ".join(values)))
+    pieces += [Markup("<div>{}</div>").format(sentence) for sentence in reasons(run)]
     return str(Markup("").join(pieces))
 
 

@@ -22,6 +22,7 @@ from matplotlib.patches import Rectangle
 from ril_bench.reporting.index import baseline_first, series_of
 from ril_bench.reporting.matrices import shade_limit
 from ril_bench.reporting.pareto import Plane, planes
+from ril_bench.reporting.strengths import strengths
 from ril_bench.reporting.svg import SERIES, clip
 from ril_bench.reporting.text import fixed, slugs
 from ril_bench.storage.read import StoredRun, common_scale
@@ -59,7 +60,7 @@ def figures(table: pd.DataFrame, runs: Sequence[StoredRun]) -> Iterator[tuple[st
     with style.context(["default", _STYLE]):
         drawn = [
             (f"{p.sequence} {p.tuner} {p.y_name} {p.x_name}", _plane(p))
-            for p in planes(table, series_of(table))
+            for p in planes(table, series_of(table), strengths(runs))
         ]
         drawn += list(_matrices(runs))
         for name, (_, figure) in zip(slugs(name for name, _ in drawn), drawn, strict=True):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,9 +11,16 @@ import pandas as pd
 
 from ril_bench.reporting import text
 from ril_bench.reporting.glossary import better
+from ril_bench.reporting.strengths import LEAST_VALUES, Strengths
 from ril_bench.reporting.svg import Span, spread
 
-PLANES = (("SSIM to step 0", "FINAL"), ("LEARN", "FORGET"), ("denoiser evaluations", "FINAL"))
+PLANES = (
+    ("LEARN", "FORGET"),
+    ("drift", "FINAL"),
+    ("updates spent", "FORGET"),
+    ("SSIM to step 0", "FINAL"),
+    ("denoiser evaluations", "FINAL"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Plane:
-    """Methods by two metrics. `x_better` is +1 or -1; a floor is the value that noise alone gives."""
+    """Methods by two metrics. `x_better` is +1 or -1; a floor is the value that noise alone gives.
+
+    curves: names of the points of one method under several values of an option, in the order of the values.
+    """
 
     sequence: str
     tuner: str
@@ -56,6 +64,7 @@ class Plane:
     x_floor: float | None
     y_floor: float | None
     points: Sequence[Point]
+    curves: Sequence[Sequence[str]] = ()
 
     @property
     def front(self) -> list[Point]:
@@ -70,14 +79,10 @@ class Plane:
 
     @property
     def traces(self) -> list[list[Point]]:
-        """One method under several values of an option ("rid@strength=1", "rid@strength=10"), in their order."""
-        found: dict[str, list[tuple[float, Point]]] = defaultdict(list)
-        for point in self.points:
-            option, equals, value = point.name.rpartition("=")
-            with suppress(ValueError):
-                found[option if equals else ""].append((float(value), point))
-        ordered = (sorted(points, key=lambda pair: pair[0]) for option, points in found.items() if option)
-        return [[point for _, point in points] for points in ordered if len(points) > 1]
+        """The points of each method that ran at several values of one option, in the order of the values."""
+        by_name = {point.name: point for point in self.points}
+        found = ([by_name[name] for name in curve if name in by_name] for curve in self.curves)
+        return [points for points in found if len(points) >= LEAST_VALUES]
 
     @property
     def ends(self) -> tuple[Span, Span]:
@@ -122,8 +127,11 @@ class Plane:
         return min(gains) >= 0 and max(gains) > 0
 
 
-def planes(table: pd.DataFrame, series: dict[str, int]) -> Iterator[Plane]:
-    """The planes of every sequence and tuner for which `summary.table` has both metrics."""
+def planes(table: pd.DataFrame, series: dict[str, int], curves: Sequence[Strengths] = ()) -> Iterator[Plane]:
+    """The planes of every sequence and tuner for which `summary.table` has both metrics.
+
+    A plane of updates spent is left out where all methods spent the same.
+    """
     for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
         by_metric = {name: rows.set_index("method") for name, rows in members.groupby("figure", sort=False)}
         for x_name, y_name in PLANES:
@@ -136,11 +144,20 @@ def planes(table: pd.DataFrame, series: dict[str, int]) -> Iterator[Plane]:
                 if math.isfinite(xs.loc[name, "mean"]) and math.isfinite(ys.loc[name, "mean"])
             ]
             points.sort(key=lambda point: (point.oracle, point.series))
-            if points:
-                directions = better(x_name), better(y_name)
-                yield Plane(
-                    str(sequence), str(tuner), x_name, y_name, *directions, _floor(xs), _floor(ys), points
-                )
+            if not points or (x_name == "updates spent" and len({point.x for point in points}) == 1):
+                continue  # without a criterion all methods spend the same updates
+            yield Plane(
+                str(sequence),
+                str(tuner),
+                x_name,
+                y_name,
+                better(x_name),
+                better(y_name),
+                _floor(xs),
+                _floor(ys),
+                points,
+                [list(one.members) for one in curves if (one.sequence, one.tuner) == (sequence, tuner)],
+            )
 
 
 def _point(name: str, series: int, x: pd.Series, y: pd.Series) -> Point:

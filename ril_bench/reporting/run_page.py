@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+from ril_bench.reporting.collapse import MEANING, collapsed_steps, reasons, step_label
 from ril_bench.reporting.film import SHEET, Images, film_strip
 from ril_bench.reporting.headline import headline
 from ril_bench.reporting.matrices import heatmaps, matrix_table
@@ -65,6 +66,9 @@ def run_page(run: StoredRun, images: Images, home: str | None = None) -> bytes:
         trends=trends([run]),
         per_step=per_step_table(run),
         fid=fid_convention(run),
+        collapsed=collapsed_steps(run),
+        reasons=[*reasons(run), f"{MEANING}."] if collapsed_steps(run) else [],
+        step_label=step_label,
         options=options(run),
         sequence=sequence_settings(run),
         conventions=conventions(run),

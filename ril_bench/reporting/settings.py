@@ -30,8 +30,9 @@ _WORDS = {
     "weights": "weights of layers",
     "samples_per_prompt": "images a prompt",
     "second_seed": "second seed",
+    "drift": "Drift",
 }
-_GROUPS = {"fidelity": "FID and KID", "structure": "Structure", "diversity": "Diversity"}
+_GROUPS = {"fidelity": "FID and KID", "structure": "Structure", "diversity": "Diversity", "drift": "Drift"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def conventions(run: StoredRun) -> list[tuple[str, str, str]]:
         for key, value in (dig(run.metrics, group, "convention") or {}).items():
             if isinstance(value, Mapping):
                 rows += [(_words(key), _words(inner), _shown(each)) for inner, each in value.items()]
-            elif key in ("ssim", "ms_ssim", "edges", "kid", "vendi", "pairwise"):
+            elif key in ("ssim", "ms_ssim", "edges", "kid", "vendi", "pairwise", "drift"):
                 rows.append((_words(key), "definition", _shown(value)))
             else:
                 rows.append((name, _words(key), _shown(value)))

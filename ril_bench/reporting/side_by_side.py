@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ril_bench.errors import UserError
+from ril_bench.reporting.collapse import collapsed_steps
 from ril_bench.reporting.film import SHEET, Images, film_strip
 from ril_bench.reporting.headline import headline
 from ril_bench.reporting.matrices import heatmaps
@@ -54,6 +55,7 @@ def side_by_side(
         runs=runs,
         names=names,
         links=links,
+        collapsed=[collapsed_steps(run) for run in runs],
         headlines=[headline(run, common_scale(runs)) for run in runs],
         strip=film_strip(runs, images, names),
         sheets=[

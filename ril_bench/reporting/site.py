@@ -12,6 +12,7 @@ import pandas as pd
 
 from ril_bench.reporting import index, paper, summary
 from ril_bench.reporting.answers import answers
+from ril_bench.reporting.collapse import MEANING
 from ril_bench.reporting.entry_rows import entry_rows, origins
 from ril_bench.reporting.film import Images
 from ril_bench.reporting.glossary import METRICS, better
@@ -19,6 +20,7 @@ from ril_bench.reporting.render import render, script, style
 from ril_bench.reporting.run_page import run_page
 from ril_bench.reporting.settings import fid_note
 from ril_bench.reporting.side_by_side import side_by_side
+from ril_bench.reporting.strengths import at_equal_learning, strengths
 from ril_bench.reporting.tables import write_table
 from ril_bench.reporting.text import slugs
 from ril_bench.storage.files import write_files
@@ -110,6 +112,7 @@ def _index(
     rows = index.method_rows(table, frame, shown)
     compared = index.columns(table, index.COMPARED)
     listed, ranked = index.columns(table, index.LISTED), index.columns(table, index.RANKED)
+    curves = strengths(runs)
     source, digest = script()
     return render(
         "index.html",
@@ -128,11 +131,14 @@ def _index(
         fid=fid_note(runs),
         rows=[row for row in rows if not row.oracle],
         oracles=[row for row in rows if row.oracle],
+        collapse=MEANING,
         scales=sorted(set(filter(None, frame["scale"]))),
         compared=compared,
         against=index.against_rows(table, compared),
         holm=bool(table["p_holm"].notna().any()),
-        planes=list(index.plane_plots(table)),
+        planes=list(index.plane_plots(table, curves)),
+        equal_columns=index.EQUAL_LEARNING,
+        equal=index.equal_learning_rows(table, list(at_equal_learning(frame, curves))),
         sides=sides,
         ranked=ranked,
         rank_rows=index.rank_rows(table, ranked),

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ril_bench.errors import UserError
 from ril_bench.metrics import statistics
+from ril_bench.reporting.collapse import collapsed_steps
 from ril_bench.reporting.columns import COLUMNS, Column, gain_column
 from ril_bench.reporting.find import find_runs
 from ril_bench.reporting.holes import refuse_holes
@@ -57,10 +58,10 @@ def table(runs: Sequence[StoredRun]) -> pd.DataFrame:
     """A row for each sequence, tuner, method and metric (column `figure`), over units (order, seed); oracles last.
 
     Columns: `mean`, `low`, `high` (95% interval; NaN below five units, where `points` holds every value), `iqm`,
-    `floor` (mean over units), `biased` (FID of too few images). From five units on: `rank` among the methods that
-    are no oracles, with its interval (`rank_low`, `rank_high`). Against the method `naive`: `difference` with its
-    interval or `difference_points`, `improvement` (the probability that a unit improves), `p` (paired t test) and,
-    from ten units on, `p_holm` (adjusted over methods).
+    `floor` (mean over units), `biased` (FID of too few images), `collapsed` (units with a collapsed step). From five
+    units on: `rank` among the methods that are no oracles, with its interval (`rank_low`, `rank_high`). Against the
+    method `naive`: `difference` with its interval or `difference_points`, `improvement` (the probability that a unit
+    improves), `p` (paired t test) and, from ten units on, `p_holm` (adjusted over methods).
 
     Raises UserError that names every missing run, with the command that computes it.
     """
@@ -85,6 +86,7 @@ def table(runs: Sequence[StoredRun]) -> pd.DataFrame:
                 | interval(list(values[name].values()))
                 | {"floor": _floor(methods[name], column)}
                 | {"biased": column.name == "FID" and bool(methods[name]["biased"].any())}
+                | {"collapsed": int((methods[name]["collapsed"] != "").sum())}
                 | ranks.get(name, _NO_RANK)
                 | differences.get(name, {**_NO_DIFFERENCE, "difference_points": ()})
                 for name in ordered
@@ -105,6 +107,7 @@ def _run_row(run: StoredRun) -> dict[str, Any]:
         "official": bool(run.info.get("official")),
         "scale": scale,
         "biased": bool(dig(run.metrics, "fidelity", "biased")),
+        "collapsed": collapsed_steps(run),
         "folder": str(run.folder),
     }
     for column in COLUMNS:

@@ -10,6 +10,7 @@ import pandas as pd
 from ril_bench.errors import UserError, nearest
 from ril_bench.metrics.statistics import CLAIM_UNITS
 from ril_bench.reporting import text
+from ril_bench.reporting.collapse import MARK
 from ril_bench.reporting.summary import BASELINE, GROUP
 
 TextTable = tuple[str, list[list[str]]]  # a title, and rows of cells
@@ -20,7 +21,7 @@ _LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     | {"[": "{[}", "]": "{]}"}  # bare, a bracket after a row's end would be an argument of it
-    | {"†": r"\textdagger{}", "\n": " ", "\r": " "}
+    | {"†": r"\textdagger{}", MARK: r"\textdaggerdbl{}", "\n": " ", "\r": " "}
 )
 
 
@@ -90,13 +91,16 @@ def _grids(table: pd.DataFrame, escape: Callable[[str], str], paired: bool) -> I
         metrics = list(dict.fromkeys(members["figure"]))
         rows = members.set_index(["method", "figure"])
         oracles = set(members.loc[members["oracle"], "method"])
+        collapsed = set(members.loc[members["collapsed"] > 0, "method"])
+        marks = {name: " †" * (name in oracles) + f" {MARK}" * (name in collapsed) for name in methods}
         cell = _difference if paired else cell_text
-        grid = [["", *(escape(f"{name} †" if name in oracles else name) for name in methods)]]
+        grid = [["", *(escape(f"{name}{marks[name]}") for name in methods)]]
         grid += [[escape(name), *(cell(rows.loc[(method, name)]) for method in methods)] for name in metrics]
         if len(methods) > len(metrics):
             grid = [list(column) for column in zip(*grid, strict=True)]
         scale, units = members["scale"].iloc[0], members["units"].iloc[0]
         note = ", † uses what RIL forbids" if oracles else ""
+        note += f", {MARK} a step of some unit collapsed" if collapsed else ""
         note += f"; differences to {BASELINE}, paired" if paired else ""
         yield escape(f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''}{note})"), grid
 
@@ -108,7 +112,8 @@ def compared(rows: pd.DataFrame) -> Iterator[TextTable]:
     """
     for (sequence, tuner), members in rows.groupby(GROUP, sort=False):
         scale, units = members["scale"].iloc[0], members["units"].iloc[0]
-        a, b = (f"{side.upper()}: {members[f'{side}_method'].iloc[0]}" for side in "ab")
+        marks = {side: f" {MARK}" * bool(members[f"{side}_collapsed"].any()) for side in "ab"}
+        a, b = (f"{side.upper()}: {members[f'{side}_method'].iloc[0]}{mark}" for side, mark in marks.items())
         claims = bool(units >= CLAIM_UNITS)
         cells = [["metric", a, b, "B − A [95%]" if claims else "B − A, each pair"] + ["P(B better)"] * claims]
         for _, row in members.iterrows():

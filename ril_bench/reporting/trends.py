@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ril_bench.reporting import plots, text
+from ril_bench.reporting.collapse import step_label
 from ril_bench.reporting.headline import floor_note
 from ril_bench.storage.read import StoredRun, dig, number
 
@@ -62,7 +63,7 @@ def reward_curves(runs: Sequence[StoredRun], names: Sequence[str] | None = None)
 
 
 def trends(runs: Sequence[StoredRun], names: Sequence[str] | None = None) -> Panels:
-    """Fidelity, structure and diversity over steps, with their floors; KID before FID where FID is biased."""
+    """Fidelity, structure, diversity and drift over steps, with floors; KID before FID where FID is biased."""
     names = names or [run.name for run in runs]
     fid = ("FID to step 0", "fidelity", "fid", None, ("floor",))
     kid = ("KID to step 0", "fidelity", "kid", None, ("kid_floor",))
@@ -73,6 +74,7 @@ def trends(runs: Sequence[StoredRun], names: Sequence[str] | None = None) -> Pan
         ("LPIPS to step 0", "structure", "lpips_to_0", None, ("floor", "lpips")),
         ("Feature cosine to step 0", "structure", "cosine_to_0", 1.0, ("floor", "cosine")),
         ("Vendi score", "diversity", "vendi", None, ("floor",)),
+        ("Drift from step 0, nats", "drift", "to_0", None, ("floor",)),
     ]
     panels = []
     for title, group, key, top, floor in plotted:
@@ -103,7 +105,7 @@ class StepTable:
 
 
 def per_step_table(run: StoredRun) -> StepTable:
-    """Fidelity, structure and diversity of each step; a metric that no step has gets no column."""
+    """Fidelity, structure, diversity and drift of each step; a metric that no step has gets no column."""
     kinds = {
         "SSIM": "ssim",
         "MS-SSIM": "ms_ssim",
@@ -121,6 +123,8 @@ def per_step_table(run: StoredRun) -> StepTable:
         known.append((name, f"to step 0, {floor}" if floor else "to step 0", "structure", f"{key}_to_0"))
         known.append((name, "to the step before", "structure", f"{key}_to_previous"))
     known += [("Vendi", "score", "diversity", "vendi"), ("Pairwise", "distance", "diversity", "pairwise")]
+    known.append(("Drift", "nats, from step 0", "drift", "to_0"))
+    known.append(("Drift", "nats, from the step before", "drift", "to_previous"))
     columns, series = [], []
     for name, against, group, key in known:
         points: Mapping[int, float | None] = dict(run.per_step(group, key))
@@ -129,7 +133,11 @@ def per_step_table(run: StoredRun) -> StepTable:
             series.append((points, text.decimals(points.values())))
     steps = sorted({step for points, _ in series for step in points})
     rows = [
-        (step, run.step_name(step), [text.fixed(points.get(step), places) for points, places in series])
+        (
+            step,
+            step_label(run, step),
+            [text.fixed(points.get(step), places) for points, places in series],
+        )
         for step in steps
     ]
     return StepTable(columns, rows)

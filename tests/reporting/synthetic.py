@@ -60,7 +60,7 @@ def write_run(
     captions = _captions(prompts)
     folder.mkdir(parents=True)
     _images(folder, captions, tasks, 1.0 - keep, pixels, seed)
-    matrix, scores = _scores(normalised, rewards, captions, rng)
+    matrix, scores = _scores(normalised, rewards, captions, 1.0 - keep, rng)
     matrix.to_csv(folder / "matrix.csv")
     scores.to_parquet(folder / "scores.parquet")
     _json(folder / "prompts.json", [{"prompt_id": p, "prompt": text} for p, text in captions.items()])
@@ -117,12 +117,16 @@ def _mix(a: tuple[int, ...], b: tuple[int, ...], amount: float) -> tuple[int, ..
 
 
 def _scores(
-    normalised: np.ndarray, rewards: list[str], captions: dict[str, str], rng: np.random.Generator
+    normalised: np.ndarray,
+    rewards: list[str],
+    captions: dict[str, str],
+    drift: float,
+    rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     columns = [*rewards, *PROBES]
     rows = []
     for step, values in enumerate(normalised):
-        probes = [0.28 - 0.01 * step, 0.97 - 0.1 * step]
+        probes = [0.28 - 0.01 * step, 0.97 - 0.15 * drift * step]
         means = [
             5.2 + 0.8 * values[j] if j != 1 else -31.0 + 6.0 * values[j] for j in range(len(rewards))
         ] + probes
@@ -216,6 +220,14 @@ def _metrics(
                 for s in range(t + 1)
             ],
         },
+        "drift": {
+            "convention": {"drift": "path KL in nats", "rollouts": 32},
+            "steps": [
+                {"step": s, "to_0": 40.0 * drift * s, "to_0_se": 2.0}
+                | {"to_previous": 40.0 * drift, "to_previous_se": 2.0}
+                for s in range(1, t + 1)
+            ],
+        },
         "anytime": {"every": 10, "z": anytime(3.1), "normalised": anytime(1.0) if calibrated else None},
         "resources": RESOURCES | {"carried_bytes": 400_000 * (1 + round(8 * abs(drift - 0.65)))},
         "calibration": {"file": "shapes-ril.calibration.json", "sha256": "c" * 64} if calibrated else None,
@@ -230,6 +242,7 @@ def _info(
         {
             "step": i,
             "reward": rewards[i - 1] if i else None,
+            "updates": 60 if i else 0,
             "train_seconds": 48.2 * i if i else None,
             "evaluation_seconds": 21.4,
             "denoiser_forwards": 4_000 + 400 * len(method),
@@ -260,7 +273,7 @@ def _info(
             "name": method,
             "label": label,
             "options": {"strength": 0.001},
-            "resolved": {"strength": 0.001, "space": "x0"},
+            "resolved": {"strength": _strength(label), "space": "x0"},
             "file_sha256": "b" * 64,
             "oracle": method in ORACLES,
             "doc": "Tune on one reward after another and hope.",
@@ -285,6 +298,12 @@ def _info(
             "run_ratio": 1.182,
         },
     }
+
+
+def _strength(label: str | None) -> float:
+    """The strength that a label such as "strength=10" states, else the default."""
+    option, _, value = (label or "").rpartition("strength=")
+    return float(value) if not option and value else 0.001
 
 
 def _json(path: Path, value: Any) -> None:

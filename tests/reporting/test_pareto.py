@@ -62,19 +62,10 @@ def test_names_do_not_hide_one_another() -> None:
     assert len([line for line in drawn if line.attrib.get("class") == "front"]) == 1
 
 
-def test_values_of_one_option_make_a_curve() -> None:
-    called = [
-        "rid@strength=10",
-        "naive",
-        "rid@strength=1",
-        "rid@space=noise,strength=1",
-        "rid@strength=1e-2",
-        "rid",
-    ]
-    points = [Point(name, k, False, k, k, k, k, k, k, []) for k, name in enumerate(called)]
-    made = Plane("s", "t", "X", "Y", 1, 1, None, None, points)
-    assert [[p.name for p in curve] for curve in made.traces] == [
-        ["rid@strength=1e-2", "rid@strength=1", "rid@strength=10"]
-    ]
+def test_the_points_of_a_curve_are_joined_in_its_order() -> None:
+    points = [Point(name, k, False, k, k, k, k, k, k, []) for k, name in enumerate(["c", "naive", "a", "b"])]
+    curves = [["a", "b", "c"], ["a", "naive"], ["a", "b", "did not run"]]
+    made = Plane("s", "t", "X", "Y", 1, 1, None, None, points, curves)
+    assert [[p.name for p in curve] for curve in made.traces] == [["a", "b", "c"]]
     drawn = ElementTree.fromstring(plots.plane_plot(made, "label"))
     assert len([line for line in drawn if line.attrib.get("class") == "trace"]) == 1

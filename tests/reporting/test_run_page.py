@@ -48,7 +48,7 @@ def test_one_file_that_asks_for_nothing_else(finished: Path) -> None:
 def test_every_figure_and_image_has_an_alternative(finished: Path) -> None:
     page = read(finished / "report.html")
     figures = page.all("svg")
-    assert len(figures) == 3 + 6
+    assert len(figures) == 3 + 7
     assert all(figure["role"] == "img" and len(str(figure["aria-label"])) > 20 for figure in figures)
     assert len({figure["aria-label"] for figure in figures}) == len(figures)
     images = page.all("img")
@@ -167,7 +167,7 @@ def test_a_run_of_one_task(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", tasks=1, prompts=3, updates=1)
     page = read(write_page(folder))
     assert "one reward, aesthetic" in page.text
-    assert len(page.all("svg")) == 1 + 6
+    assert len(page.all("svg")) == 1 + 7
     assert len(page.all("img")) == 2 * 3
 
 
@@ -257,7 +257,7 @@ def test_side_by_side(finished: Path, tmp_path: Path) -> None:
     assert [a["href"] for a in page.all("a")][1] == "./../a%20%231%3F%20run/report.html"
     figures = page.all("svg")
     figures = [f for f in figures if "aria-hidden" not in f]
-    assert len(figures) == 3 + 6
+    assert len(figures) == 3 + 7
     assert len({f["aria-label"] for f in figures}) == len(figures)
     assert len(page.all("img")) == 8 + 3 * 2 * 8  # the pretrained model is drawn once
     for folder in (finished, rid):

@@ -124,7 +124,7 @@ def test_tables_and_figures_for_papers(site: Path, runs: Path) -> None:
     assert list(table["figure"].unique()) == list(summary.table(summary.load([runs]))["figure"].unique())
     assert len(pd.read_csv(site / "runs.csv")) == 15
     drawn = {path.name for path in (site / "figures").iterdir()}
-    stems = {"FINAL-SSIM-to-step-0", "FORGET-LEARN", "FINAL-denoiser-evaluations"}
+    stems = {"FINAL-SSIM-to-step-0", "FORGET-LEARN", "FINAL-denoiser-evaluations", "FINAL-drift"}
     assert drawn == {f"shapes-ril-draft-{s}.{k}" for s in stems for k in KINDS} | {
         f"shapes-ril-given-draft-matrices.{kind}" for kind in KINDS
     }
