@@ -134,6 +134,19 @@ class Run:
         return pd.DataFrame(columns, dtype=float).rename_axis("step")
 
     @property
+    def scales(self) -> pd.DataFrame:
+        """Mean rewards where a step's adapter counts in part: rows (step, scale), a column for each reward.
+
+        Scale 0 is the pretrained model, scale 1 the step itself. Empty without evaluation.scales.
+        """
+        import pandas as pd
+
+        rows = self.stored.metrics.get("scales") or []
+        keys = [(row["step"], row["scale"]) for row in rows]
+        index = pd.MultiIndex.from_tuples(keys, names=["step", "scale"]) if keys else None
+        return pd.DataFrame([row["rewards"] for row in rows], index=index, dtype=float)
+
+    @property
     def log(self) -> pd.DataFrame:
         """One row for each update: task, update, score of the reward, penalty, seconds, ..."""
         import pandas as pd

@@ -354,6 +354,16 @@ def show_run(result: Run) -> None:
         ),
         numbers=True,
     )
+    if len(scales := result.scales):
+        show_table(
+            ["step", "scale", *scales.columns],
+            (
+                [f"{step}", f"{scale:g}", *(f"{value:.4g}" for value in row)]
+                for (step, scale), row in zip(scales.index, scales.to_numpy(), strict=True)
+            ),
+            title="adapter scales",
+            numbers=True,
+        )
     say(result.headline)
     for sentence in reasons(result.stored):
         say(sentence)

@@ -143,7 +143,8 @@ def operations_of(
             backward += 2 * decoding
         total += task.budget.updates * task.budget.batch * (image + backward)
     evaluated = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
-    rows = len(sequence.tasks) + 2  # step 0 has a second set, the reference of FID
+    # step 0 has a second set, the reference of FID; every other step one for each scale between 0 and 1
+    rows = len(sequence.tasks) * (1 + len(sequence.evaluation.inner_scales)) + 2
     drifted = sum(drift_rollouts(sequence, i) for i, _ in _tasks(sequence))
     return total + rows * evaluated * image + drifted * (image - decoding)
 

@@ -76,6 +76,11 @@ def parts_of_file(
     return parts
 
 
+def scaled(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """A LoRA file's tensors with `scale` times their change of the weights: B is scaled, A is kept."""
+    return {key: scale * value if ".lora_B." in key else value for key, value in state.items()}
+
+
 @torch.no_grad()
 def _with_weight(base: nn.Linear, parts: Sequence[LoraFactors], delta: Tensor | None) -> nn.Linear:
     """A layer that shares everything with `base` except its weight; `base` itself where nothing is added."""

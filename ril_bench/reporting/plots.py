@@ -34,15 +34,20 @@ def steps_plot(
     label: str,
     floor: float | None = None,
     top: float | None = None,
+    x_label: str = "step",
+    from_zero: bool = True,
 ) -> Markup:
-    """Values over steps, from 0 up; `floor` is drawn as a dotted line, `top` fixes the end of the axis."""
+    """Values over steps, from 0 up; `floor` is drawn as a dotted line, `top` fixes the end of the axis.
+
+    x_label: another quantity than the step; from_zero: whether the axis of values holds 0.
+    """
     steps = [p[0] for points in series.values() for p in points]
     values = [p[1] for points in series.values() for p in points]
-    low, high = spread([*values, floor, 0.0])
-    axes = Axes(
-        spread(steps, 0.04), (min(low, 0.0) if min(filter(None, values), default=0) < 0 else 0.0, top or high)
-    )
-    _frame(axes, "step", "", x_whole=True)
+    low, high = spread([*values, floor, *([0.0] if from_zero else [])])
+    if from_zero:
+        low = min(low, 0.0) if min(filter(None, values), default=0) < 0 else 0.0
+    axes = Axes(spread(steps, 0.04), (low, top or high))
+    _frame(axes, x_label, "", x_whole=x_label == "step")
     for k, points in enumerate(series.values()):
         axes.curve(points, f"s{k % SERIES} d{k % 4}")
         for x, y in points:

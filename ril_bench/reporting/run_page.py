@@ -12,7 +12,7 @@ from ril_bench.reporting.matrices import heatmaps, matrix_table
 from ril_bench.reporting.render import render
 from ril_bench.reporting.settings import conventions, fid_convention, hardware, options, sequence_settings
 from ril_bench.reporting.trained_tasks import trained_tasks
-from ril_bench.reporting.trends import per_step_table, reward_curves, trends
+from ril_bench.reporting.trends import per_step_table, reward_curves, scale_plots, trends
 from ril_bench.running.progress import Reporter
 from ril_bench.storage.files import write_files
 from ril_bench.storage.names import PAGE
@@ -65,6 +65,7 @@ def run_page(run: StoredRun, images: Images, home: str | None = None) -> bytes:
         tasks=trained_tasks(run),
         trends=trends([run]),
         per_step=per_step_table(run),
+        scales=scale_plots(run),
         fid=fid_convention(run),
         collapsed=collapsed_steps(run),
         reasons=[*reasons(run), f"{MEANING}."] if collapsed_steps(run) else [],

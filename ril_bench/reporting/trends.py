@@ -96,6 +96,27 @@ def trends(runs: Sequence[StoredRun], names: Sequence[str] | None = None) -> Pan
     return Panels(panels, list(names) if len(runs) > 1 else [])
 
 
+def scale_plots(run: StoredRun) -> Panels:
+    """Each reward over the scale of the adapter, a line for each step; empty where no scale was evaluated."""
+    rows = dig(run.metrics, "scales") or []
+    steps = sorted({row["step"] for row in rows})
+    names = [step_label(run, step) for step in steps]
+    panels = []
+    for reward in dict.fromkeys(name for row in rows for name in row["rewards"]):
+        lines: dict[str, Curve] = {
+            name: [(row["scale"], number(row["rewards"].get(reward))) for row in rows if row["step"] == step]
+            for step, name in zip(steps, names, strict=True)
+        }
+        values = (
+            f"{name} " + ", ".join(f"scale {x:g} {text.short(y)}" for x, y in points)
+            for name, points in lines.items()
+        )
+        label = f"Line plot of {reward} over the scale of the adapter: {'; '.join(values)}."
+        plot = plots.steps_plot(lines, label=label, x_label="scale of the adapter", from_zero=False)
+        panels.append(Panel(str(reward), plot))
+    return Panels(panels, names)
+
+
 @dataclass(frozen=True)
 class StepTable:
     """Metrics of images as numbers; columns: (name, what it is measured against); rows: (step, name, values)."""

@@ -270,7 +270,7 @@ def step_zero_key(
     """Everything that step 0 depends on."""
     return {
         "sampler": sequence.sampler.model_dump(),
-        "evaluation": sequence.evaluation.model_dump(exclude={"every"}),
+        "evaluation": sequence.evaluation.model_dump(exclude={"every", "scales"}),
         "prompts": evaluator.prompts,
         "model": sequence.model,  # the name or path; `weights` has the digests of the files
         "rewards": [  # in order, and with a digest of their code, as a reward may be the user's own file

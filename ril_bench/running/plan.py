@@ -249,7 +249,7 @@ def _ordered(sequence: Sequence, order: str) -> tuple[str, Sequence]:
 
 def _step_zero(sequence: Sequence) -> str:
     """A digest of the settings that decide step 0, and so whether a calibration applies."""
-    written = sequence.model_dump(mode="json", exclude={"evaluation": {"every"}})
+    written = sequence.model_dump(mode="json", exclude={"evaluation": {"every", "scales"}})
     parts = ("model", "sampler", "evaluation")
     own = {"world": sequence.home.name, "eval": sequence.prompts.eval}
     return sha256_json({part: written[part] for part in parts} | own)

@@ -106,5 +106,7 @@ def _in_order(name: str, data: bytes, materials: Materials) -> bytes:
     if not name.endswith(".parquet"):
         return data
     scores = pd.read_parquet(io.BytesIO(data))
+    if "reward" not in scores:
+        return data
     parts = [scores[scores["reward"] == reward] for reward in materials.evaluator.rewards]
     return pd.concat(parts, ignore_index=True).to_parquet(index=False)

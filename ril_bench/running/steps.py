@@ -15,6 +15,7 @@ import pandas as pd
 from safetensors.torch import load
 from torch import Tensor
 
+from ril_bench.diffusion.folding import scaled
 from ril_bench.errors import UserError
 from ril_bench.machine.parallel import team
 from ril_bench.running import accounts, provenance
@@ -95,7 +96,9 @@ class Steps:
         lora = self.materials.model.lora_bytes()
         self.folder.write_bytes(names.adapter(i), lora)
         self.reporter.stage(f"step {i}: images and scores", 1)
-        self._record(i, self._evaluated(i, self._loaded(lora), self._references(i)), began, training)
+        loaded = self._loaded(lora)
+        files = self._evaluated(i, loaded, self._references(i)) | self._at_scales(i, loaded)
+        self._record(i, files, began, training)
 
     def _references(self, i: int) -> dict[str, Mapping[str, Tensor]]:
         """The adapters from which the drift of step i is measured; none where the sampler has no noise."""
@@ -150,6 +153,17 @@ class Steps:
             drift = {names.TO_PREVIOUS: generated.drift[names.TO_0], **generated.drift}
             files[names.DRIFT] = evaluator.drift_table(drift).to_parquet(index=False)
         return files
+
+    def _at_scales(self, i: int, lora: Mapping[str, Tensor]) -> dict[str, bytes]:
+        """The file with the scores of step i's adapter at the scales between 0 and 1, if the sequence has any."""
+        evaluator = self.materials.evaluator
+        tables = []
+        for scale in self.sequence.evaluation.inner_scales:
+            images = evaluator.images(scaled(lora, scale))
+            if (scores := self.team.on_main(lambda images=images: evaluator.scores(images, i))) is not None:
+                scores.insert(1, "scale", scale)
+                tables.append(scores)
+        return {names.SCALES: pd.concat(tables).to_parquet(index=False)} if tables else {}
 
     def _record(
         self, i: int, files: Mapping[str, bytes], began: float, training: Training | None = None

@@ -15,6 +15,7 @@ from ril_bench.metrics.arrays import Array
 from ril_bench.rewards.base import Reward
 from ril_bench.scoring.appearance import appearance
 from ril_bench.scoring.drift import drift
+from ril_bench.scoring.scales import adapter_scales
 from ril_bench.sequences.calibrations import Calibration
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage import names
@@ -44,6 +45,7 @@ def score_run(path: Path) -> dict[str, Any]:
         **from_scores(run.scores, sequence, calibration, run.anytime_scores, notes),
         **appearance(run, sequence.home, notes),
         "drift": drift(run, sequence, notes),
+        "scales": adapter_scales(run, sequence),
         "resources": resources(run.info["steps"]),
         "calibration": {key: recorded[key] for key in ("file", "sha256")}
         if scale(calibration, sequence.order)

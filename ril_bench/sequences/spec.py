@@ -152,16 +152,23 @@ class EvaluationSpec(Part):
     """The evaluation: the first `prompts` prompts, with `images_per_prompt` images each.
 
     Latents are fixed and drawn from `seed`. With `every`, the model is also evaluated after every `every`
-    updates of a task, for the anytime metrics.
+    updates of a task, for the anytime metrics. With `scales`, each step's adapter is also evaluated at these
+    scales: 1 is the step itself, 0 the pretrained model.
     """
 
-    omitted_if_none = frozenset({"every"})
+    omitted_if_none = frozenset({"every", "scales"})
 
     prompts: Count
     images_per_prompt: Count
     seed: Annotated[int, Field(ge=0)]
     probes: list[str] = Field(default=[])
     every: Count | None = None
+    scales: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] | None = None
+
+    @property
+    def inner_scales(self) -> list[float]:
+        """The scales that need an evaluation of their own: those between 0 and 1, ascending, each once."""
+        return sorted({scale for scale in self.scales or [] if 0 < scale < 1})
 
 
 #: keys that a task inherits from the sequence

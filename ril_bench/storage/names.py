@@ -26,6 +26,8 @@ IMAGES = "images"
 #: the drift of each rollout on which it is measured: from step 0, and from the step before
 DRIFT = "drift.parquet"
 TO_0, TO_PREVIOUS = "to_0", "to_previous"
+#: scores of the step's adapter at the scales between 0 and 1, if the sequence has evaluation.scales
+SCALES = "scales.parquet"
 #: images from a second latent seed, for the noise floor of FID
 FID_REFERENCE = "fid-reference"
 
@@ -35,6 +37,8 @@ STEP_PREFIX = "step-"
 STEPS = f"{STEP_PREFIX}*"
 #: a glob that matches the drift of all steps
 DRIFTS = f"{STEPS}/{DRIFT}"
+#: a glob that matches the scores at scales of all steps
+SCALES_OF_STEPS = f"{STEPS}/{SCALES}"
 
 
 def step(i: int) -> str:

@@ -115,7 +115,15 @@ class StoredRun:
     @cached_property
     def drift(self) -> dict[int, pd.DataFrame]:
         """drift.parquet of each step that has one: a row for each rollout, with its drift in nats."""
-        found = {names.step_number(path.parent.name): path for path in self.folder.glob(names.DRIFTS)}
+        return self._tables_of_steps(names.DRIFTS)
+
+    @cached_property
+    def scales(self) -> dict[int, pd.DataFrame]:
+        """scales.parquet of each step that has one: scores, with a column `scale`."""
+        return self._tables_of_steps(names.SCALES_OF_STEPS)
+
+    def _tables_of_steps(self, pattern: str) -> dict[int, pd.DataFrame]:
+        found = {names.step_number(path.parent.name): path for path in self.folder.glob(pattern)}
         return {step: _table(found[step]) for step in sorted(step for step in found if step is not None)}
 
     @cached_property

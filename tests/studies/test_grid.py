@@ -204,7 +204,12 @@ def test_only_runs_of_one_method_tuner_and_seed_share_steps():
 
 
 @pytest.mark.parametrize(
-    "settings", [["evaluation.every=1"], ["budget.updates=99", "budget.denoiser_forwards=36"]]
+    "settings",
+    [
+        ["evaluation.every=1"],
+        ["evaluation.scales=[0, .25, .75, 1]"],
+        ["budget.updates=99", "budget.denoiser_forwards=36"],
+    ],
 )
 def test_the_forecast_is_equal_to_the_count_of_a_run(tiny_sequence, tmp_path, fresh_cache, settings):
     run = runner(tiny_sequence, tmp_path, settings=settings)

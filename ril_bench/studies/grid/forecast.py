@@ -61,7 +61,8 @@ def evaluations_of(plan: RunPlan, first: int) -> int:
         within = (updates - 1) // every if every else 0
         trained = updates * sequence.task(i).budget.batch * per_image
         trained = min(trained, round(bounds.get("denoiser_forwards", trained)))
-        evaluated = (1 + within) * images + drift_rollouts(sequence, i)
+        scales = len(sequence.evaluation.inner_scales)
+        evaluated = (1 + within + scales) * images + drift_rollouts(sequence, i)
         evaluations += trained + evaluated * per_image
     return evaluations
 
