@@ -38,6 +38,7 @@ def report(
     format: Literal["md", "csv", "latex"] | None = None,
     metrics: Sequence[str] = (),
     paired: bool = False,
+    z: bool = False,
     drop_holes: bool = False,
 ) -> Path | str | list[Path]:
     """Reports many runs: as a site in the folder `out`, or as a table in a `format`.
@@ -48,6 +49,8 @@ def report(
         format: "md", "csv" or "latex": the table is returned as text, whether or not `out` is given.
         metrics: the metrics of the table, such as ["FINAL", "FORGET"]; empty means all.
         paired: the table has differences to the method `naive`, run by run.
+        z: the table has the metrics of rewards in z too, as "FINAL (z)": in standard deviations of the pretrained
+            model's scores over prompts.
         drop_holes: leaves out runs that some method lacks or that are not complete, with a warning for each.
 
     Without `out` and `format`, it rewrites the page of each run and returns the paths of these pages.
@@ -94,7 +97,7 @@ def report(
             where="--format",
             hint=f"--format {FORMATS[0]}; known: {', '.join(FORMATS)}",
         )
-    table = summary.table(found)
+    table = summary.table(found, z=z)
     return write_table(chosen(table, metrics) if metrics else table, format, paired=paired)
 
 

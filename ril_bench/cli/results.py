@@ -60,6 +60,14 @@ def report(
         bool,
         typer.Option("--paired", help="Print differences to the method naive, run by run. Default: values."),
     ] = False,
+    z: Annotated[
+        bool,
+        typer.Option(
+            "--z",
+            help="Print the metrics of rewards in standard deviations over prompts too. Default: normalised, where a "
+            "sequence is calibrated.",
+        ),
+    ] = False,
     drop_holes: Annotated[
         bool,
         typer.Option(
@@ -78,7 +86,7 @@ def report(
         warnings.simplefilter("always", UserWarning)
         if format is not None:
             table = ril_bench.report(
-                runs, format=format.value, metrics=metrics or (), paired=paired, drop_holes=drop_holes
+                runs, format=format.value, metrics=metrics or (), paired=paired, z=z, drop_holes=drop_holes
             )
             print(table, end="")
         if out is not None:

@@ -14,6 +14,8 @@ from ril_bench.storage.read import StoredRun, dig, number
 
 Reader = Callable[[StoredRun, str | None], Any]  # takes a run and the scale that its rewards are on
 Origin = Literal["scores", "images", "run"]
+#: behind the name of a metric that is in standard deviations of step 0's scores over prompts
+Z = " (z)"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,18 @@ class Column:
     @property
     def better(self) -> int:
         """+1 where higher is better, -1 where lower is."""
-        return glossary.better(self.name)
+        return glossary.better(self.name.removesuffix(Z))
+
+    @property
+    def in_z(self) -> Column:
+        """The same metric in z, whatever scale the run has."""
+        read, floor = self.read, self.floor
+        return Column(
+            f"{self.name}{Z}",
+            lambda run, scale: read(run, "z"),
+            (lambda run, scale: floor(run, "z")) if floor else None,
+            self.origin,
+        )
 
 
 def _continual(name: str, run: StoredRun, scale: str | None) -> Any:
@@ -112,6 +125,15 @@ COLUMNS = (
     Column("denoiser evaluations", _after_step_0("denoiser_forwards"), None, "run"),
     Column("seconds", _after_step_0("train_seconds", "evaluation_seconds"), None, "run"),
 )
+
+
+def columns_of(z: bool) -> tuple[Column, ...]:
+    """The columns of a table; with `z`, each metric of rewards is there in z too."""
+    return tuple(
+        each
+        for column in COLUMNS
+        for each in ([column, column.in_z] if z and column.origin == "scores" else [column])
+    )
 
 
 def gain_column(name: str) -> Column:

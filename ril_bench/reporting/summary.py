@@ -16,7 +16,7 @@ import pandas as pd
 from ril_bench.errors import UserError
 from ril_bench.metrics import statistics
 from ril_bench.reporting.collapse import collapsed_steps
-from ril_bench.reporting.columns import COLUMNS, Column, gain_column
+from ril_bench.reporting.columns import Column, columns_of, gain_column
 from ril_bench.reporting.find import find_runs
 from ril_bench.reporting.holes import refuse_holes
 from ril_bench.storage.read import StoredRun, common_scale, dig, number, read_run
@@ -38,13 +38,13 @@ def load(places: Iterable[str | Path]) -> list[StoredRun]:
     return [read_run(folder) for folder in find_runs(places)]
 
 
-def runs_table(runs: Sequence[StoredRun]) -> pd.DataFrame:
+def runs_table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     """A row for each run: its names, its metrics ("FINAL"), and their floors ("FORGET floor").
 
-    Rewards are normalised where the sequence is calibrated, else in z. Raises UserError where the runs of one
-    sequence use both scales: their values do not compare.
+    Rewards are normalised where the sequence is calibrated, else in z; with `z`, they are in z too ("FINAL (z)").
+    Raises UserError where the runs of one sequence use both scales: their values do not compare.
     """
-    frame = pd.DataFrame([_run_row(run) for run in runs])
+    frame = pd.DataFrame([_run_row(run, columns_of(z)) for run in runs])
     for sequence, scales in frame[frame["status"] == "complete"].groupby("sequence")["scale"]:
         if scales.nunique(dropna=False) > 1:
             raise UserError(
@@ -54,8 +54,10 @@ def runs_table(runs: Sequence[StoredRun]) -> pd.DataFrame:
     return frame
 
 
-def table(runs: Sequence[StoredRun]) -> pd.DataFrame:
+def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     """A row for each sequence, tuner, method and metric (column `figure`), over units (order, seed); oracles last.
+
+    With `z`, the metrics of rewards are there in z too, as "FINAL (z)".
 
     Columns: `mean`, `low`, `high` (95% interval; NaN below five units, where `points` holds every value), `iqm`,
     `floor` (mean over units), `biased` (FID of too few images), `collapsed` (units with a collapsed step). From five
@@ -66,14 +68,14 @@ def table(runs: Sequence[StoredRun]) -> pd.DataFrame:
     Raises UserError that names every missing run, with the command that computes it.
     """
     refuse_holes(runs)
-    frame = runs_table(runs)
+    frame = runs_table(runs, z=z)
     gains = [gain_column(name) for name in frame.columns if name.startswith("gain ")]
     rows: list[dict[str, Any]] = []
     for group, members in frame.groupby(GROUP, sort=False):
         methods = {str(name): own for name, own in members.groupby("method", sort=False)}
         oracles = {name for name, own in methods.items() if own["oracle"].any()}
         ordered = sorted(methods, key=oracles.__contains__)
-        for column in (*COLUMNS, *gains):
+        for column in (*columns_of(z), *gains):
             if members[column.name].isna().all():
                 continue
             values = {name: by_unit(methods[name], column.name) for name in ordered}
@@ -94,7 +96,7 @@ def table(runs: Sequence[StoredRun]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _run_row(run: StoredRun) -> dict[str, Any]:
+def _run_row(run: StoredRun, columns: Sequence[Column]) -> dict[str, Any]:
     scale = common_scale([run])
     row: dict[str, Any] = {
         "sequence": run.sequence,
@@ -110,7 +112,7 @@ def _run_row(run: StoredRun) -> dict[str, Any]:
         "collapsed": collapsed_steps(run),
         "folder": str(run.folder),
     }
-    for column in COLUMNS:
+    for column in columns:
         row[column.name] = _float(column.read(run, scale))
         if column.floor:
             row[f"{column.name} floor"] = _float(column.floor(run, scale))

@@ -305,3 +305,34 @@ def test_compare_refuses_what_has_no_partner(tmp_path: Path) -> None:
         comparison.compare(summary.load(naive), summary.load(rid))
     with pytest.raises(UserError, match="several methods: naive, rid"):
         comparison.compare(summary.load(naive), summary.load([rid[0], naive[0]]))
+
+
+def test_rewards_are_in_z_too_where_asked(tmp_path: Path) -> None:
+    runs(tmp_path, 2)
+    runs(tmp_path, 2, "rid", keep=0.8)
+    loaded = summary.load([tmp_path])
+    plain, both = (summary.table(loaded, z=z).set_index(["method", "figure"]) for z in (False, True))
+    pd.testing.assert_frame_equal(both.loc[plain.index], plain)
+    extra = both.index.difference(plain.index)
+    assert {"FINAL (z)", "FORGET (z)", "LEARN (z)"} <= set(extra.get_level_values("figure"))
+    assert all(name.endswith(" (z)") for name in extra.get_level_values("figure"))
+    for name in ("FINAL", "FORGET"):  # the made-up runs have z = 3.1 N
+        row, z = both.loc[("rid", name)], both.loc[("rid", f"{name} (z)")]
+        assert z["mean"] == pytest.approx(3.1 * row["mean"])
+        assert z["improvement"] == row["improvement"]  # in the same direction
+    assert both.loc[("rid", "FORGET (z)"), "floor"] == pytest.approx(3.1 * 0.03)
+
+
+def test_a_collapsed_step_is_marked_in_tables(tmp_path: Path) -> None:
+    runs(tmp_path, 2, keep=0.1)
+    runs(tmp_path, 2, "rid", keep=0.95)
+    found = summary.table(summary.load([tmp_path]))
+    by_method = found.set_index(["method", "figure"])
+    assert by_method.loc[("naive", "FINAL"), "collapsed"] == 2
+    assert by_method.loc[("rid", "FINAL"), "collapsed"] == 0
+    assert by_method.loc[("naive", "collapsed steps"), "mean"] > 0
+    words = write_table(found, "md")
+    assert "naive ‡" in words
+    assert "rid ‡" not in words
+    assert "‡ a step of some unit collapsed" in words
+    assert "naive \\textdaggerdbl{}" in write_table(found, "latex")
