@@ -81,7 +81,8 @@ class Resampler:
         part = whole.part(chosen)
         remade = len(chosen) == len(whole.samples)
         # Entries of earlier versions state no drift.
-        references = {names.TO_0: {}} if remade and dig(entry.metrics, "drift") else {}
+        drifts = remade and dig(entry.metrics, "drift")
+        references: dict[str, dict[str, Tensor]] = {names.TO_0: {}} if drifts else {}
         generated = {
             step: part.generate(
                 load_file(entry.adapters[step]) if step else {}, references if step == last else {}

@@ -25,7 +25,10 @@ PLANES = (
 
 @dataclass(frozen=True)
 class Point:
-    """A method: its means with intervals or, below five units, every unit. `series` is its colour in all plots."""
+    """A method: its means with intervals or, below five units, every unit. `series` is its colour in all plots.
+
+    label: what is written beside it; its name, or only the value of the option along a curve.
+    """
 
     name: str
     series: int
@@ -37,6 +40,7 @@ class Point:
     y_low: float
     y_high: float
     units: Sequence[tuple[float, float]]
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,13 +137,18 @@ def planes(table: pd.DataFrame, series: dict[str, int], curves: Sequence[Strengt
     A plane of updates spent is left out where all methods spent the same.
     """
     for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
+        own = [curve for curve in curves if (curve.sequence, curve.tuner) == (sequence, tuner)]
+        labels = {name: f"{value:g}" for curve in own if curve.tuned for name, value in curve.members.items()}
+        labels |= {curve.tuned: curve.tuned for curve in own if curve.tuned}
         by_metric = {name: rows.set_index("method") for name, rows in members.groupby("figure", sort=False)}
         for x_name, y_name in PLANES:
             if x_name not in by_metric or y_name not in by_metric:
                 continue
             xs, ys = by_metric[x_name], by_metric[y_name]
             points = [
-                _point(str(name), series[str(name)], xs.loc[name], ys.loc[name])
+                _point(
+                    str(name), labels.get(str(name), str(name)), series[str(name)], xs.loc[name], ys.loc[name]
+                )
                 for name in xs.index
                 if math.isfinite(xs.loc[name, "mean"]) and math.isfinite(ys.loc[name, "mean"])
             ]
@@ -156,13 +165,14 @@ def planes(table: pd.DataFrame, series: dict[str, int], curves: Sequence[Strengt
                 _floor(xs),
                 _floor(ys),
                 points,
-                [list(one.members) for one in curves if (one.sequence, one.tuner) == (sequence, tuner)],
+                [list(curve.members) for curve in own],
             )
 
 
-def _point(name: str, series: int, x: pd.Series, y: pd.Series) -> Point:
+def _point(name: str, label: str, series: int, x: pd.Series, y: pd.Series) -> Point:
     return Point(
         name=name,
+        label=label,
         series=series,
         oracle=bool(x["oracle"]),
         x=float(x["mean"]),

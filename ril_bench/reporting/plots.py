@@ -133,7 +133,7 @@ def _floor_label(axes: Axes, value: float, across: bool, at_left: bool = False) 
 def _name(axes: Axes, point: Point, taken: list[tuple[float, float, float, float]]) -> None:
     """Writes the name of a method where it hides least: right, left, above or below its point."""
     x, y = axes.at(point.x, point.y)
-    words = clip(point.name, 22)
+    words = clip(point.label or point.name, 22)
     wide, (left, top, right, bottom) = 6.1 * len(words), axes.box
 
     def box(dx: float, dy: float, css: str) -> tuple[float, float, float, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ril_bench.storage.read import StoredRun, number
+from ril_bench.storage.read import StoredRun
 
 #: a step is collapsed where one of its values is below this share of step 0's
 LEAST_SHARE = 0.8
@@ -35,7 +35,7 @@ def shares(run: StoredRun) -> Shares:
     for name, values in by_name.items():
         before = values.get(0)
         for step, value in values.items():
-            if before is not None and before > 0 and number(value) is not None:
+            if before is not None and before > 0 and value is not None:
                 found.setdefault(step, {})[name] = value / before
     return dict(sorted(found.items()))
 

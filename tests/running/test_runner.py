@@ -35,7 +35,7 @@ def test_the_files_of_a_run(finished):
     expected |= {"prompts.json", *(f"step-0/fid-reference/{image}" for image in images)}
     expected |= {f"step-{i}/images/{image}" for i in range(3) for image in images}
     expected |= {f"step-{i}/scores.parquet" for i in range(3)}
-    expected |= {f"step-{i}/adapter.safetensors" for i in (1, 2)}
+    expected |= {f"step-{i}/{name}" for i in (1, 2) for name in ("adapter.safetensors", "drift.parquet")}
     assert found == expected
 
 
