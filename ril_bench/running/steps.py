@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,8 @@ class Steps:
         tables = []
         for scale in self.sequence.evaluation.inner_scales:
             images = evaluator.images(scaled(lora, scale))
-            if (scores := self.team.on_main(lambda images=images: evaluator.scores(images, i))) is not None:
+            scores = self.team.on_main(partial(evaluator.scores, images, i))
+            if scores is not None:
                 scores.insert(1, "scale", scale)
                 tables.append(scores)
         return {names.SCALES: pd.concat(tables).to_parquet(index=False)} if tables else {}

@@ -28,7 +28,7 @@ def adapter_scales(run: StoredRun, sequence: Sequence) -> list[dict[str, Any]] |
             means = (
                 run.scales[step].groupby(["scale", "reward"], sort=False)["score"].mean().unstack("reward")
             )
-            inner = {float(scale): row.to_dict() for scale, row in means.iterrows()}
+            inner = dict(zip(means.index.tolist(), means.to_dict("records"), strict=True))
         ends = {0.0: rows_of_matrix.get(0), 1.0: rows_of_matrix[step]}
         for scale in sorted(set(scales)):
             if rewards := (ends | inner).get(float(scale)):

@@ -49,7 +49,10 @@ def write_run(
     tuner: str = "draft",
     **info: Any,
 ) -> Path:
-    """Write a run of `tasks` tasks that keeps the share `keep` of an earlier reward at each later task."""
+    """Write a run of `tasks` tasks that keeps the share `keep` of an earlier reward at each later task.
+
+    The last of three steps is collapsed where `keep` is 0.1 or less.
+    """
     rng = np.random.default_rng((seed, *method.encode("utf-8", "replace")))
     rewards = [REWARDS[j % 3] + ("" if j < 3 else f"_{j}") for j in range(tasks)]
     normalised = np.zeros((tasks + 1, tasks))
@@ -126,13 +129,14 @@ def _scores(
     columns = [*rewards, *PROBES]
     rows = []
     for step, values in enumerate(normalised):
-        probes = [0.28 - 0.01 * step, 0.97 - 0.15 * drift * step]
+        probes = [0.28 - 0.01 * step, 0.97 - 0.08 * drift * step]
         means = [
             5.2 + 0.8 * values[j] if j != 1 else -31.0 + 6.0 * values[j] for j in range(len(rewards))
         ] + probes
         for name, mean in zip(columns, means, strict=True):
             for prompt_id in captions:
-                score = mean + 0.1 * abs(mean) * rng.standard_normal()
+                spread = 0.01 if name in PROBES else 0.1
+                score = mean + spread * abs(mean) * rng.standard_normal()
                 rows.append((step, name, prompt_id, 0, score, name in rewards))
     scores = pd.DataFrame(rows, columns=["step", "reward", "prompt_id", "sample", "score", "trained"])
     return scores.pivot_table(index="step", columns="reward", values="score")[columns], scores
