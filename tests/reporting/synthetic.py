@@ -306,8 +306,8 @@ def _info(
 
 def _strength(label: str | None) -> float:
     """The strength that a label such as "strength=10" states, else the default."""
-    option, _, value = (label or "").rpartition("strength=")
-    return float(value) if not option and value else 0.001
+    label = label or ""
+    return float(label.removeprefix("strength=")) if label.startswith("strength=") else 0.001
 
 
 def _json(path: Path, value: Any) -> None:
