@@ -278,7 +278,7 @@ def test_whichever_is_more_goes_down(tmp_path: Path, methods: int, down: str) ->
     rows = [
         {"sequence": "s", "tuner": "t", "method": f"m{m}", "oracle": False, "figure": name, "scale": "z"}
         | {"units": 1, "mean": 1.0, "low": np.nan, "high": np.nan, "points": (1.0,), "floor": np.nan}
-        | {"biased": False}
+        | {"collapsed": 0, "biased": False}
         for m in range(methods)
         for name in ("FORGET", "FINAL", "LEARN")
     ]
