@@ -26,10 +26,8 @@ class Opcm(Method):
         """Share of the singular values that protects a block of the merged delta [paper]."""
 
     def bind(self, model):
-        self._factor, self._norms = (
-            1.0,
-            0.0,
-        )  # lambda of the last merge; sum of the norms of the deltas so far
+        self._factor = 1.0  # lambda of the last merge
+        self._norms = 0.0  # sum of the norms of the deltas so far
 
     def start_task(self, task, model):
         name = f"task-{task.index}"

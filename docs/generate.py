@@ -114,7 +114,7 @@ def api() -> str:
         "Many runs": ["grid", "GridSpec", "calibrate", "tune"],
         "Before a run": ["list", "check", "doctor", "new"],
         "The leaderboard": ["submit"],
-        "Base classes": ["Method", "Plan", "Reward", "Tuner", "Log"],
+        "Base classes": ["Method", "Plan", "Consolidation", "Reward", "Tuner", "Log"],
         "Sequences": ["Sequence", "load_sequence"],
         "Errors": ["RilError", "UserError", "NumericalError"],
     }

@@ -21,6 +21,7 @@ from .diagnosis.report import Diagnosis as Diagnosis
 from .errors import NumericalError as NumericalError
 from .errors import RilError as RilError
 from .errors import UserError as UserError
+from .methods import Consolidation as Consolidation
 from .methods import Method as Method
 from .methods import Plan as Plan
 from .rewards.base import Reward as Reward

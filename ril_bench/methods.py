@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ril_bench.config.options import Configurable
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction
 from ril_bench.errors import UserError, nearest
 from ril_bench.tuners.base import Task
+
+
+@dataclass(frozen=True)
+class Consolidation:
+    """A phase without rewards, after a task's training: updates on the model's own rollouts, by the method's losses.
+
+    Attributes:
+        updates: how many updates it has, as a multiple of one task's budget.
+        calls: noise predictions with gradient in each rollout; `prediction_loss` is called for each.
+    """
+
+    updates: float = 1.0
+    calls: int = 4
 
 
 @dataclass(frozen=True)
@@ -28,12 +41,14 @@ class Plan:
             tasks in `weights`. The step ends earlier if all these tasks meet their criteria.
         extension: a factor of the updates, used where all tasks in `weights` have a criterion.
         start: "current": from the model that the step before left; "pretrained": all adapters are removed first.
+        consolidation: a phase after these updates, before `end_task`; None for no such phase.
     """
 
     weights: Mapping[int, float] = field(default_factory=dict)
     updates: Literal["own", "sum"] = "own"
     extension: float = 1.0
     start: Literal["current", "pretrained"] = "current"
+    consolidation: Consolidation | None = None
 
 
 class Method(Configurable):
@@ -45,11 +60,14 @@ class Method(Configurable):
         bind                                      once, and once again on every resume
         plan -> start_task                        at the start of step i
             for each update:
+                turn
                 accumulate (the tuner)            calls prediction_loss for each differentiated noise prediction
                 weight_loss, then its backward
                 adjust_gradients
                 clipping, check that all values are finite, optimizer step
                 after_update
+        start_consolidation                       if the plan has a consolidation: after the last update with a reward
+            for each update of the consolidation: as above, with rollouts that no reward scores
         end_task                                  after the last update of step i, before the evaluation
 
     `state_dict` is called for a checkpoint, at any point between two updates and at the end of a step;
@@ -116,6 +134,26 @@ class Method(Configurable):
         is task i.
         """
 
+    def turn(self, update: int) -> Collection[int] | None:
+        """Chooses which tasks of the plan the next update raises. Called before each update.
+
+        Args:
+            update: the number of updates of the step so far.
+
+        Returns:
+            Numbers of tasks in the plan's weights; None for all of them.
+        """
+        return None
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """The trained parameters of the method besides the adapters; none by default.
+
+        They get the gradients that `adjust_gradients` sets, and AdamW's steps with the learning rate of the adapters;
+        their gradients are clipped separately. Called after `start_task` and `start_consolidation`, and on a resume
+        after `load_state_dict`. Their values belong in `state_dict`.
+        """
+        return []
+
     def prediction_loss(self, prediction: Prediction) -> Tensor | None:
         """A loss on one noise prediction of the tuner, such as a distillation.
 
@@ -149,6 +187,14 @@ class Method(Configurable):
 
     def after_update(self) -> None:
         """Called after each optimizer step, for example to update a moving average of the weights."""
+
+    def start_consolidation(self, task: Task, model: DiffusionModel) -> None:
+        """Chooses what the consolidation trains, as `start_task` does for the task; the optimizer begins anew.
+
+        Called once in each step whose plan has a consolidation, after the last update with a reward. It is not called
+        again on a resume inside the consolidation. From now on `prediction_loss` gets predictions of rollouts that no
+        reward scores; tell the two phases apart by the adapters that train.
+        """
 
     def end_task(self, task: Task, model: DiffusionModel) -> None:
         """Finishes step i: measure importance, merge or rescale adapters.

@@ -213,7 +213,7 @@ def random_deltas(count: int) -> list[dict[str, Tensor]]:
 
 def updated(method: Method, model: Any, task: Any, updates: int = 3, lr: float = 0.05) -> None:
     """Updates in the order that the run has, with AdamW, on the loss mean eps^2 of a fixed state."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    optimizer = torch.optim.AdamW([*model.parameters(), *method.parameters()], lr=lr)
     for _ in range(updates):
         optimizer.zero_grad(set_to_none=True)
         now = prediction(model, task)

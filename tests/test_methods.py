@@ -17,6 +17,7 @@ def test_the_hooks_are_those_of_the_documentation():
     assert {
         *("bind", "plan", "start_task", "prediction_loss", "weight_loss", "adjust_gradients"),
         *("after_update", "end_task", "state_dict", "load_state_dict"),
+        *("turn", "parameters", "start_consolidation"),
     } == HOOKS
 
 

@@ -179,7 +179,7 @@ def training(
         model=model,
         method=method,
         tuner=tuner,
-        optimizer=adamw(model, tuner, spec),
+        optimizer=adamw(model, method, tuner, spec),
         spec=spec,
         tasks={step: task},
         weights={step: 1.0},

@@ -183,7 +183,7 @@ class _Suite:
     def needs_no_update(self) -> None:
         """completes tasks that need no update, because their criterion is met at their start"""
         run, _ = self._run("met", k=1, met=True)
-        if run.folder.read_log():
+        if any(line["reward"] != names.CONSOLIDATION for line in run.folder.read_log()):
             raise RuntimeError("a task had updates although its criterion was met at its start")
 
     def full_chain(self) -> None:

@@ -56,6 +56,9 @@ class Guard:
         self._now = task.index
         self.method.start_task(_ShownTask(task, self), model)
 
+    def start_consolidation(self, task: Task, model: DiffusionModel) -> None:
+        self.method.start_consolidation(_ShownTask(task, self), model)
+
     def end_task(self, task: Task, model: DiffusionModel) -> None:
         self._now = task.index
         self.method.end_task(_ShownTask(task, self), model)

@@ -100,11 +100,14 @@ class Adapters:
         """
         self._known([name])
         self._refuse_changes("delete an adapter")
-        self.unet.delete_adapters(name)
+        with warnings.catch_warnings():
+            # PEFT makes another adapter active; `_apply` restores the right ones.
+            warnings.filterwarnings("ignore", "Adapter .* was active which is now deleted")
+            self.unet.delete_adapters(name)
         del self._adapters[name]
         self._active.pop(name, None)
         self._trained = [other for other in self._trained if other != name]
-        self._apply()  # PEFT would choose another adapter to be active
+        self._apply()
 
     def _inject(self, name: str, spec: AdapterSpec) -> None:
         if name in self._adapters:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from ril_bench.reporting import plots, text
 from ril_bench.reporting.collapse import step_label
 from ril_bench.reporting.headline import floor_note
+from ril_bench.storage.names import CONSOLIDATION
 from ril_bench.storage.read import StoredRun, dig, number
 
 Curve = list[tuple[float, float | None]]
@@ -32,8 +33,9 @@ class Panels:
 
 
 def reward_points(run: StoredRun, task: int) -> Curve:
-    """(update, mean reward of the batch) of each logged update of a task."""
-    return [(line["update"] + 1, number(line.get("score"))) for line in run.log if line.get("task") == task]
+    """(update, mean reward of the batch) of each logged update of a task that has a reward."""
+    lines = [line for line in run.log if line.get("task") == task and line.get("reward") != CONSOLIDATION]
+    return [(line["update"] + 1, number(line.get("score"))) for line in lines]
 
 
 def reward_unit(run: StoredRun, reward: str) -> str:

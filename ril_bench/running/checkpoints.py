@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ril_bench.errors import UserError
-from ril_bench.running import accounts
+from ril_bench.running import accounts, consolidation
 from ril_bench.running.training import Training
 from ril_bench.storage.run_folder import RunFolder
 
 START, LATEST = "start", "latest"
 #: raised when older checkpoints cannot be restored
-FORMAT = 2
+FORMAT = 3
 
 
 def save(folder: RunFolder, name: str, training: Training) -> None:
@@ -36,6 +36,7 @@ def save(folder: RunFolder, name: str, training: Training) -> None:
         "adapters": training.model.adapter_state(),
         "optimizer": training.optimizer.state_dict(),
         "criterion": training.criterion.state() if training.criterion else [],
+        "consolidation": consolidation.state_of(training),
         "method": training.method.state_dict(),
         "tuner": training.tuner.state_dict(),
     }

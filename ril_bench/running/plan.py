@@ -105,8 +105,13 @@ class RunPlan:
             step_plan(method, self.sequence, i)
 
     def budget(self, i: int) -> tuple[int, dict[str, float]]:
-        """The largest number of updates of step i, and its bounds on calls."""
-        return step_budget(step_plan(self.build_method(), self.sequence, i), self.sequence, i)
+        """The largest number of updates of step i, and its bounds on calls, with those of a consolidation."""
+        plan = step_plan(self.build_method(), self.sequence, i)
+        updates, bounds = step_budget(plan, self.sequence, i)
+        share = plan.consolidation.updates if plan.consolidation else 0.0
+        own = self.sequence.task(i).budget
+        more = {name: bound + share * own.bounds.get(name, 0) for name, bound in bounds.items()}
+        return updates + round(share * own.updates), more
 
     def identity(self) -> dict[str, Any]:
         """The values that are equal for two equal runs, as run.json holds them."""

@@ -11,6 +11,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ril_bench.storage.names import CONSOLIDATION
+
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 CURVE = 48  # characters of the reward curve
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -91,11 +93,13 @@ class Reporter:
 
 def progress_note(lines: Sequence[dict[str, Any]]) -> str:
     """The log lines of a task as one line: the reward's curve and value, its gain, and a nonzero penalty."""
-    scores = [line["score"] for line in lines]
+    consolidates = lines[-1]["reward"] == CONSOLIDATION
+    scores = [line["score"] for line in lines if (line["reward"] == CONSOLIDATION) == consolidates]
     gains: dict[str, float] = next((line["gain"] for line in reversed(lines) if "gain" in line), {})
     gained = "".join(f"  {name} {gain:+.2f} sigma" for name, gain in gains.items())
     penalty = f"  penalty {lines[-1]['penalty']:.3g}" if lines[-1]["penalty"] else ""
-    return f"reward {sparkline(scores)} {scores[-1]:.4g}{gained}{penalty}"
+    label = "consolidation" if consolidates else "reward"
+    return f"{label} {sparkline(scores)} {scores[-1]:.4g}{gained}{penalty}"
 
 
 def sparkline(values: Sequence[float], width: int = CURVE) -> str:

@@ -14,7 +14,7 @@ from ril_bench.errors import NumericalError, UserError
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.parallel import team
 from ril_bench.methods import Plan
-from ril_bench.running import accounts, checkpoints, provenance, shared_steps
+from ril_bench.running import accounts, checkpoints, consolidation, provenance, shared_steps
 from ril_bench.running.checkpoints import LATEST, START
 from ril_bench.running.criterion import Criterion, Goal
 from ril_bench.running.materials import Materials
@@ -29,6 +29,7 @@ from ril_bench.running.training import Training, adamw
 from ril_bench.running.units import Units
 from ril_bench.scoring.score import score_run
 from ril_bench.storage import names
+from ril_bench.storage.names import CONSOLIDATION
 from ril_bench.storage.read import SCHEMA_VERSION
 from ril_bench.storage.run_folder import Onlooker, RunFolder
 from ril_bench.worlds.missing import missing_metrics
@@ -248,7 +249,7 @@ class Runner:
             model=self.materials.model,
             method=self.method,
             tuner=tuner,
-            optimizer=adamw(self.materials.model, tuner, spec),
+            optimizer=adamw(self.materials.model, self.method, tuner, spec),
             spec=spec,
             tasks=tasks,
             weights=plan.weights,
@@ -270,10 +271,35 @@ class Runner:
         return Criterion(goals, every_task=goals.keys() == plan.weights.keys()) if goals else None
 
     def _train_and_evaluate(self, training: Training) -> None:
-        """Does the rest of a step: trains, ends the task, evaluates."""
+        """Does the rest of a step: trains, consolidates if the method does, ends the task, evaluates."""
         i, model = training.step, self.materials.model
+        if not training.ended:
+            self._update(training)
+            if training.criterion and training.consolidates_from is None:
+                self.reporter.say(gain_note(training))
+            phase = step_plan(self.method, self.sequence, i).consolidation
+            if phase and training.consolidates_from is None:
+                began = time.perf_counter()
+                training = consolidation.consolidation(training, phase)
+                training.seconds += time.perf_counter() - began
+                self._save_checkpoint(LATEST, training)
+                self._update(training)
+            began = time.perf_counter()
+            self.method.end_task(training.tasks[i], model)
+            training.seconds, training.ended = training.seconds + time.perf_counter() - began, True
+            self._save_checkpoint(LATEST, training)
+        self.steps.evaluate(training)
+        if self.tracker:
+            self.tracker.scored(self.steps.row(i))
+        if i in self.shared:
+            shared_steps.keep(self.folder, self.plan, self.materials, i)
+
+    def _update(self, training: Training) -> None:
+        """Does the remaining updates of a phase, with their log, evaluations and checkpoints."""
+        i, rewarded = training.step, training.consolidates_from is None
         self.team.share_weights(training.parameters)
-        self.reporter.stage(f"task {i}: {self.sequence.task(i).name}", training.updates, training.update)
+        stage = self.sequence.task(i).name if rewarded else CONSOLIDATION
+        self.reporter.stage(f"task {i}: {stage}", training.updates, training.update)
         lines = [line for line in self.folder.read_log() if line["task"] == i]
 
         def after_update(line: dict[str, Any]) -> None:
@@ -290,18 +316,6 @@ class Runner:
                 self._save_checkpoint(LATEST, training)
 
         training.run(after_update)
-        if not training.ended:
-            began = time.perf_counter()
-            self.method.end_task(training.tasks[i], model)
-            training.seconds, training.ended = training.seconds + time.perf_counter() - began, True
-            self._save_checkpoint(LATEST, training)
-        if training.criterion:
-            self.reporter.say(gain_note(training))
-        self.steps.evaluate(training)
-        if self.tracker:
-            self.tracker.scored(self.steps.row(i))
-        if i in self.shared:
-            shared_steps.keep(self.folder, self.plan, self.materials, i)
 
     def _note_micro_batch(self, training: Training) -> None:
         """Reports and records that micro-batches became smaller; later tasks begin with this size."""
@@ -343,7 +357,9 @@ class Runner:
             # The checkpoint at the end of the step is lost: train the step again, to the same bytes.
             i = state["step"]
             self.team.on_main(lambda: self.folder.update_run(steps=self.folder.read_run()["steps"][:i]))
-        training = self._training(i)
+        training, phase = self._training(i), step_plan(self.method, self.sequence, i).consolidation
+        if phase and state["consolidation"]:
+            training = consolidation.resumed(training, phase, state["consolidation"])
         checkpoints.restore(training, state)
         self.folder.truncate_log(i, training.update)
         self.reporter.say(f"resuming from task {i}, update {training.update}")

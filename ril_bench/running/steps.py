@@ -229,10 +229,14 @@ class Steps:
 
 def updates_and_gain(training: Training) -> dict[str, Any]:
     """The updates of a step, and with criteria whether all are met and what each task gained, as run.json has them."""
+    start = training.consolidates_from
+    updates = {"updates": training.update}
+    if start is not None:
+        updates = {"updates": start, "consolidation_updates": training.update - start}
     if (criterion := training.criterion) is None:
-        return {"updates": training.update}
+        return updates
     return {
-        "updates": training.update,
+        **updates,
         "met": criterion.all_met,
         "gain": criterion.by_reward(criterion.gains),
     }

@@ -24,6 +24,7 @@ from ril_bench.running import accounts
 from ril_bench.running.criterion import Criterion
 from ril_bench.running.reward_task import RewardSum, RewardTask, summed
 from ril_bench.sequences.spec import TaskSpec
+from ril_bench.storage.names import CONSOLIDATION
 from ril_bench.tuners.base import Log, MicroBatch, Tuner
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Training:
         weights: {task: weight} of the rewards that an update raises.
         updates: the largest number of updates; a criterion or a bound may end the training before.
         criterion: what ends the training early; None where no task has a criterion.
+        consolidates_from: the update at which a consolidation began, a phase without rewards; None before it.
     """
 
     model: DiffusionModel
@@ -60,6 +62,7 @@ class Training:
     micro_batch: int = 0  # samples at once; 0 for the size in the budget; halved when memory runs out
     bounds: Mapping[str, float] = field(default_factory=dict)  # on calls, by their names in run.json
     criterion: Criterion | None = None
+    consolidates_from: int | None = None
     began_with: int = field(init=False)  # the micro-batch at the start
 
     def __post_init__(self) -> None:
@@ -69,8 +72,8 @@ class Training:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """All trained parameters: those of the adapters, and those of the tuner's own networks."""
-        return [*self.model.parameters(), *self.tuner.parameters()]
+        """All trained parameters: those of the adapters, of the tuner's own networks, and of the method."""
+        return [*self.model.parameters(), *self.tuner.parameters(), *self.method.parameters()]
 
     @property
     def spent(self) -> bool:
@@ -80,31 +83,46 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget is spent, or all tasks meet their criteria."""
-        return self.spent or (self.criterion is not None and self.criterion.all_met)
+        """Whether the budget of this phase is spent, or all tasks meet their criteria."""
+        return self.spent or (self._goals is not None and self._goals.all_met)
+
+    @property
+    def _goals(self) -> Criterion | None:
+        """The criterion, where it can end this phase."""
+        return self.criterion if self.consolidates_from is None else None
 
     @property
     def objective(self) -> RewardTask | RewardSum:
-        """What the next update raises: the sum of the rewards that are below their criterion."""
+        """What the next update raises: the sum of the rewards whose turn it is and that are below their criterion.
+
+        If all rewards of the turn meet their criterion, the sum of all of them. In a consolidation, the task of the
+        step, whose reward is then not used.
+        """
+        own = self.tasks[self.step]
+        if self.consolidates_from is not None:
+            return own
+        turn = self.method.turn(self.update)
         met = self.criterion.met if self.criterion else []
-        parts = [(self.tasks[j], weight) for j, weight in self.weights.items() if j not in met]
-        return summed(self.tasks[self.step], parts)
+        parts = {
+            j: (self.tasks[j], weight) for j, weight in self.weights.items() if turn is None or j in turn
+        }
+        return summed(own, [part for j, part in parts.items() if j not in met] or list(parts.values()))
 
     def run(self, after: Callable[[dict[str, Any]], None]) -> None:
         """Does all remaining updates, and calls `after` with the log line of each update.
 
         A task may need no update, where its criterion is met at its start.
         """
-        if self.criterion and not self.criterion.checks:
+        if self._goals and not self._goals.checks:
             began = time.perf_counter()
-            self.criterion.check(self.model, update=0)
+            self._goals.check(self.model, update=0)
             self.seconds += time.perf_counter() - began
         while not self.finished:
             began = time.perf_counter()
             line = self._one_update(self.objective)
             self.update += 1
-            if self.criterion and (self.criterion.due(self.update) or self.spent):
-                line["gain"] = self.criterion.check(self.model, self.update)
+            if self._goals and (self._goals.due(self.update) or self.spent):
+                line["gain"] = self._goals.check(self.model, self.update)
             seconds = time.perf_counter() - began
             self.seconds += seconds
             after({**line, "seconds": seconds})
@@ -125,11 +143,12 @@ class Training:
         self.optimizer.step()
         self.tuner.after_update(self.model)
         self.method.after_update()
+        rewarded = self.consolidates_from is None
         return {
             "task": self.step,
             "update": self.update,
-            "reward": task.name,
-            "score": task.raw(log.reward),
+            "reward": task.name if rewarded else CONSOLIDATION,
+            "score": task.raw(log.reward) if rewarded else -penalty,  # what the update raises
             "loss": log.loss,
             "penalty": penalty,
             "grad_norm": norms[0],
@@ -217,8 +236,8 @@ class Training:
             )
 
 
-def adamw(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Optimizer:
-    """AdamW over the trained adapters; the tuner's own networks are a second group.
+def adamw(model: DiffusionModel, method: Method, tuner: Tuner, spec: TaskSpec) -> torch.optim.Optimizer:
+    """AdamW over the trained adapters; the tuner's own networks and the method's parameters are groups of their own.
 
     Raises UserError where no adapter trains.
     """
@@ -229,7 +248,7 @@ def adamw(model: DiffusionModel, tuner: Tuner, spec: TaskSpec) -> torch.optim.Op
             hint="call model.add_adapter(name, seed_key=task.key), then "
             "model.activate({name: 1.0}, train=[name])",
         )
-    groups = [{"params": model.parameters()}, {"params": list(tuner.parameters())}]
+    groups = [{"params": list(owner.parameters())} for owner in (model, tuner, method)]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=spec.optimizer.lr,

@@ -8,6 +8,8 @@ MATRIX = "matrix.csv"
 METRICS = "metrics.json"
 PROMPTS = "prompts.json"
 LOG = "log.jsonl"
+#: in the log, in place of a reward's name: an update without a reward
+CONSOLIDATION = "consolidation"
 #: scores between two updates of a task, if the sequence has evaluation.every
 ANYTIME = "anytime.parquet"
 PAGE = "report.html"

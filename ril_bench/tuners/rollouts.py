@@ -236,7 +236,7 @@ def require_random_steps(task: Task) -> None:
     """Raises UserError where the steps of the task's sampler have no probability density (eta is 0)."""
     if task.sampler.eta == 0:
         raise UserError(
-            "the tuner needs a sampler whose steps are random, and eta is 0",
+            "the tuner or the method needs a sampler whose steps are random, and eta is 0",
             where="sampler.eta",
-            hint="set sampler.eta above 0 (1 in the papers), or choose another tuner",
+            hint="set sampler.eta above 0 (1 in the papers), or choose another tuner or method",
         )

@@ -84,10 +84,11 @@ def second_task(materials: Materials, method: Method, updates: int) -> Training:
         model=materials.model,
         method=method,
         tuner=tuner,
-        optimizers={2: adamw(materials.model, tuner, spec)},
+        optimizer=adamw(materials.model, method, tuner, spec),
         spec=spec,
         tasks={2: tasks[2]},
-        order=[2] * updates,
+        weights={2: 1.0},
+        updates=updates,
         step=2,
         seed=0,
     )

@@ -280,3 +280,44 @@ def test_a_loss_of_the_method_that_is_not_finite_is_reported(tiny_model):
     failing = training(tiny_model, bound(Wrong(), tiny_model))
     with pytest.raises(NumericalError, match="the penalty of an update is not finite"):
         failing.run(lambda line: None)
+
+
+# -- what a method adds to the optimizer and chooses --------------------------------------------------------
+
+
+class Scaled(LoraPerTask):
+    """Trains a number of its own: the gradient is 3, so it falls by the learning rate."""
+
+    def bind(self, model):
+        self.number = torch.nn.Parameter(torch.tensor(2.0))
+
+    def parameters(self):
+        return [self.number]
+
+    def adjust_gradients(self):
+        self.number.grad = torch.tensor(3.0)
+
+
+def test_a_parameter_of_the_method_is_a_group_of_its_own(tiny_model):
+    plain, scaled = copy.deepcopy(tiny_model), tiny_model
+    method = Scaled()
+    lines = [trained(model, m, [1]) for model, m in ((plain, LoraPerTask()), (scaled, method))]
+    lines = [[{**line, "seconds": 0} for line in each] for each in lines]
+    assert lines[0] == lines[1]  # neither clipping nor the log sees its gradient
+    assert weights(plain, "task-1") == weights(scaled, "task-1")
+    falls = 3 * 0.05  # AdamW moves by the learning rate where the gradient does not change
+    assert method.number.item() == pytest.approx(2.0 - falls, abs=1e-3)
+
+
+class InTurn(LoraPerTask):
+    def turn(self, update):
+        return [1 + update % 2]
+
+
+def test_an_update_raises_the_tasks_whose_turn_it_is(tiny_model):
+    one = training(tiny_model, bound(InTurn(), tiny_model), 2, updates=4)
+    one.tasks = {1: reward_task(tiny_model, 1), 2: reward_task(tiny_model, 2)}
+    one.weights = {1: 1.0, 2: 1.0}
+    lines = []
+    one.run(lines.append)
+    assert [line["reward"] for line in lines] == ["brightness", "symmetry"] * 2

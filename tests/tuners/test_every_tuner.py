@@ -208,7 +208,7 @@ def test_a_resume_inside_a_task_gives_the_same_bytes(tiny_model, options):
     rest.tuner.start_task(
         rest.tasks[1], model
     )  # as a resume does: the model at the task's start is in the checkpoint alone
-    rest.optimizer = adamw(model, rest.tuner, rest.spec)
+    rest.optimizer = adamw(model, rest.method, rest.tuner, rest.spec)
     rest.optimizer.load_state_dict(saved[1])
     rest.tuner.load_state_dict(saved[2])
     rest.update = 2
