@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings
 from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, require_docstring, run_checks
 from ril_bench.conformance.watch import Guard, Stopped, Watch, tensors_held
-from ril_bench.methods import Method
+from ril_bench.methods import Method, Plan
 from ril_bench.running.accounts import tensor_bytes
+from ril_bench.running.criterion import Criterion
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import plan_run
+from ril_bench.running.reward_task import RewardTask
 from ril_bench.running.runner import Runner
 from ril_bench.sequences.spec import Sequence, Until
 from ril_bench.storage import names
@@ -206,11 +208,11 @@ class _Suite:
         given = {**SETTINGS, "tuner.k": k, **settings}
         plan = plan_run(self.sequence, self.reference, settings=given, label=name)
         if met:
-            plan = replace(plan, sequence=_met_at_start(plan.sequence))
+            plan = replace(plan, sequence=_with_criteria(plan.sequence))
         if self.materials is None:
             self.materials = Materials.load(plan.sequence, torch.device("cpu"))
         watch = Watch(self.materials.model, stop)
-        runner = Runner(
+        runner = (_MetAtStart if met else Runner)(
             plan,
             self.out,
             threads=THREADS,
@@ -234,9 +236,22 @@ class _Suite:
         return method
 
 
-def _met_at_start(sequence: Sequence) -> Sequence:
-    """The sequence with criteria that any model meets."""
-    until = Until.model_construct(gain=-1e9, images=2, every=1)
+class _MetAtStart(Runner):
+    """A run whose criteria any model meets, as the pretrained model counts as much worse than it is."""
+
+    def _criterion(self, plan: Plan, tasks: Mapping[int, RewardTask]) -> Criterion | None:
+        criterion = super()._criterion(plan, tasks)
+        assert criterion is not None, "all tasks have a criterion"
+        worse = {
+            j: replace(goal, pretrained=goal.pretrained - 1e9 * goal.task.reward_model.direction)
+            for j, goal in criterion.goals.items()
+        }
+        return replace(criterion, goals=worse)
+
+
+def _with_criteria(sequence: Sequence) -> Sequence:
+    """The sequence with a criterion for each task."""
+    until = Until(gain=1.0, images=2, every=1)
     met = [
         task.model_copy(update={"budget": task.budget.model_copy(update={"until": until})})
         for task in sequence.tasks
