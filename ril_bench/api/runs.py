@@ -63,6 +63,10 @@ def run(
         UserError: the request is wrong.
         NumericalError: a value of the training is not finite.
     """
+    set_network(offline)
+    plan = plan_of(sequence, method, tuner, order, seed, preset, settings, label)
+
+    # Only now, so that a wrong name is refused before torch is imported.
     from ril_bench.machine.compute import compute_of
     from ril_bench.machine.devices import named_device
     from ril_bench.machine.parallel import team
@@ -71,8 +75,6 @@ def run(
     from ril_bench.running.trackers import Tracker
     from ril_bench.worlds.missing import missing_metrics
 
-    set_network(offline)
-    plan = plan_of(sequence, method, tuner, order, seed, preset, settings, label)
     folder, reporter = plan.folder(Path(out)), reporter_of(quiet, verbose)
     runner = Runner(
         plan,
