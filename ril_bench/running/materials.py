@@ -64,7 +64,7 @@ class Materials:
             sequence=sequence,
             model=model,
             rewards=rewards,
-            train_prompts={task.prompts.train: load_prompts(task.prompts.train) for task in sequence.tasks},
+            train_prompts={name: load_prompts(name) for name in {t.prompts.train for t in sequence.tasks}},
             eval_prompts=prompts,
             evaluator=Evaluator(model, rewards, sequence, prompts),
             compute=compute,
