@@ -226,8 +226,9 @@ def forget_floor(scores: ArrayLike, *, draws: int = 1000, seed: int = 0) -> floa
     flat = N.copy()
     for j in range(N.shape[1]):
         flat[j + 1 :, j] = N[j + 1 :, j].mean()
-    noise = prompt_noise(scores, draws=draws, seed=seed)
-    return float(np.mean([forget(flat + noise[:, :, k]) for k in range(draws)]))
+    drawn, last = flat[:, :, None] + prompt_noise(scores, draws=draws, seed=seed), len(N) - 1
+    forgotten = [drawn[j + 1 : last, j].max(axis=0) - drawn[last, j] for j in range(last - 1)]
+    return _mean(np.mean(forgotten, axis=0)) if forgotten else float("nan")
 
 
 def prompt_noise(scores: ArrayLike, *, draws: int, seed: int) -> Array:
