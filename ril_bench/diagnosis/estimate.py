@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ril_bench.machine.compute import Compute
 
+P, R = ParamSpec("P"), TypeVar("R")
 TOKENS = 77  # of CLIP's text encoders
 #: The blocks that checkpointing runs again. The backward call keeps all tensors of one block at a time.
 BLOCKS = (ResnetBlock2D, Transformer2DModel)
@@ -89,6 +91,21 @@ def counted_saves(modules: nn.Module) -> Iterator[dict[int, int]]:
         yield kept
 
 
+def once(count: Callable[P, R]) -> Callable[P, R]:
+    """Keeps what a function of plain values returns: an architecture is counted once a process."""
+    found: dict[str, R] = {}
+
+    @wraps(count)
+    def kept(*args: P.args, **kwargs: P.kwargs) -> R:
+        key = repr((args, kwargs))
+        if key not in found:
+            found[key] = count(*args, **kwargs)
+        return found[key]
+
+    return kept
+
+
+@once
 def denoiser(
     config: Mapping[str, Any], rank: int, targets: list[str], compute: Compute, *, chained: bool
 ) -> ModelCall:
@@ -126,6 +143,7 @@ def denoiser(
         )
 
 
+@once
 def decoder(config: Mapping[str, Any], latents: tuple[int, int], compute: Compute) -> ModelCall:
     """A decoding of latents that have a gradient; config: vae/config.json of the model."""
     with torch.device("meta"):
@@ -136,6 +154,7 @@ def decoder(config: Mapping[str, Any], latents: tuple[int, int], compute: Comput
         return _measured(vae, lambda: vae.decode(x), compute)
 
 
+@once
 def parameters(config: Mapping[str, Any], kind: type[nn.Module]) -> int:
     """How many weights a model of a config has."""
     with torch.device("meta"):
