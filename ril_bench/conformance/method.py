@@ -5,16 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings
+from ril_bench.conformance.equal_runs import check_repeats, check_resumes, killed_and_resumed
 from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, require_docstring, run_checks
-from ril_bench.conformance.watch import Guard, Stopped, Watch, tensors_held
+from ril_bench.conformance.watch import Guard, Watch, tensors_held
 from ril_bench.methods import Method, Plan
 from ril_bench.running.accounts import tensor_bytes
 from ril_bench.running.criterion import Criterion
@@ -27,15 +28,20 @@ from ril_bench.storage import names
 from ril_bench.storage.checkpoint import pack, unpack
 
 SEQUENCE = "shapes-smoke"  # two rewards that need no weights; a run takes seconds
+UPDATES, CHECKPOINT_EVERY = 4, 2
 SETTINGS: Settings = {
-    "budget.updates": 6,
+    "budget.updates": UPDATES,
     "budget.batch": 2,
     "optimizer.lr": 2e-2,
+    "sampler.steps": 3,
     "sampler.guidance": 1.0,
+    "units.images": 8,
     "evaluation.probes": [],
+    "evaluation.prompts": 2,
+    "evaluation.images_per_prompt": 2,
 }
 THREADS = 1
-KILLED_AFTER = 10  # units of work: six updates, an evaluation, then the first updates of task 2
+KILLED_AFTER = (2, 3)  # task, update: the resume begins at the checkpoint after update 2
 
 
 def check_method(reference: str, sequence: str = SEQUENCE) -> Iterator[CheckResult]:
@@ -79,7 +85,8 @@ class _Suite:
 
     def runs(self) -> None:
         """runs a sequence of two tasks with a single-call tuner (draft, k = 1)"""
-        self.straight, self.watch = self._run("straight", k=1)
+        self.guard = Guard(self._method())
+        self.straight, self.watch = self._run("straight", guard=self.guard)
 
     def learns(self) -> None:
         """learns: the first task raises its reward, and the second one moves the model"""
@@ -100,7 +107,8 @@ class _Suite:
 
     def keeps_to_its_own(self) -> None:
         """uses only the current task's reward, unless it states oracle = True"""
-        self._run("guarded", k=1, settings={"budget.updates": 1}, guard=True)
+        if self.guard.fault:
+            raise self.guard.fault
 
     def leaves_frozen_weights(self) -> None:
         """leaves frozen weights alone: none changes inside a task, none gets a gradient"""
@@ -123,13 +131,8 @@ class _Suite:
 
     def repeats(self) -> None:
         """produces the same bytes for the same seed"""
-        again, _ = self._run("again", k=1)
-        _require_equal_adapters(
-            self.straight,
-            again,
-            "two runs of one seed differ",
-            "draw random numbers with ril_bench.draws, keyed by task.key",
-        )
+        hint = "draw random numbers with ril_bench.draws, keyed by task.key"
+        check_repeats(self.straight, self.resumed, self._run, hint)
 
     def round_trip(self) -> None:
         """state_dict and load_state_dict keep its state"""
@@ -151,7 +154,7 @@ class _Suite:
 
     def reports_what_it_carries(self) -> None:
         """reports every tensor that it carries"""
-        method = self.straight.method
+        method = self.guard.method
         reported = {tensor.data_ptr() for tensor in tensors_held(method.state_dict()).values()}
         reported |= {p.data_ptr() for p in self.straight.materials.model.pipe.unet.parameters()}
         hidden = {
@@ -169,43 +172,40 @@ class _Suite:
 
     def resumes(self) -> None:
         """ends with the same bytes after it is killed inside a task and started again"""
-        try:
-            self._run("killed", k=1, stop=KILLED_AFTER)
-        except Stopped:
-            again, _ = self._run("killed", k=1)
-        else:
-            raise RuntimeError("the run ended before it could be stopped")
-        _require_equal_adapters(
+        check_resumes(
             self.straight,
-            again,
+            self.resumed,
             "a run that was stopped inside task 2 ends differently",
             "state_dict must hold all that changes, also what start_task and after_update store in self",
         )
 
     def needs_no_update(self) -> None:
         """completes tasks that need no update, because their criterion is met at their start"""
-        run, _ = self._run("met", k=1, met=True)
+        run, _ = self._run("met", met=True)
         if any(line["reward"] != names.CONSOLIDATION for line in run.folder.read_log()):
             raise RuntimeError("a task had updates although its criterion was met at its start")
 
     def full_chain(self) -> None:
         """runs with a tuner that differentiates the full chain (draft, k = full)"""
-        self._run("chain", k="full", settings={"budget.updates": 1})
+        self._run("chain", settings={"tuner.k": "full", "budget.updates": 1})
 
     # -- helpers
     # -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def resumed(self) -> Runner | Exception:
+        return killed_and_resumed(self._run, KILLED_AFTER)
 
     def _run(
         self,
         name: str,
         *,
-        k: int | str,
         settings: Settings = UNCHANGED,
-        stop: int | None = None,
-        guard: bool = False,
+        stop: tuple[int, int] | None = None,
+        guard: Guard | None = None,
         met: bool = False,
     ) -> tuple[Runner, Watch]:
-        given = {**SETTINGS, "tuner.k": k, **settings}
+        given = {**SETTINGS, "tuner.k": 1, **settings}
         plan = plan_run(self.sequence, self.reference, settings=given, label=name)
         if met:
             plan = replace(plan, sequence=_with_criteria(plan.sequence))
@@ -218,11 +218,12 @@ class _Suite:
             threads=THREADS,
             materials=self._materials(plan.sequence),
             account=False,
+            checkpoint_every=CHECKPOINT_EVERY,
             reporter=watch,
         )
         if guard:
             # Guard has the interface of a method, but is not a subclass.
-            runner.method = Guard(runner.method)  # type: ignore[assignment]
+            runner.method = guard  # type: ignore[assignment]
         runner.execute()
         return runner, watch
 
@@ -268,14 +269,3 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(_equal, a, b))
     return bool(a == b)
-
-
-def _require_equal_adapters(first: Runner, second: Runner, what: str, hint: str) -> None:
-    """Raises CheckFailed for the first step whose adapters differ between two runs."""
-    for i in range(1, len(first.sequence.tasks) + 1):
-        a, b = ((run.folder.path / names.adapter(i)).read_bytes() for run in (first, second))
-        if a != b:
-            largest = np.abs(
-                np.frombuffer(a[-4096:], np.float32) - np.frombuffer(b[-4096:], np.float32)
-            ).max()
-            raise CheckFailed(f"{what}: the adapters of step {i} (by up to {largest:.2g})", hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,22 @@ import torch
 
 from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings
+from ril_bench.conformance.equal_runs import check_repeats, check_resumes, killed_and_resumed
 from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, require_docstring, run_checks
-from ril_bench.conformance.watch import Stopped, Watch
+from ril_bench.conformance.watch import Watch
 from ril_bench.running import accounts
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import plan_run
-from ril_bench.running.runner import CHECKPOINT_EVERY, Runner
-from ril_bench.storage import names
+from ril_bench.running.runner import Runner
 
 SEQUENCE = "shapes-smoke"
-UPDATES = CHECKPOINT_EVERY + 2
+UPDATES, CHECKPOINT_EVERY = 4, 2
 SETTINGS: Settings = {
     "budget.updates": UPDATES,
     "budget.batch": 2,
     "optimizer.lr": 2e-2,
     "sampler.guidance": 1.0,
+    "units.images": 8,
     "evaluation.probes": [],
     "evaluation.prompts": 2,
     "evaluation.images_per_prompt": 1,
@@ -34,6 +36,7 @@ SETTINGS: Settings = {
 IMAGES = "shapes/aesthetic"  # for a tuner that learns from an image set
 NEEDS = {"reward", "reward_gradient", "images"}
 THREADS = 1
+KILLED_AFTER = (1, 3)  # task, update: the resume begins at the checkpoint after update 2
 ROUNDING = 1e-3  # relative: the difference in a gradient that another order of summation may cause
 
 
@@ -48,14 +51,6 @@ def check_tuner(reference: str, sequence: str = SEQUENCE) -> Iterator[CheckResul
     with tempfile.TemporaryDirectory() as folder:
         suite = _Suite(reference, sequence, Path(folder))
         yield from run_checks(suite.checks(), needed=(suite.loads, suite.runs))
-
-
-class _StopInTask(Watch):
-    """Stops the run one update before the end of its task."""
-
-    def stage(self, name: str, total: int, done: int = 0) -> None:
-        super().stage(name, total, done)
-        self.left = UPDATES - 1 if name.startswith("task ") else None
 
 
 class _Suite:
@@ -129,11 +124,8 @@ class _Suite:
 
     def repeats(self) -> None:
         """produces the same bytes for the same seed"""
-        if _adapter(self._run("again")[0]) != _adapter(self.straight):
-            raise CheckFailed(
-                "two runs of one seed differ",
-                "draw through `draws` only, and never use the global generator",
-            )
+        hint = "draw through `draws` only, and never use the global generator"
+        check_repeats(self.straight, self.resumed, self._run, hint)
 
     def splits(self) -> None:
         """computes the same update in micro-batches, up to rounding"""
@@ -153,17 +145,12 @@ class _Suite:
 
     def resumes(self) -> None:
         """ends with the same bytes after it is killed inside a task and started again"""
-        try:
-            self._run("killed", stop=True)
-        except Stopped:
-            again = self._run("killed")[0]
-        else:
-            raise RuntimeError("the run ended before it could be stopped")
-        if _adapter(again) != _adapter(self.straight):
-            raise CheckFailed(
-                "a run that was stopped inside a task ends differently",
-                "state_dict must hold all that changes; start_task is called again before load_state_dict",
-            )
+        check_resumes(
+            self.straight,
+            self.resumed,
+            "a run that was stopped inside a task ends differently",
+            "state_dict must hold all that changes; start_task is called again before load_state_dict",
+        )
 
     # -- helpers
     # -----------------------------------------------------------------------------------------------
@@ -171,25 +158,28 @@ class _Suite:
     def _cls(self) -> Any:
         return registry.load("tuner", self.reference)
 
-    def _run(self, label: str, *, settings: Settings = UNCHANGED, stop: bool = False) -> tuple[Runner, Watch]:
+    @cached_property
+    def resumed(self) -> Runner | Exception:
+        return killed_and_resumed(self._run, KILLED_AFTER)
+
+    def _run(
+        self, label: str, *, settings: Settings = UNCHANGED, stop: tuple[int, int] | None = None
+    ) -> tuple[Runner, Watch]:
         """Runs only the first task of the sequence."""
         changes = {**SETTINGS, **self.images, **settings}
         plan = plan_run(self.sequence, "naive", tuner=self.reference, settings=changes, label=label)
         plan = replace(plan, sequence=plan.sequence.model_copy(update={"tasks": plan.sequence.tasks[:1]}))
         if self.materials is None:
             self.materials = Materials.load(plan.sequence, torch.device("cpu"))
-        watch = (_StopInTask if stop else Watch)(self.materials.model)
+        watch = Watch(self.materials.model, stop)
         runner = Runner(
             plan,
             self.out,
             threads=THREADS,
             materials=replace(self.materials, sequence=plan.sequence),
             account=False,
+            checkpoint_every=CHECKPOINT_EVERY,
             reporter=watch,
         )
         runner.execute()
         return runner, watch
-
-
-def _adapter(runner: Runner) -> bytes:
-    return bytes((runner.folder.step(1) / names.ADAPTER).read_bytes())

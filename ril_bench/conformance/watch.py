@@ -1,6 +1,6 @@
 """Watches a method from outside while it runs.
 
-Records which frozen weights change and which get gradients, and refuses what the contract does not allow.
+Records which frozen weights change, which get gradients, and what a method uses without being allowed to.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ril_bench.conformance.suite import CheckFailed
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.errors import UserError
 from ril_bench.methods import Method, Plan
 from ril_bench.running.progress import Reporter
 from ril_bench.tuners.base import Task
@@ -24,15 +24,16 @@ SHOWN = ("index", "name", "key", "sampler", "guidance", "reward", "states")
 REWARDS = ("reward", "states")
 
 
-class NotItsOwn(UserError):
-    """A method used something that reward incremental learning does not allow."""
-
-
 class Guard:
-    """Wraps a method and shows it only what the contract allows; every other call is passed on."""
+    """Wraps a method, passes every call on, and records what the contract does not allow.
+
+    Attributes:
+        fault: the first thing that the method used and must not use; None where there is none.
+    """
 
     def __init__(self, method: Method):
         self.method = method
+        self.fault: CheckFailed | None = None
         self._now = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -41,7 +42,7 @@ class Guard:
     def plan(self, tasks: Sequence[str], i: int) -> Plan:
         plan = self.method.plan(tasks, i)
         if not self.method.oracle and (extra := sorted(plan.weights.keys() - {i})):
-            raise NotItsOwn(
+            self.record(
                 f"step {i} of its plan also trains on {', '.join(f'task {j}' for j in extra)}",
                 hint="earlier rewards are not available then; a method that uses them states oracle = True",
             )
@@ -66,6 +67,9 @@ class Guard:
     def permits(self, index: int) -> bool:
         return self.method.oracle or index == self._now
 
+    def record(self, what: str, hint: str) -> None:
+        self.fault = self.fault or CheckFailed(what, hint)
+
 
 class _ShownTask:
     def __init__(self, task: Task, guard: Guard):
@@ -74,9 +78,9 @@ class _ShownTask:
     def __getattr__(self, name: str) -> Any:
         task, guard = self.__dict__["_task"], self.__dict__["_guard"]
         if name not in SHOWN:
-            raise NotItsOwn(f"it reads task.{name}", hint=f"a method may read {', '.join(SHOWN)}")
+            guard.record(f"it reads task.{name}", hint=f"a method may read {', '.join(SHOWN)}")
         if name in REWARDS and not guard.permits(task.index):
-            raise NotItsOwn(
+            guard.record(
                 f"it uses the reward {task.name!r} after that task is over",
                 hint="compute what you need in end_task and keep tensors; or state oracle = True",
             )
@@ -88,16 +92,20 @@ class Stopped(BaseException):
 
 
 class Watch(Reporter):
-    """Inspects the model after each update; with `stop`, stops the run after that many units.
+    """Inspects the model after each update.
+
+    Args:
+        stop: (task, update): raises Stopped after this update of this task; None to stop nowhere.
 
     Attributes:
         moved: frozen adapters whose weights changed inside a task.
         graded: frozen adapters that got a gradient.
     """
 
-    def __init__(self, model: DiffusionModel, stop: int | None = None):
+    def __init__(self, model: DiffusionModel, stop: tuple[int, int] | None = None):
         super().__init__(quiet=True)
-        self.model, self.left = model, stop
+        self.model, self.stop = model, stop
+        self._left: int | None = None  # updates until the stop, in its task
         self.moved: set[str] = set()
         self.graded: set[str] = set()
         self._base = _pretrained(model)
@@ -105,6 +113,8 @@ class Watch(Reporter):
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
         self._frozen = {name: _digest(self.model.adapter_parameters(name)) for name in self._idle()}
+        in_task = self.stop is not None and name.startswith(f"task {self.stop[0]}:")
+        self._left = self.stop[1] - done if self.stop and in_task else None
 
     def advance(self, units: int = 1, note: str = "") -> None:
         for name in self._idle():
@@ -113,9 +123,9 @@ class Watch(Reporter):
                 self.moved.add(name)
             if any(weight.grad is not None for weight in weights.values()):
                 self.graded.add(name)
-        if self.left is not None:
-            self.left -= units
-            if self.left <= 0:
+        if self._left is not None:
+            self._left -= units
+            if self._left <= 0:
                 raise Stopped
 
     @property

@@ -46,10 +46,10 @@ CHECKPOINT_EVERY = 10  # updates
 class Runner:
     """Executes the plan of one run in its folder. After an interruption, call `execute` again.
 
-    The stages of a step: start_task -> checkpoint "start" -> updates, with checkpoint "latest" every 10
-    updates -> end_task -> checkpoint "latest" (ended) -> adapter, images, scores -> the step's entry in
-    run.json. A step is done when run.json has its entry. After a kill, the next process repeats the work
-    since the newest checkpoint or entry, and gets the same bytes.
+    The stages of a step: start_task -> checkpoint "start" -> updates, with checkpoint "latest" every
+    `checkpoint_every` updates -> end_task -> checkpoint "latest" (ended) -> adapter, images, scores -> the
+    step's entry in run.json. A step is done when run.json has its entry. After a kill, the next process
+    repeats the work since the newest checkpoint or entry, and gets the same bytes.
 
     A launcher may start the run in several processes. Each process computes its share of every batch; only
     the main process writes.
@@ -63,6 +63,7 @@ class Runner:
         repair: whether to compute damaged files again. Without it, a damaged file is an error.
         account: whether to measure, at the end, the seconds that the counted calls take alone. Use False
             while other runs use the machine.
+        checkpoint_every: the number of updates of a task between two checkpoints.
         reporter: prints the progress.
     """
 
@@ -79,6 +80,7 @@ class Runner:
         tracker: Tracker | None = None,
         account: bool = True,
         repair: bool = False,
+        checkpoint_every: int = CHECKPOINT_EVERY,
         reporter: Reporter,
     ):
         self.plan, self.sequence = plan, plan.sequence
@@ -88,6 +90,7 @@ class Runner:
         self.requested_compute, self.compute = compute, compute or PLAIN
         self.micro_batch = 0  # 0: the size in the budget, until an update runs out of memory
         self.loaded_materials = materials
+        self.checkpoint_every = checkpoint_every
         self.reporter = reporter if self.team.main else Reporter(quiet=True)
         self.tracker, self.account = tracker if self.team.main else None, account
         self.repair, self.again = repair, Repair()
@@ -359,7 +362,7 @@ class Runner:
             every = self.sequence.evaluation.every
             if every and training.update % every == 0 and not training.finished:
                 self.steps.evaluate_between_updates(training)
-            if training.update % CHECKPOINT_EVERY == 0:
+            if training.update % self.checkpoint_every == 0:
                 self._save_checkpoint(LATEST, training)
 
         training.run(after_update)

@@ -25,7 +25,7 @@ CAUGHT = {  # file: a part of the fault, and a part of the hint
     "lossy_state": ("state_dict returns another state", "load_state_dict must restore"),
     "touches_the_past": ("frozen adapters changed while a task was trained: task-1", "adapters that train"),
     "touches_the_base": ("the pretrained weights have changed", "change adapters only"),
-    "hides_what_it_carries": ("keeps 4096 bytes that its state_dict does not return", "carried bytes"),
+    "hides_what_it_carries": ("keeps 2048 bytes that its state_dict does not return", "carried bytes"),
     "replays_in_secret": ("step 2 of its plan also trains on task 1", "oracle = True"),
     "keeps_a_reward": ("uses the reward 'brightness' after that task is over", "oracle = True"),
     "reads_the_prompts": ("it reads task.prompts", "a method may read index, name"),
@@ -37,10 +37,12 @@ CAUGHT = {  # file: a part of the fault, and a part of the hint
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_broken_method_is_caught_with_its_own_message(name, tiny_sequence):
     fault, hint = CAUGHT[name]
-    faults = [result for result in check_method(str(BROKEN / f"{name}.py"), tiny_sequence) if result.fault]
-    assert any(fault in result.fault for result in faults), faults
-    if hint:
-        assert any(hint in (result.hint or "") for result in faults)
+    seen = []
+    for result in check_method(str(BROKEN / f"{name}.py"), tiny_sequence):
+        seen.append(result)
+        if fault in (result.fault or "") and (hint or "") in (result.hint or ""):
+            return  # later checks need more runs
+    pytest.fail(f"{seen}")
 
 
 def test_every_broken_method_is_a_case():
@@ -53,8 +55,3 @@ def test_every_baseline_passes(name, tiny_sequence):
     results = list(check_method(name, tiny_sequence))
     assert [result for result in results if result.fault] == []
     assert len(results) == 11
-
-
-def test_a_baseline_passes_in_the_embedded_world():
-    results = list(check_method("rid"))
-    assert [result.fault for result in results] == [None] * 11

@@ -68,8 +68,12 @@ def test_a_broken_tuner_is_caught_with_its_own_message(name, tmp_path, tiny_sequ
     base, body, fault, hint = BROKEN[name]
     file = tmp_path / "mine.py"
     file.write_text(HEAD.format(base=base) + body + "\n")
-    found = [(result.fault, result.hint) for result in check_tuner(str(file), tiny_sequence) if result.fault]
-    assert any(fault in what and hint in advice for what, advice in found), found
+    seen = []
+    for result in check_tuner(str(file), tiny_sequence):
+        seen.append(result)
+        if fault in (result.fault or "") and hint in (result.hint or ""):
+            return  # later checks need more runs
+    pytest.fail(f"{seen}")
 
 
 def test_a_shipped_tuner_passes(tiny_sequence):

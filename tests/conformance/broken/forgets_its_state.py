@@ -2,7 +2,7 @@ from ril_bench import Method
 
 
 class ForgetsItsState(Method):
-    """After six updates it trains only B. A resume forgets the count, and trains A again."""
+    """After five updates it trains only B. A resume forgets the count, and trains A again."""
 
     def bind(self, model):
         self._model, self._updates = model, 0
@@ -14,7 +14,7 @@ class ForgetsItsState(Method):
 
     def adjust_gradients(self):
         for name, weight in self._model.adapter_parameters("adapter").items():
-            if self._updates >= 6 and ".lora_A." in name:
+            if self._updates >= 5 and ".lora_A." in name:
                 weight.grad.zero_()
 
     def after_update(self):
