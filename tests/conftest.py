@@ -23,10 +23,13 @@ from tests.tiny import PROMPTS, run_in_this_process, sequence_data, write_sequen
 settings.register_profile("ril-bench", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("ril-bench")
 
+# A synced file survives a loss of power, which no test can cause.
+os.fsync = lambda descriptor: None
+
 
 @pytest.fixture(scope="session")
 def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a pipeline with random weights: 64-pixel images, (4, 16, 16) latents."""
+    """The folder of a pipeline with random weights (tests/pipelines.py)."""
     folder = tmp_path_factory.mktemp("tiny-pipeline")
     stable_diffusion().save_pretrained(folder)
     return folder

@@ -1,4 +1,4 @@
-"""Tiny pipelines with random weights: 64-pixel images, (4, 16, 16) latents."""
+"""Tiny pipelines with random weights, with images and latents of the sizes below."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from ril_bench.rewards.tokenizers import clip_tokenizer_from
 
+PIXELS, LATENT = 32, (4, 8, 8)
 WORDS = [
     "a",
     "small",
@@ -64,7 +65,7 @@ def text_config(**changes: Any) -> CLIPTextConfig:
 
 def denoiser(**changes: Any) -> UNet2DConditionModel:
     tiny: dict[str, Any] = {
-        "sample_size": 16,
+        "sample_size": LATENT[1],
         "block_out_channels": (8, 16),
         "layers_per_block": 1,
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -78,7 +79,7 @@ def denoiser(**changes: Any) -> UNet2DConditionModel:
 
 def autoencoder(**changes: Any) -> AutoencoderKL:
     tiny: dict[str, Any] = {
-        "sample_size": 64,
+        "sample_size": PIXELS,
         "block_out_channels": (4, 4, 8),
         "down_block_types": ("DownEncoderBlock2D",) * 3,
         "up_block_types": ("UpDecoderBlock2D",) * 3,
@@ -102,15 +103,16 @@ def scheduler(**changes: Any) -> DDIMScheduler:
 
 
 def stable_diffusion(prediction_type: str = "epsilon") -> StableDiffusionPipeline:
-    """Like SD 1.x, or with "v_prediction" like SD 2.x.
+    """Like SD 1.x without its middle block, or with "v_prediction" like SD 2.x.
 
     The denoiser of SD 2.x also has linear projections, and another number of heads at each level.
     """
     sd2 = {"use_linear_projection": True, "attention_head_dim": (2, 4)}
+    sd1 = {"mid_block_type": None}  # most tests use this one, so it is as small as possible
     with torch.random.fork_rng():
         torch.manual_seed(0)
         words, text_encoder = tokenizer(), CLIPTextModel(text_config())
-        unet = denoiser(**(sd2 if prediction_type == "v_prediction" else {}))
+        unet = denoiser(**(sd2 if prediction_type == "v_prediction" else sd1))
         vae = autoencoder()
     return StableDiffusionPipeline(
         vae=vae,

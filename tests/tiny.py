@@ -16,7 +16,9 @@ from ril_bench import registry
 from ril_bench.config.settings import parse_settings
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, Prediction
+from ril_bench.errors import failure_class
 from ril_bench.methods import Method
+from ril_bench.reporting.run_page import write_page_after_run
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.pixels import Brightness, Symmetry
 from ril_bench.running.materials import Materials
@@ -36,7 +38,10 @@ from ril_bench.tuners.draft import Draft
 #: the method that only adds a new adapter for each task
 LoraPerTask = registry.load("method", "lora_per_task")
 PROMPTS = ["a red circle", "a large blue star", "small green square on a", "a star above a red square"]
-UPDATES = 12  # one checkpoint in the middle of each task
+#: updates of a long task, with one checkpoint in its middle
+UPDATES, CHECKPOINT_EVERY = 3, 2
+#: what a fork server of a test imports; all tests of a process share the server
+PRELOADED = ["tests.tiny", "peft"]
 
 
 def sequence_data(pipeline: Path, prompts: Path) -> dict[str, Any]:
@@ -69,11 +74,12 @@ def runner(
     method: str = "naive",
     reporter: Reporter | None = None,
     shared: Collection[int] = (),
-    account: bool = True,
+    account: bool = False,
     repair: bool = False,
+    checkpoint_every: int = CHECKPOINT_EVERY,
     **plan: Any,
 ) -> Runner:
-    """The runner of a plan, with one thread and no output."""
+    """The runner of a plan, with one thread and no output. It does not measure the bare cost, which takes seconds."""
     plan["settings"] = parse_settings(plan.get("settings", {}))
     run_plan = plan_run(sequence, method, **plan)
     return Runner(
@@ -84,15 +90,16 @@ def runner(
         reporter=reporter or Reporter(quiet=True),
         account=account,
         repair=repair,
+        checkpoint_every=checkpoint_every,
     )
 
 
 def run_in_this_process(patch: pytest.MonkeyPatch) -> None:
     """Makes grids execute their runs one after another in this process, with one thread.
 
-    Runs of one sequence load its model and rewards once.
+    A new process would take seconds to import torch. Runs of one sequence load its model and rewards once.
     """
-    loaded: dict[str, Materials] = {}
+    loaded: dict[str, Materials | None] = {}
 
     def serially(cells: Sequence[Cell], out: Path, **_: Any) -> Iterator[tuple[Cell, Failure | None]]:
         for cell in cells:
@@ -106,8 +113,13 @@ def run_in_this_process(patch: pytest.MonkeyPatch) -> None:
                 account=False,
                 reporter=Reporter(quiet=True),
             )
-            run.execute()
-            loaded[key] = run.materials
+            try:
+                write_page_after_run(run.execute())
+            except Exception as error:
+                loaded.pop(key, None)
+                yield cell, Failure(failure_class(error), str(error) or repr(error))
+                continue
+            loaded[key] = run.loaded_materials
             yield cell, None
 
     patch.setattr("os.cpu_count", lambda: 1)

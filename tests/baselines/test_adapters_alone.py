@@ -11,10 +11,10 @@ from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.running import accounts
 from ril_bench.storage.run_folder import RunFolder
-from tests.tiny import LoraPerTask, results, runner, trained, training, weights, write_sequence
+from tests.tiny import LoraPerTask, runner, trained, training, weights, write_sequence
 
-Single, Soup, Joint, Replay, Rid = (
-    registry.load("method", name) for name in ("single", "soup", "joint", "replay", "rid")
+Single, Soup, Joint, Replay = (
+    registry.load("method", name) for name in ("single", "soup", "joint", "replay")
 )
 
 
@@ -33,29 +33,26 @@ def test_an_adapter_for_each_task_the_earlier_ones_frozen_and_summed(tiny_model)
     assert weights(tiny_model, "task-1") == first
 
 
-def test_rid_without_its_penalty_is_lora_per_task_to_the_bit(tiny_sequence, tmp_path):
-    settings = ["budget.updates=4"]
-    plain = runner(tiny_sequence, tmp_path, "lora_per_task", settings=settings).execute()
-    rid = runner(tiny_sequence, tmp_path, "rid", settings=[*settings, "method.strength=0"]).execute()
-    assert results(rid) == results(plain)
-
-
 # -- single and soup -----------------------------------------------------------------------------------------
 
 
-def test_single_knows_the_last_reward_alone(tiny_sequence, tmp_path):
+@pytest.fixture(scope="module")
+def single_run(tiny_sequence, tmp_path_factory):
+    return runner(tiny_sequence, tmp_path_factory.mktemp("single"), "single").execute()
+
+
+def test_single_knows_the_last_reward_alone(tiny_sequence, tmp_path, single_run):
     """Its step 2 is a run of task 2 alone, except for the draws, which are those of step 2."""
-    folder = runner(tiny_sequence, tmp_path, "single").execute()
     reverse = runner(tiny_sequence, tmp_path, "single", order="reversed").execute()
-    assert lora(folder, 1) != lora(reverse, 1)
-    carried = [entry["carried_bytes"] for entry in RunFolder(folder).read_run()["steps"]]
+    assert lora(single_run, 1) != lora(reverse, 1)
+    carried = [entry["carried_bytes"] for entry in RunFolder(single_run).read_run()["steps"]]
     assert carried[1] == carried[2]  # one adapter, also after earlier tasks
 
 
-def test_soup_of_one_task_is_single(tiny_sequence, tmp_path):
-    soup, single = (runner(tiny_sequence, tmp_path, name).execute() for name in ("soup", "single"))
-    assert lora(soup, 1) == lora(single, 1)
-    assert lora(soup, 2) != lora(single, 2)
+def test_soup_of_one_task_is_single(tiny_sequence, tmp_path, single_run):
+    soup = runner(tiny_sequence, tmp_path, "soup").execute()
+    assert lora(soup, 1) == lora(single_run, 1)
+    assert lora(soup, 2) != lora(single_run, 2)
 
 
 def test_soup_is_the_mean_of_deltas_that_know_nothing_of_each_other(tiny_model):

@@ -12,7 +12,7 @@ from ril_bench.diagnosis.architectures import ARCHITECTURES
 from ril_bench.diagnosis.estimate import counted_saves, decoder, denoiser, parameters, stored_weights
 from ril_bench.machine.compute import Compute
 from ril_bench.remote.published import MODELS
-from tests.pipelines import autoencoder, stable_diffusion_xl
+from tests.pipelines import LATENT, autoencoder, stable_diffusion_xl
 from tests.pipelines import denoiser as tiny_denoiser
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -36,7 +36,7 @@ def test_a_call_keeps_what_autograd_keeps_on_the_cpu(name: str, chained: bool) -
     config = CONFIGS[name]
     unet = UNet2DConditionModel.from_config(config).requires_grad_(False)
     unet.add_adapter(LoraConfig(r=2, target_modules=TARGETS))
-    x = torch.randn(1, 4, 16, 16, requires_grad=chained)
+    x = torch.randn(1, *LATENT, requires_grad=chained)
     with counted_saves(unet) as kept:
         unet(x, torch.tensor(1), **text_arguments(unet))
     found = denoiser(config, 2, TARGETS, Compute(), chained=chained)
@@ -51,7 +51,7 @@ def test_operations_are_those_of_the_plain_attention_too() -> None:
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
         FlopCounterMode(display=False) as counted,
     ):
-        unet(torch.randn(1, 4, 16, 16), torch.tensor(1), **text_arguments(unet))
+        unet(torch.randn(1, *LATENT), torch.tensor(1), **text_arguments(unet))
     adapterless = counted.get_total_flops()
     assert denoiser(CONFIG, 1, ["to_q"], Compute(), chained=False).flops == pytest.approx(
         adapterless, rel=0.01
@@ -61,8 +61,8 @@ def test_operations_are_those_of_the_plain_attention_too() -> None:
 def test_a_decoding_keeps_what_autograd_keeps_on_the_cpu() -> None:
     vae = autoencoder().requires_grad_(False)
     with counted_saves(vae) as kept:
-        vae.decode(torch.randn(1, 4, 16, 16, requires_grad=True))
-    assert decoder(vae.config, (16, 16), Compute()).kept == pytest.approx(sum(kept.values()), rel=0.05)
+        vae.decode(torch.randn(1, *LATENT, requires_grad=True))
+    assert decoder(vae.config, LATENT[1:], Compute()).kept == pytest.approx(sum(kept.values()), rel=0.05)
 
 
 def test_options_that_save_memory_are_counted() -> None:

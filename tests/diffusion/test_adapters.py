@@ -12,6 +12,7 @@ from peft.tuners.lora import LoraLayer
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
+from tests.pipelines import LATENT
 
 PROMPTS = ["a red circle", "a large blue star"]
 
@@ -35,7 +36,7 @@ def model(tiny_model):
 
 @pytest.fixture
 def x():
-    return torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    return torch.randn(2, *LATENT, generator=torch.Generator().manual_seed(1))
 
 
 def no_grad_predict(model, x):
@@ -85,7 +86,7 @@ def test_a_new_adapter_is_drawn_from_its_key(tiny_model, tiny_pipeline):
         other.adapter_parameters("a"),
         other.adapter_parameters("b"),
     )
-    assert len(a) == 2 * 16
+    assert len(a) == 2 * 8
     for key, factor in a.items():
         assert torch.equal(factor, same[key])
         if "lora_A" in key:
@@ -150,7 +151,7 @@ def test_wrong_names(model):
 def test_activate_sets_requires_grad_exactly(model):
     model.activate({"a": 1.0, "bb": 1.0}, train=["bb"])
     expected = {key for key, _ in model.unet.named_parameters() if ".bb." in key}
-    assert len(expected) == 2 * 16
+    assert len(expected) == 2 * 8
     assert trainable(model) == expected
     assert {id(p) for p in model.parameters()} == {id(p) for p in model.adapter_parameters("bb").values()}
     model.add_adapter("new", seed_key=(0,))  # PEFT would make only the new one active and trainable

@@ -12,7 +12,7 @@ from ril_bench.diffusion.sampler import DDIM, sample
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
-from tests.pipelines import stable_diffusion, stable_diffusion_xl
+from tests.pipelines import LATENT, PIXELS, stable_diffusion, stable_diffusion_xl
 
 PROMPTS = ["a red circle", "a large blue star"]
 SPEC = AdapterSpec(rank=2, alpha=2.0, targets=("to_q", "to_k", "to_v", "to_out.0"))
@@ -49,12 +49,12 @@ def theirs(pipe, guidance, output_type):
     """What the pipeline itself generates from the same first latents, without noise in the steps."""
     return pipe(
         prompt=PROMPTS,
-        height=64,
-        width=64,
+        height=PIXELS,
+        width=PIXELS,
         num_inference_steps=STEPS,
         guidance_scale=guidance,
         eta=0.0,
-        latents=DRAWS.normal("init", shape=(4, 16, 16)),
+        latents=DRAWS.normal("init", shape=LATENT),
         output_type=output_type,
     ).images
 
@@ -78,8 +78,8 @@ def test_a_step_of_a_velocity_model_is_diffusers(tmp_path):
     scheduler.set_timesteps(STEPS)
     ddim, x, noise = (
         DDIM.of(model, STEPS, 1.0),
-        DRAWS.normal("x", shape=(4, 16, 16)),
-        torch.ones(2, 4, 16, 16),
+        DRAWS.normal("x", shape=LATENT),
+        torch.ones(2, *LATENT),
     )
     for i, t in enumerate(ddim.timesteps):
         velocity = model.unet(x, t, encoder_hidden_states=model.embed(PROMPTS)).sample
@@ -91,7 +91,7 @@ def test_a_step_of_a_velocity_model_is_diffusers(tmp_path):
 
 def test_a_folder_says_what_it_holds(pipe, tmp_path):
     pipe.save_pretrained(tmp_path)
-    x = DRAWS.normal("x", shape=(4, 16, 16))
+    x = DRAWS.normal("x", shape=LATENT)
     loaded = DiffusionModel.load(tmp_path, adapter=SPEC)
     assert type(loaded.pipe) is type(pipe)
     model = DiffusionModel(pipe, adapter=SPEC)
@@ -114,8 +114,8 @@ def test_a_trained_adapter_opens_in_the_pipeline_itself(pipe, tmp_path):
 def test_a_call_has_the_gradient_of_autograd_on_the_denoiser(pipe):
     """For a velocity model, d eps / d theta = sqrt(abar) dv / d theta."""
     model = adapted(DiffusionModel(pipe, adapter=SPEC))
-    x, t = DRAWS.normal("x", shape=(4, 16, 16)), 501
-    weight = DRAWS.normal("weight", shape=(4, 16, 16))
+    x, t = DRAWS.normal("x", shape=LATENT), 501
+    weight = DRAWS.normal("weight", shape=LATENT)
     (weight * model.predict(x, t, PROMPTS, 1.0)).sum().backward()
     found = [parameter.grad.clone() for parameter in model.parameters()]
     arguments = model._family.unet_arguments(model._texts(PROMPTS))
@@ -150,7 +150,7 @@ def test_a_bfloat16_denoiser_beside_a_float32_autoencoder(kind, tmp_path):
     assert [part.dtype for part in parts] == [torch.bfloat16, torch.float32, torch.bfloat16]
     model = adapted(model)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    x = DRAWS.normal("x", shape=(4, 16, 16))
+    x = DRAWS.normal("x", shape=LATENT)
     eps = model.predict(x, 501, PROMPTS, 3.0)
     exact = adapted(DiffusionModel.load(tmp_path, adapter=SPEC)).predict(x, 501, PROMPTS, 3.0)
     assert eps.dtype == torch.float32

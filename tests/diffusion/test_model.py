@@ -5,6 +5,7 @@ from diffusers import StableDiffusionPipeline
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
+from tests.pipelines import LATENT, PIXELS
 
 PROMPTS = ["a red circle", "a large blue star"]
 SPEC = AdapterSpec(rank=2, alpha=2.0, targets=("to_q",))
@@ -12,14 +13,14 @@ SPEC = AdapterSpec(rank=2, alpha=2.0, targets=("to_q",))
 
 @pytest.fixture
 def x():
-    return torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    return torch.randn(2, *LATENT, generator=torch.Generator().manual_seed(1))
 
 
 def test_everything_is_frozen(tiny_model):
     parts = tiny_model.pipe.unet, tiny_model.pipe.vae, tiny_model.pipe.text_encoder
     assert not any(parameter.requires_grad for part in parts for parameter in part.parameters())
     assert not any(part.training for part in parts)
-    assert tiny_model.latent_shape == (4, 16, 16)
+    assert tiny_model.latent_shape == LATENT
 
 
 def test_alphas_cumprod_is_the_schedulers(tiny_model):
@@ -69,13 +70,13 @@ def test_decode_is_the_vaes_within_0_and_1(tiny_model, x):
     raw = tiny_model.pipe.vae.decode(latents / tiny_model.pipe.vae.config.scaling_factor).sample / 2 + 0.5
     assert raw.min() < 0 < 1 < raw.max(), "the test must reach the clamp"
     images = tiny_model.decode(latents)
-    assert images.shape == (2, 3, 64, 64)
+    assert images.shape == (2, 3, PIXELS, PIXELS)
     torch.testing.assert_close(images, raw.clamp(0, 1))
 
 
 def test_decode_passes_the_gradient_of_saturated_pixels(tiny_model, x):
     latents = (5 * x).requires_grad_()
-    weight = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    weight = torch.randn(2, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(2))
     (straight,) = torch.autograd.grad((weight * tiny_model.decode(latents)).sum(), latents)
     vae = tiny_model.pipe.vae
     raw = vae.decode(latents / vae.config.scaling_factor).sample / 2 + 0.5
@@ -111,7 +112,7 @@ def test_a_pipeline_in_memory_will_do(tiny_pipeline, tiny_model, x):
 
 
 def test_encode_is_the_autoencoders_mode(tiny_model):
-    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(0))
     latents, pipe = tiny_model.encode(images), tiny_model.pipe
     expected = pipe.vae.config.scaling_factor * pipe.vae.encode(2 * images - 1).latent_dist.mean
     torch.testing.assert_close(latents, expected)

@@ -7,10 +7,10 @@ from diffusers import DDIMScheduler
 from ril_bench.diffusion.sampler import DDIM, SCHEDULE, sample
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
+from tests.pipelines import LATENT
 
 PROMPTS = ["a red circle", "a large blue star"]
 DRAWS = Draws((0, 1, 2), [0, 1])
-SHAPE = (4, 16, 16)
 
 
 @pytest.fixture
@@ -105,12 +105,12 @@ def test_eta_out_of_range(tiny_model, eta):
 def test_sample_is_diffusers_loop(model, steps, eta, guidance):
     scheduler = reference_scheduler(model, steps)
     text = model.pipe.encode_prompt(PROMPTS, "cpu", 1, True, negative_prompt=["", ""])
-    x = DRAWS.normal("init", shape=SHAPE)
+    x = DRAWS.normal("init", shape=LATENT)
     with torch.no_grad():
         for i, t in enumerate(scheduler.timesteps):
             cond, uncond = (model.unet(x, t, encoder_hidden_states=half).sample for half in text[:2])
             eps = uncond + guidance * (cond - uncond)
-            noise = DRAWS.normal("step", i, shape=SHAPE)
+            noise = DRAWS.normal("step", i, shape=LATENT)
             x = scheduler.step(eps, t, x, eta=eta, variance_noise=noise).prev_sample
     ddim = DDIM.of(model, steps, eta)
     scale = float(x.abs().max())
@@ -181,7 +181,7 @@ def test_steps_with_gradient_where_there_can_be_none_are_refused(model):
 def test_the_gradient_of_a_detached_input_is_the_linear_path(model):
     # With eps(sg(x)), x_0 is linear in each eps_k: dx_0 / deps_k = c_k = b_k prod_{j > k} a_j.
     ddim, grad_steps = DDIM.of(model, 6, 1.0), [1, 3, 4]
-    weight = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(3))
+    weight = torch.randn(2, *LATENT, generator=torch.Generator().manual_seed(3))
     seen = []
     latents = sample(
         model,
@@ -210,14 +210,14 @@ def test_steps_in_between_pass_the_chain_but_not_their_own_gradient(model, detac
     # The expected gradient is plain autograd on PEFT's live layers.
     ddim, grad_steps = DDIM.of(model, 5, 1.0), {1, 3}
     text = torch.cat([model.embed(["", ""]), model.embed(PROMPTS)])
-    x = DRAWS.normal("init", shape=SHAPE)
+    x = DRAWS.normal("init", shape=LATENT)
     for i, t in enumerate(ddim.timesteps):
         seen = x.detach() if detach_input else x
         uncond, cond = model.unet(torch.cat([seen, seen]), t, encoder_hidden_states=text).sample.chunk(2)
         eps = uncond + 3.0 * (cond - uncond)
         if i not in grad_steps:
             eps = eps.detach()
-        x = ddim.a[i] * x + ddim.b[i] * eps + ddim.sigma[i] * DRAWS.normal("step", i, shape=SHAPE)
+        x = ddim.a[i] * x + ddim.b[i] * eps + ddim.sigma[i] * DRAWS.normal("step", i, shape=LATENT)
     expected = torch.autograd.grad(x.square().sum(), model.parameters())
     latents = sample(
         model, ddim, PROMPTS, DRAWS, guidance=3.0, grad_steps=grad_steps, detach_input=detach_input

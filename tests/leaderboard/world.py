@@ -26,6 +26,7 @@ SEQUENCE = {
     "tuner": {"name": "draft", "k": 1},
     "optimizer": {"lr": 0.05, "weight_decay": 1e-4, "max_grad_norm": 1.0},
     "budget": {"updates": 4, "batch": 2},
+    "units": {"images": 4},
     "tasks": [{"reward": "brightness"}, {"reward": "symmetry"}],
     "evaluation": {"prompts": 4, "images_per_prompt": 2, "seed": 7, "probes": ["compressibility"]},
 }

@@ -151,8 +151,8 @@ def test_stored_images_are_used_as_often_in_smaller_parts(tiny_model):
     trainer.run(lambda line: None)
     assert len(failed) == 1
     # Adam divides by the size of the gradient, so rounding shows in weights whose gradient is near 0.
-    for ours, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    ours, theirs = (torch.cat([p.flatten() for p in model.parameters()]) for model in (parts, whole))
+    assert (ours - theirs).norm() < 1e-3 * theirs.norm()
     calls = sum(batch * n for (kind, _, batch), n in parts.counter.items() if kind == "decode")
     assert calls == sum(batch * n for (kind, _, batch), n in whole.counter.items() if kind == "decode")
 
@@ -162,7 +162,7 @@ def test_a_run_reports_and_records_smaller_parts(tiny_sequence, tmp_path, monkey
     reporter = Reporter(quiet=True)
     monkeypatch.setattr(reporter, "say", lines.append)
     monkeypatch.setattr(Materials, "tuner", lambda self, i: Small(1))
-    run = runner(tiny_sequence, tmp_path, reporter=reporter, account=False)
+    run = runner(tiny_sequence, tmp_path, reporter=reporter)
     run.execute()
     (line,) = [line for line in lines if "out of memory" in line]
     assert "1 of 2 samples at once" in line

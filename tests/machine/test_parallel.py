@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 from collections import Counter
@@ -17,10 +18,9 @@ from torch import nn
 
 from ril_bench.errors import InfrastructureError, NumericalError, UserError
 from ril_bench.machine.parallel import ALONE, Team, team
-from ril_bench.running import runner as runner_module
-from tests.tiny import runner, write_sequence
+from tests.tiny import PRELOADED, runner, write_sequence
 
-UPDATES, BATCH = 5, 3  # a batch that two processes cannot halve
+UPDATES, BATCH = 3, 3  # a batch that two processes cannot halve
 #: {name: (method, settings)}: with networks of tuners, stored images, groups of copies, and losses of methods
 CASES = {
     "draft-ewc": ("ewc", ["tuner={name: draft, k: 2}", "method.samples=4", "method.strength=10.0"]),
@@ -37,7 +37,7 @@ CASES = {
 }
 #: tuners that divide by the variance of a late step, which makes rounding larger (tests/tuners/test_every_tuner.py)
 ROUGH = {"ddpo-l2", "nabla", "interrupted"}
-#: the settings of a run that fails after four updates; another number of processes continues it
+#: the settings of a run that fails after two updates; another number of processes continues it
 INTERRUPTED = ["tuner={name: ddpo, samples: 2, reuse: 2}"]
 
 
@@ -53,19 +53,21 @@ def sequence(tiny_data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 
 def completed(sequence: str, out: Path, name: str) -> Path:
     method, settings = CASES[name]
-    return runner(sequence, out, method, settings=settings, label=name, account=False).execute()
+    return runner(sequence, out, method, settings=settings, label=name).execute()
 
 
 def interrupted(sequence: str, out: Path) -> Path:
-    """The run; if the file `interrupt` exists, an error ends it after four updates."""
-    run = runner(sequence, out, "naive", settings=INTERRUPTED, label="interrupted", account=False)
-    runner_module.CHECKPOINT_EVERY = 1  # also while stored images are in use
+    """The run; if the file `interrupt` exists, an error ends it after two updates.
+
+    The checkpoint after update 1 has stored images that update 2 uses again.
+    """
+    run = runner(sequence, out, "naive", settings=INTERRUPTED, label="interrupted", checkpoint_every=1)
     if (out / "interrupt").exists():
         after_update, done = run.method.after_update, []
 
         def failing() -> None:
             done.append(after_update())
-            if len(done) == 4:
+            if len(done) == 2:
                 raise NumericalError("on purpose")
 
         run.method.after_update = failing  # type: ignore[method-assign]
@@ -136,7 +138,9 @@ def runs(sequence: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     cache = str(tmp_path_factory.mktemp("cache-of-two"))
-    mp.spawn(member, (2, port, sequence, together, cache), nprocs=2)
+    # The processes are forked from a server that has imported the libraries: each new process would take seconds.
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    mp.start_processes(member, (2, port, sequence, together, cache), nprocs=2, start_method="forkserver")
     (together / "interrupt").unlink()
     interrupted(sequence, together)
     return alone, together
@@ -159,7 +163,7 @@ def test_two_processes_compute_the_run_of_one(runs, name):
         if name in ROUGH:
             assert (adapter - other).norm() < 1e-3 * adapter.norm()
         else:
-            torch.testing.assert_close(other, adapter, rtol=0, atol=1e-5)
+            torch.testing.assert_close(other, adapter, rtol=0, atol=3e-5)  # a step of Adam is 1e-3
     scores = [pd.read_parquet(path / "scores.parquet") for path in (one, two)]
     pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-3)
 
@@ -183,7 +187,7 @@ def test_the_log_is_that_of_the_whole_batch(runs):
     one, two = (pd.read_json(path / "log.jsonl", lines=True) for path in folder(runs, "drtune-rid"))
     assert len(one) == len(two) == 2 * UPDATES
     for column in ("score", "loss", "penalty", "grad_norm"):
-        assert two[column].tolist() == pytest.approx(one[column].tolist(), rel=1e-4, abs=1e-5)
+        assert two[column].tolist() == pytest.approx(one[column].tolist(), rel=1e-4, abs=1e-4)
 
 
 def test_the_number_of_processes_is_recorded(runs):

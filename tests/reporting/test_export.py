@@ -19,7 +19,7 @@ from ril_bench.errors import UserError
 from ril_bench.reporting.export import _model_argument
 from ril_bench.storage.names import IMAGES
 from tests import tiny
-from tests.pipelines import stable_diffusion_xl
+from tests.pipelines import LATENT, PIXELS, stable_diffusion_xl
 
 LEVELS = 1  # of 255: PEFT adds B A x where the run's evaluation has folded B A into W
 
@@ -37,7 +37,7 @@ def test_diffusers_draws_the_runs_own_images(run, tiny_pipeline, tmp_path):
     pipe = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
     prompts = [one["prompt"] for one in json.loads((run / "prompts.json").read_text()) for _ in range(2)]
     samples = [(f"{i // 2:03d}", i % 2) for i in range(len(prompts))]
-    latents = Draws((5, IMAGES), samples).normal("init", shape=(4, 16, 16))
+    latents = Draws((5, IMAGES), samples).normal("init", shape=LATENT)
     options = {"num_inference_steps": 3, "guidance_scale": 3.0, "eta": 0.0, "output_type": "np"}
     before = pipe(prompts, latents=latents, **options).images
     for step in (1, 2):
@@ -89,11 +89,11 @@ def test_the_code_of_a_card_works(family, run, tiny_data, tmp_path, monkeypatch)
         changes = {"model": model, "tasks": [{"reward": "brightness"}], "budget": {"updates": 1, "batch": 1}}
         evaluation = {**tiny_data["evaluation"], "prompts": 2, "images_per_prompt": 1}
         sequence = tiny.write_sequence(tmp_path / "one.yaml", tiny_data, **changes, evaluation=evaluation)
-        run = tiny.runner(sequence, tmp_path / "runs", account=False).execute()
+        run = tiny.runner(sequence, tmp_path / "runs").execute()
     folder = ril_bench.export(run, tmp_path / "out")
     monkeypatch.chdir(folder)
     exec(compile(code_of(folder / "README.md"), "README.md", "exec"), {})
-    assert Image.open("image.png").size == (64, 64)
+    assert Image.open("image.png").size == ((64, 64) if family == "shapes" else (PIXELS, PIXELS))
 
 
 def test_a_model_of_the_hub_is_loaded_at_its_revision():

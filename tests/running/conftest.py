@@ -12,8 +12,8 @@ from tests.tiny import results, runner
 
 @pytest.fixture(scope="session")
 def finished(tiny_sequence, tmp_path_factory) -> Path:
-    """The folder of a complete run that nothing interrupts."""
-    return runner(tiny_sequence, tmp_path_factory.mktemp("finished")).execute()
+    """The folder of a complete run that nothing interrupts, with its cost."""
+    return runner(tiny_sequence, tmp_path_factory.mktemp("finished"), account=True).execute()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -17,37 +20,54 @@ def updates(folder):
     return [line["task"] for line in RunFolder(folder).read_log()]
 
 
+@pytest.fixture(scope="module")
+def of_length(tiny_sequence, tmp_path_factory) -> Callable[[int], dict[str, bytes]]:
+    """The results of a run of so many updates a task."""
+
+    @functools.cache
+    def run(updates: int) -> dict[str, bytes]:
+        out = tmp_path_factory.mktemp("of-length")
+        return results(runner(tiny_sequence, out, settings=[f"budget.updates={updates}"]).execute())
+
+    return run
+
+
 # An update is 2 guided images at 3 steps: 12 forwards, 4 of them with a backward, and 2 reward calls.
 @pytest.mark.parametrize(
     ("bound", "done"),
     [
-        ("denoiser_forwards=36", 3),
-        ("denoiser_forwards=37", 4),
+        ("denoiser_forwards=24", 2),
+        ("denoiser_forwards=25", 3),
         ("denoiser_backwards=9", 3),
         ("reward_calls=1", 1),
-        ("reward_calls=1000", 12),  # the bound on updates is reached first
+        ("reward_calls=1000", 4),  # the bound on updates is reached first
     ],
 )
-def test_a_task_ends_after_the_update_that_reaches_its_bound(tiny_sequence, tmp_path, bound, done):
-    settings = ["budget.updates=12", f"budget.{bound}"]
+def test_a_task_ends_after_the_update_that_reaches_its_bound(tiny_sequence, tmp_path, of_length, bound, done):
+    settings = ["budget.updates=4", f"budget.{bound}"]
     bounded = runner(tiny_sequence, tmp_path, settings=settings).execute()
     assert updates(bounded) == [1] * done + [2] * done
-    short = runner(tiny_sequence, tmp_path, settings=[f"budget.updates={done}"]).execute()
-    assert results(bounded) == results(short)
+    assert results(bounded) == of_length(done)
 
 
-@pytest.mark.parametrize("units", [8, 12, 25])
-def test_a_resume_keeps_the_count(tiny_sequence, tmp_path, units):
-    settings = ["budget.updates=30", "budget.denoiser_forwards=140", "evaluation.every=4"]  # 12 updates
-    straight = runner(tiny_sequence, tmp_path / "straight", settings=settings).execute()
+BOUNDED = ["budget.updates=30", "budget.denoiser_forwards=50", "evaluation.every=2"]  # 5 updates
+
+
+@pytest.fixture(scope="module")
+def straight(tiny_sequence, tmp_path_factory) -> Path:
+    return runner(tiny_sequence, tmp_path_factory.mktemp("straight"), settings=BOUNDED).execute()
+
+
+@pytest.mark.parametrize("units", [3, 5, 10])  # updates 3 and 5 of task 1, and update 4 of task 2
+def test_a_resume_keeps_the_count(tiny_sequence, tmp_path, straight, units):
     with pytest.raises(KeyboardInterrupt):
-        runner(tiny_sequence, tmp_path, reporter=Stopping(units), settings=settings).execute()
-    again = runner(tiny_sequence, tmp_path, settings=settings).execute()
-    assert updates(again) == updates(straight) == [1] * 12 + [2] * 12
+        runner(tiny_sequence, tmp_path, reporter=Stopping(units), settings=BOUNDED).execute()
+    again = runner(tiny_sequence, tmp_path, settings=BOUNDED).execute()
+    assert updates(again) == updates(straight) == [1] * 5 + [2] * 5
     assert results(again) == results(straight)
     assert (again / "anytime.parquet").read_bytes() == (straight / "anytime.parquet").read_bytes()
     within = {file.name for file in again.glob("step-1/update-*")}
-    assert within == {"update-000004.parquet", "update-000008.parquet"}  # update 12 ends the step
+    assert within == {"update-000002.parquet", "update-000004.parquet"}
 
 
 def test_a_sequence_without_bounds_keeps_its_digest(tiny_sequence, tiny_data, tmp_path):

@@ -20,6 +20,7 @@ from ril_bench.running.evaluation import Evaluator, png
 from ril_bench.scoring.matrix import matrix
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage.names import FID_REFERENCE
+from tests.pipelines import PIXELS
 from tests.tiny import PROMPTS
 
 
@@ -53,7 +54,7 @@ def test_ids_and_samples(evaluator):
 
 def test_the_same_images_whatever_the_batch(evaluator, lora, monkeypatch):
     whole = evaluator.images(lora)
-    assert (whole.shape, whole.dtype) == ((6, 3, 64, 64), torch.uint8)
+    assert (whole.shape, whole.dtype) == ((6, 3, PIXELS, PIXELS), torch.uint8)
     for batch in (4, 1):
         monkeypatch.setattr(evaluation, "BATCH", batch)
         parts = evaluator.images(lora)
@@ -150,7 +151,7 @@ def test_drift_is_measured_on_rollouts_that_are_spread_evenly_whatever_the_batch
 
 
 def test_scores_are_those_of_the_rewards(evaluator):
-    images = torch.randint(0, 256, (6, 3, 64, 64), generator=torch.Generator().manual_seed(0)).byte()
+    images = torch.randint(0, 256, (6, 3, PIXELS, PIXELS), generator=torch.Generator().manual_seed(0)).byte()
     scores = evaluator.scores(images, 2)
     assert list(scores) == ["step", "reward", "prompt_id", "sample", "score", "trained"]
     assert scores["reward"].tolist() == ["brightness"] * 6 + ["symmetry"] * 6
@@ -162,7 +163,7 @@ def test_scores_are_those_of_the_rewards(evaluator):
 
 def test_a_probe_is_not_trained(tiny_model, sequence):
     both = Evaluator(tiny_model, {"brightness": Brightness(), "other": Symmetry()}, sequence, PROMPTS[:3])
-    scores = both.scores(torch.zeros(6, 3, 64, 64).byte(), 0)
+    scores = both.scores(torch.zeros(6, 3, PIXELS, PIXELS).byte(), 0)
     assert scores.groupby("reward")["trained"].all().to_dict() == {"brightness": True, "other": False}
 
 
@@ -179,12 +180,14 @@ class NotANumber(Reward):
 def test_a_score_that_is_not_finite_is_refused_with_its_place(tiny_model, sequence):
     rewards = {"brightness": Brightness(), "broken": NotANumber()}
     with pytest.raises(NumericalError, match="the reward broken") as caught:
-        Evaluator(tiny_model, rewards, sequence, PROMPTS[:3]).scores(torch.zeros(6, 3, 64, 64).byte(), 2)
+        Evaluator(tiny_model, rewards, sequence, PROMPTS[:3]).scores(
+            torch.zeros(6, 3, PIXELS, PIXELS).byte(), 2
+        )
     assert caught.value.where == "step 2, prompt 001, sample 1"
 
 
 def test_files_are_png_and_read_back_to_the_same_images(evaluator):
-    images = torch.randint(0, 256, (6, 3, 64, 64), generator=torch.Generator().manual_seed(1)).byte()
+    images = torch.randint(0, 256, (6, 3, PIXELS, PIXELS), generator=torch.Generator().manual_seed(1)).byte()
     files = evaluator.files(images)
     assert list(files) == [f"images/{prompt}-{number}.png" for prompt, number in evaluator.samples]
     for image, data in zip(images, files.values(), strict=True):

@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-import ril_bench
 from ril_bench.errors import UserError
 from ril_bench.running.progress import Reporter
+from ril_bench.running.runner import Runner
 from ril_bench.storage import files as storage_files
 from tests.running.stopping import RID, Killed, Stopping, go_on_until_done, log_lines, status, stopped
-from tests.tiny import UPDATES, results, runner
+from tests.tiny import CHECKPOINT_EVERY, PRELOADED, UPDATES, results, runner
 
 
 @pytest.mark.parametrize(
     "units",
     [
-        # in updates 1 and 12, in the evaluation, and just before the first checkpoint of task 2
-        [1, UPDATES, 3, 11],
+        # in the first and the last update, in the evaluation, and just before the first checkpoint of task 2
+        [1, UPDATES, 2, 1 + CHECKPOINT_EVERY],
         # twice in the evaluation, and after the first checkpoint of task 2
-        [UPDATES + 1, 1, UPDATES],
+        [UPDATES + 1, 1, 1 + UPDATES],
     ],
 )
 def test_ctrl_c_and_the_same_command_again(tiny_sequence, tmp_path, straight, units):
@@ -78,10 +78,7 @@ def test_killed_by_sigkill_at_random_moments(tiny_sequence, tmp_path, straight, 
     """Real processes that are killed with SIGKILL end with the same bytes as one that is not."""
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["ril_bench.running.runner", "ril_bench.rewards.pixels", "datasets", "peft"]
-    )
-    options = {**RID, "out": tmp_path, "quiet": True, "threads": 1}
+    context.set_forkserver_preload(PRELOADED)
     rng, kills = random.Random(0), 0
     folder = runner(tiny_sequence, tmp_path, **RID).folder.path
 
@@ -90,11 +87,11 @@ def test_killed_by_sigkill_at_random_moments(tiny_sequence, tmp_path, straight, 
         return (len(log.read_bytes()) if log.exists() else 0, len(list(folder.glob("step-*/*/*.png"))))
 
     for _ in range(40):
-        process = context.Process(target=ril_bench.run, args=(tiny_sequence,), kwargs=options)
+        process = context.Process(target=executed, args=(tiny_sequence, tmp_path))
         process.start()
         if kills < 5:
             # Kills after some steps forward, not after some seconds, so that a slow machine also goes on.
-            before, remaining = progress(), rng.randint(1, 4)
+            before, remaining = progress(), rng.randint(1, 2)
             while process.is_alive() and remaining:
                 now = progress()
                 remaining -= now != before
@@ -111,8 +108,12 @@ def test_killed_by_sigkill_at_random_moments(tiny_sequence, tmp_path, straight, 
     assert results(folder) == straight
 
 
+def executed(sequence: str, out: Path) -> None:
+    runner(sequence, out, **RID).execute()
+
+
 def test_a_damaged_checkpoint_is_named_and_the_hint_repairs_the_run(tiny_sequence, tmp_path, straight):
-    folder = stopped(tiny_sequence, tmp_path, UPDATES + 1 + 11)  # in task 2, after its first checkpoint
+    folder = stopped(tiny_sequence, tmp_path, UPDATES + 1 + UPDATES)  # in task 2, after its first checkpoint
     latest = folder / "checkpoint" / "latest.pt"
     latest.write_bytes(latest.read_bytes()[:-100])
     with pytest.raises(UserError, match="the checkpoint cannot be used") as caught:
@@ -133,8 +134,8 @@ def test_a_checkpoint_that_is_lost_between_two_tasks(tiny_sequence, tmp_path, st
             raise Killed
         return started(self, i)
 
-    started = ril_bench.running.runner.Runner._start_task
-    monkeypatch.setattr(ril_bench.running.runner.Runner, "_start_task", killed)
+    started = Runner._start_task
+    monkeypatch.setattr(Runner, "_start_task", killed)
     with pytest.raises(Killed):
         runner(tiny_sequence, tmp_path, **RID).execute()
     monkeypatch.undo()
@@ -146,7 +147,7 @@ def test_a_checkpoint_that_is_lost_between_two_tasks(tiny_sequence, tmp_path, st
 
 
 def test_without_any_checkpoint_a_later_task_cannot_go_on(tiny_sequence, tmp_path):
-    folder = stopped(tiny_sequence, tmp_path, UPDATES + 1 + 5)
+    folder = stopped(tiny_sequence, tmp_path, UPDATES + 1 + 1)
     for file in (folder / "checkpoint").iterdir():
         file.unlink()
     with pytest.raises(UserError, match="step 1 is done, but its checkpoint is missing") as caught:
@@ -157,12 +158,12 @@ def test_without_any_checkpoint_a_later_task_cannot_go_on(tiny_sequence, tmp_pat
 def test_counts_include_what_a_killed_process_did(finished, tiny_sequence, tmp_path):
     reporters = [Stopping(2), Stopping(3), Stopping(2), Reporter(quiet=True)]
     folder, times = go_on_until_done(
-        lambda: runner(tiny_sequence, tmp_path, reporter=reporters.pop(0)), KeyboardInterrupt
+        lambda: runner(tiny_sequence, tmp_path, reporter=reporters.pop(0), account=True), KeyboardInterrupt
     )
+    assert status(folder)["cost"] is None  # its wall time is not the time of a single process
     assert times == 3
     keys = ("denoiser_forwards", "denoiser_backwards", "reward_calls", "carried_bytes", "stored_bytes")
     resumed, whole = (
         [[step[key] for key in keys] for step in status(run)["steps"][1:]] for run in (folder, finished)
     )
     assert resumed == whole
-    assert status(folder)["cost"] is None  # its wall time is not the time of a single process

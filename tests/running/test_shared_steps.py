@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 
@@ -19,12 +21,19 @@ TASKS = [{"reward": name} for name in ("brightness", "symmetry", "compressibilit
 
 @pytest.fixture(scope="module")
 def four(tiny_data, tmp_path_factory) -> str:
-    return write_sequence(tmp_path_factory.mktemp("four") / "four.yaml", tiny_data, tasks=TASKS)
+    few = {**tiny_data["evaluation"], "prompts": 2, "images_per_prompt": 1}
+    file = tmp_path_factory.mktemp("four") / "four.yaml"
+    return write_sequence(file, tiny_data, tasks=TASKS, evaluation=few)
+
+
+@pytest.fixture(scope="module")
+def without_sharing(four, tmp_path_factory) -> Callable[[str], RunFolder]:
+    """The run of an order of tasks, alone."""
+    return functools.cache(lambda order: executed(four, tmp_path_factory.mktemp("alone"), order))
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch) -> None:
-    """An empty cache."""
+def empty_cache(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
 
 
@@ -40,12 +49,12 @@ def shared_entries(folder: RunFolder) -> list[int]:
 
 
 @pytest.mark.parametrize(("first", "second"), [("1-2-3-4", "1-3-2-4"), ("1-2-3-4", "1-2-4-3")])
-def test_a_run_that_adopts_steps_gives_the_same_bytes(four, tmp_path, first, second):
-    alone = executed(four, tmp_path / "alone", second)
+def test_a_run_that_adopts_steps_gives_the_same_bytes(four, tmp_path, without_sharing, first, second):
     executed(four, tmp_path / "first", first, shared=(1, 2))
     adopting = executed(four, tmp_path / "second", second, shared=(1, 2))
     common = common_steps(*(_plan(order, four) for order in (first, second)))
     assert shared_entries(adopting) == list(range(1, common + 1))
+    alone = without_sharing(second)
     assert results(adopting.path) == results(alone.path)
     assert _without_times(adopting) == _without_times(alone)
 
@@ -59,15 +68,15 @@ def test_steps_that_were_trained_with_other_settings_are_not_adopted(four, tmp_p
     assert shared_entries(RunFolder(other)) == []
 
 
-def test_a_kill_while_steps_are_adopted(four, tmp_path, monkeypatch):
-    executed(four, tmp_path / "first", "1-3-2-4", shared=(1,))
-    alone = executed(four, tmp_path / "alone", "1-2-3-4")
+def test_a_kill_while_steps_are_adopted(four, tmp_path, without_sharing, monkeypatch):
+    executed(four, tmp_path / "first", "1-2-3-4", shared=(1,))
     with monkeypatch.context() as patch:
         patch.setattr("ril_bench.running.shared_steps.finish_steps", _killed)
         with pytest.raises(KeyboardInterrupt):
-            executed(four, tmp_path / "second", "1-2-3-4", shared=(1,))
+            executed(four, tmp_path / "second", "1-3-2-4", shared=(1,))
     monkeypatch.setattr("ril_bench.storage.cache.read", lambda kind, key: None)  # the cache is now empty
-    assert results(executed(four, tmp_path / "second", "1-2-3-4").path) == results(alone.path)
+    again = executed(four, tmp_path / "second", "1-3-2-4")
+    assert results(again.path) == results(without_sharing("1-3-2-4").path)
 
 
 @given(st.permutations([1, 2, 3]), st.permutations([1, 2, 3]))

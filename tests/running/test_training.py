@@ -12,6 +12,7 @@ from ril_bench.errors import NumericalError
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.jpeg import JpegKb
 from ril_bench.running.reward_task import Unit, summed
+from tests.pipelines import PIXELS
 from tests.tiny import (
     PROMPTS,
     LoraPerTask,
@@ -93,7 +94,7 @@ def test_the_log_line_of_an_update(tiny_model):
 
 
 def test_a_reward_of_which_less_is_better_is_negated(tiny_model):
-    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(0))
     task = reward_task(tiny_model, reward=JpegKb())
     assert torch.equal(task.reward(images, PROMPTS[:2]), -JpegKb()(images, PROMPTS[:2]))
     assert tiny_model.counter["reward:jpeg_kb", True, 2] == 1

@@ -11,11 +11,13 @@ import sys
 import time
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ril_bench import cli
 from ril_bench.errors import UserError
 from ril_bench.running.progress import Reporter
 from ril_bench.sequences.sequence_file import load_sequence
@@ -25,10 +27,11 @@ from ril_bench.studies.grid import forecast as cost
 from ril_bench.studies.grid.axes import axes, plans
 from ril_bench.studies.grid.cells import cells, shard
 from ril_bench.studies.grid.forecast import forecast
-from ril_bench.studies.grid.grid import grid, plan_grid
+from ril_bench.studies.grid.grid import Outcome, grid, plan_grid
 from ril_bench.studies.grid.live import state_of
-from ril_bench.studies.grid.workers import Cell
-from tests.tiny import results, runner
+from ril_bench.studies.grid.workers import Cell, Machine, make
+from tests.studies.small_grid import everything, small
+from tests.tiny import runner
 
 QUIET = Reporter(quiet=True)
 
@@ -60,22 +63,6 @@ FAILURES = {
 @pytest.fixture
 def fresh_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
-
-
-def small(sequence: str, **given):
-    """A grid of 2 methods, 2 orders and 2 seeds."""
-    chosen = {"methods": ["naive", "rid"], "orders": ["given", "reversed"], "seeds": [0, 1], **given}
-    return axes(None, {"sequences": [sequence], **chosen})
-
-
-def everything(out: Path) -> dict[str, bytes]:
-    """The bytes of the results of every run below a folder."""
-    folders = [file.parent for file in out.rglob("run.json")]
-    return {
-        f"{folder.relative_to(out)}/{name}": data
-        for folder in folders
-        for name, data in results(folder).items()
-    }
 
 
 # -- axes ----------------------------------------------------------------------------------------------------
@@ -251,35 +238,38 @@ def test_a_forecast_without_measured_runs_has_no_time():
 # -- execution -----------------------------------------------------------------------------------------------
 
 
+ONE_SEED = {"seeds": [0]}  # 4 runs
+
+
 @pytest.fixture(scope="module")
 def one_after_the_other(tiny_sequence, tmp_path_factory) -> dict[str, bytes]:
+    """The bytes of the runs of a grid, each run alone in this process."""
     out = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RIL_BENCH_CACHE", str(out / "cache"))
-        outcomes = grid(small(tiny_sequence), out / "runs", jobs=1, reporter=QUIET)
-    assert [outcome.failure for outcome in outcomes] == [None] * 8
+        for plan in plans(small(tiny_sequence, **ONE_SEED)):
+            assert make(Cell(plan), out / "runs", Machine(threads=1, device="cpu")) is None
     return everything(out / "runs")
 
 
-def test_two_jobs_and_two_shards_give_the_same_bytes(
-    tiny_sequence, tmp_path, fresh_cache, one_after_the_other
+def test_two_shards_give_the_same_bytes(
+    tiny_sequence, tmp_path, fresh_cache, in_this_process, one_after_the_other
 ):
-    grid(small(tiny_sequence), tmp_path / "two", jobs=2, reporter=QUIET)
-    assert everything(tmp_path / "two") == one_after_the_other
-    assert len(list((tmp_path / "two").rglob(names.PAGE))) == 8
     for part in ("1/2", "2/2"):
-        assert len(grid(small(tiny_sequence), tmp_path / "shards", jobs=1, shard=part, reporter=QUIET)) == 4
-    assert everything(tmp_path / "shards") == one_after_the_other
+        outcomes = grid(small(tiny_sequence, **ONE_SEED), tmp_path, shard=part, reporter=QUIET)
+        assert [outcome.failure for outcome in outcomes] == [None] * 2
+    assert everything(tmp_path) == one_after_the_other
+    assert len(list(tmp_path.rglob(names.PAGE))) == 4
 
 
 def test_a_grid_that_is_killed_and_started_again_gives_the_same_bytes(
-    tiny_sequence, tmp_path, fresh_cache, one_after_the_other
+    tiny_sequence, tmp_path, fresh_cache, in_this_process, one_after_the_other
 ):
-    axes_given = shlex.split("-m naive -m rid --order given --order reversed --seed 0 --seed 1 --jobs 2")
+    axes_given = shlex.split("-m naive -m rid --order given --order reversed --seed 0 --jobs 2")
     command = [sys.executable, "-m", "ril_bench", "grid", "--sequence", tiny_sequence, *axes_given]
     command += ["--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while sum('"complete"' in file.read_text() for file in (tmp_path / "out").rglob("run.json")) < 3:
+    while sum('"complete"' in file.read_text() for file in (tmp_path / "out").rglob("run.json")) < 1:
         assert process.poll() is None
         time.sleep(0.05)
     workers = _children(process.pid)
@@ -291,48 +281,66 @@ def test_a_grid_that_is_killed_and_started_again_gives_the_same_bytes(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     done = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("run.json") if _complete(file)}
-    assert len(done) < 8
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert len(done) < 4
+    outcomes = grid(small(tiny_sequence, **ONE_SEED), tmp_path / "out", reporter=QUIET)
+    assert [outcome.failure for outcome in outcomes] == [None] * 4
     assert everything(tmp_path / "out") == one_after_the_other
     assert {file: file.stat().st_mtime_ns for file in done} == done  # complete runs are not repeated
 
 
-def test_a_failure_is_recorded_with_its_class_and_does_not_stop_other_runs(
-    tiny_sequence, tmp_path, fresh_cache
+def broken(folder: Path, kind: str) -> str:
+    """The file of a method that fails in task 2."""
+    (folder / f"{kind}.py").write_text(BROKEN.replace("FAIL", FAILURES[kind]))
+    return str(folder / f"{kind}.py")
+
+
+def failed(outcomes: list[Outcome], kind: str, expected: str) -> tuple[str, dict[str, Any]]:
+    """The message and the run.json of the run that failed. No other run did."""
+    by_method = {outcome.folder.parts[-3]: outcome for outcome in outcomes}
+    failure, run = by_method[kind].failure, RunFolder(by_method[kind].folder).read_run()
+    assert failure is not None
+    assert (failure.kind, run["status"], run["failure"]["class"]) == (expected, "failed", expected)
+    assert [entry["step"] for entry in run["steps"]] == [0, 1]  # completed steps stay
+    assert [name for name, outcome in by_method.items() if outcome.failure] == [kind]
+    return failure.message, run
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [("memory", ""), ("infrastructure", "the disk is gone"), ("user", "this cannot be"), ("numerical", "")],
+)
+def test_a_failure_is_recorded_with_its_class_and_stops_no_other_run(
+    tiny_sequence, tmp_path, in_this_process, kind, part
 ):
-    files = {}
-    for kind, fail in FAILURES.items():
-        files[kind] = tmp_path / f"{kind}.py"
-        files[kind].write_text(BROKEN.replace("FAIL", fail))
-    methods = [*map(str, files.values()), "naive"]
-    spec = small(tiny_sequence, methods=methods, orders=["given"], seeds=[0])
-    outcomes = {o.folder.parts[-3]: o for o in grid(spec, tmp_path / "out", jobs=2, reporter=QUIET)}
-    assert outcomes.pop("naive").failure is None
-    for kind, outcome in outcomes.items():
-        expected = "infrastructure" if kind == "died" else kind
-        run = RunFolder(outcome.folder).read_run()
-        assert outcome.failure is not None
-        assert (outcome.failure.kind, run["status"], run["failure"]["class"]) == (
-            expected,
-            "failed",
-            expected,
-        )
-        assert [entry["step"] for entry in run["steps"]] == [0, 1]  # completed steps stay
-    assert "too little memory" in outcomes["died"].failure.message
-    assert "this cannot be" in outcomes["user"].failure.message
-    assert "ValueError" in RunFolder(outcomes["method"].folder).read_run()["failure"]["traceback"]
+    spec = small(tiny_sequence, methods=[broken(tmp_path, kind), "naive"], orders=["given"], **ONE_SEED)
+    message, run = failed(grid(spec, tmp_path / "out", reporter=QUIET), kind, kind)
+    assert part in message
+    if kind == "infrastructure":
+        assert "OSError" in run["failure"]["traceback"]
 
 
-def test_the_command_prints_json_and_has_an_exit_code(tiny_sequence, tmp_path):
-    (tmp_path / "bad.py").write_text(BROKEN.replace("FAIL", FAILURES["memory"]))
-    command = [sys.executable, "-m", "ril_bench", "grid", "--sequence", tiny_sequence, "-m", "naive", "-m",
-               str(tmp_path / "bad.py"), "--out", str(tmp_path / "out"), "--json"]  # fmt: skip
-    ended = subprocess.run(command, capture_output=True, text=True)
-    assert ended.returncode == 1
-    assert [cell["failure"] and cell["failure"]["kind"] for cell in json.loads(ended.stdout)] == [
-        None,
-        "memory",
-    ]
+def test_two_jobs_give_the_same_bytes_and_a_process_that_dies_stops_no_other_run(
+    tiny_sequence, tmp_path, fresh_cache, one_after_the_other
+):
+    out, methods = tmp_path / "out", [broken(tmp_path, "died"), "naive", "rid"]
+    spec = small(tiny_sequence, methods=methods, orders=["given"], **ONE_SEED)
+    message, _ = failed(grid(spec, out, jobs=2, reporter=QUIET), "died", "infrastructure")
+    assert "too little memory" in message
+    complete = {name: data for name, data in everything(out).items() if "died" not in name}
+    assert complete == {name: data for name, data in one_after_the_other.items() if "/given/" in name}
+
+
+def test_the_command_prints_json_and_has_an_exit_code(
+    tiny_sequence, tmp_path, in_this_process, monkeypatch, capsys
+):
+    command = ["ril-bench", "grid", "--sequence", tiny_sequence, "-m", "naive", "-m",
+               broken(tmp_path, "memory"), "--out", str(tmp_path / "out"), "--json"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 1
+    outcomes = json.loads(capsys.readouterr().out)
+    assert [outcome["failure"] and outcome["failure"]["kind"] for outcome in outcomes] == [None, "memory"]
 
 
 def test_a_plan_states_its_runs_and_writes_nothing(tiny_sequence, tmp_path):

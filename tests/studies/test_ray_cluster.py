@@ -16,7 +16,7 @@ from ril_bench.running.progress import Reporter
 from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid.axes import axes
 from ril_bench.studies.grid.grid import grid
-from tests.studies.test_grid import everything, small
+from tests.studies.small_grid import everything, small
 
 QUIET = Reporter(quiet=True)
 

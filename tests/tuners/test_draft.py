@@ -10,10 +10,10 @@ from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 from ril_bench.tuners.base import Log, MicroBatch
 from ril_bench.tuners.draft import Draft
+from tests.pipelines import LATENT
 
 PROMPTS = ["a red circle", "a large blue star", "a", "green square above a star"] * 2
 DRAWS = Draws((0, 1, 2), range(8))
-SHAPE = (4, 16, 16)
 GUIDANCE = 3.0
 
 
@@ -67,14 +67,14 @@ def update(model, task, tuner, micro_batch, penalty=None):
 def by_plain_autograd(model, task, k, penalty_of_x0=None):
     ddim = task.sampler
     text = torch.cat([model.embed([""] * 8), model.embed(PROMPTS)])
-    x, penalty = DRAWS.normal("init", shape=SHAPE), torch.zeros(())
+    x, penalty = DRAWS.normal("init", shape=LATENT), torch.zeros(())
     for i, t in enumerate(ddim.timesteps):
         with torch.set_grad_enabled(i >= ddim.steps - k):
             uncond, cond = model.unet(torch.cat([x, x]), t, encoder_hidden_states=text).sample.chunk(2)
             eps = uncond + GUIDANCE * (cond - uncond)
             if penalty_of_x0 is not None and i >= ddim.steps - k:
                 penalty = penalty + penalty_of_x0(ddim.x0hat(x.detach(), eps, i)) / k
-            x = ddim.a[i] * x + ddim.b[i] * eps + ddim.sigma[i] * DRAWS.normal("step", i, shape=SHAPE)
+            x = ddim.a[i] * x + ddim.b[i] * eps + ddim.sigma[i] * DRAWS.normal("step", i, shape=LATENT)
     reward = red_minus_blue(model.decode(x), PROMPTS).mean()
     return torch.autograd.grad(penalty - reward, model.parameters()), reward.item(), penalty.item()
 

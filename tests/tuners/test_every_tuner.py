@@ -19,6 +19,7 @@ from ril_bench.running.reward_task import Unit
 from ril_bench.running.training import adamw
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage.checkpoint import pack, unpack
+from tests.pipelines import PIXELS
 from tests.tiny import (
     PROMPTS,
     LoraPerTask,
@@ -73,7 +74,7 @@ def images(tmp_path_factory):
     """A folder of noise, with the tiny prompts."""
     folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for number in range(len(PROMPTS)):
-        noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        noise = rng.integers(0, 256, (PIXELS, PIXELS, 3), np.uint8)
         Image.fromarray(noise).save(folder / f"{number}.png")
     rows = [f"{number}.png,{prompt}" for number, prompt in enumerate(PROMPTS)]
     (folder / "metadata.csv").write_text("\n".join(["file_name,prompt", *rows]))

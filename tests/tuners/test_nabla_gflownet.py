@@ -15,6 +15,7 @@ from ril_bench.tuners.nabla_gflownet import NablaGflownet, forward_score, log_tr
 from ril_bench.tuners.nets import FlowNet, seeded
 from ril_bench.tuners.rollouts import Trajectory
 from tests.gaussian import Gaussian, W, linear_reward
+from tests.pipelines import LATENT
 from tests.tiny import PROMPTS as TINY_PROMPTS
 from tests.tiny import reward_task
 from tests.toy import DRAWS, PROMPTS, SHAPE, ToyModel, relative_gap, taken, toy_task, update
@@ -247,7 +248,7 @@ def test_without_a_reward_the_pretrained_model_stays_where_it_is(tiny_model):
 def test_the_flow_net_is_zero_at_first_and_can_leave_it(tiny_model):
     with seeded("flow"):
         flow = FlowNet(tiny_model, 8)
-    x, text = torch.randn(2, 4, 16, 16), tiny_model.embed(TINY_PROMPTS[:2])
+    x, text = torch.randn(2, *LATENT), tiny_model.embed(TINY_PROMPTS[:2])
     out = flow(x, 500, text)
     assert out.shape == x.shape
     assert not out.any()
