@@ -47,7 +47,7 @@ class Guard:
                 hint="earlier rewards are not available then; a method that uses them states oracle = True",
             )
         if not self.method.oracle and plan.extension != 1:
-            raise NotItsOwn(
+            self.record(
                 f"step {i} of its plan may use {plan.extension:g} times the budget of its task",
                 hint="leave `extension` out; only an oracle may use more updates",
             )

@@ -34,8 +34,8 @@ from ril_bench.running.training import Training, adamw
 from ril_bench.running.units import Units
 from ril_bench.scoring.score import score_run
 from ril_bench.storage import names
-from ril_bench.storage.names import CONSOLIDATION
 from ril_bench.storage.integrity import refuse_damage
+from ril_bench.storage.names import CONSOLIDATION
 from ril_bench.storage.read import SCHEMA_VERSION
 from ril_bench.storage.run_folder import Onlooker, RunFolder
 from ril_bench.worlds.missing import missing_metrics

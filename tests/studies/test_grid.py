@@ -307,7 +307,13 @@ def failed(outcomes: list[Outcome], kind: str, expected: str) -> tuple[str, dict
 
 @pytest.mark.parametrize(
     ("kind", "part"),
-    [("memory", ""), ("infrastructure", "the disk is gone"), ("user", "this cannot be"), ("numerical", "")],
+    [
+        ("memory", ""),
+        ("infrastructure", "the disk is full"),
+        ("method", "not so"),
+        ("user", "this cannot be"),
+        ("numerical", ""),
+    ],
 )
 def test_a_failure_is_recorded_with_its_class_and_stops_no_other_run(
     tiny_sequence, tmp_path, in_this_process, kind, part
@@ -315,8 +321,8 @@ def test_a_failure_is_recorded_with_its_class_and_stops_no_other_run(
     spec = small(tiny_sequence, methods=[broken(tmp_path, kind), "naive"], orders=["given"], **ONE_SEED)
     message, run = failed(grid(spec, tmp_path / "out", reporter=QUIET), kind, kind)
     assert part in message
-    if kind == "infrastructure":
-        assert "OSError" in run["failure"]["traceback"]
+    if kind == "method":
+        assert "ValueError" in run["failure"]["traceback"]
 
 
 def test_two_jobs_give_the_same_bytes_and_a_process_that_dies_stops_no_other_run(
