@@ -29,7 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ril_bench.machine.compute import Compute
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 TOKENS = 77  # of CLIP's text encoders
 #: The blocks that checkpointing runs again. The backward call keeps all tensors of one block at a time.
 BLOCKS = (ResnetBlock2D, Transformer2DModel)

@@ -40,7 +40,7 @@ class Evidence:
         if reward not in order:
             return []
         step = order.index(reward) + 1
-        return [float(run.reward_matrix.loc[step, reward]) for run in self.single]
+        return [float(run.reward_matrix[reward].to_numpy()[step]) for run in self.single]
 
     def column(self, reward: str) -> Array | None:
         """The score of a reward at every step of `single`, (seeds, T+1); None if it is not evaluated."""
