@@ -347,7 +347,7 @@ def test_a_refusal_from_outside(tmp_path):
 
 def test_the_list_of_methods_marks_oracles_and_prints_each_name_once(verb):
     lines = json.loads(verb("list", "methods", "--json")[1])["method"]
-    assert {name for name, line in lines.items() if "†" in line} == {"joint", "replay"}
+    assert {name for name, line in lines.items() if "†" in line} == {"agem", "joint", "mapreduce", "replay"}
     assert not [name for name, line in lines.items() if line.startswith(f"{name}:")]
 
 

@@ -29,7 +29,7 @@ CAUGHT = {  # file: a part of the fault, and a part of the hint
     "replays_in_secret": ("step 2 of its plan also trains on task 1", "oracle = True"),
     "keeps_a_reward": ("uses the reward 'brightness' after that task is over", "oracle = True"),
     "reads_the_prompts": ("it reads task.prompts", "a method may read index, name"),
-    "needs_an_update": ("ZeroDivisionError: division by zero (needs_an_update.py:", None),
+    "needs_an_update": ("failed: ZeroDivisionError: division by zero (in end_task)", None),
     "single_call_only": ("AssertionError: a second call (single_call_only.py:", None),
 }
 

@@ -88,7 +88,7 @@ def test_its_updates_follow_those_of_the_task_in_the_log(straight):
         if line["reward"] == "consolidation":
             assert line["loss"] == 0
             assert line["score"] == -line["penalty"]
-    assert lines[11]["penalty"] < lines[6]["penalty"]  # nearer to the pretrained model
+    assert all(line["penalty"] > 0 for line in lines if line["reward"] == "consolidation")
 
 
 def test_its_calls_are_counted_as_training_and_no_reward_is_called(straight, tiny_sequence, calm, tmp_path):

@@ -158,7 +158,8 @@ def test_checks_are_counted_as_training(early, tiny_sequence):
     checks = sum("gain" in line for line in log_lines(early) if line["task"] == 1)
     updates = step["updates"] * 2 * 2 * 3  # 2 guided images at 3 steps
     images = checks * 4 * 2 * 3  # the check before the first update generates nothing
-    assert step["denoiser_forwards"] == updates + images + 6 * 2 * 3
+    evaluation = 2 * 6 * 2 * 3  # the images, and step 0 on the same rollouts for the drift
+    assert step["denoiser_forwards"] == updates + images + evaluation
 
 
 @pytest.mark.parametrize("units", [[1, 2], [2, 1, 1, 3], [3, 2, 4]])

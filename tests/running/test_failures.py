@@ -70,7 +70,7 @@ def with_fragile(tiny_data, tmp_path) -> str:
 
 
 def test_nan_from_a_reward_in_training(with_fragile, tmp_path, fragile):
-    cls = fragile(breaks_at=2)
+    cls = fragile(breaks_at=3)  # the first call measures the reward's unit
     folder, run, message = failed_run(with_fragile, tmp_path / "out", NumericalError)
     assert run["failure"]["class"] == "numerical"
     assert "task 2 (fragile), update 1" in message
@@ -118,7 +118,7 @@ def test_whatever_a_reward_raises_is_its_failure(with_fragile, tmp_path, fragile
 
 
 def test_a_device_with_too_little_memory_for_one_sample(with_fragile, tmp_path, fragile):
-    fragile(breaks_at=1, error=torch.OutOfMemoryError("CUDA out of memory"))
+    fragile(breaks_at=2, error=torch.OutOfMemoryError("CUDA out of memory"))  # after the unit is measured
     _, run, message = failed_run(with_fragile, tmp_path / "out", OutOfMemoryError)
     assert run["failure"]["class"] == "memory"
     assert "task 2 (fragile), update 0" in message
