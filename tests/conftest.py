@@ -82,3 +82,9 @@ def tiny_sequence(tiny_data: dict[str, Any], tmp_path_factory: pytest.TempPathFa
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Executes the runs of a grid one after another in this process, with one thread."""
     run_in_this_process(monkeypatch)
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sites have no figures for papers, which take seconds. tests/reporting/test_site.py shows the figures."""
+    monkeypatch.setattr("ril_bench.reporting.paper.figures", lambda table, runs: [])

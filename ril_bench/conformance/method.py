@@ -86,8 +86,8 @@ class _Suite:
 
     def runs(self) -> None:
         """runs a sequence of two tasks with a single-call tuner (draft, k = 1)"""
-        self.guard = Guard(self._method())
-        self.straight, self.watch = self._run("straight", guard=self.guard)
+        self.straight, self.watch = self._run("straight")
+        self.guard: Guard = self.straight.method  # type: ignore[assignment]
 
     def learns(self) -> None:
         """learns: the first task raises its reward, and the second one moves the model"""
@@ -203,7 +203,6 @@ class _Suite:
         *,
         settings: Settings = UNCHANGED,
         stop: tuple[int, int] | None = None,
-        guard: Guard | None = None,
         met: bool = False,
     ) -> tuple[Runner, Watch]:
         given = {**SETTINGS, "tuner.k": 1, **settings}
@@ -222,9 +221,8 @@ class _Suite:
             checkpoint_every=CHECKPOINT_EVERY,
             reporter=watch,
         )
-        if guard:
-            # Guard has the interface of a method, but is not a subclass.
-            runner.method = guard  # type: ignore[assignment]
+        # Guard has the interface of a method, but is not a subclass.
+        runner.method = Guard(runner.method)  # type: ignore[assignment]
         runner.execute()
         return runner, watch
 

@@ -22,6 +22,8 @@ from ril_bench.tuners.base import Task
 SHOWN = ("index", "name", "key", "sampler", "guidance", "reward", "states")
 #: the attributes that a method may use only while their task is the current one
 REWARDS = ("reward", "states")
+#: the largest number of states that a task yields to a method in a check; more of them would show nothing more
+STATES = 4
 
 
 class Guard:
@@ -84,7 +86,8 @@ class _ShownTask:
                 f"it uses the reward {task.name!r} after that task is over",
                 hint="compute what you need in end_task and keep tensors; or state oracle = True",
             )
-        return getattr(task, name)
+        value = getattr(task, name)
+        return (lambda model, n: value(model, min(n, STATES))) if name == "states" else value
 
 
 class Stopped(BaseException):

@@ -14,6 +14,8 @@ from ril_bench import Run, UserError
 from ril_bench.api.notebook import HEADLINE
 from tests.reporting.synthetic import REWARDS, write_run
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> Run:

@@ -162,7 +162,7 @@ def out(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
-def test_run_prints_the_matrix_or_json(verb, tiny_sequence, out):
+def test_run_prints_the_matrix_or_json(verb, tiny_sequence, out, without_figures):
     code, printed, _ = verb(
         "run", tiny_sequence, "-m", "naive", "--out", out, "--device", "cpu", "--threads", 1
     )

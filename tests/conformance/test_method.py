@@ -30,7 +30,7 @@ CAUGHT = {  # file: a part of the fault, and a part of the hint
     "keeps_a_reward": ("uses the reward 'brightness' after that task is over", "oracle = True"),
     "reads_the_prompts": ("it reads task.prompts", "a method may read index, name"),
     "needs_an_update": ("failed: ZeroDivisionError: division by zero (in end_task)", None),
-    "single_call_only": ("AssertionError: a second call (single_call_only.py:", None),
+    "single_call_only": ("failed: AssertionError: a second call (in prediction_loss)", None),
 }
 
 

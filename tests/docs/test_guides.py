@@ -55,7 +55,7 @@ def typed(command: list[str]) -> int:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_can_be_followed(page, tmp_path, monkeypatch, in_this_process, shared_runs):
+def test_a_page_can_be_followed(page, tmp_path, monkeypatch, in_this_process, shared_runs, without_figures):
     monkeypatch.setenv("COLUMNS", "120")
     for block in blocks(page):
         if block.file:

@@ -29,6 +29,8 @@ from tests.leaderboard.world import CARD
 from tests.reporting.html import read
 from tests.reporting.synthetic import write_run
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 NAIVE = sha256_file(registry.shipped("baselines") / "naive.py")
 SMALL = {"prompts": 3, "pixels": 16, "updates": 1}
 

@@ -25,7 +25,7 @@ SEQUENCE = {
     "adapter": {"rank": 2, "alpha": 2, "targets": ["to_q", "to_v"]},
     "tuner": {"name": "draft", "k": 1},
     "optimizer": {"lr": 0.05, "weight_decay": 1e-4, "max_grad_norm": 1.0},
-    "budget": {"updates": 4, "batch": 2},
+    "budget": {"updates": 2, "batch": 2},
     "units": {"images": 4},
     "tasks": [{"reward": "brightness"}, {"reward": "symmetry"}],
     "evaluation": {"prompts": 4, "images_per_prompt": 2, "seed": 7, "probes": ["compressibility"]},

@@ -93,6 +93,7 @@ def test_the_first_page_answers_its_question(site: Path, runs: Path) -> None:
         assert value in cells
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_with_few_units_nothing_is_claimed(tmp_path: Path) -> None:
     grid(tmp_path / "runs", {"naive": 0.3, "rid": 0.7}, 3)
     page = read(build(tmp_path / "runs", tmp_path / "site"))
@@ -103,6 +104,7 @@ def test_with_few_units_nothing_is_claimed(tmp_path: Path) -> None:
     assert " ".join(f"{v:.3f}" for v in table.loc[("rid", "FORGET"), "points"]) in words
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_one_run_of_one_task_has_a_site(tmp_path: Path) -> None:
     write_run(tmp_path / "run", tasks=1, **SMALL)  # type: ignore[arg-type]
     page = read(build(tmp_path / "run", tmp_path / "site"))

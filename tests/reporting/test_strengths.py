@@ -14,6 +14,8 @@ from ril_bench.reporting.strengths import at_equal_learning, strengths
 from tests.reporting.html import edit, read
 from tests.reporting.synthetic import write_run
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 SMALL = {"prompts": 2, "pixels": 16, "updates": 1}
 #: the method's LEARN and FORGET at each label; naive learns 0.8 and forgets 0.7
 CURVE = {None: (1.0, 0.9), "strength=1": (0.7, 0.3), "strength=10": (0.2, 0.1)}

@@ -18,6 +18,8 @@ from ril_bench.reporting import summary, text
 from tests.reporting.html import read
 from tests.reporting.synthetic import write_run
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Verb = Callable[..., tuple[object, str, str]]
 
 

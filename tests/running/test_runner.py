@@ -168,7 +168,7 @@ def test_an_edited_sequence_is_refused(tiny_data, tmp_path):
     assert "--label" in caught.value.hint
 
 
-def test_the_python_verbs(finished, tiny_sequence, tmp_path):
+def test_the_python_verbs(finished, tiny_sequence, tmp_path, without_figures):
     run = ril_bench.run(tiny_sequence, method="naive", out=finished.parents[4], quiet=True)
     assert run.path == finished
     assert run.info["status"] == "complete"

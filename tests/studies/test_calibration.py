@@ -38,6 +38,7 @@ DATA = {
     "tasks": [{"reward": "aesthetic"}, {"reward": "brightness"}],
     "budget": {"updates": 1, "batch": 2},
     "units": {"images": 4},
+    "sampler": {"steps": 2, "guidance": 1.0, "eta": 1.0},
 }
 
 
