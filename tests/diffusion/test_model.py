@@ -99,9 +99,9 @@ def test_a_half_precision_denoiser_keeps_its_adapters_and_its_answers_in_fp32(ti
 
 
 def test_a_model_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="no diffusion model") as error:
+    with pytest.raises(UserError, match="No such file or directory") as error:
         DiffusionModel.load(str(tmp_path), adapter=SPEC)
-    assert error.value.where == str(tmp_path)
+    assert error.value.where == str(tmp_path / "model_index.json")
     assert error.value.hint
 
 
