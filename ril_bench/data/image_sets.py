@@ -4,27 +4,41 @@ A reference is one of
 
 - a shipped set: shapes/aesthetic or shapes/preference. Its image for a prompt is the best of a few renders,
   by a stated taste;
-- a folder of images with their prompts, as `datasets` reads it: image files, and a metadata.csv or metadata.jsonl
-  with the columns file_name and prompt (or text, or caption).
+- a folder of images with their prompts: image files, and a metadata.csv or metadata.jsonl with the columns
+  file_name and prompt (or text, or caption).
+
+An image of a folder is turned as its EXIF data says, laid on white where it is transparent, and brought to
+the size of the model: its shorter side is resized (bicubic), and its middle is cropped. Grey images of 16 bits
+keep their range.
 """
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ril_bench.data.prompts import text_column
+from ril_bench.data.tables import Table, has_characters, read_table
 from ril_bench.errors import UserError, nearest
+from ril_bench.storage.files import expanded
+from ril_bench.storage.known_digests import file_digest
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from torch import Tensor
 
     from ril_bench.draws import Draws
 
 SHIPPED = ("shapes/aesthetic", "shapes/preference")
 METADATA = ("metadata.csv", "metadata.jsonl")
+FILE = "file_name"
+DECODED = 2_000  # images of a set that are decoded when it is loaded; of a larger set, the headers are read
 
 
 class Images(Protocol):
@@ -41,8 +55,8 @@ def locate_images(reference: str) -> Path | None:
     """
     if reference in SHIPPED:
         return None
-    folder = Path(reference).expanduser()
-    if not any((folder / name).is_file() for name in METADATA):
+    folder = expanded(reference)
+    if not any(os.path.isfile(folder / name) for name in METADATA):
         raise UserError(
             f"no image set is called {reference!r}",
             where="tuner.images",
@@ -51,30 +65,165 @@ def locate_images(reference: str) -> Path | None:
     return folder
 
 
-def load_images(reference: str) -> Images:
-    """The set that a reference names. Raises UserError where it is missing or has no prompts."""
+def load_images(reference: str, size: tuple[int, int] | None = None) -> Images:
+    """The set that a reference names.
+
+    Args:
+        size: (height, width) to which images of a folder are brought; None keeps their size, which must be the
+            same for all.
+
+    Raises UserError where the set is missing, has no prompts, or has an image that cannot be read.
+    """
     folder = locate_images(reference)
     if folder is None:
         from ril_bench.worlds.shapes.gallery import Gallery
 
         return Gallery(reference.removeprefix("shapes/"))
-    from datasets import load_dataset
+    return Folder(_rows(folder), size)
 
-    from ril_bench.data.prompts import text_column
 
-    table = load_dataset("imagefolder", data_dir=str(folder), split="train")
-    return Folder(table, text_column(table, reference))
+@dataclass(frozen=True)
+class Row:
+    """One image of a folder: its file, the digest of its bytes, and its prompt."""
+
+    file: Path
+    sha256: str
+    prompt: str
 
 
 class Folder:
     """A folder of images with prompts. `of` draws rows at random and ignores the given prompts."""
 
-    def __init__(self, table: Dataset, column: str):
-        self._table, self._column = table, column
+    def __init__(self, rows: Sequence[Row], size: tuple[int, int] | None):
+        self._rows, self._size = rows, size
+        shapes: dict[tuple[int, ...], Path] = {}
+        for row in rows[:DECODED]:
+            shapes.setdefault(self._image(row).shape, row.file)
+        if len(shapes) > 1:
+            (a, one), (b, other), *_ = shapes.items()
+            raise UserError(
+                f"images of two sizes: {one.name} has {a[1]} x {a[0]} pixels, {other.name} {b[1]} x {b[0]}",
+                where=str(one.parent),
+                hint="give all images one size",
+            )
 
     def of(self, prompts: list[str], draws: Draws) -> tuple[Tensor, list[str]]:
-        rows = [self._table[int(stream.integers(len(self._table)))] for stream in draws.streams("picture")]
         import torch  # a local import, so that reading a sequence does not import torch
 
-        images = [np.asarray(row["image"].convert("RGB"), np.float32) / 255 for row in rows]
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), [row[self._column] for row in rows]
+        chosen = [self._rows[int(stream.integers(len(self._rows)))] for stream in draws.streams("picture")]
+        images = np.stack([self._image(row) for row in chosen])
+        return torch.from_numpy(images).permute(0, 3, 1, 2), [row.prompt for row in chosen]
+
+    def _image(self, row: Row) -> NDArray[np.float32]:
+        """(H, W, 3) in [0, 1]. Raises UserError for an image that cannot be read, or that has changed."""
+        if file_digest_of(row.file) != row.sha256:
+            raise UserError(
+                "an image changed during the run",
+                where=str(row.file),
+                hint="restore it, and run the same command again: the run goes on from its last checkpoint",
+            )
+        return _read_image(row.file, self._size)
+
+
+def file_digest_of(file: Path) -> str:
+    """The digest of an image. Raises UserError where the file cannot be read."""
+    try:
+        return file_digest(file)
+    except OSError as error:
+        raise _bad_image(file, error.strerror or error) from error
+
+
+def _rows(folder: Path) -> list[Row]:
+    file = next(folder / name for name in METADATA if (folder / name).is_file())
+    table = read_table(file)
+    if FILE not in table.names:
+        raise UserError(
+            f"no column {FILE}: the columns are {', '.join(table.names) or 'none'}",
+            where=str(file),
+            hint=f"name the columns {FILE} and prompt",
+        )
+    names, prompts = table.column(FILE), _prompts(table)
+    if not names:
+        raise UserError("the image set is empty", where=str(file), hint="write one image a row")
+    rows = []
+    for number, (name, prompt) in enumerate(zip(names, prompts, strict=True), 1):
+        if not (isinstance(name, str) and isinstance(prompt, str) and has_characters(prompt)):
+            raise UserError(
+                f"row {number} has no text for {'the prompt' if isinstance(name, str) else FILE}",
+                where=str(file),
+                hint="remove the row, or fill it in",
+            )
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise UserError(
+                f"row {number} names a file outside of the folder: {name}"[:200],
+                where=str(file),
+                hint="put all images of a set into its folder",
+            )
+        rows.append(Row(folder / name, file_digest_of(folder / name), prompt.strip()))
+    return rows
+
+
+def _prompts(table: Table) -> list[object]:
+    others = [name for name in table.names if name != FILE]
+    texts = [name for name in table.texts if name != FILE]
+    return table.column(text_column(others, texts, str(table.path), table.headless))
+
+
+def _read_image(file: Path, size: tuple[int, int] | None) -> NDArray[np.float32]:
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as opened:
+                image = ImageOps.exif_transpose(opened)
+                pixels = _pixels(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
+        raise _bad_image(file, error) from error
+    if size is None or pixels.shape[:2] == size:
+        return pixels
+    return _fitted(pixels, size)
+
+
+def _pixels(image: object) -> NDArray[np.float32]:
+    """(H, W, 3) in [0, 1] of an image of PIL, of any mode."""
+    from PIL import Image
+
+    assert isinstance(image, Image.Image)
+    if image.mode.startswith("I"):  # grey, 16 bits
+        grey = np.asarray(image, np.float32)
+        if grey.size and not (grey.min() >= 0 and grey.max() <= 65535):
+            raise ValueError("its levels are not those of 16 bits")
+        return np.repeat(grey[..., None] / 65535, 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("its levels are floating point, and have no stated range")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        ground = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"), np.float32) / 255
+
+
+def _fitted(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """The middle of an image at a size (height, width): the smallest resize that covers it, then a crop."""
+    from PIL import Image
+
+    height, width = size
+    scale = max(height / pixels.shape[0], width / pixels.shape[1])
+    rows, columns = max(height, round(pixels.shape[0] * scale)), max(width, round(pixels.shape[1] * scale))
+    planes = [
+        Image.fromarray(np.ascontiguousarray(pixels[..., k]), "F").resize(
+            (columns, rows), Image.Resampling.BICUBIC
+        )
+        for k in range(3)
+    ]
+    top, left = (rows - height) // 2, (columns - width) // 2
+    resized = np.stack([np.asarray(plane, np.float32) for plane in planes], axis=2)
+    return np.clip(resized[top : top + height, left : left + width], 0, 1, dtype=np.float32)
+
+
+def _bad_image(file: Path, why: object) -> UserError:
+    return UserError(
+        f"this image cannot be read: {why}"[:300],
+        where=str(file),
+        hint="replace the image, or remove its row from the metadata",
+    )

@@ -1,35 +1,32 @@
-"""Prompt sets, through `datasets`: shipped sets, files, and sets on the Hugging Face hub.
+"""Prompt sets: shipped sets, files, and sets on the Hugging Face hub.
 
 A reference is one of
 
 - a shipped set: shapes/train, shapes/eval;
 - a published set by name (`NAMED`): animals, hpdv2, drawbench, ... A file that is in $RIL_BENCH_WEIGHTS is
   not downloaded;
-- a file: one prompt a line (.txt), or a table with a text column (.json, .jsonl, .csv, .tsv, .parquet);
+- a file: one prompt a line (.txt), or a table with a text column (.json, .jsonl, .csv, .tsv, .parquet); see
+  `ril_bench.data.tables`;
 - a hub data set: owner/name, owner/name:split (default train), owner/name@revision:split. Pin the revision
   if you want to compare results.
 
 The text column is the first of `prompt`, `prompts`, `text` and `caption` that the table has, in upper or
-lower case. If it has none of these, the text column is the only column of text.
+lower case. If it has none of these, the text column is the only column of text, if it is one of several columns.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ril_bench.data.tables import SUFFIXES, has_characters, has_known_suffix, read_table
 from ril_bench.errors import InfrastructureError, UserError, nearest
 from ril_bench.remote.published import used_by
 from ril_bench.remote.search import FOLDER
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from ril_bench.storage.files import expanded
 
 SHIPPED = ("shapes/eval", "shapes/train")
 STYLES = ("anime", "concept-art", "paintings", "photo")  # of HPDv2's benchmark, 800 prompts each
@@ -46,20 +43,14 @@ NAMED: dict[str, str | None] = {
     "pick-a-pic": "yuvalkirstain/pickapic_v1_no_images:validation_unique",  # arXiv 2305.01569; not pinned
 }
 COLUMNS = ("prompt", "prompts", "text", "caption")
-_READERS = {
-    ".txt": "text",
-    ".json": "json",
-    ".jsonl": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-}
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(:(?P<split>[\w.-]+))?")
 
 
 def is_file(reference: str) -> bool:
     """Whether a reference names a file. The file need not exist."""
-    return reference not in NAMED and Path(reference).suffix in _READERS
+    if reference in NAMED or reference in SHIPPED:
+        return False
+    return has_known_suffix(reference) or reference.startswith(("/", "./", "../", "~"))
 
 
 def locate_prompts(reference: str) -> Path | None:
@@ -72,17 +63,23 @@ def locate_prompts(reference: str) -> Path | None:
     """
     if reference in NAMED:
         return None
-    if is_file(reference):
-        path = Path(reference).expanduser()
-        if not path.is_file():
+    if is_file(reference) or os.path.isfile(reference):
+        path = expanded(reference)
+        if not os.path.isfile(path):
             raise UserError(f"no prompts at {reference}", where=str(path.absolute()))
+        if not has_known_suffix(reference):
+            raise UserError(
+                f"the name {path.name} does not state the format of the prompts",
+                where=str(path.absolute()),
+                hint=f"rename it so that it ends in {', '.join(SUFFIXES)}",
+            )
         return path
     if reference.startswith("shapes/") and reference not in SHIPPED:
         raise UserError(f"no prompt set is called {reference!r}", hint=nearest(reference, SHIPPED))
     if not _HUB.fullmatch(reference):
         raise UserError(
             f"{reference!r} names no prompt set",
-            hint=f"{nearest(reference, {*SHIPPED, *NAMED})}; or name a file ({', '.join(_READERS)}), "
+            hint=f"{nearest(reference, {*SHIPPED, *NAMED})}; or name a file ({', '.join(SUFFIXES)}), "
             "or a data set of the hub as owner/name:split",
         )
     return None
@@ -104,14 +101,18 @@ def load_prompts(reference: str) -> list[str]:
         from ril_bench.worlds.shapes.captions import prompts
 
         return list(prompts(reference.removeprefix("shapes/")))
-    table = _load_file(path) if path else _load_hub(reference)
-    texts: list[Any] = list(table[text_column(table, reference)])
-    if path and path.suffix == ".txt":
-        texts = [text for text in texts if text.strip()]
+    if path:
+        table = read_table(path)
+        column = text_column(table.names, table.texts, reference, table.headless) if table.names else ""
+        texts: list[Any] = table.column(column)
+    else:
+        texts = _on_hub(reference)
     if not texts:
-        raise UserError("the prompt set is empty", where=reference)
+        raise UserError(
+            "the prompt set is empty", where=reference, hint="write one prompt a line, or name another set"
+        )
     for row, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or not has_characters(text):
             raise UserError(
                 f"row {row + 1} is not text", where=reference, hint="remove the row, or fill it in"
             )
@@ -145,49 +146,13 @@ def _sources(name: str) -> list[str]:
     if on_hub is None:
         return [str(file.fetch()) for file in used_by(name)]
     if folder := os.environ.get(FOLDER):
-        here = [Path(folder).expanduser() / f"{name}{suffix}" for suffix in _READERS]
+        here = [expanded(folder) / f"{name}{suffix}" for suffix in SUFFIXES]
         return [str(file) for file in here if file.is_file()][:1] or [on_hub]
     return [on_hub]
 
 
-def _load_file(path: Path) -> Dataset:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
-
-    if not path.read_bytes().strip():
-        raise UserError("the prompt set is empty", where=str(path))
-    reader = _READERS[path.suffix]
-    options: dict[str, Any] = {}
-    if reader == "csv":
-        options["keep_default_na"] = False  # a prompt may be the text "none"
-    if path.suffix == ".tsv":
-        options |= {"sep": "\t", "quoting": csv.QUOTE_NONE}  # prompts may contain unpaired quotes
-    # In memory and with a separate cache: the shared cache would return the old content of a changed file.
-    with tempfile.TemporaryDirectory() as cache, _no_progress_bars():
-        try:
-            return load_dataset(
-                reader, data_files=str(path), split="train", cache_dir=cache, keep_in_memory=True, **options
-            )
-        except (DatasetGenerationError, ValueError, OSError) as error:
-            cause = error.__cause__ or error
-            raise UserError(f"cannot read the prompts: {cause}", where=str(path)) from error
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    if are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
-
-
-def _load_hub(reference: str) -> Dataset:
+def _on_hub(reference: str) -> list[Any]:
+    """The prompts of a data set of the hub."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
@@ -195,29 +160,51 @@ def _load_hub(reference: str) -> Dataset:
     assert match is not None, "locate_prompts has checked it"
     name, revision, split = match["name"], match["revision"], match["split"] or "train"
     try:
-        return load_dataset(name, revision=revision, split=split)
+        table = load_dataset(name, revision=revision, split=split)
     except (DatasetNotFoundError, ValueError) as error:
-        raise UserError(f"cannot load the prompts: {error}", where=reference) from error
+        raise UserError(
+            f"cannot load the prompts: {error}",
+            where=reference,
+            hint="name a data set of the hub as owner/name:split, or a file of prompts",
+        ) from error
     except OSError as error:
         raise InfrastructureError(
             f"the hub does not answer: {error}",
             where=reference,
             hint="check the connection, or use a file of prompts",
         ) from error
+    kinds = {name: getattr(feature, "dtype", None) for name, feature in table.features.items()}
+    texts = [name for name, kind in kinds.items() if kind in ("string", "large_string")]
+    return list(table[text_column(table.column_names, texts, reference)])
 
 
-def text_column(table: Dataset, reference: str) -> str:
-    """The column of a table that holds its prompts. Raises UserError where none can be found."""
-    by_lower = {column.lower(): column for column in reversed(table.column_names)}
+def text_column(
+    names: Sequence[str], texts: Sequence[str], reference: str, headless: str | None = None
+) -> str:
+    """The column of a table that holds its prompts.
+
+    Args:
+        names: the names of all columns.
+        texts: the names of those that hold text.
+        reference: the table, for messages.
+        headless: the first line of a table that may have no names.
+
+    Raises UserError where no column can be found, or several could be meant.
+    """
+    by_lower = {name.lower(): name for name in reversed(names)}
     for column in COLUMNS:
         if column in by_lower:
             return by_lower[column]
-    kinds = {name: getattr(feature, "dtype", None) for name, feature in table.features.items()}
-    texts = [name for name, kind in kinds.items() if kind in ("string", "large_string")]
+    if headless is not None:
+        raise UserError(
+            f"the first line does not name a column of prompts: {headless}"[:200],
+            where=reference,
+            hint=f"write {COLUMNS[0]} above the prompts, or save one prompt a line as .txt",
+        )
     if len(texts) == 1:
         return texts[0]
     raise UserError(
-        f"no column holds the prompts: the columns are {', '.join(table.column_names)}",
+        f"no column holds the prompts: the columns are {', '.join(names)}",
         where=reference,
         hint=f"rename the column of the prompts to {COLUMNS[0]!r}",
     )

@@ -135,6 +135,12 @@ class DiffusionModel(Adapters):
             ) from error
         return cls(pipe, adapter=adapter, device=device, compute=compute)
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the images, in pixels."""
+        _, height, width = self.latent_shape
+        return height * self.pipe.vae_scale_factor, width * self.pipe.vae_scale_factor
+
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """The text embeddings (N, L, D) of the prompts; "" is allowed.
 

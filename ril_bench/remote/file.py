@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -11,7 +10,7 @@ from urllib.parse import quote
 from ril_bench.errors import UserError
 from ril_bench.remote.search import Published, own_places
 from ril_bench.storage.cache import cache_folder
-from ril_bench.storage.digests import sha256_file
+from ril_bench.storage.known_digests import file_digest
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class RemoteFile(Published):
     def check(self, path: Path) -> None:
         if self.sha256 is None:
             return
-        found = digest(path) if path.is_file() else None
+        found = file_digest(path) if path.is_file() else None
         if found != self.sha256:
             state = f"its digest is {found[:12]}..." if found else "there is no such file"
             raise UserError(
@@ -120,9 +119,3 @@ class RemoteFile(Published):
     def _own_cache(self) -> Path:
         """Where a file from a plain address is kept."""
         return cache_folder() / "weights" / self.file
-
-
-@cache
-def digest(path: Path) -> str:
-    """SHA-256 (hex) of a file, computed once in each process."""
-    return sha256_file(path)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 
 from ril_bench.errors import UserError
-from ril_bench.remote.file import RemoteFile, digest
-from ril_bench.storage.digests import sha256_file
+from ril_bench.remote.file import RemoteFile
+from ril_bench.storage.digests import files_below
+from ril_bench.storage.known_digests import file_digest
 
 MANIFEST = "digests.json"  # {path relative to its folder: sha256}
 
 
-@cache
 def digests(place: Path | RemoteFile) -> dict[str, str]:
-    """SHA-256 (hex) of a file, or of every file in a folder, by path.
+    """SHA-256 (hex) of a file, or of every file in a folder, by path. Follows links.
 
     Paths are relative to the parent of `place`. A published file must be on this machine; its path begins with its
     repository.
     """
     if isinstance(place, RemoteFile):
-        return {f"{place.repo}/{place.file}": digest(place.fetch(offline=True))}
-    files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
-    return {file.relative_to(place.parent).as_posix(): sha256_file(file) for file in files}
+        return {f"{place.repo}/{place.file}": file_digest(place.fetch(offline=True))}
+    files = [place] if place.is_file() else files_below(place)
+    return {file.relative_to(place.parent).as_posix(): file_digest(file) for file in files}
 
 
 def verified(path: Path) -> Path:

@@ -6,12 +6,9 @@ Prompts and latents are the same at every step of every run of a sequence.
 from __future__ import annotations
 
 import copy
-import hashlib
-import inspect
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -28,7 +25,6 @@ from ril_bench.machine.parallel import team
 from ril_bench.rewards.base import Reward
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage import names
-from ril_bench.storage.digests import sha256_file
 
 BATCH = 32  # the largest number of images in one batch
 #: elements of one latent channel, summed over all images that are generated together
@@ -252,32 +248,3 @@ def png(image: Tensor) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG")
     return file.getvalue()
-
-
-def code_digest(*parts: str) -> str:
-    """SHA-256 of files and folders of the package's code: a changed sampler changes step 0."""
-    package = Path(__file__).parents[1]
-    files = [file for part in parts for file in [package / part, *(package / part).rglob("*.py")]]
-    digest = hashlib.sha256()
-    for file in sorted({file for file in files if file.is_file()}):
-        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
-def step_zero_key(
-    evaluator: Evaluator, sequence: SequenceSpec, weights: Mapping[str, str], **machine: Any
-) -> dict[str, Any]:
-    """Everything that step 0 depends on."""
-    return {
-        "sampler": sequence.sampler.model_dump(),
-        "evaluation": sequence.evaluation.model_dump(exclude={"every", "scales"}),
-        "prompts": evaluator.prompts,
-        "model": sequence.model,  # the name or path; `weights` has the digests of the files
-        "rewards": [  # in order, and with a digest of their code, as a reward may be the user's own file
-            [name, sha256_file(inspect.getfile(type(reward)))] for name, reward in evaluator.rewards.items()
-        ],
-        "trained": sorted(evaluator.trained),
-        "weights": dict(weights),
-        "code": code_digest("draws.py", "running/evaluation.py", "diffusion", "rewards", "worlds"),
-        **machine,
-    }

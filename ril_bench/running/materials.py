@@ -15,6 +15,7 @@ from ril_bench.machine.memory import keep_freed_memory
 from ril_bench.remote.weights import digests, verified
 from ril_bench.rewards.base import Reward
 from ril_bench.running.evaluation import Evaluator
+from ril_bench.running.inputs import Inputs, changes, inputs_of
 from ril_bench.running.reward_task import RewardTask, Unit
 from ril_bench.sequences.model_folders import model_digests, model_folder
 from ril_bench.sequences.spec import Sequence
@@ -34,6 +35,7 @@ class Materials:
     compute: Compute
     model_weights: dict[str, str]  # file -> sha256
     reward_weights: dict[str, dict[str, str]]  # file -> sha256, by the name of the reward
+    inputs: Inputs
 
     @classmethod
     def load(cls, sequence: Sequence, device: torch.device, compute: Compute = PLAIN) -> Materials:
@@ -44,6 +46,7 @@ class Materials:
         """
         if device.type == "cpu":
             keep_freed_memory()
+        inputs = inputs_of(sequence)
         place = verified(model_folder(sequence.model))
         model = DiffusionModel.load(
             place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device, compute=compute
@@ -57,7 +60,7 @@ class Materials:
                 hint=f"set evaluation.prompts to at most {len(prompts)}",
             )
         prompts = prompts[: sequence.evaluation.prompts]
-        return cls(
+        loaded = cls(
             sequence=sequence,
             model=model,
             rewards=rewards,
@@ -70,7 +73,15 @@ class Materials:
                 name: {file: sha for part in reward.weights for file, sha in digests(part).items()}
                 for name, reward in rewards.items()
             },
+            inputs=inputs,
         )
+        if changed := changes(inputs, inputs_of(sequence)):
+            raise UserError(
+                f"inputs changed while they were loaded: {'; '.join(changed)}",
+                where=str(sequence.name),
+                hint="run it again when the files are complete",
+            )
+        return loaded
 
     @property
     def weights(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings, setting_text, split_settings
 from ril_bench.errors import UserError
+from ril_bench.running.inputs import Inputs, changes, inputs_of, inputs_of_method, refuse_changes
 from ril_bench.running.step_plan import step_budget, step_plan
 from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.presets import settings_of
@@ -59,21 +60,29 @@ class RunPlan:
     def is_complete(self, folder: RunFolder) -> bool:
         """Whether a folder holds this run, complete.
 
-        Raises UserError where the folder holds another run.
+        Raises UserError where the folder holds another run, or where an input of the run has changed.
         """
         if not folder.exists:
             return False
         run, own = folder.read_run(), self.identity()
-        # The digest replaces the sequence: it does not depend on paths. run.json has more keys of the method.
-        own = {key: value for key, value in own.items() if key not in ("sequence", *REFERENCES)}
+        recorded: Inputs | None = run.get("inputs")
+        # The inputs replace the sequence: they do not depend on names and paths. Earlier versions recorded none.
+        left_out = ("sequence", *REFERENCES, *(("sequence_sha256", "tuner") if recorded else ()))
+        own = {key: value for key, value in own.items() if key not in left_out}
+        # run.json has more keys of the method
+        own["method"] = {key: value for key, value in own["method"].items() if key != "file_sha256"}
         run["method"] = {key: run["method"].get(key) for key in own["method"]}
+        now = inputs_of(self.sequence, download=False) | inputs_of_method(self.method) if recorded else {}
         if different := [key for key in own if run.get(key) != own[key]]:
+            different += changes(recorded or {}, now, packages=False)
             raise UserError(
                 f"this folder holds another run: {', '.join(different)} differ",
                 where=str(folder.path),
                 hint="give changed settings a --label, choose another --out, or delete the folder",
             )
-        return bool(run["status"] == "complete")
+        complete = bool(run["status"] == "complete")
+        refuse_changes(recorded or {}, now, folder.path, complete=complete)
+        return complete
 
     def load_calibration(self) -> Calibration | None:
         """The calibration that normalises this run's metrics, None where there is none.

@@ -1,4 +1,4 @@
-"""The origin of a result: versions of packages, git revision, hardware."""
+"""The origin of a result: git revision and hardware."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import platform
 import resource
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,6 @@ import torch
 
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.git import git
-
-PACKAGES = (
-    "ril-bench", "torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "open_clip_torch",
-    "kornia", "safetensors", "torch-fidelity", "numpy", "pandas", "scipy",
-)  # fmt: skip
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of every package that a score may depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def revision() -> dict[str, Any] | None:

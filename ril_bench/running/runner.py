@@ -12,11 +12,13 @@ import torch
 
 from ril_bench.errors import NumericalError, UserError
 from ril_bench.machine.compute import PLAIN, Compute
+from ril_bench.machine.packages import versions
 from ril_bench.machine.parallel import team
 from ril_bench.methods import Plan
 from ril_bench.running import accounts, checkpoints, provenance, shared_steps
 from ril_bench.running.checkpoints import LATEST, START
 from ril_bench.running.criterion import Criterion, Goal
+from ril_bench.running.inputs import inputs_of_method, refuse_changes
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, duration, progress_note
@@ -82,6 +84,7 @@ class Runner:
         self.reporter = reporter if self.team.main else Reporter(quiet=True)
         self.tracker, self.account = tracker if self.team.main else None, account
         self.calibration = plan.load_calibration()
+        self.inputs = inputs_of_method(plan.method)  # before the code is imported; the rest follows
         self.method = plan.build_method()
         plan.check_steps(self.method)
 
@@ -145,7 +148,7 @@ class Runner:
             status="running",
             failure=None,
             device=str(self.device),
-            versions=provenance.versions(),
+            versions=versions(),
             git=provenance.revision(),
             hardware=provenance.hardware(self.device, self.compute) | {"processes": self.team.size},
         )
@@ -179,8 +182,19 @@ class Runner:
         self._delete_adapters()
         self.materials.check_tuners()  # a fault in task 3 is reported before task 1 is trained
         method = method_record(self.plan.identity()["method"], self.method)
+        self.inputs |= self.materials.inputs
+        self.team.on_main(self._record_inputs)
         self.folder.update_run(weights=self.materials.weights, method=method)
         self.steps = Steps(self.folder, self.materials, self.reporter)
+
+    def _record_inputs(self) -> None:
+        """Records the inputs of a new run. Raises UserError where a run began with others."""
+        run = self.folder.read_run()
+        recorded = run.get("inputs") or {}
+        refuse_changes(recorded, self.inputs, self.folder.path, complete=False)
+        if run["steps"] and not recorded:
+            self.reporter.say("note: an earlier version began this run, and did not record its inputs")
+        self.folder.update_run(inputs=self.inputs | recorded)
 
     def _measure_units(self) -> None:
         """Measures the units of the rewards, or reads them from the cache. A resume keeps those of the run."""
@@ -206,7 +220,7 @@ class Runner:
         if self.calibration is not None:
             self.steps.check_row_zero(self.calibration, hint=f"ril-bench calibrate {self.plan.reference}")
         fresh = self.steps.done == 1 and not self.folder.checkpoint(START).exists()
-        return fresh and shared_steps.adopt(self.folder, self.plan, self.materials, self.shared)
+        return fresh and shared_steps.adopt(self.folder, self.plan, self.materials, self.inputs, self.shared)
 
     def _finish(self, began: float | None) -> None:
         score_run(self.folder.path)
@@ -301,7 +315,7 @@ class Runner:
         if self.tracker:
             self.tracker.scored(self.steps.row(i))
         if i in self.shared:
-            shared_steps.keep(self.folder, self.plan, self.materials, i)
+            shared_steps.keep(self.folder, self.plan, self.materials, self.inputs, i)
 
     def _note_micro_batch(self, training: Training) -> None:
         """Reports and records that micro-batches became smaller; later tasks begin with this size."""

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ril_bench.running import provenance
-from ril_bench.running.evaluation import code_digest
+from ril_bench.running.inputs import Inputs, steps_key
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.steps import write_tables
@@ -28,26 +28,9 @@ KIND = "prefix"
 CHECKPOINT, ENTRIES = checkpoint("latest"), "steps.json"
 
 
-def prefix_key(plan: RunPlan, materials: Materials, i: int) -> dict[str, Any]:
-    """Everything that the steps up to i depend on.
-
-    Excludes names and later tasks, except the rewards that are evaluated.
-    """
-    sequence = plan.sequence.model_dump(mode="json")
-    method = {key: value for key, value in plan.identity()["method"].items() if key != "label"}
-    return {
-        **{key: sequence[key] for key in ("model", "prompts", "sampler", "adapter", "evaluation")},
-        "units": plan.sequence.unit_images,
-        "world": plan.sequence.home.name,
-        "tasks": sequence["tasks"][:i],
-        "watched": sorted(plan.sequence.rewards.items()),
-        "method": method,
-        "seed": plan.seed,
-        "weights": materials.weights,
-        "code": code_digest("."),
-        "versions": provenance.versions(),
-        "hardware": provenance.hardware(materials.model.device, materials.compute),
-    }
+def _key(plan: RunPlan, materials: Materials, inputs: Inputs, i: int) -> dict[str, Any]:
+    hardware = provenance.hardware(materials.model.device, materials.compute)
+    return steps_key(plan, inputs, i, hardware)
 
 
 def shared_steps(plan: RunPlan, others: Collection[RunPlan]) -> list[int]:
@@ -72,7 +55,7 @@ def common_steps(a: RunPlan, b: RunPlan) -> int:
     return matches.index(False) if False in matches else len(matches)
 
 
-def keep(folder: RunFolder, plan: RunPlan, materials: Materials, i: int) -> None:
+def keep(folder: RunFolder, plan: RunPlan, materials: Materials, inputs: Inputs, i: int) -> None:
     """Stores the steps up to i, which the run has just recorded, for runs that share them."""
     steps = [file for k in range(1, i + 1) for file in sorted(folder.step(k).rglob("*")) if file.is_file()]
     log = [line for line in folder.read_log() if line["task"] <= i]
@@ -81,10 +64,12 @@ def keep(folder: RunFolder, plan: RunPlan, materials: Materials, i: int) -> None
     files[CHECKPOINT] = folder.checkpoint("latest").read_bytes()
     files[LOG] = "".join(to_json(line, indent=None) for line in log).encode()
     files[ENTRIES] = to_json(entries).encode()
-    cache.write(KIND, prefix_key(plan, materials, i), files)
+    cache.write(KIND, _key(plan, materials, inputs, i), files)
 
 
-def adopt(folder: RunFolder, plan: RunPlan, materials: Materials, shared: Collection[int]) -> bool:
+def adopt(
+    folder: RunFolder, plan: RunPlan, materials: Materials, inputs: Inputs, shared: Collection[int]
+) -> bool:
     """Copies the longest list of steps that another run has stored into a run's folder.
 
     Returns whether there were such steps. The run must have step 0, and must not have begun a training.
@@ -92,7 +77,7 @@ def adopt(folder: RunFolder, plan: RunPlan, materials: Materials, shared: Collec
     for name in (CHECKPOINT, LOG):  # a process that was killed while it adopted steps may have left these
         (folder.path / name).unlink(missing_ok=True)
     for i in sorted(shared, reverse=True):
-        if files := cache.read(KIND, prefix_key(plan, materials, i)):
+        if files := cache.read(KIND, _key(plan, materials, inputs, i)):
             entries = json.loads(files.pop(ENTRIES))
             folder.write_all({name: _in_order(name, data, materials) for name, data in files.items()})
             write_tables(folder, i)

@@ -20,7 +20,7 @@ from ril_bench.diffusion.folding import scaled
 from ril_bench.errors import UserError
 from ril_bench.machine.parallel import team
 from ril_bench.running import accounts, provenance
-from ril_bench.running.evaluation import step_zero_key
+from ril_bench.running.inputs import step_zero_key
 from ril_bench.running.materials import Materials
 from ril_bench.running.progress import Reporter
 from ril_bench.running.team_cache import cached_by_team
@@ -53,13 +53,8 @@ class Steps:
         """Evaluates step 0, or reads it from the cache if another run has evaluated it."""
         began = time.perf_counter()
         evaluator = self.materials.evaluator
-        key = step_zero_key(
-            evaluator,
-            self.sequence,
-            self.materials.weights,
-            versions=provenance.versions(),
-            hardware=provenance.hardware(self.device, self.materials.compute),
-        )
+        hardware = provenance.hardware(self.device, self.materials.compute)
+        key = step_zero_key(self.sequence, self.materials.inputs, hardware)
         files = cached_by_team(ZERO, key, self._zero)
         prompts = [
             {"prompt_id": prompt_id, "prompt": prompt}

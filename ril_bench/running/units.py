@@ -5,7 +5,6 @@ A tuner sees (r - b) / sigma, so that learning rates, strengths, caps and temper
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +15,13 @@ from torch import Tensor
 from ril_bench.errors import UserError
 from ril_bench.machine.parallel import team
 from ril_bench.running import provenance
-from ril_bench.running.evaluation import code_digest
 from ril_bench.running.fixed_images import fixed_prompts, fixed_scores
+from ril_bench.running.inputs import unit_key
 from ril_bench.running.materials import Materials
 from ril_bench.running.reward_task import Unit
 from ril_bench.running.team_cache import cached_by_team
 from ril_bench.sequences.spec import Sequence, TaskSpec
 from ril_bench.storage.cache import Files
-from ril_bench.storage.digests import sha256_file, sha256_json
 
 Record = Mapping[str, Mapping[str, float]]
 
@@ -98,25 +96,9 @@ class Units:
     def _key(self, task: TaskSpec) -> dict[str, Any]:
         """Everything that the scores depend on."""
         materials, n = self._materials, self._materials.sequence.fixed_images(task)
-        reward = materials.rewards[task.name]
-        return {
-            "model": materials.model_weights,
-            "sampler": materials.sequence.sampler.model_dump(),
-            "reward": [task.name, sha256_file(inspect.getfile(type(reward)))],
-            "weights": materials.reward_weights[task.name],
-            "prompts": sha256_json(fixed_prompts(materials.train_prompts[task.prompts.train], n)),
-            "images": n,
-            "code": code_digest(
-                "draws.py",
-                "running/fixed_images.py",
-                "running/evaluation.py",
-                "diffusion",
-                "rewards",
-                "worlds",
-            ),
-            "versions": provenance.versions(),
-            "hardware": provenance.hardware(materials.model.device, materials.compute),
-        }
+        prompts = fixed_prompts(materials.train_prompts[task.prompts.train], n)
+        hardware = provenance.hardware(materials.model.device, materials.compute)
+        return unit_key(materials.sequence, materials.inputs, task.name, prompts, hardware)
 
 
 def unit_of(sequence: Sequence, i: int, scores: Tensor | None) -> Unit:

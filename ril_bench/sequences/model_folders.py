@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ril_bench import registry
-from ril_bench.remote.file import digest
 from ril_bench.remote.model import HubModel, loaded_files
 from ril_bench.remote.weights import digests
+from ril_bench.storage.known_digests import file_digest
 
 
 def hub_model(reference: str) -> HubModel | None:
@@ -46,5 +46,6 @@ def model_digests(reference: str, folder: Path) -> dict[str, str]:
     if model is None:
         return digests(folder)
     return {
-        f"{model.repo}/{path.relative_to(folder).as_posix()}": digest(path) for path in loaded_files(folder)
+        f"{model.repo}/{path.relative_to(folder).as_posix()}": file_digest(path)
+        for path in loaded_files(folder)
     }

@@ -1,10 +1,12 @@
 """The cache: results that many runs share, stored outside of the folders of runs.
 
-The key of a result holds everything that the result depends on.
+The key of a result holds everything that the result depends on. Digests of the files are stored beside them: a
+damaged result is computed again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -16,9 +18,10 @@ from typing import Any
 import platformdirs
 
 from ril_bench.errors import UserError
-from ril_bench.storage.digests import sha256_json
+from ril_bench.storage.digests import canonical_json, sha256_json
 from ril_bench.storage.files import write_files
 from ril_bench.storage.locks import LocksRefusedError, acquired
+from ril_bench.storage.names import DIGESTS
 
 CACHE = "RIL_BENCH_CACHE"
 APPLICATION = "ril-bench"
@@ -52,15 +55,19 @@ def _homeless(why: object) -> UserError:
 
 
 def read(kind: str, key: Mapping[str, Any]) -> Files | None:
-    """The files stored for `key`, as {relative name: bytes}, or None if there are none."""
+    """The files stored for `key`, as {relative name: bytes}; None if there are none, or if they are damaged."""
     folder = _folder(kind, key)
     if not folder.is_dir():
         return None
-    return {
+    files = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+    if files.pop(DIGESTS, None) != _digests(files):
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return files
 
 
 def write(kind: str, key: Mapping[str, Any], files: Files) -> None:
@@ -71,7 +78,8 @@ def write(kind: str, key: Mapping[str, Any], files: Files) -> None:
     folder = _folder(kind, key)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
-        write_files({temporary / name: data for name, data in files.items()})
+        stored = {**files, DIGESTS: _digests(files)}
+        write_files({temporary / name: data for name, data in stored.items()})
         os.replace(temporary, folder)
     except Exception:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -91,6 +99,10 @@ def cached(kind: str, key: Mapping[str, Any], compute: Callable[[], Files]) -> F
         files = compute()
         write(kind, key, files)
         return files
+
+
+def _digests(files: Files) -> bytes:
+    return canonical_json({name: hashlib.sha256(data).hexdigest() for name, data in files.items()}).encode()
 
 
 def _folder(kind: str, key: Mapping[str, Any]) -> Path:

@@ -97,6 +97,17 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
+def expanded(path: str | Path) -> Path:
+    """A path as a user writes it, with the home folder for "~" and "~someone".
+
+    Raises UserError where there is no such user, or the user has no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{error} {path}", where=str(path), hint="write the whole path") from error
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises UserError if the file is missing or is not JSON."""
     try:

@@ -18,6 +18,7 @@ LOCK_HOLDER = ".lock-holder"
 #: only in an entry of a leaderboard
 CONTACT_SHEET = "contact.png"
 METHOD_CARD = "method.yaml"
+#: in an entry, and in the cache: {file: SHA-256}
 DIGESTS = "digests.json"
 
 #: inside the folder of a step

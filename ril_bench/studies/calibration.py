@@ -13,6 +13,7 @@ import pandas as pd
 
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import PLAIN, Compute
+from ril_bench.machine.packages import versions
 from ril_bench.metrics.properties import LEAST_UNIT
 from ril_bench.metrics.statistics import mean_interval
 from ril_bench.running import provenance
@@ -95,7 +96,7 @@ def calibrate(
             "cpu": provenance.processor(),
             "device": device,
             "compute": (compute or PLAIN).numerics,
-            "versions": provenance.versions(),
+            "versions": versions(),
             "git": provenance.revision(),
             "sequence_sha256": sequence.sha256,
             "weights": stored["single"][0].info["weights"],

@@ -30,6 +30,7 @@ from ril_bench import registry
 from ril_bench.config.settings import Settings, parse_settings, split_settings
 from ril_bench.data.prompts import load_prompts
 from ril_bench.errors import NumericalError, UserError
+from ril_bench.machine.packages import versions
 from ril_bench.metrics.arrays import Array
 from ril_bench.running import provenance
 from ril_bench.running.plan import RunPlan, plan_run
@@ -330,7 +331,7 @@ def _write(study: Study, candidates: _Candidates, keep: float, device: str) -> N
             "prompts": sequence.prompts.eval,
             "seeds": candidates.seeds,
             "device": device,
-            "versions": provenance.versions(),
+            "versions": versions(),
             "git": provenance.revision(),
         },
     }

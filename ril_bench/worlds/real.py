@@ -19,9 +19,10 @@ from torchvision.models import alexnet
 from torchvision.transforms import InterpolationMode
 from transformers import Dinov2Config, Dinov2Model
 
-from ril_bench.remote.file import RemoteFile, digest
+from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.published import published
 from ril_bench.rewards.checkpoints import filled, read_state
+from ril_bench.storage.known_digests import file_digest
 from ril_bench.worlds.features import Features, or_note
 from ril_bench.worlds.missing import package_fault
 from ril_bench.worlds.table import ALEXNET, DINO, INCEPTION
@@ -37,7 +38,7 @@ def device() -> torch.device:
 
 def weights_of(file: RemoteFile) -> dict[str, str]:
     """The weights that a metric is computed with, for its convention."""
-    return {"weights": f"{file.repo}/{file.file}", "sha256": digest(file.fetch())}
+    return {"weights": f"{file.repo}/{file.file}", "sha256": file_digest(file.fetch())}
 
 
 class Batched:

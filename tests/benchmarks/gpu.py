@@ -27,6 +27,7 @@ import ril_bench
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.diffusion.sampler import DDIM
 from ril_bench.machine.compute import PLAIN, Compute
+from ril_bench.machine.packages import versions
 from ril_bench.rewards.pixels import Brightness
 from ril_bench.running import provenance
 from ril_bench.running.bare_cost import bare_seconds, unit_seconds
@@ -162,7 +163,7 @@ def main() -> None:
     }
     report = {
         "hardware": provenance.hardware(bench.device),
-        "versions": provenance.versions(),
+        "versions": versions(),
         "tiny": given.tiny,
         "settings": {"steps": bench.steps, "batch": BATCH, "guidance": GUIDANCE, "dtype": "bfloat16"},
         "tuners": found,

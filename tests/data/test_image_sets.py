@@ -79,6 +79,85 @@ def test_a_folder_has_its_own_prompts(folder):
         assert torch.equal(image, torch.full((3, 8, 8), {"night": 10, "noon": 200}[prompt] / 255))
 
 
+def one_image(folder, image, name="a.png", **options):
+    """A set of one image."""
+    image.save(folder / name, **options)
+    (folder / "metadata.csv").write_text(f"file_name,prompt\n{name},night\n")
+    return str(folder)
+
+
+def test_images_of_other_sizes_are_brought_to_the_models(tmp_path):
+    columns = np.repeat(
+        np.repeat(np.array([[0, 100, 200]], np.uint8), 8, axis=0), 8, axis=1
+    )  # 8 rows, 24 columns
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "b.png")
+    reference = one_image(tmp_path, Image.fromarray(columns))
+    (image,), _ = load_images(reference, (8, 8)).of(["x"], Draws((0,), [0]))
+    assert torch.equal(image, torch.full((3, 8, 8), 100 / 255))  # the middle third, not squeezed
+    (tmp_path / "metadata.csv").open("a").write("b.png,noon\n")
+    images, _ = load_images(reference, (4, 4)).of(["x"] * 9, Draws((0,), range(9)))
+    assert images.shape == (9, 3, 4, 4)
+    with pytest.raises(UserError, match=r"images of two sizes: a.png has 24 x 8 pixels, b.png 16 x 16"):
+        load_images(reference)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(np.uint16, "a.png"), (np.int32, "a.tif")])
+def test_grey_images_of_16_bits_keep_their_range(tmp_path, kind, name):
+    reference = one_image(tmp_path, Image.fromarray(np.array([[0, 257, 25700, 65535]], kind)), name)
+    (image,), _ = load_images(reference).of(["x"], Draws((0,), [0]))
+    expected = torch.tensor([0, 1 / 255, 100 / 255, 1])
+    torch.testing.assert_close(image, expected.expand(3, 1, 4))
+
+
+def test_a_transparent_image_is_laid_on_white(tmp_path):
+    reference = one_image(tmp_path, Image.fromarray(np.array([[[9, 9, 9, 0], [51, 0, 0, 255]]], np.uint8)))
+    (image,), _ = load_images(reference).of(["x"], Draws((0,), [0]))
+    assert image[:, 0].T.tolist() == pytest.approx(np.array([[1, 1, 1], [0.2, 0, 0]]))
+
+
+def test_an_image_that_changes_during_a_run_is_noticed(folder):
+    images = load_images(str(folder))
+    Image.fromarray(np.full((8, 8, 3), 11, np.uint8)).save(folder / "dark.png")
+    with pytest.raises(UserError, match="changed during the run") as caught:
+        images.of(["x"] * 20, Draws((0,), range(20)))
+    assert caught.value.where == str(folder / "dark.png")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "what"),
+    [
+        ("", "no column file_name: the columns are none"),
+        ("file_name,prompt\n", "the image set is empty"),
+        ("name,prompt\nlight.png,noon\n", "no column file_name: the columns are name, prompt"),
+        ("file_name,prompt\nlight.png,noon, bright\n", "line 2 has 3 columns"),
+        ("file_name,prompt\nnone.png,noon\n", "cannot be read: No such file"),
+        ("file_name,prompt\nlight.png,\n", "row 1 has no text for the prompt"),
+        ("file_name,prompt\n../light.png,noon\n", "outside of the folder"),
+        ("file_name,prompt\ncut.png,noon\n", "cannot be read"),
+        ("file_name,prompt\ntext.png,noon\n", "cannot be read: cannot identify"),
+        ("file_name;prompt\nlight.png;noon\n", "separated by"),
+    ],
+)
+def test_a_folder_that_does_not_fit_is_refused_when_it_is_loaded(folder, metadata, what):
+    (folder / "metadata.csv").write_text(metadata)
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "cut.png")
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:2000])
+    (folder / "text.png").write_text("no image")
+    with pytest.raises(UserError, match=what) as caught:
+        load_images(str(folder))
+    assert caught.value.where.startswith(str(folder))
+    assert caught.value.hint
+
+
+def test_names_of_folders_and_images_are_no_patterns(tmp_path):
+    place = tmp_path / "set [v2]*"
+    place.mkdir()
+    image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    reference = one_image(place, image, name="what?.png")
+    assert load_images(reference).of(["x"], Draws((0,), [0]))[1] == ["night"]
+
+
 def test_a_folder_that_is_not_a_set_is_refused(tmp_path):
     with pytest.raises(UserError, match="no image set") as caught:
         load_images(str(tmp_path))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from ril_bench.data import prompts as module
 from ril_bench.data.prompts import NAMED, SHIPPED, STYLES, load_prompts, locate_prompts
+from ril_bench.data.tables import SUFFIXES, has_characters
 from ril_bench.errors import RilError, UserError
 from ril_bench.remote.published import FILES, used_by
 from ril_bench.remote.search import FOLDER
@@ -75,6 +78,55 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     assert load_prompts(str(file)) == ["b"]
 
 
+@pytest.mark.parametrize("suffix", [".TXT", ".Csv", ".JSONL"])
+def test_the_case_of_a_suffix_does_not_matter(tmp_path: Path, suffix: str) -> None:
+    file = Path(written(tmp_path / f"set{suffix.lower()}"))
+    assert load_prompts(str(file.rename(tmp_path / f"Set{suffix}"))) == PROMPTS
+
+
+@pytest.mark.parametrize("name", ["set [v2]/p.txt", "what?.txt", "a*b.txt", "{x}.txt"])
+def test_no_character_of_a_name_is_a_pattern(tmp_path: Path, name: str) -> None:
+    (tmp_path / "set [v2]").mkdir()
+    for other in ("whatX.txt", "aab.txt", "x.txt"):
+        (tmp_path / other).write_text("another file\n")
+    (tmp_path / name).write_text("mine\n")
+    assert load_prompts(str(tmp_path / name)) == ["mine"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".json", ".jsonl"])
+def test_a_mark_of_the_encoding_is_no_part_of_the_text(tmp_path: Path, suffix: str, encoding: str) -> None:
+    file = Path(written(tmp_path / f"set{suffix}"))
+    file.write_bytes(file.read_text(encoding="utf-8").encode(encoding))
+    assert load_prompts(str(file)) == PROMPTS
+
+
+def test_invisible_lines_are_blank(tmp_path: Path) -> None:
+    file = tmp_path / "set.txt"
+    file.write_text("\ufeff\n\u200b\n \na cat\r\n\x00\n")
+    assert load_prompts(str(file)) == ["a cat"]
+
+
+def test_columns_that_are_not_used_are_not_parsed(tmp_path: Path) -> None:
+    rows = [f"a cat {i},{i if i < 12_000 else 'many'}" for i in range(15_000)]
+    (tmp_path / "votes.csv").write_text("\n".join(["prompt,votes", *rows]) + "\n")
+    assert len(load_prompts(str(tmp_path / "votes.csv"))) == 15_000
+
+
+def test_a_file_without_a_known_suffix_is_not_asked_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("some").mkdir()
+    Path("some/prompts").write_text("a cat\n")
+    for reference in ("some/prompts", "./some/prompts"):
+        with pytest.raises(UserError, match="does not state the format") as caught:
+            load_prompts(reference)
+        assert ".txt" in str(caught.value.hint)
+    with pytest.raises(UserError, match="no prompts at"):
+        load_prompts("./some/other")
+
+
 @pytest.mark.parametrize("column", ["prompt", "text", "caption", "Prompts", "PROMPT", "anything"])
 def test_the_text_column(tmp_path: Path, column: str) -> None:
     file = tmp_path / "set.csv"
@@ -93,11 +145,32 @@ def test_the_text_column(tmp_path: Path, column: str) -> None:
         ("a.json", "{nope", "cannot read"),
         ("a.json", '["a", null]', "row 2 is not text"),
         ("a.parquet", "nope", "cannot read"),
+        ("a.csv", "prompt\na dog\na cat, oil painting\n", "line 3 has 2 columns, and the header has 1"),
+        ("a.csv", "prompt,kind\na dog\n", "line 2 has 1 columns"),
+        ("a.csv", "prompt;kind\na red circle;shapes\n", "seem to be separated by"),
+        ("a.csv", "prompt\tkind\na red circle\tshapes\n", "seem to be separated by tabs"),
+        ("a.tsv", "prompt,kind\na red circle,shapes\n", "seem to be separated by commas"),
+        (
+            "a.csv",
+            "a red circle\na blue star\n",
+            "first line does not name a column of prompts: a red circle",
+        ),
+        ("a.csv", "circle\nstar\n", "first line does not name a column of prompts: circle"),
+        ("a.csv", "1,a red circle\n2,a blue star\n", "first line does not name a column of prompts"),
+        ("a.csv", 'prompt\n"a cat\n', "line 2: unexpected end of data"),
+        ("a.csv", "prompt,prompt\na,b\n", "two columns have the same name"),
+        ("a.txt", "caf\udce9\n", "line 1 is not UTF-8"),
+        ("a.csv", "prompt\na cat\ncaf\udce9\n", "line 3 is not UTF-8"),
+        ("a.jsonl", '{"prompt": "a cat"}\n{"prompt": 1}\n', "row 2 is not text"),
+        ("a.jsonl", '{"prompt": "a cat"}\n{nope}\n', "cannot read the file: line 2"),
+        ("a.json", "[" * 100_000, "cannot read"),
+        ("a.json", '["half of \\ud83d"]', "row 1 is not text"),
+        ("a.json", '{"prompt": ["a", "b"], "kind": ["c"]}', "different lengths"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, name: str, text: str, what: str) -> None:
     file = tmp_path / name
-    file.write_text(text)
+    file.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match=what) as caught:
         load_prompts(str(file))
     assert caught.value.where == str(file)
@@ -124,9 +197,39 @@ def test_a_missing_set_is_refused(reference: str, what: str) -> None:
     )
 )
 def test_any_text_survives_parquet(tmp_path_factory: pytest.TempPathFactory, prompts: list[str]) -> None:
-    file = tmp_path_factory.getbasetemp() / "any.parquet"
-    pd.DataFrame({"prompt": prompts}).to_parquet(file)
-    assert load_prompts(str(file)) == prompts
+    table = pd.DataFrame({"prompt": prompts, "other": "x"})
+    folder = tmp_path_factory.getbasetemp()
+    table.to_parquet(folder / "any.parquet")
+    (folder / "any.json").write_text(json.dumps(prompts))
+    (folder / "any.jsonl").write_text("\n".join(json.dumps({"prompt": prompt}) for prompt in prompts))
+    for name in ("any.parquet", "any.json", "any.jsonl"):
+        assert load_prompts(str(folder / name)) == prompts
+    if not all(map(_is_number, prompts)):  # a column of numbers holds no prompts
+        with (folder / "any.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["prompt", "other"], *([prompt, "x"] for prompt in prompts)])
+        assert load_prompts(str(folder / "any.csv")) == prompts
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(SUFFIXES), st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode())
+)
+def test_any_bytes_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, data: bytes
+) -> None:
+    file = tmp_path_factory.getbasetemp() / f"bytes{suffix}"
+    file.write_bytes(data)
+    with suppress(UserError):
+        prompts = load_prompts(str(file))
+        assert all(prompt == prompt.strip() and has_characters(prompt) for prompt in prompts)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 # -- published sets ------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ril_bench.errors import NumericalError
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.pixels import Brightness, Symmetry
 from ril_bench.running import evaluation
-from ril_bench.running.evaluation import Evaluator, png, step_zero_key
+from ril_bench.running.evaluation import Evaluator, png
 from ril_bench.scoring.matrix import matrix
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage.names import FID_REFERENCE
@@ -198,40 +198,3 @@ def test_the_matrix_has_the_means_with_rows_by_step_and_columns_in_the_order_of_
     found = matrix(pd.DataFrame(rows, columns=["step", "reward", "prompt_id", "score"]))
     expected = pd.DataFrame({"b": [0.5, 5.0], "a": [-1.5, 2.0]}, index=pd.Index([0, 1], name="step"))
     pd.testing.assert_frame_equal(found, expected)
-
-
-def test_the_key_of_step_zero_has_everything_that_step_zero_depends_on(
-    evaluator, sequence, tiny_model, tmp_path
-):
-    def key(evaluator=evaluator, sequence=sequence, weights=None, threads=1):
-        return step_zero_key(evaluator, sequence, weights or {"unet": "1"}, threads=threads)
-
-    def changed(part, **values):
-        return sequence.model_copy(update={part: getattr(sequence, part).model_copy(update=values)})
-
-    class Brighter(Brightness):
-        pass
-
-    keys = [
-        key(),
-        key(weights={"unet": "2"}),
-        key(threads=2),
-        key(sequence=sequence.model_copy(update={"model": "somebody/else"})),
-        key(sequence=changed("sampler", steps=4)),
-        key(sequence=changed("sampler", guidance=2.0)),
-        key(sequence=changed("evaluation", seed=6)),
-        key(evaluator=Evaluator(tiny_model, evaluator.rewards, sequence, PROMPTS[1:])),
-        key(
-            evaluator=Evaluator(tiny_model, dict(reversed(evaluator.rewards.items())), sequence, PROMPTS[:3])
-        ),
-        key(evaluator=Evaluator(tiny_model, {"brightness": Brightness()}, sequence, PROMPTS[:3])),
-        key(
-            evaluator=Evaluator(
-                tiny_model, {**evaluator.rewards, "brightness": Brighter()}, sequence, PROMPTS[:3]
-            )
-        ),
-    ]
-    assert key() == keys[0]
-    assert all(later != earlier for i, later in enumerate(keys) for earlier in keys[:i])
-    for training_only in ({"lr": 1.0}, {"weight_decay": 0.5}):  # settings that only the training uses
-        assert key(sequence=changed("optimizer", **training_only)) == keys[0]

@@ -142,7 +142,7 @@ def test_two_runs_in_one_folder_at_once(finished, tiny_sequence):
 @pytest.mark.parametrize(
     ("changes", "differ"),
     [
-        ({"settings": ["budget.updates=3"], "label": None}, "sequence_sha256"),
+        ({"settings": ["budget.updates=3"], "label": None}, "settings of the sequence"),
         ({"method": "rid"}, "method"),
         ({"seed": 4}, "seed"),
     ],
@@ -163,7 +163,7 @@ def test_an_edited_sequence_is_refused(tiny_data, tmp_path):
     sequence = write_sequence(file, tiny_data, tasks=[{"reward": "brightness"}])
     runner(sequence, out).execute()
     write_sequence(file, tiny_data, tasks=[{"reward": "symmetry"}])
-    with pytest.raises(UserError, match="sequence_sha256 differ") as caught:
+    with pytest.raises(UserError, match="its inputs changed since: settings of the sequence") as caught:
         runner(sequence, out).execute()
     assert "--label" in caught.value.hint
 
