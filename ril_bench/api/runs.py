@@ -31,6 +31,7 @@ def run(
     compute: Settings = (),
     offline: bool = False,
     tracker: str | None = None,
+    repair: bool = False,
     quiet: bool = False,
     verbose: bool = False,
 ) -> Run:
@@ -54,6 +55,7 @@ def run(
             keeps the options that it began with.
         offline: download nothing.
         tracker: also log to "tensorboard" or "wandb"; None logs to the run's folder only.
+        repair: compute damaged files of the run again; without it, a damaged file is an error.
         quiet: print no progress.
         verbose: print a line for every update.
 
@@ -79,6 +81,7 @@ def run(
         threads=threads,
         compute=compute_of(compute) if compute else None,
         tracker=Tracker(tracker, folder, str(plan.folder(Path())), plan.identity()) if tracker else None,
+        repair=repair,
         reporter=reporter,
     )
     if team().main:

@@ -145,6 +145,14 @@ def run(
             rich_help_panel=HOW,
         ),
     ] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Compute files of this run that are damaged again. Default: a damaged file is an error.",
+            rich_help_panel=HOW,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -185,6 +193,7 @@ def run(
             seed=each,
             threads=threads,
             tracker=tracker,
+            repair=repair,
             quiet=quiet or as_json,
             verbose=verbose,
         )

@@ -218,7 +218,7 @@ def _fitted(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     ]
     top, left = (rows - height) // 2, (columns - width) // 2
     resized = np.stack([np.asarray(plane, np.float32) for plane in planes], axis=2)
-    return np.clip(resized[top : top + height, left : left + width], 0, 1, dtype=np.float32)
+    return resized[top : top + height, left : left + width].clip(0, 1).astype(np.float32)
 
 
 def _bad_image(file: Path, why: object) -> UserError:

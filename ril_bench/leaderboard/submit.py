@@ -15,9 +15,10 @@ from ril_bench.leaderboard.sheet import contact_sheet
 from ril_bench.reporting.find import find_runs
 from ril_bench.storage import names
 from ril_bench.storage.files import to_json, write_files
-from ril_bench.storage.read import StoredRun, read_run
+from ril_bench.storage.integrity import FILES, WRITING
+from ril_bench.storage.read import StoredRun, read_whole_run
 
-COPIED = (names.RUN, names.SCORES, names.MATRIX, names.METRICS)
+COPIED = (names.SCORES, names.MATRIX)
 
 
 def submit(places: Iterable[Path], *, card: Path, board: Path, every_step: bool = False) -> list[Path]:
@@ -31,7 +32,7 @@ def submit(places: Iterable[Path], *, card: Path, board: Path, every_step: bool 
     Raises UserError for whatever `check` would refuse, and where an entry exists already; then nothing is written.
     """
     read_card(card)
-    runs = {_address(run): run for run in map(read_run, find_runs(places))}
+    runs = {_address(run): run for run in map(read_whole_run, find_runs(places))}
     files = _entries(runs, every_step)
     files[Path(*_one_revision(runs), names.METHOD_CARD)] = card.read_bytes()
     _refuse_changes(board / ENTRIES, files, runs)
@@ -50,7 +51,7 @@ def rehearse(
     Takes any run, also an unofficial one, one of a sequence without a leaderboard, or one that is not complete. Without
     a card, its absence is one of the faults. Raises UserError where there is no run.
     """
-    found = list(map(read_run, find_runs(places)))
+    found = list(map(read_whole_run, find_runs(places)))
     unfinished = [run for run in found if run.info.get("status") != "complete"]
     faults = [_not_complete(run) for run in unfinished]
     runs = {address(run.info): run for run in found if run not in unfinished}
@@ -113,6 +114,9 @@ def _files(run: StoredRun, every_step: bool) -> Iterator[tuple[str, bytes]]:
         for name in copied
         if not name.endswith(".safetensors") or (run.folder / name).stat().st_size <= ADAPTER_BYTES
     }
+    # The entry's digests.json replaces the digests that the files of a run carry.
+    own = {key: value for key, value in run.info.items() if key not in (FILES, WRITING)}
+    small |= {names.RUN: to_json(own).encode(), names.METRICS: to_json(run.metrics).encode()}
     small[names.CONTACT_SHEET] = contact_sheet(run)
     yield from small.items()
     yield (

@@ -12,7 +12,7 @@ from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.storage import names
 from ril_bench.storage.files import write_files
-from ril_bench.storage.read import StoredRun, read_run
+from ril_bench.storage.read import StoredRun, read_whole_run
 
 WEIGHTS = "pytorch_lora_weights.safetensors"  # where diffusers looks for a LoRA in a folder
 WORLD_IMPORT = "from ril_bench.worlds.shapes import WEIGHTS"
@@ -67,7 +67,7 @@ def export(run: str | Path, out: str | Path, *, step: int | None = None, licence
 
     Raises UserError where the folder is there already, or the step has no adapter.
     """
-    read, out = read_run(Path(run)), Path(out)
+    read, out = read_whole_run(Path(run)), Path(out)
     step = len(read.rewards) if step is None else step
     adapter = read.folder / names.adapter(step)
     if not adapter.is_file():

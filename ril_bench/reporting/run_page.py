@@ -16,7 +16,7 @@ from ril_bench.reporting.trends import per_step_table, reward_curves, scale_plot
 from ril_bench.running.progress import Reporter
 from ril_bench.storage.files import write_files
 from ril_bench.storage.names import PAGE
-from ril_bench.storage.read import StoredRun, common_scale, read_run
+from ril_bench.storage.read import StoredRun, common_scale, read_whole_run
 
 
 def write_page(run_folder: Path) -> Path:
@@ -25,7 +25,7 @@ def write_page(run_folder: Path) -> Path:
     Only run.json has to exist: a run that failed, or has one task or no calibration, has a page too. The same files
     give the same bytes. Raises UserError where a file cannot be read.
     """
-    run = read_run(run_folder)
+    run = read_whole_run(run_folder)
     path = run.folder / PAGE
     write_files({path: run_page(run, Images())})
     return path

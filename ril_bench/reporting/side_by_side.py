@@ -16,7 +16,7 @@ from ril_bench.reporting.render import render
 from ril_bench.reporting.trends import reward_curves, trends
 from ril_bench.storage.files import write_files
 from ril_bench.storage.names import PAGE
-from ril_bench.storage.read import StoredRun, common_scale, read_run
+from ril_bench.storage.read import StoredRun, common_scale, read_whole_run
 
 
 def write_side_by_side(run_folders: Sequence[Path], out: Path) -> Path:
@@ -25,7 +25,7 @@ def write_side_by_side(run_folders: Sequence[Path], out: Path) -> Path:
     It links to each run's own report.html. UserError where the runs were not asked the same: other tasks, or
     other evaluation prompts.
     """
-    runs, out = [read_run(folder) for folder in run_folders], Path(out)
+    runs, out = [read_whole_run(folder) for folder in run_folders], Path(out)
     links = [relative_link(run.folder / PAGE, out.parent) for run in runs]
     write_files({out: side_by_side(runs, links, Images())})
     return out

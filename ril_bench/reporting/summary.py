@@ -19,7 +19,7 @@ from ril_bench.reporting.collapse import collapsed_steps
 from ril_bench.reporting.columns import Column, columns_of, gain_column
 from ril_bench.reporting.find import find_runs
 from ril_bench.reporting.holes import refuse_holes
-from ril_bench.storage.read import StoredRun, common_scale, dig, number, read_run
+from ril_bench.storage.read import StoredRun, common_scale, dig, number, read_whole_run
 
 BASELINE = "naive"
 # Below this many units, a p value adjusted over methods looks like evidence and is none.
@@ -35,7 +35,7 @@ Unit = tuple[str, int]
 
 def load(places: Iterable[str | Path]) -> list[StoredRun]:
     """Reads the runs at or below each place; UserError where there is none, or one cannot be read."""
-    return [read_run(folder) for folder in find_runs(places)]
+    return [read_whole_run(folder) for folder in find_runs(places)]
 
 
 def runs_table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from ril_bench.running.inputs import inputs_of_method, refuse_changes
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, duration, progress_note
+from ril_bench.running.repair import LOST_LINES, Repair, prepare
 from ril_bench.running.reward_task import RewardTask
 from ril_bench.running.run_record import calibration_record, failure_record, method_record, now
 from ril_bench.running.step_plan import step_budget, step_plan
@@ -31,6 +32,7 @@ from ril_bench.running.training import Training, adamw
 from ril_bench.running.units import Units
 from ril_bench.scoring.score import score_run
 from ril_bench.storage import names
+from ril_bench.storage.integrity import refuse_damage
 from ril_bench.storage.read import SCHEMA_VERSION
 from ril_bench.storage.run_folder import Onlooker, RunFolder
 from ril_bench.worlds.missing import missing_metrics
@@ -55,6 +57,7 @@ class Runner:
             steps for the other runs, or adopts the steps that they stored.
         materials: the loaded materials of the sequence; None to load them. Their adapters are deleted.
         tracker: also logs every update and step.
+        repair: whether to compute damaged files again. Without it, a damaged file is an error.
         account: whether to measure, at the end, the seconds that the counted calls take alone. Use False
             while other runs use the machine.
         reporter: prints the progress.
@@ -72,6 +75,7 @@ class Runner:
         materials: Materials | None = None,
         tracker: Tracker | None = None,
         account: bool = True,
+        repair: bool = False,
         reporter: Reporter,
     ):
         self.plan, self.sequence = plan, plan.sequence
@@ -83,6 +87,7 @@ class Runner:
         self.loaded_materials = materials
         self.reporter = reporter if self.team.main else Reporter(quiet=True)
         self.tracker, self.account = tracker if self.team.main else None, account
+        self.repair, self.again = repair, Repair()
         self.calibration = plan.load_calibration()
         self.inputs = inputs_of_method(plan.method)  # before the code is imported; the rest follows
         self.method = plan.build_method()
@@ -95,7 +100,7 @@ class Runner:
         failure, and all computed results stay.
         """
         with self.folder.lock(), self.reporter, self.tracker or nullcontext():
-            complete = self.team.from_main(lambda: self.plan.is_complete(self.folder))
+            complete = self.team.from_main(self._is_complete)
             recorded = self.team.from_main(self._recorded_hardware)
             self.compute = self._same_numerics(recorded.get("compute"))
             if complete:
@@ -112,6 +117,21 @@ class Runner:
                 self.folder.update_run(status="failed", failure=failure_record(error))
                 raise
         return self.folder.path
+
+    def _is_complete(self) -> bool:
+        """Whether the folder holds this run, complete and whole. Prepares a repair.
+
+        Raises UserError where the folder holds another run, or damaged files that are not to be repaired.
+        """
+        complete = self.plan.is_complete(self.folder)
+        if self.folder.exists and self.repair:
+            self.again = prepare(self.folder)
+            if names := self.again.damaged:
+                then = "training all tasks again" if self.again.train else "computing them again"
+                self.reporter.say(f"damaged: {', '.join(names)}; {then}")
+        elif self.folder.exists:
+            refuse_damage(self.folder.path, self.folder.read_run())
+        return complete and not self.again.damaged
 
     def _recorded_hardware(self) -> dict[str, Any]:
         """The hardware on which the run began, empty for a new run."""
@@ -161,10 +181,12 @@ class Runner:
         self._measure_units()
         if not done:
             self.steps.evaluate_step_zero()
+        again = self.team.from_main(lambda: self.again)
+        self.steps.evaluate_again(again)
         in_one_go &= not self.team.on_main(self._adopt_shared_steps)
         done = self.team.from_main(lambda: self.steps.done)
         self.method.bind(self.materials.model)
-        training = self._resumed(done)
+        training = self._resumed(done) if done <= len(self.sequence.tasks) else None
         for i in range(training.step if training else done, len(self.sequence.tasks) + 1):
             self._train_and_evaluate(training or self._start_task(i))
             training = None
@@ -181,6 +203,7 @@ class Runner:
         self.materials = self.loaded_materials
         self._delete_adapters()
         self.materials.check_tuners()  # a fault in task 3 is reported before task 1 is trained
+        self.materials.model.counter.clear()  # this check is no part of the run
         method = method_record(self.plan.identity()["method"], self.method)
         self.inputs |= self.materials.inputs
         self.team.on_main(self._record_inputs)
@@ -200,6 +223,8 @@ class Runner:
         """Measures the units of the rewards, or reads them from the cache. A resume keeps those of the run."""
         recorded = self.team.from_main(lambda: self.folder.read_run().get("units"))
         self.units = Units(self.materials, recorded)
+        # They belong to no step: a cache may have the units.
+        self.unit_calls = self.steps.take_calls()
         self.folder.update_run(units=self.units.record())
 
     def _task(self, j: int, step: int) -> RewardTask:
@@ -224,8 +249,11 @@ class Runner:
 
     def _finish(self, began: float | None) -> None:
         score_run(self.folder.path)
-        cost = None if began is None else self._cost(time.perf_counter() - began)
-        self.folder.update_run(status="complete", finished=now(), cost=cost)
+        # A repair that trains nothing leaves the cost of the training as it was measured.
+        cost = self.folder.read_run()["cost"] if began is None else self._cost(time.perf_counter() - began)
+        log = self.folder.path / names.LOG
+        written = {names.LOG: log.read_bytes()} if log.exists() else {}
+        self.folder.record(written, status="complete", finished=now(), cost=cost)
         self.folder.drop_checkpoints()
         if cost:
             self.reporter.say(
@@ -235,7 +263,11 @@ class Runner:
             )
 
     def _cost(self, seconds: float) -> dict[str, float | bool]:
-        return accounts.cost(self.folder.read_run()["steps"], seconds, self.materials)
+        steps = self.folder.read_run()["steps"]
+        if self.steps.zero_was_cached:  # this run did not spend the time of these calls
+            steps[0] = {**steps[0], "evaluation_calls": []}
+        units = {"training_calls": [], "evaluation_calls": accounts.as_rows(self.unit_calls), "train_seconds": 0}
+        return accounts.cost([*steps, units], seconds, self.materials)
 
     # -- a task ----------------------------------------------------------------------------------------------
 
@@ -329,6 +361,23 @@ class Runner:
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 
+    def _refuse_log_gap(self, task: int, update: int) -> None:
+        """Raises UserError where the log lacks lines before an update of a task."""
+        lines: dict[int, list[int]] = {}
+        for line in self.folder.read_log():
+            lines.setdefault(line["task"], []).append(line["update"])
+        whole = all(updates == list(range(len(updates))) for updates in lines.values())
+        if (whole and len(lines.get(task, ())) == update) or self.folder.read_run().get(LOST_LINES):
+            return
+        if self.repair:
+            self.folder.update_run(**{LOST_LINES: 1})
+            return
+        raise UserError(
+            f"{names.LOG} lacks lines of earlier updates",
+            where=str(self.folder.path / names.LOG),
+            hint="restore the file, or add --repair to go on without these lines",
+        )
+
     def _save_checkpoint(self, name: str, training: Training) -> None:
         self.steps.count(training)
         checkpoints.save(self.folder, name, training)
@@ -338,20 +387,20 @@ class Runner:
 
         Returns the training that the checkpoint belongs to; None if the next task has not begun.
         """
-        # Drops the calls of step 0, which are recorded. The checkpoint has the calls of a killed process.
-        self.steps.take_calls()
         state = self.team.from_main(lambda: checkpoints.newest(self.folder))
         if state is None:
             if i > 1:
                 raise UserError(
                     f"step {i - 1} is done, but its checkpoint is missing, so the run cannot go on",
                     where=str(self.folder.path / names.CHECKPOINTS),
-                    hint="delete the run's folder and run it again",
+                    hint="add --repair to train all tasks again, or delete the run's folder",
                 )
+            self.steps.take_calls()
             return None
         self.materials.model.load_adapter_state(state["adapters"])
         self.method.load_state_dict(checkpoints.on_device(self.device, state["method"]))
         if state["step"] < i and state["ended"]:  # killed between two tasks
+            self.steps.take_calls()
             return None
         if state["step"] < i:
             # The checkpoint at the end of the step is lost: train the step again, to the same bytes.
@@ -359,7 +408,10 @@ class Runner:
             self.team.on_main(lambda: self.folder.update_run(steps=self.folder.read_run()["steps"][:i]))
         training = self._training(i)
         checkpoints.restore(training, state)
+        # The checkpoint has the calls of the killed process, those of the start of the task included.
+        self.steps.take_calls()
         self.folder.truncate_log(i, training.update)
+        self.team.on_main(lambda: self._refuse_log_gap(i, training.update))
         self.reporter.say(f"resuming from task {i}, update {training.update}")
         return training
 

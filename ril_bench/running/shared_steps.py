@@ -18,11 +18,12 @@ from ril_bench.running import provenance
 from ril_bench.running.inputs import Inputs, steps_key
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import RunPlan
-from ril_bench.running.steps import write_tables
+from ril_bench.running.steps import finish_steps
 from ril_bench.storage import cache
 from ril_bench.storage.files import to_json
 from ril_bench.storage.names import LOG, checkpoint
 from ril_bench.storage.run_folder import RunFolder
+from ril_bench.storage.seals import checked_line
 
 KIND = "prefix"
 CHECKPOINT, ENTRIES = checkpoint("latest"), "steps.json"
@@ -62,7 +63,7 @@ def keep(folder: RunFolder, plan: RunPlan, materials: Materials, inputs: Inputs,
     entries = [{**entry, "shared": True} for entry in folder.read_run()["steps"][1 : i + 1]]
     files = {file.relative_to(folder.path).as_posix(): file.read_bytes() for file in steps}
     files[CHECKPOINT] = folder.checkpoint("latest").read_bytes()
-    files[LOG] = "".join(to_json(line, indent=None) for line in log).encode()
+    files[LOG] = "".join(map(checked_line, log)).encode()
     files[ENTRIES] = to_json(entries).encode()
     cache.write(KIND, _key(plan, materials, inputs, i), files)
 
@@ -79,9 +80,10 @@ def adopt(
     for i in sorted(shared, reverse=True):
         if files := cache.read(KIND, _key(plan, materials, inputs, i)):
             entries = json.loads(files.pop(ENTRIES))
-            folder.write_all({name: _in_order(name, data, materials) for name, data in files.items()})
-            write_tables(folder, i)
-            folder.update_run(steps=[*folder.read_run()["steps"], *entries])
+            written = {name: _in_order(name, data, materials) for name, data in files.items()}
+            folder.write_all(written)
+            finished = {name: data for name, data in written.items() if name not in (CHECKPOINT, LOG)}
+            finish_steps(folder, finished, entries)
             return True
     return False
 

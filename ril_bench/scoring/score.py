@@ -19,7 +19,8 @@ from ril_bench.scoring.scales import adapter_scales
 from ril_bench.sequences.calibrations import Calibration
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage import names
-from ril_bench.storage.read import StoredRun
+from ril_bench.storage.integrity import refuse_damage
+from ril_bench.storage.read import read_run
 from ril_bench.storage.run_folder import RunFolder
 
 SCHEMA_VERSION = 1
@@ -35,7 +36,8 @@ def score_run(path: Path) -> dict[str, Any]:
 
     Raises UserError where the run has no scores yet, or one of its files is damaged.
     """
-    run = StoredRun(path)
+    run = read_run(path)
+    refuse_damage(run.folder, run.info, but=names.METRICS)
     sequence = SequenceSpec.model_validate(run.info["sequence"])
     recorded = run.info["calibration"]
     calibration = recorded and Calibration.model_validate(recorded["content"])
@@ -52,7 +54,7 @@ def score_run(path: Path) -> dict[str, Any]:
         else None,
         "notes": notes,
     }
-    RunFolder(path).write_json(names.METRICS, metrics)
+    RunFolder(path).write_sealed(names.METRICS, metrics)
     return metrics
 
 

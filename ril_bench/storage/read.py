@@ -20,6 +20,8 @@ from pyarrow.compute import VarianceOptions
 from ril_bench.config.characters import encodable
 from ril_bench.errors import UserError
 from ril_bench.storage import names
+from ril_bench.storage.integrity import FILES, refuse_damage
+from ril_bench.storage.seals import unchecked_line, unsealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +81,8 @@ class StoredRun:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """metrics.json; a metric that is undefined is None."""
-        return dict(_json(self.folder / names.METRICS, dict))
+        path = self.folder / names.METRICS
+        return _sealed(path, required=FILES in self.info) if path.is_file() else {}
 
     @cached_property
     def prompts(self) -> dict[str, str]:
@@ -89,7 +92,7 @@ class StoredRun:
     @cached_property
     def log(self) -> list[dict[str, Any]]:
         """log.jsonl: one line for each update."""
-        return read_log(self.folder)
+        return read_log(self.folder, checked=FILES in self.info)
 
     # -- scores ----------------------------------------------------------------------------------------------
 
@@ -229,6 +232,16 @@ def read_run(folder: Path) -> StoredRun:
     return run
 
 
+def read_whole_run(folder: Path) -> StoredRun:
+    """The run in a folder, after a comparison of all files with their digests.
+
+    Raises UserError where a file of a finished step is damaged.
+    """
+    run = read_run(folder)
+    refuse_damage(run.folder, run.info)
+    return run
+
+
 def read_info(folder: Path) -> dict[str, Any]:
     """run.json of a folder, of any version. Raises UserError if it is missing or damaged."""
     path = folder / names.RUN
@@ -236,21 +249,28 @@ def read_info(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"not a run folder: it has no {names.RUN}", where=str(folder), hint="name the folder of a run"
         )
-    return dict(_json(path, dict))
+    return _sealed(path)
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
+def read_log(folder: Path, *, checked: bool = False) -> list[dict[str, Any]]:
     """The lines of log.jsonl, in order; empty if there is no log.
 
     Skips text after the last newline: a killed run did not finish that line, and its resume writes it again.
-    Raises UserError for another line that is not JSON.
+
+    Args:
+        checked: whether each line must have a checksum, as the lines of runs with digests do.
+
+    Raises UserError for another line that is not JSON, or is damaged.
     """
     path = folder / names.LOG
-    lines = path.read_bytes().split(b"\n") if path.is_file() else []
     try:
-        return [json.loads(line) for line in lines[:-1] if line]
-    except ValueError as error:
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+        found = [unchecked_line(line) for line in lines[:-1] if line]
+    except (ValueError, OSError) as error:
         raise _unreadable(path, error) from error
+    if checked and not all(has_check for _, has_check in found):
+        raise _unreadable(path, "a line has lost its checksum")
+    return [value for value, _ in found]
 
 
 def image_files(folder: Path) -> dict[tuple[str, int], Path]:
@@ -293,12 +313,27 @@ def number(value: Any) -> float | None:
     return float(value)
 
 
+def _sealed(path: Path, *, required: bool | None = None) -> dict[str, Any]:
+    """The object in a JSON file, without its seal.
+
+    Args:
+        required: whether the file must have a seal; None for run.json, which states it.
+    """
+    try:
+        value, sealed = unsealed(path.read_bytes())
+    except (ValueError, OSError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+    if not sealed and (FILES in value if required is None else required):
+        raise _unreadable(path, "it has lost its digest")
+    return value
+
+
 def _json(path: Path, kind: type) -> Any:
     if not path.is_file():
         return kind()
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        value = json.loads(path.read_bytes())
+    except (ValueError, OSError, RecursionError) as error:
         raise _unreadable(path, error) from error
     if not isinstance(value, kind):
         raise _unreadable(path, f"expected a JSON {kind.__name__}")
@@ -352,10 +387,12 @@ def _standard_errors(path: Path) -> dict[tuple[int, str], float]:
 
 
 def _unreadable(path: Path, why: object) -> UserError:
+    hints = {
+        names.METRICS: f"ril-bench score {path.parent}",
+        names.RUN: "restore this file, or delete the folder and run it again",
+    }
     return UserError(
         f"{path.name} cannot be read: {why}",
         where=str(path),
-        hint=f"ril-bench score {path.parent}"
-        if path.name == names.METRICS
-        else "delete the folder and run it again",
+        hint=hints.get(path.name, "delete the folder, or compute this again: ril-bench run ... --repair"),
     )

@@ -5,17 +5,20 @@ Imports torch only for checkpoints: listing runs does not need it.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ril_bench.errors import InfrastructureError, UserError
 from ril_bench.storage import locks, names, read
 from ril_bench.storage.files import to_json, write_error, write_files
+from ril_bench.storage.integrity import FILES
+from ril_bench.storage.seals import checked_line, sealed, unchecked_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,18 +72,20 @@ class RunFolder:
         """Writes JSON as `to_json` does: NaN becomes null."""
         self.write_text(name, to_json(value))
 
+    def write_sealed(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes an object as JSON with a digest of itself."""
+        self.write_text(name, sealed(value))
+
     def write_csv(self, name: str, table: pd.DataFrame) -> None:
         """Writes a table, with its index if the index has a name.
 
         Numbers have the shortest form that reads back to the same bits.
         """
-        self.write_text(name, table.to_csv(index=table.index.name is not None, lineterminator="\n"))
+        self.write_bytes(name, csv_bytes(table))
 
     def write_parquet(self, name: str, table: pd.DataFrame) -> None:
         """Writes a table without its index."""
-        buffer = io.BytesIO()
-        table.to_parquet(buffer, engine="pyarrow", index=False)
-        self.write_bytes(name, buffer.getvalue())
+        self.write_bytes(name, parquet_bytes(table))
 
     def step(self, i: int) -> Path:
         """The folder of step i (0 is the pretrained model). Writing its first file creates it."""
@@ -100,14 +105,19 @@ class RunFolder:
     def update_run(self, **changes: Any) -> dict[str, Any]:
         """Sets top-level keys of run.json, creates the file if needed, and returns its content."""
         run = (self.read_run() if self.exists else {}) | changes
-        self.write_json(names.RUN, run)
+        self.write_sealed(names.RUN, run)
         return run
+
+    def record(self, files: Mapping[str, bytes], **changes: Any) -> None:
+        """Records the digests of finished files in run.json, with other changes."""
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        self.update_run(**{FILES: self.read_run().get(FILES, {}) | digests}, **changes)
 
     # -- log.jsonl -------------------------------------------------------------------------------------------
 
     def append_log(self, line: Mapping[str, Any]) -> None:
         """Appends a line to log.jsonl in one write: a kill can cut only the last line."""
-        data = to_json(line, indent=None).encode()
+        data = checked_line(line).encode()
         path = self.path / names.LOG
         try:
             with open(path, "ab", buffering=0) as file:
@@ -122,7 +132,8 @@ class RunFolder:
 
         Raises UserError if another line is not JSON.
         """
-        return read.read_log(self.path)
+        checked = self.exists and FILES in self.read_run()
+        return read.read_log(self.path, checked=checked)
 
     def truncate_log(self, task: int, update: int) -> None:
         """Keeps the lines before update `update` (from 0) of task `task` (from 1).
@@ -130,7 +141,19 @@ class RunFolder:
         A resume writes the other lines again.
         """
         kept = [line for line in self.read_log() if (line["task"], line["update"]) < (task, update)]
-        self.write_text(names.LOG, "".join(to_json(line, indent=None) for line in kept))
+        self.write_text(names.LOG, "".join(map(checked_line, kept)))
+
+    def drop_damaged_log_lines(self) -> int:
+        """Removes the lines that do not match their checksum; returns how many these were."""
+        path, kept = self.path / names.LOG, []
+        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+        for line in lines:
+            with suppress(ValueError, RecursionError):
+                value, checked = unchecked_line(line)
+                kept += [value] * checked
+        if len(kept) < len(lines):
+            self.write_text(names.LOG, "".join(map(checked_line, kept)))
+        return len(lines) - len(kept)
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 
@@ -161,7 +184,7 @@ class RunFolder:
             raise UserError(
                 f"the checkpoint cannot be used: {error}",
                 where=str(path),
-                hint="delete this file: the run goes on from the start of the task",
+                hint="delete this file, or add --repair: the run goes on from the start of the task",
             ) from error
 
     def drop_checkpoint(self, name: str) -> None:
@@ -173,6 +196,18 @@ class RunFolder:
         folder = self.path / names.CHECKPOINTS
         if folder.exists():
             shutil.rmtree(folder)
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """A table as CSV, with its index if the index has a name."""
+    return table.to_csv(index=table.index.name is not None, lineterminator="\n").encode()
+
+
+def parquet_bytes(table: pd.DataFrame) -> bytes:
+    """A table as Parquet, without its index."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, engine="pyarrow", index=False)
+    return buffer.getvalue()
 
 
 class Onlooker(RunFolder):
@@ -188,6 +223,9 @@ class Onlooker(RunFolder):
     def update_run(self, **changes: Any) -> dict[str, Any]:
         """Writes nothing."""
         return changes
+
+    def record(self, files: Mapping[str, bytes], **changes: Any) -> None:
+        """Writes nothing."""
 
     def append_log(self, line: Mapping[str, Any]) -> None:
         """Writes nothing."""

@@ -39,7 +39,8 @@ def status(folder: Path) -> dict[str, Any]:
 
 def log_lines(folder: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    of_time = ("seconds", "crc32")
+    return [{key: value for key, value in line.items() if key not in of_time} for line in lines]
 
 
 def go_on_until_done(

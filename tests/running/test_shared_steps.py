@@ -63,7 +63,7 @@ def test_a_kill_while_steps_are_adopted(four, tmp_path, monkeypatch):
     executed(four, tmp_path / "first", "1-3-2-4", shared=(1,))
     alone = executed(four, tmp_path / "alone", "1-2-3-4")
     with monkeypatch.context() as patch:
-        patch.setattr("ril_bench.running.shared_steps.write_tables", _killed)
+        patch.setattr("ril_bench.running.shared_steps.finish_steps", _killed)
         with pytest.raises(KeyboardInterrupt):
             executed(four, tmp_path / "second", "1-2-3-4", shared=(1,))
     monkeypatch.setattr("ril_bench.storage.cache.read", lambda kind, key: None)  # the cache is now empty

@@ -1,0 +1,95 @@
+"""Prepares the folder of a run with damaged files, so that the run computes them again.
+
+Images and scores follow from the adapter of their step. An adapter does not follow from the one before it, because
+the state of the method is not kept. So a damaged adapter costs the training of all tasks. Draws are keyed, so the
+same machine gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ril_bench.errors import UserError
+from ril_bench.running.checkpoints import LATEST, START
+from ril_bench.storage import names
+from ril_bench.storage.integrity import FILES, damaged_files
+from ril_bench.storage.run_folder import RunFolder
+
+LOST_LINES = "log_lines_lost"  # a key of run.json
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is damaged, and what to do about it.
+
+    Attributes:
+        damaged: the files that cannot be used.
+        evaluate: the steps whose images and scores are computed again.
+        train: whether all tasks are trained again.
+    """
+
+    damaged: tuple[str, ...] = ()
+    evaluate: tuple[int, ...] = ()
+    train: bool = False
+
+
+def prepare(folder: RunFolder) -> Repair:
+    """Removes what cannot be used from a run's folder, and returns what has to be computed.
+
+    Raises UserError where run.json itself cannot be used.
+    """
+    info = folder.read_run()
+    done = len(info["steps"])
+    damaged = list(damaged_files(folder.path, info))
+    damaged += _without_damaged_checkpoints(folder)
+    damaged += _without_damaged_lines(folder)
+    if not damaged:
+        return Repair()
+    unfinished = info["status"] != "complete" and done > 1
+    left = [name for name in (START, LATEST) if folder.checkpoint(name).exists()]
+    train = any(map(_is_of_training, damaged)) or (unfinished and not left)
+    steps = {names.step_number(name.partition("/")[0]) for name in damaged if "/" in name}
+    again = sorted(i for i in steps if i is not None and (i == 0 or not train))
+    if train:
+        _forget_training(folder)
+    folder.update_run(status="running")
+    return Repair(tuple(damaged), tuple(i for i in again if i < done), train)
+
+
+def _is_of_training(name: str) -> bool:
+    """Whether a file can only come from a training: an adapter, or scores between two updates."""
+    last = name.rpartition("/")[2]
+    return last == names.ADAPTER or fnmatch.fnmatch(last, names.SCORES_AFTER)
+
+
+def _forget_training(folder: RunFolder) -> None:
+    """Leaves only step 0 in run.json. The training writes the other files again."""
+    info = folder.read_run()
+    kept = {
+        name: digest for name, digest in info.get(FILES, {}).items() if name.startswith(f"{names.step(0)}/")
+    }
+    folder.drop_checkpoints()
+    folder.write_text(names.LOG, "")
+    folder.update_run(**{"steps": info["steps"][:1], FILES: kept, LOST_LINES: None})
+
+
+def _without_damaged_checkpoints(folder: RunFolder) -> Iterable[str]:
+    for name in (START, LATEST):
+        try:
+            folder.load_checkpoint(name)
+        except UserError:
+            folder.drop_checkpoint(name)
+            yield names.checkpoint(name)
+
+
+def _without_damaged_lines(folder: RunFolder) -> Iterable[str]:
+    """Takes damaged lines out of the log; the numbers in them are lost."""
+    lost = folder.drop_damaged_log_lines()
+    if lost:
+        before = folder.read_run().get(LOST_LINES) or 0
+        data = (folder.path / names.LOG).read_bytes()
+        recorded = names.LOG in folder.read_run().get(FILES, {})
+        folder.record({names.LOG: data} if recorded else {}, **{LOST_LINES: before + lost})
+        yield names.LOG
