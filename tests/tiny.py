@@ -70,13 +70,20 @@ def runner(
     reporter: Reporter | None = None,
     shared: Collection[int] = (),
     account: bool = True,
+    repair: bool = False,
     **plan: Any,
 ) -> Runner:
     """The runner of a plan, with one thread and no output."""
     plan["settings"] = parse_settings(plan.get("settings", {}))
     run_plan = plan_run(sequence, method, **plan)
     return Runner(
-        run_plan, out, threads=1, shared=shared, reporter=reporter or Reporter(quiet=True), account=account
+        run_plan,
+        out,
+        threads=1,
+        shared=shared,
+        reporter=reporter or Reporter(quiet=True),
+        account=account,
+        repair=repair,
     )
 
 

@@ -200,7 +200,7 @@ def _pixels(image: object) -> NDArray[np.float32]:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         ground = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(ground, image.convert("RGBA"))
-    return np.asarray(image.convert("RGB"), np.float32) / 255
+    return np.asarray(image.convert("RGB")).astype(np.float32) / 255
 
 
 def _fitted(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -28,6 +28,11 @@ COMPUTING = (
 
 def versions() -> dict[str, str]:
     """The versions of Python and of every package that a score may depend on."""
+    return dict(_versions())
+
+
+@cache  # reading the metadata of a package takes milliseconds
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
