@@ -17,7 +17,6 @@ from ril_bench.storage.run_folder import RunFolder
 from tests.running.stopping import RID, Stopping, log_lines, status
 from tests.tiny import UPDATES, results, runner
 
-
 #: flips of each file; `make flips` tries more
 FLIPS = int(os.environ.get("RIL_BENCH_FLIPS", "1"))
 
