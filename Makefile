@@ -3,13 +3,16 @@
 # make test-lowest  the tests with the oldest versions of every dependency that pyproject.toml allows
 # make test-browser the site in headless Chromium
 # make test-ray     grids on a Ray cluster of this machine
+# make kill         kills runs at 100 random moments, and compares what the same command then completes
+# make fuzz         reads 10,000 mutated specs of each kind
+# make flips        changes bytes of every file of a run, at 200 positions each
 # make docs         the documentation site, in site-docs/
 # make readme       the tables and images of README.md and docs/, from the leaderboard
 # make dist         the wheel and the source distribution, in dist/
 # make dist-check   installs the wheel into a new environment of each supported Python, and runs it there
 # Each target installs what it needs, in .venv. PYTHON=/path/to/python3.12 chooses the interpreter.
 
-.PHONY: demo test test-lowest test-browser test-ray docs readme dist dist-check venv clean
+.PHONY: demo test test-lowest test-browser test-ray kill fuzz flips docs readme dist dist-check venv clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -39,6 +42,15 @@ test-browser: .venv/.browser
 
 test-ray: .venv/.ray
 	$(PYTEST) tests/studies/test_ray_cluster.py
+
+kill: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.running.kills $(or $(KILLS),100)
+
+fuzz: .venv/.dev
+	RIL_BENCH_FUZZ=$(or $(EXAMPLES),10000) $(PYTEST) -s tests/config/test_fuzz.py
+
+flips: .venv/.dev
+	RIL_BENCH_FLIPS=$(or $(FLIPS),200) $(PYTEST) tests/running/test_repair.py -k flip
 
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

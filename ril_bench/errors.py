@@ -1,7 +1,7 @@
 """Errors that state what is wrong, where, and how to fix it.
 
-`kind` names the cause: a mistake of the user, a training that diverged, a lack of memory, or a broken machine. A grid
-reads `kind` and does not parse the text.
+`kind` names who has to act: the user, the author of a method, of a reward or of a sequence, the machine's owner, or
+RIL-Bench itself. A grid reads `kind` and does not parse the text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
-Kind = Literal["user", "numerical", "memory", "infrastructure"]
+Kind = Literal["user", "method", "reward", "sequence", "numerical", "memory", "infrastructure", "bug"]
+ISSUES = "https://github.com/ril-bench/ril-bench/issues"
 
 
 class RilError(Exception):
@@ -47,7 +48,25 @@ class UserError(RilError):
     """The request is wrong: a file, key, name or option that the user can change."""
 
     exit_code = 2
-    kind = "user"
+    kind: ClassVar[Kind] = "user"
+
+
+class MethodError(UserError):
+    """The code of a method or of a tuner failed."""
+
+    kind = "method"
+
+
+class RewardError(UserError):
+    """The code of a reward failed, or returned something else than scores."""
+
+    kind = "reward"
+
+
+class SequenceError(UserError):
+    """The file of a sequence, or what it names, does not fit."""
+
+    kind = "sequence"
 
 
 class NumericalError(RilError):
@@ -69,13 +88,29 @@ class InfrastructureError(RilError):
     """The machine failed: the disk is full or missing, or a download failed."""
 
 
+class BugError(RilError):
+    """RIL-Bench itself failed."""
+
+    kind = "bug"
+
+
+def error_of(kind: Kind, message: str, where: str | None = None) -> RilError:
+    """An error of a kind, with the message of an error that another process raised."""
+    classes: tuple[type[RilError], ...] = (
+        UserError, MethodError, RewardError, SequenceError, NumericalError, OutOfMemoryError, InfrastructureError,
+        BugError,
+    )  # fmt: skip
+    return {cls.kind: cls for cls in classes}[kind](message, where=where)
+
+
 def failure_class(error: BaseException) -> Kind:
     """The class of a run's failure, as run.json records it."""
     if isinstance(error, RilError):
         return error.kind
     # torch's own error is recognised by its name, so that this module does not import torch
-    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return "memory" if memory else "infrastructure"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "memory"
+    return "infrastructure" if isinstance(error, OSError) else "bug"
 
 
 def _rebuild(cls: type[RilError], what: str, where: str | None, hint: str | None) -> RilError:

@@ -12,13 +12,16 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from ril_bench.errors import InfrastructureError, UserError, nearest
+from ril_bench.errors import InfrastructureError, MethodError, UserError, nearest
+from ril_bench.machine.exits import exits_refused
+from ril_bench.storage.files import expanded
 from ril_bench.worlds.table import WORLDS, World
 
 KINDS = ("sequence", "preset", "method", "tuner", "reward", "model")
@@ -86,9 +89,11 @@ def locate(kind: str, reference: str, world: World | None = None) -> Place:
             installed packages offer the name.
     """
     if is_path(reference):
-        path = Path(reference).expanduser()
-        if not path.exists():
-            raise UserError(f"no {kind} at {reference}", where=str(path.absolute()))
+        path = expanded(reference)
+        if not os.path.exists(path):
+            raise UserError(
+                f"no {kind} at {reference}", where=str(path.absolute()), hint="name a file that exists"
+            )
         if path.suffix == ".py" and kind not in _BASES:
             raise UserError(f"a {kind} is not a Python file", where=str(path.absolute()))
         return path
@@ -99,6 +104,12 @@ def locate(kind: str, reference: str, world: World | None = None) -> Place:
         raise UserError(
             f"{reference!r} is no {kind} of the world {world.name}",
             hint=f"known names: {', '.join(sorted(table))}",
+        )
+    if kind == "model" and os.path.isfile(Path(reference, "model_index.json")):
+        raise UserError(
+            f"{reference!r} could be the folder here, or a model of the hub",
+            where=str(Path(reference).absolute()),
+            hint=f"write ./{reference} for the folder",
         )
     if kind == "model" and reference.count("/") == 1:
         return reference  # a hub id: only the hub can say whether it exists
@@ -229,16 +240,23 @@ def _classes_in_file(path: Path, base: type) -> list[type]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look up their module here
     try:
-        spec.loader.exec_module(module)
+        with exits_refused(lambda file: file == str(path)):
+            spec.loader.exec_module(module)
     except UserError as error:  # raised for a class that breaks the contract of its base class
         del sys.modules[module_name]
         error.where = f"{path}:{_line_of(error, path)}"
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a file must not end this program
         del sys.modules[module_name]
-        raise UserError(
-            f"{path.name} cannot be imported: {type(error).__name__}: {error}",
+        exits = isinstance(error, SystemExit)
+        raise MethodError(
+            f"{path.name} cannot be imported: it ends the process"
+            if exits
+            else f"{path.name} cannot be imported: {type(error).__name__}: {error}",
             where=f"{path}:{_line_of(error, path)}",
+            hint="remove the exit; raise an error instead" if exits else "correct this line",
         ) from error
     return [
         item

@@ -26,7 +26,12 @@ def new(kind: str, name: str) -> Path:
 
 
 def check(
-    target: str | Path, *, resample: int = 0, record: str | Path | None = None, since: str | None = None
+    target: str | Path,
+    *,
+    resample: int = 0,
+    record: str | Path | None = None,
+    since: str | None = None,
+    timeout: float = 600,
 ) -> CheckReport | list[Verdict]:
     """Checks a method, sequence, grid, tuner or reward, or the entries of a leaderboard.
 
@@ -35,6 +40,7 @@ def check(
         resample: entries only: regenerate this number of images of each, and score them.
         record: entries only: a file that records which images were regenerated, for the site.
         since: entries only: a git revision; only what was added after it is checked, and changes are refused.
+        timeout: files only: seconds after which a check that hangs is stopped.
 
     Returns the report on a file, or one verdict for each entry.
 
@@ -42,18 +48,21 @@ def check(
     """
     if Path(target).is_dir():
         return list(check_entries(Path(target), resample=resample, record=record, since=since))
-    return check_file(str(target))
+    return check_file(str(target), timeout=timeout)
 
 
-def check_file(reference: str, progress: Callable[[CheckResult], None] | None = None) -> CheckReport:
+def check_file(
+    reference: str, progress: Callable[[CheckResult], None] | None = None, timeout: float = 600
+) -> CheckReport:
     """The report on a method, a sequence, a grid, a tuner or a reward.
 
     Args:
         progress: is called with each result as soon as it is known.
+        timeout: seconds after which a check that hangs is stopped.
     """
     from ril_bench.conformance.check import check
 
-    return check(reference, progress=progress)
+    return check(reference, progress=progress, timeout=timeout)
 
 
 def check_entries(

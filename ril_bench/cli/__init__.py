@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+import shlex
 import sys
+import tempfile
 import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,8 +18,8 @@ import typer
 from ril_bench import __version__
 from ril_bench.cli import authors, doctor, leaderboard, listing, results, runs, studies  # noqa: F401  # their verbs
 from ril_bench.cli.common import app, command, program
-from ril_bench.cli.console import prepare_streams, warn
-from ril_bench.errors import RilError
+from ril_bench.cli.console import ReaderLeftError, prepare_streams, warn
+from ril_bench.errors import ISSUES, BugError, RilError
 
 #: Exit codes as shells report them: after Ctrl-C, and after the reader has left, as in `ril-bench list | head -1`.
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -39,10 +44,12 @@ def main() -> None:
     prepare_streams()
     try:
         code = _exit_code()
-        sys.stdout.flush()  # here, where a broken pipe can still be caught
-    except BrokenPipeError:
+        with suppress(ValueError):  # a method has closed it
+            sys.stdout.flush()  # here, where a broken pipe can still be caught
+    except (BrokenPipeError, ReaderLeftError):
         # Python flushes stdout again at exit; that flush must not fail
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BROKEN_PIPE
     sys.exit(code)
 
@@ -58,16 +65,33 @@ def _exit_code() -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderLeftError):
+        raise
+    except SystemExit:
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":  # how Click marks a broken pipe
+            raise BrokenPipeError from None
         raise
     except Exception as error:
         if not hasattr(error, "format_message"):  # not an error of Click
-            raise
+            return _bug(error)
         warn(f"error: {_usage_error(error)}", style="red")
         return 2
     if code == INTERRUPTED:  # Typer returns this code after Ctrl-C
         warn(f"interrupted; to continue from the last checkpoint: {command(*sys.argv[1:])}")
     return code if isinstance(code, int) else 0
+
+
+def _bug(error: Exception) -> int:
+    """Reports an exception that this program should not have raised; returns the exit code."""
+    folder = Path(tempfile.mkdtemp(prefix="ril-bench-bug-"))
+    report = [f"ril-bench {__version__}", sys.version, platform.platform(), shlex.join(sys.argv), ""]
+    (folder / "report.txt").write_text("\n".join(report) + traceback.format_exc(), encoding="utf-8")
+    if {"-v", "--verbose"} & set(sys.argv):
+        warn(traceback.format_exc())
+    what = f"this is a bug of RIL-Bench: {type(error).__name__}: {error}"
+    hint = f"report it at {ISSUES}, and attach the folder {folder}"
+    warn(f"error: {BugError(what, hint=hint)}", style="red")
+    return BugError.exit_code
 
 
 def _usage_error(error: Any) -> str:

@@ -60,6 +60,9 @@ def check(
             rich_help_panel=ENTRIES,
         ),
     ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds after which the check of a file that hangs is stopped.")
+    ] = 600,
     as_json: JsonOption = False,
 ) -> None:
     """Check a method, a sequence, a tuner or a reward, or the entries of a leaderboard.
@@ -71,13 +74,13 @@ def check(
     if Path(target).is_dir():
         _check_entries(Path(target), resample, record, since, as_json)
     else:
-        _check_file(target, as_json)
+        _check_file(target, timeout, as_json)
 
 
-def _check_file(reference: str, as_json: bool) -> None:
+def _check_file(reference: str, timeout: float, as_json: bool) -> None:
     from ril_bench.api.authors import check_file
 
-    report = check_file(reference, progress=None if as_json else _show_result)
+    report = check_file(reference, None if as_json else _show_result, timeout)
     if as_json:
         show_json(report.plain())
     else:

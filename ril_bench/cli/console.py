@@ -19,17 +19,31 @@ from ril_bench.storage.files import to_json
 
 #: By default Rich shows "[red]" as a colour, ":bug:" as an emoji, and digits as coloured numbers.
 _LITERAL: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
-_OUT, _ERR = Console(**_LITERAL), Console(stderr=True, **_LITERAL)
+
+
+class ReaderLeftError(Exception):
+    """The program that read this program's output has ended, as in `ril-bench list | head -1`."""
+
+
+class _Console(Console):
+    """A console that prints to whatever stdout or stderr is, and never ends the process itself."""
+
+    def on_broken_pipe(self) -> None:
+        raise ReaderLeftError
+
+
+_OUT, _ERR = _Console(**_LITERAL), _Console(stderr=True, **_LITERAL)
 
 #: The width of a table that is not printed to a terminal, in characters: nothing is wrapped or cut.
 _PIPE_WIDTH = 400
 
 
 def prepare_streams() -> None:
-    """Prints a character that the encoding lacks as "?" instead of failing."""
+    """Prints a character that the encoding lacks as "?" instead of failing, also in the help of a verb."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # in some notebooks the stream is not a text file
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    Console.on_broken_pipe = _Console.on_broken_pipe  # type: ignore[method-assign, assignment]
 
 
 def literal(text: object) -> str:
@@ -60,7 +74,18 @@ def warn(text: object = "", *, style: str = "") -> None:
 
 def _print(console: Console, text: object, mark: str, style: str, style_of_mark: str) -> None:
     line = Text.assemble((mark, style_of_mark), (literal(text), style))
-    console.print(line, soft_wrap=True)
+    try:
+        console.print(line, soft_wrap=True)
+    except BrokenPipeError as error:  # older versions of rich
+        raise ReaderLeftError from error
+    except (ValueError, OSError):  # a method has closed the stream
+        if console is _ERR:
+            _to_descriptor(2, f"{line.plain}\n")
+
+
+def _to_descriptor(descriptor: int, text: str) -> None:
+    with suppress(OSError):
+        os.write(descriptor, text.encode(errors="replace"))
 
 
 def show_table(
@@ -94,9 +119,15 @@ def show_table(
     for row in rows:
         table.add_row(*(Text(literal(cell)) for cell in row))
     fits_a_screen = _OUT.is_terminal or "COLUMNS" in os.environ
-    (_OUT if fits_a_screen else Console(**_LITERAL, width=_PIPE_WIDTH)).print(table)
+    try:
+        (_OUT if fits_a_screen else _Console(**_LITERAL, width=_PIPE_WIDTH)).print(table)
+    except BrokenPipeError as error:
+        raise ReaderLeftError from error
 
 
 def show_json(value: Any) -> None:
     """Prints JSON, and nothing else, on stdout: plain ASCII, NaN as null."""
-    print(json.dumps(json.loads(to_json(value)), indent=2))
+    try:
+        print(json.dumps(json.loads(to_json(value)), indent=2))
+    except BrokenPipeError as error:
+        raise ReaderLeftError from error

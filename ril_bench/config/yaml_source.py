@@ -1,13 +1,14 @@
 """Reads YAML (and JSON) into plain values, with the line of each value.
 
 Plain values follow YAML 1.2, not 1.1: `1e-4` is a number, `no` is text, 12:30 is not 750. A key that is given
-twice is an error, and so is an alias (*name): people read a sequence, and so does a checker that does not
-trust it.
+twice is an error, and so is an alias (*name), an anchor, a tag (!!int), a number of more than 100 digits and
+deep nesting: people read a sequence, and so does a checker that does not trust it.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ import yaml
 from ril_bench.config.characters import whole_characters
 from ril_bench.errors import UserError
 
+DEPTH = 64  # levels of nesting
+LARGEST = 10**100  # of whole numbers: a float can hold it
+LONGEST = 1_000_000  # characters of a text
 Key = tuple[str | int, ...]  # ("tasks", 0, "reward"): list positions count from 0 here, from 1 when shown
 
 
@@ -59,11 +63,29 @@ class Source:
 
 
 class _Loader(yaml.SafeLoader):
+    """Composes plain nodes alone: no anchor, no alias, no tag, and no deep nesting."""
+
+    depth = 0
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported", problem_mark=mark)
-        return super().compose_node(parent, index)
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise _unsupported("aliases (*name) are not supported", event)
+        if getattr(event, "anchor", None) is not None:
+            raise _unsupported("anchors (&name) are not supported", event)
+        if getattr(event, "tag", None) is not None:
+            raise _unsupported("tags (!name) are not supported", event)
+        if self.depth == DEPTH:
+            raise _unsupported(f"nested deeper than {DEPTH} levels", event)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+def _unsupported(problem: str, event: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -104,14 +126,20 @@ def read_source(path: Path) -> Source:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path.name}: {error}", where=str(path)) from error
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read {path.name}: {error}", where=str(path), hint="name a file in UTF-8"
+        ) from error
     return parse_source(text, str(path))
 
 
 def parse_source(text: str, name: str) -> Source:
     """As `read_source`, for text; `name` is the name of the file in messages."""
     source = Source(name, None)
+    if len(text) > LONGEST:
+        raise UserError(
+            f"not valid YAML here: {len(text):,} characters", where=name, hint=f"write at most {LONGEST:,}"
+        )
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -121,12 +149,12 @@ def parse_source(text: str, name: str) -> Source:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         problem = getattr(error, "problem", None) or str(error)
-        raise UserError(f"not valid YAML: {problem}", where=where) from error
+        raise UserError(f"not valid YAML: {problem}", where=where, hint="correct this line") from error
     except (
         RecursionError,
         ValueError,
     ) as error:  # nesting that is too deep; a number with thousands of digits
-        raise UserError(f"not valid YAML: {error}", where=name) from error
+        raise UserError(f"not valid YAML: {error}", where=name, hint="correct the file") from error
     return source
 
 
@@ -195,4 +223,6 @@ def _value(loader: _Loader, node: yaml.Node, key: Key, source: Source) -> Any:
             source.places[(*key, name)] = place  # the key's line: the value may begin on a later line
         return data
     value = loader.construct_object(node)
+    if (isinstance(value, int) and abs(value) >= LARGEST) or (isinstance(value, float) and math.isinf(value)):
+        raise yaml.MarkedYAMLError(problem="a number is too large", problem_mark=node.start_mark)
     return whole_characters(value) if isinstance(value, str) else value

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ril_bench import registry
 from ril_bench.config.yaml_source import read_source
 from ril_bench.conformance.suite import CheckResult
 from ril_bench.errors import UserError, nearest
+from ril_bench.machine.deadline import DeadlineError, deadline
+from ril_bench.storage.files import expanded
 
 #: what can be checked; if several kinds have the same name, the first kind in this list counts
 KINDS = ("sequence", "method", "tuner", "reward")
+TIMEOUT = 600.0  # seconds; most checks take less than a minute
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,12 @@ class CheckReport:
         return asdict(self) | {"ok": self.ok, "results": [asdict(result) for result in self.results]}
 
 
-def check(reference: str, *, progress: Callable[[CheckResult], None] | None = None) -> CheckReport:
+def check(
+    reference: str,
+    *,
+    progress: Callable[[CheckResult], None] | None = None,
+    timeout: float = TIMEOUT,
+) -> CheckReport:
     """Checks a sequence, a grid, a method, a tuner or a reward, by name or by path.
 
     Runs a method, a tuner or a reward. Checks a sequence as far as this machine has its files; a note names
@@ -58,16 +66,26 @@ def check(reference: str, *, progress: Callable[[CheckResult], None] | None = No
 
     Args:
         progress: is called with each result as soon as the check ends.
+        timeout: seconds after which the check stops.
 
     Raises:
-        UserError: nothing has this name, or the file holds nothing that can be checked.
+        UserError: nothing has this name, the file holds nothing that can be checked, or the time is over.
     """
-    kind = kind_of(reference)
-    results = []
-    for result in _results(kind, reference):
-        results.append(result)
-        if progress is not None:
-            progress(result)
+    own = str(expanded(reference).resolve()) if registry.is_path(reference) else None
+    results: list[CheckResult] = []
+    try:
+        with deadline(timeout, lambda file: file == own):
+            kind = kind_of(reference)
+            for result in _results(kind, reference):
+                results.append(result)
+                if progress is not None:
+                    progress(result)
+    except DeadlineError as error:
+        raise UserError(
+            f"{reference} is {error}",
+            where=own,
+            hint="correct what hangs, or give it more time with --timeout",
+        ) from error
     return CheckReport(reference, kind, tuple(results))
 
 
@@ -78,9 +96,9 @@ def kind_of(reference: str) -> str:
         UserError: nothing has this name, there is no such file, or it holds none of these.
     """
     if registry.is_path(reference):
-        path = Path(reference).expanduser()
-        if not path.is_file():
-            raise UserError(f"there is no file {reference}", where=str(path.absolute()))
+        path = expanded(reference)
+        if not os.path.isfile(path):
+            raise UserError(f"there is no file {reference}", where=str(path.absolute()), hint="name a file")
         if path.suffix == ".py":
             return registry.kind_in_file(path)
         data = read_source(path).data

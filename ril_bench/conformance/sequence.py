@@ -6,7 +6,6 @@ A check needs files. If a file is not on this machine, a note names it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
@@ -18,6 +17,7 @@ from ril_bench.scoring.score import scale
 from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.model_folders import local_folder
 from ril_bench.sequences.sequence_file import load_sequence
+from ril_bench.storage.files import expanded
 from ril_bench.studies.grid.axes import axes, plans
 
 
@@ -38,7 +38,7 @@ def check_grid(reference: str) -> Iterator[CheckResult]:
 
     def combinations() -> str:
         """has runs that can all be planned"""
-        found = plans(axes(Path(reference).expanduser(), {}))
+        found = plans(axes(expanded(reference), {}))
         return f"{len(found)} runs"
 
     yield from run_checks([combinations], needed=())

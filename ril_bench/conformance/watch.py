@@ -80,8 +80,8 @@ class _ShownTask:
         return getattr(task, name)
 
 
-class Stopped(Exception):
-    """Simulates a kill in the middle of a task."""
+class Stopped(BaseException):
+    """Simulates a kill in the middle of a task: no failure, so not an Exception."""
 
 
 class Watch(Reporter):

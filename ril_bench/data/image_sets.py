@@ -194,13 +194,13 @@ def _pixels(image: object) -> NDArray[np.float32]:
         grey = np.asarray(image, np.float32)
         if grey.size and not (grey.min() >= 0 and grey.max() <= 65535):
             raise ValueError("its levels are not those of 16 bits")
-        return np.repeat(grey[..., None] / 65535, 3, axis=2)
+        return np.repeat(grey[..., None] / 65535, 3, axis=2).astype(np.float32)
     if image.mode == "F":
         raise ValueError("its levels are floating point, and have no stated range")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         ground = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(ground, image.convert("RGBA"))
-    return np.asarray(image.convert("RGB")).astype(np.float32) / 255
+    return (np.asarray(image.convert("RGB")) / 255).astype(np.float32)
 
 
 def _fitted(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -211,13 +211,13 @@ def _fitted(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     scale = max(height / pixels.shape[0], width / pixels.shape[1])
     rows, columns = max(height, round(pixels.shape[0] * scale)), max(width, round(pixels.shape[1] * scale))
     planes = [
-        Image.fromarray(np.ascontiguousarray(pixels[..., k]), "F").resize(
+        Image.fromarray(np.ascontiguousarray(pixels[..., k])).resize(
             (columns, rows), Image.Resampling.BICUBIC
         )
         for k in range(3)
     ]
     top, left = (rows - height) // 2, (columns - width) // 2
-    resized = np.stack([np.asarray(plane, np.float32) for plane in planes], axis=2)
+    resized = np.stack([np.asarray(plane) for plane in planes], axis=2)
     return resized[top : top + height, left : left + width].clip(0, 1).astype(np.float32)
 
 

@@ -167,7 +167,7 @@ def _on_hub(reference: str) -> list[Any]:
             where=reference,
             hint="name a data set of the hub as owner/name:split, or a file of prompts",
         ) from error
-    except OSError as error:
+    except Exception as error:  # the hub, the network, or a proxy whose address is none
         raise InfrastructureError(
             f"the hub does not answer: {error}",
             where=reference,

@@ -13,6 +13,7 @@ from ril_bench.diagnosis.footprint import Footprint, footprint, guided_calls, im
 from ril_bench.diagnosis.gpus import estimates
 from ril_bench.diagnosis.report import Diagnosis, RunTime, size
 from ril_bench.diffusion.configs import check_configs
+from ril_bench.diffusion.pipelines import check_folder
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute, compute_of
 from ril_bench.machine.devices import named_device
@@ -115,6 +116,7 @@ def _model_faults(spec: SequenceSpec) -> Iterable[str]:
     if folder is None or not (folder / "model_index.json").is_file():
         return
     try:
+        check_folder(folder)
         check_configs(folder, spec.sampler.steps, spec.sampler.eta)
     except UserError as error:
         yield error.in_one_line

@@ -27,6 +27,7 @@ from ril_bench.diagnosis.architectures import ARCHITECTURES
 from ril_bench.machine.compute import Compute
 from ril_bench.remote.file import RemoteFile
 from ril_bench.running.evaluation import drift_rollouts
+from ril_bench.remote.model import weight_files
 from ril_bench.running.materials import new_tuner
 from ril_bench.sequences.model_folders import hub_model, local_folder
 from ril_bench.sequences.spec import Sequence, TaskSpec
@@ -221,7 +222,9 @@ def _text_weights(reference: str) -> int:
     """How many weights the text encoders have."""
     if folder := local_folder(reference):
         return sum(
-            estimate.stored_weights(file) for file in sorted(folder.glob("text_encoder*/*.safetensors"))
+            estimate.stored_weights(file)
+            for part in sorted(folder.glob("text_encoder*"))
+            for file in weight_files(part)
         )
     model = hub_model(reference)
     files = [file for file in model.pinned_files if "text_encoder" in file.file] if model else []

@@ -7,6 +7,7 @@ an autograd graph is open, and folds adapters into the weights.
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,6 +26,10 @@ from ril_bench.diffusion.layer_inputs import second_moments
 from ril_bench.diffusion.open_graphs import GraphWatch
 from ril_bench.draws import Key, generator
 from ril_bench.errors import UserError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+#: names that torch's containers of layers use themselves
+_TAKEN = {*dir(nn.ModuleDict()), *dir(nn.ParameterDict())}
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,12 @@ class Adapters:
         self._apply()  # PEFT would choose another adapter to be active
 
     def _inject(self, name: str, spec: AdapterSpec) -> None:
+        if not (isinstance(name, str) and _NAME.fullmatch(name)) or name in _TAKEN:
+            raise UserError(
+                f"an adapter cannot be called {name!r}",
+                where="add_adapter",
+                hint="use letters, digits, - and _, and no name that a torch module has, as task-1",
+            )
         if name in self._adapters:
             raise ValueError(f"an adapter called {name!r} exists already")
         self._refuse_changes("add an adapter")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from diffusers import DDIMScheduler
 
 from ril_bench.diffusion.families import family_called
 from ril_bench.diffusion.model import check_prediction
+from ril_bench.diffusion.pipelines import check_betas, read_config
 from ril_bench.diffusion.sampler import DDIM, check_schedule
-from ril_bench.errors import UserError
 
 
 def check_configs(folder: Path, steps: int, eta: float) -> None:
@@ -25,21 +23,10 @@ def check_configs(folder: Path, steps: int, eta: float) -> None:
     Raises UserError for the first fault, with the same message as a run.
     """
     index, scheduler = folder / "model_index.json", folder / "scheduler" / "scheduler_config.json"
-    family_called(_read(index).get("_class_name"), where=str(index))
-    config = _read(scheduler)
+    family_called(read_config(index).get("_class_name"), where=str(index))
+    check_betas(scheduler)
+    config = read_config(scheduler)
     check_schedule(config)
     found = DDIMScheduler.from_config(config)
     check_prediction(found.config["prediction_type"])
     DDIM(found.alphas_cumprod, steps, eta)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"this file of the model cannot be read: {error}",
-            where=str(file),
-            hint="name a folder in which diffusers saved a pipeline",
-        ) from error
-    return content

@@ -35,15 +35,29 @@ class Text:
 def latent_size(unet: Any) -> tuple[int, int]:
     """Height and width of the latents that a denoiser was trained on."""
     size = unet.config.sample_size
-    return (size, size) if isinstance(size, int) else tuple(size)
+    sides = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
+    if not all(isinstance(side, int) and side > 0 for side in sides):
+        raise UserError(
+            f"the denoiser states no size of its latents: sample_size is {size!r}",
+            where="unet/config.json of the model",
+            hint="set sample_size to a whole number, or to [height, width]",
+        )
+    return sides[0], sides[1]
 
 
 class StableDiffusion:
     """Stable Diffusion 1.x and 2.x: the last hidden states of one text encoder."""
 
     pipeline: ClassVar[Any] = StableDiffusionPipeline
-    #: components that are not loaded: a safety checker plays no part in training
-    without: ClassVar[dict[str, Any]] = {"safety_checker": None, "requires_safety_checker": False}
+    #: arguments of the pipeline's loader: parts that play no role in training are not loaded, and may be missing
+    without: ClassVar[dict[str, Any]] = {
+        "safety_checker": None,
+        "requires_safety_checker": False,
+        "feature_extractor": None,
+        "image_encoder": None,
+    }
+    #: the folders whose weights are loaded
+    weights: ClassVar[tuple[str, ...]] = ("text_encoder", "unet", "vae")
 
     def __init__(self, pipe: Any):
         self._pipe = pipe
@@ -69,7 +83,8 @@ class StableDiffusionXL:
     """
 
     pipeline: ClassVar[Any] = StableDiffusionXLPipeline
-    without: ClassVar[dict[str, Any]] = {}
+    without: ClassVar[dict[str, Any]] = {"feature_extractor": None, "image_encoder": None}
+    weights: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2", "unet", "vae")
 
     def __init__(self, pipe: Any):
         self._pipe = pipe

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from ril_bench.diffusion.adapters import Adapters, AdapterSpec
 from ril_bench.diffusion.families import Text, family_called, latent_size
+from ril_bench.diffusion.pipelines import load_pipeline
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import PLAIN, Compute
 
@@ -117,22 +115,7 @@ class DiffusionModel(Adapters):
         Only safetensors are read; nothing is unpickled. Raises UserError where the folder has no pipeline, or a
         pipeline that is not supported.
         """
-        # These progress bars are too short to read, and would disturb the progress bar of the run.
-        diffusers_logging.disable_progress_bar()
-        transformers_logging.disable_progress_bar()
-        index = Path(folder) / "model_index.json"
-        try:
-            family = family_called(json.loads(index.read_bytes()).get("_class_name"), where=str(index))
-            dtypes = {"vae": getattr(torch, compute.vae_dtype), "default": getattr(torch, compute.dtype)}
-            pipe = family.pipeline.from_pretrained(
-                str(folder), dtype=dtypes, use_safetensors=True, **family.without
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"no diffusion model could be loaded: {error}",
-                where=str(folder),
-                hint="name a folder that a diffusers pipeline was saved in, or a hub id",
-            ) from error
+        pipe = load_pipeline(Path(folder), compute)
         return cls(pipe, adapter=adapter, device=device, compute=compute)
 
     @property
@@ -194,16 +177,37 @@ class DiffusionModel(Adapters):
 
     def decode(self, latents: Tensor) -> Tensor:
         """The images (N, 3, H, W), fp32, in [0, 1], of latents (N, C, h, w); the clamp passes gradients."""
-        vae = self.pipe.vae
-        latents = (latents / vae.config.scaling_factor).to(self.vae_dtype)
+        vae, of_channels = self.pipe.vae, self._of_channels
+        if of_channels is None:
+            latents = latents / vae.config.scaling_factor
+        else:
+            mean, std = of_channels
+            latents = latents * std / vae.config.scaling_factor + mean
+        latents = latents.to(self.vae_dtype)
         images = vae.decode(latents, return_dict=False)[0].float()
         self.counter["decode", images.requires_grad, len(images)] += 1
         return _Clamp.apply(images / 2 + 0.5)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """The latents (N, C, h, w), fp32, of images (N, 3, H, W) in [0, 1]: the mode of the encoder's distribution."""
-        vae = self.pipe.vae
+        """The latents (N, C, h, w), fp32, of images (N, 3, H, W) in [0, 1]: the mode of the encoder's distribution.
+
+        A tiny autoencoder has no distribution; its latents are used. The inverse of `decode`.
+        """
         self.counter["encode", False, len(images)] += 1
-        latents = vae.encode((2 * images - 1).to(self.vae_dtype)).latent_dist.mode()
-        return latents.float() * vae.config.scaling_factor
+        found = self.pipe.vae.encode((2 * images - 1).to(self.vae_dtype))
+        latents = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latents
+        factor, of_channels = self.pipe.vae.config.scaling_factor, self._of_channels
+        if of_channels is None:
+            return latents.float() * factor
+        mean, std = of_channels
+        return (latents.float() - mean) * factor / std
+
+    @cached_property
+    def _of_channels(self) -> tuple[Tensor, Tensor] | None:
+        """(mean, deviation) of each channel of the latents, where the autoencoder states them [code: diffusers]."""
+        mean, std = (self.pipe.vae.config.get(f"latents_{name}") for name in ("mean", "std"))
+        if mean is None or std is None:
+            return None
+        channels = [torch.tensor(values, device=self.device).view(1, -1, 1, 1) for values in (mean, std)]
+        return channels[0], channels[1]

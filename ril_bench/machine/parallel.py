@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from ril_bench.errors import InfrastructureError, RilError
+from ril_bench.errors import InfrastructureError, RilError, UserError
 
 T = TypeVar("T")
 
@@ -157,8 +157,15 @@ def team(device: str = "cpu") -> Team:
 
     The first call joins the team.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size.strip() in ("", "1"):
         return ALONE
+    if not size.strip().isdecimal() or not os.environ.get("MASTER_ADDR"):
+        raise UserError(
+            f"WORLD_SIZE is {size!r}, and no launcher has set the other variables, such as MASTER_ADDR",
+            where="environment",
+            hint="start several processes with accelerate launch -m ril_bench ..., or unset WORLD_SIZE for one process",
+        )
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu", timeout=TIMEOUT)

@@ -70,18 +70,29 @@ class HubModel(Published):
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a pipeline's folder holds every part that its index names.
+    """Whether a pipeline's folder holds every part that its index names and that is loaded.
 
-    After an interrupted download, parts are missing.
+    After an interrupted download, parts are missing. Weights in half precision alone (a variant) do not count.
     """
-    index = json.loads((folder / "model_index.json").read_bytes())
+    try:
+        index = json.loads((folder / "model_index.json").read_bytes())
+    except (OSError, ValueError):
+        return False
     parts = [
         part for part, kind in index.items() if isinstance(kind, list) and kind[0] and part not in NOT_LOADED
     ]
     return all(
-        any((folder / part).glob("*.safetensors" if (folder / part / "config.json").is_file() else "*.json"))
+        weight_files(folder / part)
+        if (folder / part / "config.json").is_file()
+        else any((folder / part).glob("*.json"))
         for part in parts
     )
+
+
+def weight_files(part: Path) -> list[Path]:
+    """The files of a part's weights that are loaded: safetensors in full precision."""
+    found = sorted(part.glob("*.safetensors"))
+    return [file for file in found if "." not in file.name.removesuffix(".safetensors")]
 
 
 def loaded_files(folder: Path) -> list[Path]:

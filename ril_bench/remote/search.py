@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from ril_bench.errors import InfrastructureError, UserError
 from ril_bench.remote.network import downloads_are_off
+from ril_bench.storage.files import expanded
 
 #: The environment variable that names a folder of files that a user downloaded by hand.
 FOLDER = "RIL_BENCH_WEIGHTS"
@@ -20,7 +21,7 @@ FOLDER = "RIL_BENCH_WEIGHTS"
 def own_places(*names: str) -> list[Path]:
     """The paths of these names in the folder $RIL_BENCH_WEIGHTS; empty if it is not set."""
     folder = os.environ.get(FOLDER)
-    return [Path(folder).expanduser() / name for name in dict.fromkeys(names)] if folder else []
+    return [expanded(folder) / name for name in dict.fromkeys(names)] if folder else []
 
 
 class Published(ABC):
@@ -108,7 +109,8 @@ class Published(ABC):
                 hint="check its name and revision; if it is gated, accept its licence and type: hf auth login",
             ) from error
         # OSError: the hub, the network or the disk failed; ValueError: the digest is not the pinned one
-        except (OSError, ValueError) as error:
+        # Other kinds: a proxy whose address is none, for example.
+        except Exception as error:
             raise InfrastructureError(
                 f"{self.title} could not be downloaded: {error}", where=self.url, hint=self.by_hand
             ) from error

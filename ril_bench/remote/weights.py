@@ -10,6 +10,7 @@ from ril_bench.remote.file import RemoteFile
 from ril_bench.storage.digests import files_below
 from ril_bench.storage.known_digests import file_digest
 
+_POINTER = b"version https://git-lfs"
 MANIFEST = "digests.json"  # {path relative to its folder: sha256}
 
 
@@ -46,3 +47,15 @@ def verified(path: Path) -> Path:
                     hint="it was altered or is damaged: install ril-bench again",
                 )
     return path
+
+
+def refuse_pointer(file: Path) -> None:
+    """Raises UserError for a file that is only the pointer of Git LFS to the real file."""
+    with file.open("rb") as opened:
+        start = opened.read(len(_POINTER))
+    if start == _POINTER:
+        raise UserError(
+            f"{file.name} is not the file itself, but a pointer of Git LFS to it",
+            where=str(file),
+            hint="type `git lfs pull` in the repository that it came from, or download the file",
+        )

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ril_bench.errors import RewardError
 from ril_bench.remote.file import RemoteFile
 
 
@@ -56,8 +57,9 @@ class Reward:
         Raises:
             TypeError: the images are not floating point.
             ValueError: the images have another shape, values outside [0, 1], or another number than the prompts.
+            RewardError: the scores are not a tensor with one number for each image.
         """
-        return self.score(checked(images, prompts), prompts).float()
+        return self._checked_scores(self.score(checked(images, prompts), prompts), len(images))
 
     @torch.no_grad()
     def reference(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -65,7 +67,22 @@ class Reward:
 
         Do not override it.
         """
-        return self.reference_score(checked(images, prompts), prompts).float()
+        return self._checked_scores(self.reference_score(checked(images, prompts), prompts), len(images))
+
+    def _checked_scores(self, scores: object, n: int) -> Tensor:
+        """The scores in fp32. Raises RewardError if they are not a tensor with one number for each image."""
+        if isinstance(scores, Tensor) and tuple(scores.shape) == (n,):
+            return scores.float()
+        got = (
+            f"a tensor of shape {tuple(scores.shape)}"
+            if isinstance(scores, Tensor)
+            else type(scores).__name__
+        )
+        raise RewardError(
+            f"the reward {self.name} returned {got} for {n} images; scores are a tensor of shape ({n},)",
+            where=f"{type(self).__module__}, class {type(self).__name__}",
+            hint="return one number for each image, as torch.Tensor: scores.reshape(-1), or stack them",
+        )
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Computes the scores. Every subclass implements it.

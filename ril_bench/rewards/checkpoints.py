@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ril_bench.errors import UserError
+from ril_bench.remote.weights import refuse_pointer
 
 State = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
@@ -26,10 +27,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     checkpoint, or that has more than tensors and plain values.
     """
     try:
+        refuse_pointer(path)
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise UserError(
             f"this checkpoint cannot be read safely: {str(error).partition(chr(10))[0]}",
             where=str(path),

@@ -5,7 +5,6 @@ Seconds are also stated as a multiple of the seconds that the calls alone take (
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,7 @@ from torch import Tensor
 
 from ril_bench.running import provenance
 from ril_bench.running.bare_cost import Call, bare_seconds, known_seconds, unit_seconds
-from ril_bench.running.evaluation import code_digest
-from ril_bench.storage.digests import sha256_file
+from ril_bench.running.inputs import cost_key
 
 if TYPE_CHECKING:
     from ril_bench.running.materials import Materials
@@ -94,13 +92,5 @@ def cost(steps: Sequence[Mapping[str, Any]], seconds: float, materials: Material
 
 def _key(materials: Materials) -> dict[str, Any]:
     """Everything that the seconds of a call depend on, as far as a program can know it."""
-    return {
-        "weights": materials.weights,
-        "rewards": {
-            name: sha256_file(inspect.getfile(type(reward))) for name, reward in materials.rewards.items()
-        },
-        "adapter": materials.sequence.adapter.model_dump(),
-        "code": code_digest("diffusion", "rewards", "worlds", "running/bare_cost.py"),
-        "versions": provenance.versions(),
-        "hardware": provenance.hardware(materials.model.device, materials.compute),
-    }
+    hardware = provenance.hardware(materials.model.device, materials.compute)
+    return cost_key(materials.sequence, materials.inputs, hardware)

@@ -45,6 +45,11 @@ def inputs_of_method(reference: str) -> Inputs:
     return {METHOD: _code("method", reference)}
 
 
+def inputs_of_settings(sequence: Sequence) -> Inputs:
+    """The settings of a sequence. Loaded materials may serve several sequences, which differ in settings alone."""
+    return {SETTINGS: {"sequence": sha256_json(_settings(sequence))}}
+
+
 def inputs_of(sequence: Sequence, *, download: bool = True) -> Inputs:
     """The inputs of a sequence: settings, model, prompts, images, tuners, rewards with their weights, packages.
 
@@ -54,7 +59,7 @@ def inputs_of(sequence: Sequence, *, download: bool = True) -> Inputs:
     Raises what loading the inputs raises.
     """
     found: Inputs = {
-        SETTINGS: {"sequence": sha256_json(_settings(sequence))},
+        **inputs_of_settings(sequence),
         PACKAGES: {name: text for name, text in versions().items() if name != "python"},
     }
     found[PACKAGES]["code of ril-bench"] = code_digest()
@@ -140,6 +145,15 @@ def unit_key(
         "reward": reward,
         "prompts": sha256_json(list(prompts)),
         "inputs": _contents(inputs, [MODEL, PACKAGES, f"reward {reward}"]),
+        "hardware": dict(hardware),
+    }
+
+
+def cost_key(sequence: Sequence, inputs: Inputs, hardware: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the seconds of a call depend on, as far as a program can know it."""
+    return {
+        "adapter": _settings(sequence)["adapter"],
+        "inputs": _contents(inputs, [MODEL, PACKAGES, *_rewards(sequence)]),
         "hardware": dict(hardware),
     }
 

@@ -9,7 +9,7 @@ import torch
 from ril_bench import registry
 from ril_bench.data.prompts import load_prompts
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.errors import UserError
+from ril_bench.errors import SequenceError, UserError
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.memory import keep_freed_memory
 from ril_bench.remote.weights import digests, verified
@@ -54,7 +54,7 @@ class Materials:
         rewards = {name: sequence.reward(name)(device=device) for name in sequence.rewards}
         prompts = load_prompts(sequence.prompts.eval)
         if len(prompts) < sequence.evaluation.prompts:
-            raise UserError(
+            raise SequenceError(
                 f"the evaluation asks for {sequence.evaluation.prompts} prompts; there are {len(prompts)}",
                 where=f"evaluation.prompts, {sequence.prompts.eval}",
                 hint=f"set evaluation.prompts to at most {len(prompts)}",
@@ -129,7 +129,7 @@ def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tune
     spec = sequence.task(i)
     tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
     if "reward_gradient" in tuner.needs and not reward.differentiable:
-        raise UserError(
+        raise SequenceError(
             f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.name} has none",
             where=f"tasks.{i}",
             hint=f"choose a differentiable reward, or one of the tuners {', '.join(_gradient_free())}",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Purpose = Literal["result", "tuning", "calibration"]
 GIVEN, REVERSED = "given", "reversed"  # orders of tasks that have a name
+#: a label is a part of a folder's name
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9=.,+_-]{0,119}")
 LATIN = "latin"  # stands for several orders
 #: keys of run.json that hold names and paths as the user wrote them
 REFERENCES = ("sequence_reference", "method_reference")
@@ -194,6 +196,12 @@ def plan_run(
         UserError: a fault in the sequence, the names, the settings or the order.
     """
     registry.locate("method", method)
+    if label is not None and not _LABEL.fullmatch(label):
+        raise UserError(
+            f"a label cannot be {label[:100]!r}",
+            where="--label",
+            hint="use letters, digits and = . , + _ -, at most 120, beginning with a letter or a digit",
+        )
     if preset and tuner:
         raise UserError(
             f"the preset {preset} has its own tuner", where="--tuner", hint="leave one of the two out"

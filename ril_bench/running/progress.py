@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -42,7 +43,8 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Prints a line. If a bar is shown, the line stays above it."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with suppress(OSError, ValueError):  # a closed or full stream must not stop a run
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
         """Begins a stage of `total` units, of which `done` are done already."""

@@ -93,3 +93,25 @@ def _without_damaged_lines(folder: RunFolder) -> Iterable[str]:
         recorded = names.LOG in folder.read_run().get(FILES, {})
         folder.record({names.LOG: data} if recorded else {}, **{LOST_LINES: before + lost})
         yield names.LOG
+
+
+def refuse_log_gap(folder: RunFolder, task: int, update: int, *, repair: bool) -> None:
+    """Raises UserError where the log lacks lines before an update of a task.
+
+    Args:
+        repair: go on without these lines.
+    """
+    lines: dict[int, list[int]] = {}
+    for line in folder.read_log():
+        lines.setdefault(line["task"], []).append(line["update"])
+    whole = all(updates == list(range(len(updates))) for updates in lines.values())
+    if (whole and len(lines.get(task, ())) == update) or folder.read_run().get(LOST_LINES):
+        return
+    if repair:
+        folder.update_run(**{LOST_LINES: 1})
+        return
+    raise UserError(
+        f"{names.LOG} lacks lines of earlier updates",
+        where=str(folder.path / names.LOG),
+        hint="restore the file, or add --repair to go on without these lines",
+    )

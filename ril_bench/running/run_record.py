@@ -37,12 +37,13 @@ def calibration_record(calibration: Calibration | None) -> dict[str, Any] | None
     }
 
 
-def failure_record(error: Exception) -> dict[str, str | None]:
-    """The record of a failure: its class, its message, and its traceback.
+def failure_record(error: BaseException) -> dict[str, str | None]:
+    """The record of a failure: its class, its message, and the traceback of what caused it.
 
-    Errors that RIL-Bench itself raises have no traceback.
+    Errors that state a fault in words have no traceback.
     """
-    trace = None if isinstance(error, RilError) else "".join(traceback.format_exception(error))
+    of_code = not isinstance(error, RilError) or error.kind in ("method", "reward", "bug")
+    trace = "".join(traceback.format_exception(error)) if of_code else None
     return {"class": failure_class(error), "message": str(error) or repr(error), "traceback": trace}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ril_bench.errors import NumericalError, UserError
+from ril_bench.errors import UserError
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.packages import versions
 from ril_bench.machine.parallel import team
@@ -18,15 +18,17 @@ from ril_bench.methods import Plan
 from ril_bench.running import accounts, checkpoints, provenance, shared_steps
 from ril_bench.running.checkpoints import LATEST, START
 from ril_bench.running.criterion import Criterion, Goal
-from ril_bench.running.inputs import inputs_of_method, refuse_changes
+from ril_bench.running.failures import recorded_failures
+from ril_bench.running.inputs import inputs_of_method, inputs_of_settings, refuse_changes
 from ril_bench.running.materials import Materials
+from ril_bench.running.owners import owners
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, duration, progress_note
-from ril_bench.running.repair import LOST_LINES, Repair, prepare
+from ril_bench.running.repair import Repair, prepare, refuse_log_gap
 from ril_bench.running.reward_task import RewardTask
-from ril_bench.running.run_record import calibration_record, failure_record, method_record, now
+from ril_bench.running.run_record import calibration_record, method_record, now
 from ril_bench.running.step_plan import step_budget, step_plan
-from ril_bench.running.steps import Steps
+from ril_bench.running.steps import Steps, gain_note
 from ril_bench.running.trackers import Tracker
 from ril_bench.running.training import Training, adamw
 from ril_bench.running.units import Units
@@ -108,14 +110,10 @@ class Runner:
                 self.reporter.say(f"already complete: {self.folder.path}")
                 return self.folder.path
             self._record_start(recorded.get("threads"))
-            try:
+            with recorded_failures(
+                self.folder, lambda: owners(self.plan, self.method, self.loaded_materials)
+            ):
                 self._run_steps()
-            except Exception as error:
-                if isinstance(error, NumericalError) and (file := checkpoints.newest_file(self.folder)):
-                    hints = [error.hint, f"the last good checkpoint is {file}"]
-                    error.hint = "; ".join(filter(None, hints))
-                self.folder.update_run(status="failed", failure=failure_record(error))
-                raise
         return self.folder.path
 
     def _is_complete(self) -> bool:
@@ -126,9 +124,9 @@ class Runner:
         complete = self.plan.is_complete(self.folder)
         if self.folder.exists and self.repair:
             self.again = prepare(self.folder)
-            if names := self.again.damaged:
+            if found := self.again.damaged:
                 then = "training all tasks again" if self.again.train else "computing them again"
-                self.reporter.say(f"damaged: {', '.join(names)}; {then}")
+                self.reporter.say(f"damaged: {', '.join(found)}; {then}")
         elif self.folder.exists:
             refuse_damage(self.folder.path, self.folder.read_run())
         return complete and not self.again.damaged
@@ -181,8 +179,7 @@ class Runner:
         self._measure_units()
         if not done:
             self.steps.evaluate_step_zero()
-        again = self.team.from_main(lambda: self.again)
-        self.steps.evaluate_again(again)
+        self.steps.evaluate_again(self.team.from_main(lambda: self.again))
         in_one_go &= not self.team.on_main(self._adopt_shared_steps)
         done = self.team.from_main(lambda: self.steps.done)
         self.method.bind(self.materials.model)
@@ -205,7 +202,7 @@ class Runner:
         self.materials.check_tuners()  # a fault in task 3 is reported before task 1 is trained
         self.materials.model.counter.clear()  # this check is no part of the run
         method = method_record(self.plan.identity()["method"], self.method)
-        self.inputs |= self.materials.inputs
+        self.inputs |= self.materials.inputs | inputs_of_settings(self.sequence)
         self.team.on_main(self._record_inputs)
         self.folder.update_run(weights=self.materials.weights, method=method)
         self.steps = Steps(self.folder, self.materials, self.reporter)
@@ -266,7 +263,11 @@ class Runner:
         steps = self.folder.read_run()["steps"]
         if self.steps.zero_was_cached:  # this run did not spend the time of these calls
             steps[0] = {**steps[0], "evaluation_calls": []}
-        units = {"training_calls": [], "evaluation_calls": accounts.as_rows(self.unit_calls), "train_seconds": 0}
+        units = {
+            "training_calls": [],
+            "evaluation_calls": accounts.as_rows(self.unit_calls),
+            "train_seconds": 0,
+        }
         return accounts.cost([*steps, units], seconds, self.materials)
 
     # -- a task ----------------------------------------------------------------------------------------------
@@ -361,23 +362,6 @@ class Runner:
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 
-    def _refuse_log_gap(self, task: int, update: int) -> None:
-        """Raises UserError where the log lacks lines before an update of a task."""
-        lines: dict[int, list[int]] = {}
-        for line in self.folder.read_log():
-            lines.setdefault(line["task"], []).append(line["update"])
-        whole = all(updates == list(range(len(updates))) for updates in lines.values())
-        if (whole and len(lines.get(task, ())) == update) or self.folder.read_run().get(LOST_LINES):
-            return
-        if self.repair:
-            self.folder.update_run(**{LOST_LINES: 1})
-            return
-        raise UserError(
-            f"{names.LOG} lacks lines of earlier updates",
-            where=str(self.folder.path / names.LOG),
-            hint="restore the file, or add --repair to go on without these lines",
-        )
-
     def _save_checkpoint(self, name: str, training: Training) -> None:
         self.steps.count(training)
         checkpoints.save(self.folder, name, training)
@@ -411,18 +395,6 @@ class Runner:
         # The checkpoint has the calls of the killed process, those of the start of the task included.
         self.steps.take_calls()
         self.folder.truncate_log(i, training.update)
-        self.team.on_main(lambda: self._refuse_log_gap(i, training.update))
+        self.team.on_main(lambda: refuse_log_gap(self.folder, i, training.update, repair=self.repair))
         self.reporter.say(f"resuming from task {i}, update {training.update}")
         return training
-
-
-def gain_note(training: Training) -> str:
-    """What a task gained, and whether that met its criterion, in one line."""
-    criterion = training.criterion
-    assert criterion is not None, "a task without a criterion measures no gain"
-    gains = [
-        f"{goal.task.name} gained {criterion.gains[j]:.2f} of {goal.until.gain:g} sigma"
-        for j, goal in criterion.goals.items()
-    ]
-    met = "met" if criterion.all_met else "not met"
-    return f"task {training.step}: {training.update} of at most {training.updates} updates, {', '.join(gains)}: {met}"

@@ -298,6 +298,18 @@ def updates_and_gain(training: Training) -> dict[str, Any]:
     }
 
 
+def gain_note(training: Training) -> str:
+    """What a task gained, and whether that met its criterion, in one line."""
+    criterion = training.criterion
+    assert criterion is not None, "a task without a criterion measures no gain"
+    gains = [
+        f"{goal.task.name} gained {criterion.gains[j]:.2f} of {goal.until.gain:g} sigma"
+        for j, goal in criterion.goals.items()
+    ]
+    met = "met" if criterion.all_met else "not met"
+    return f"task {training.step}: {training.update} of at most {training.updates} updates, {', '.join(gains)}: {met}"
+
+
 def off_calibration(row: Mapping[Any, float], calibration: Calibration, cpu: str | None) -> str | None:
     """The difference of row 0 from the calibration, in words; None if within the tolerance.
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ril_bench.errors import UserError
+from ril_bench.errors import SequenceError
 from ril_bench.machine.parallel import team
 from ril_bench.running import provenance
 from ril_bench.running.fixed_images import fixed_prompts, fixed_scores
@@ -113,7 +113,7 @@ def unit_of(sequence: Sequence, i: int, scores: Tensor | None) -> Unit:
     values = scores[: sequence.unit_images]
     b, sigma = values.mean().item(), values.std().item()
     if not ROUNDING * abs(b) < sigma < float("inf"):
-        raise UserError(
+        raise SequenceError(
             f"{task.name} has no deviation over {len(values)} images of the pretrained model (mean {b:.4g}, "
             f"deviation {sigma:.4g}), so it has no unit",
             where=f"tasks.{i}",

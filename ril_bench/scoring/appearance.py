@@ -236,11 +236,26 @@ def appearance(run: StoredRun, world: World, notes: list[str]) -> dict[str, Any]
 
 
 def read_images(folder: Path) -> dict[str, Tensor]:
-    """The images of a folder, ordered by name: {PROMPT-SAMPLE: 8-bit image (3, H, W)}."""
-    found = {}
+    """The images of a folder, ordered by name: {PROMPT-SAMPLE: 8-bit image (3, H, W)}.
+
+    Raises UserError for an image that cannot be read, and for images of two sizes.
+    """
+    found: dict[str, Tensor] = {}
     for file in image_files(folder).values():
-        with Image.open(file) as image:
-            found[file.stem] = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+        try:
+            with Image.open(file) as image:
+                pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+            if found and (first := next(iter(found.values()))).shape != pixels.shape:
+                raise ValueError(
+                    f"{tuple(pixels.shape[1:])} pixels, and others have {tuple(first.shape[1:])}"
+                )
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(
+                f"an image of this run cannot be used: {error}",
+                where=str(file),
+                hint="restore it, or compute it again: the command of the run (ril-bench run ...) with --repair",
+            ) from error
+        found[file.stem] = pixels
     return found
 
 

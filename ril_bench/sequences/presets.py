@@ -27,11 +27,12 @@ def settings_of(name: str) -> dict[str, Any]:
     file = registry.locate("preset", name)
     assert isinstance(file, Path), "presets are files"
     data = read_source(file).data
-    if not isinstance(data, dict) or set(data) - {"tuner", "unit", *PARTS}:
+    fits = isinstance(data, dict) and not set(data) - {"tuner", "unit", *PARTS}
+    if not fits or not all(isinstance(data.get(part, {}), dict) for part in ("tuner", *PARTS)):
         raise UserError(
             "a preset may hold only a tuner and its settings",
             where=str(file),
-            hint=f"use only the keys tuner, unit, {', '.join(PARTS)}",
+            hint=f"use only the keys tuner, unit, {', '.join(PARTS)}, each but unit with keys of its own",
         )
     # The tuner is replaced with all its options; in the parts below only the stated keys change.
     whole = {key: data[key] for key in ("tuner", "unit") if key in data}

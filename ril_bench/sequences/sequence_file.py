@@ -17,7 +17,7 @@ from ril_bench.config.settings import UNCHANGED, Settings
 from ril_bench.config.validation import validated
 from ril_bench.config.yaml_source import Key, Source, read_source, set_value
 from ril_bench.data.prompts import locate_prompts
-from ril_bench.errors import UserError, nearest
+from ril_bench.errors import SequenceError, UserError, nearest
 from ril_bench.sequences.paths import absolute_paths
 from ril_bench.sequences.spec import INHERITED, Sequence
 from ril_bench.worlds.table import WORLDS, world_of
@@ -57,7 +57,10 @@ class SequenceFile:
         for key, value in settings.items():
             set_value(source, key, value, f"--set {key}")
         _check_names(source)
-        sequence = validated(Sequence, source, INHERITED)
+        try:
+            sequence = validated(Sequence, source, INHERITED)
+        except UserError as error:
+            raise SequenceError(error.what, where=error.where, hint=error.hint) from error
         sequence._file, sequence._written = self.path, dict(self.written)
         return sequence
 

@@ -20,7 +20,9 @@ from ril_bench.worlds.table import WORLDS, World, world_of
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # a valid name of folders and files
+Name = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")
+]  # a valid name of folders and files
 
 
 class Prompts(Part):
@@ -42,7 +44,7 @@ class Sampler(Part):
     Guidance 1 means no guidance; eta 1 means ancestral sampling.
     """
 
-    steps: Count
+    steps: Annotated[int, Field(ge=2)]  # one step from pure noise gives no image
     guidance: Annotated[float, Field(ge=1)]
     eta: Annotated[float, Field(ge=0, le=1)]
 
@@ -158,7 +160,7 @@ class EvaluationSpec(Part):
 
     omitted_if_none = frozenset({"every", "scales"})
 
-    prompts: Count
+    prompts: Annotated[int, Field(ge=2)]  # deviations over prompts need two
     images_per_prompt: Count
     seed: Annotated[int, Field(ge=0)]
     probes: list[str] = Field(default=[])

@@ -20,7 +20,7 @@ from pyarrow.compute import VarianceOptions
 from ril_bench.config.characters import encodable
 from ril_bench.errors import UserError
 from ril_bench.storage import names
-from ril_bench.storage.integrity import FILES, refuse_damage
+from ril_bench.storage.integrity import FILES, damaged_files, refuse_damage
 from ril_bench.storage.seals import unchecked_line, unsealed
 
 if TYPE_CHECKING:
@@ -238,7 +238,9 @@ def read_whole_run(folder: Path) -> StoredRun:
     Raises UserError where a file of a finished step is damaged.
     """
     run = read_run(folder)
-    refuse_damage(run.folder, run.info)
+    if damaged_files(run.folder, run.info):
+        run = read_run(folder)  # a run that is at work may have finished a step since
+        refuse_damage(run.folder, run.info)
     return run
 
 

@@ -69,6 +69,36 @@ def test_json_is_ascii_and_has_no_nan(capsys):
     assert json.loads(printed) == {"value": None, "name": "é†", "rows": [1, 2]}
 
 
+def test_a_closed_stream_is_survived(monkeypatch, capfd):
+    """A method may close stdout; what must be said still arrives on stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    out.close()
+    err.close()
+    console.say("a result")
+    console.warn("error: é \N{SNOWMAN}")
+    assert capfd.readouterr().err == "error: é \N{SNOWMAN}\n"
+
+
+class Left(io.StringIO):
+    """A stream whose reader has ended."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def test_a_reader_that_left_is_noticed(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Left())
+    for show in (
+        lambda: console.say("a"),
+        lambda: console.show_json({}),
+        lambda: console.show_table(["a"], [["b"]]),
+    ):
+        with pytest.raises(console.ReaderLeftError):
+            show()
+
+
 def test_progress_does_not_interpret_a_name(monkeypatch):
     from ril_bench.running.progress import Reporter
 

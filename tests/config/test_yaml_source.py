@@ -42,6 +42,31 @@ def test_yaml_without_its_traps(text: str, value: object) -> None:
     assert type(read) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("a: !!bool maybe", "tags"),
+        ("a: !!int", "tags"),
+        ("a: !!binary aGk=", "tags"),
+        ("a: ! x", "tags"),
+        ("!!map {}", "tags"),
+        ("a: &name x", "anchors"),
+        ("a: *name", "aliases"),
+        ("a: " + "9" * 5000, "digits"),
+        ("a: " + "9" * 400, "too large"),
+        ("a: 1e999", "too large"),
+        ("[" * 3000, "nested deeper than 64 levels"),
+        ("- " * 3000, "nested deeper than 64 levels"),
+        ("a: " + "x" * 2_000_000, "characters"),
+    ],
+)
+def test_what_is_not_plain_is_refused(text: str, what: str) -> None:
+    with pytest.raises(UserError, match=what) as caught:
+        parse_source(text, "file")
+    assert str(caught.value.where).startswith("file")
+    assert caught.value.hint
+
+
 @settings(max_examples=50, deadline=None)
 @given(VALUES)
 def test_json_reads_as_json(value: Any) -> None:

@@ -110,3 +110,27 @@ def test_a_sequence_with_its_weights_is_loaded(tiny_sequence):
     report = check(tiny_sequence)
     assert report.ok
     assert report.results[-1].note.endswith("weight files; 3 evaluation prompts")
+
+
+def test_a_file_that_hangs_at_its_import_is_stopped(here):
+    Path("mine.py").write_text("while True:\n    pass\n")
+    with pytest.raises(UserError, match=r"not done after 1 s, in <module> \(line [12]\)"):
+        check("./mine.py", timeout=1)
+
+
+def test_a_hook_that_hangs_is_stopped_and_named(here):
+    lines = ["import time", "from ril_bench import Method", "class Mine(Method):", "    'Waits.'"]
+    lines += ["    def bind(self, model):", "        time.sleep(1000)"]
+    Path("mine.py").write_text("\n".join(lines))
+    report = check("./mine.py", timeout=5)
+    assert any("not done after 5 s, in bind (line 6)" in (result.fault or "") for result in report.results)
+
+
+def test_a_method_that_ends_the_process_is_a_fault(here):
+    Path("mine.py").write_text(
+        "import sys\nfrom ril_bench import Method\nclass Mine(Method):\n    'Exits.'\n"
+        "    def bind(self, model):\n        sys.exit(0)\n"
+    )
+    report = check("./mine.py")
+    assert not report.ok
+    assert any("ended the process (in bind)" in (result.fault or "") for result in report.results)

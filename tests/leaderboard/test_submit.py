@@ -18,6 +18,7 @@ from ril_bench.leaderboard.check import check
 from ril_bench.leaderboard.record import read_card
 from ril_bench.leaderboard.submit import rehearse
 from ril_bench.leaderboard.template import TEMPLATE
+from ril_bench.storage.run_folder import RunFolder
 from tests import tiny
 from tests.leaderboard.world import CARD
 
@@ -51,8 +52,11 @@ def test_an_entry_holds_what_its_metrics_need(runs: Path, card: Path, tmp_path: 
         "step-2/adapter.safetensors",
     }
     run = next(runs.rglob("seed-0"))
-    for name in ("run.json", "scores.parquet", "metrics.json", "step-2/adapter.safetensors"):
+    for name in ("scores.parquet", "matrix.csv", "step-2/adapter.safetensors"):
         assert (entries[0] / name).read_bytes() == (run / name).read_bytes()
+    for name, own in (("run.json", {"sha256", "files", "files_being_written"}), ("metrics.json", {"sha256"})):
+        entry, whole = (json.loads((folder / name).read_text()) for folder in (entries[0], run))
+        assert entry == {key: value for key, value in whole.items() if key not in own}
     assert Image.open(entries[0] / "contact.png").size == (4 * 64, 3 * 64)  # prompts x steps
     assert (entries[0].parents[3] / "method.yaml").read_bytes() == card.read_bytes()
 
@@ -158,10 +162,10 @@ def test_a_rehearsal_lists_what_would_be_refused(runs: Path, card: Path, tmp_pat
     assert "seeds [0, 2] are missing" in seeds.what
     assert "no method.yaml" in rehearse([runs])[0].what
     unofficial = shutil.copytree(one, tmp_path / "unofficial")
-    info = json.loads((unofficial / "run.json").read_text())
-    (unofficial / "run.json").write_text(json.dumps(info | {"official": False}))
+    folder = RunFolder(unofficial)
+    folder.update_run(official=False)
     assert "unofficial settings" in {fault.what for fault in rehearse([unofficial], card=card)}
-    (unofficial / "run.json").write_text(json.dumps(info | {"status": "running"}))
+    folder.update_run(official=True, status="running")
     (unfinished,) = rehearse([unofficial], card=card)
     assert unfinished.what == "this run is running, not complete"
 

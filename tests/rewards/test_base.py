@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from ril_bench import registry
+from ril_bench.errors import RewardError
 from ril_bench.rewards.base import Reward, checked
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -58,3 +60,27 @@ def test_what_ships_says_what_it_is(name):
     assert reward.direction == (-1 if name == "jpeg_kb" else 1)
     assert reward.differentiable == (name not in ("jpeg_kb", "attributes"))
     assert reward.__doc__
+
+
+@pytest.mark.parametrize(
+    ("scores", "got"),
+    [
+        (torch.zeros(3, 1), r"a tensor of shape \(3, 1\)"),
+        (torch.zeros(()), r"a tensor of shape \(\)"),
+        (torch.zeros(2), r"a tensor of shape \(2,\)"),
+        ([0.0, 0.0, 0.0], "list"),
+        (np.zeros(3), "ndarray"),
+        (None, "NoneType"),
+    ],
+)
+def test_scores_that_are_not_one_number_for_each_image_are_refused(scores, got) -> None:
+    class Odd(Reward):
+        name, unit = "odd", "none"
+
+        def score(self, images, prompts):
+            return scores
+
+    for call in (Odd(), Odd().reference):
+        with pytest.raises(RewardError, match=rf"odd returned {got} for 3 images; .* \(3,\)") as caught:
+            call(torch.zeros(3, 3, 8, 8), ["x"] * 3)
+        assert caught.value.kind == "reward"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from ril_bench import registry
-from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
+from ril_bench.errors import NumericalError, OutOfMemoryError, RewardError, UserError
 from ril_bench.rewards.base import Reward
 from tests.running.stopping import failed_run, log_lines, status
 from tests.tiny import runner, write_sequence
@@ -96,13 +97,24 @@ def test_nan_from_a_reward_at_the_evaluation(with_fragile, tmp_path, fragile):
     ("error", "kind"),
     [
         (MemoryError(), "memory"),
-        (OSError("the disk is gone"), "infrastructure"),
+        (OSError(errno.ENOSPC, "the disk is full"), "infrastructure"),
         (UserError("not so"), "user"),
     ],
 )
 def test_every_failure_has_its_class(with_fragile, tmp_path, fragile, error, kind):
     fragile(breaks_at=1, error=error)
     assert failed_run(with_fragile, tmp_path / "out", type(error))[1]["failure"]["class"] == kind
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), OSError("no"), SystemExit(0), GeneratorExit()], ids=repr)
+def test_whatever_a_reward_raises_is_its_failure(with_fragile, tmp_path, fragile, error):
+    fragile(breaks_at=1, error=error)
+    _, run, message = failed_run(with_fragile, tmp_path / "out", RewardError)
+    assert run["failure"]["class"] == "reward"
+    assert message.startswith("the reward fragile ")
+    assert f"{Path(__file__).name}:" in message
+    assert "in score" in message
+    assert type(error).__name__ in run["failure"]["traceback"]
 
 
 def test_a_device_with_too_little_memory_for_one_sample(with_fragile, tmp_path, fragile):

@@ -120,3 +120,16 @@ def test_different_runs_have_different_identities(tiny_data, tmp_path):
     assert plan.identity()["method"]["file_sha256"] != first["method"]["file_sha256"]
     write_sequence(Path(sequence), tiny_data, version=2)
     assert plan_run(sequence, str(method), seed=1).identity()["sequence_sha256"] != first["sequence_sha256"]
+
+
+@pytest.mark.parametrize("label", ["../../escaped", "a/b", "a\nb", ".", "", "-x", "x" * 121, "é"])
+def test_a_label_that_is_no_name_of_a_folder(label):
+    with pytest.raises(UserError, match="a label cannot be") as caught:
+        plan_run("shapes-smoke", "naive", label=label)
+    assert caught.value.where == "--label"
+
+
+@pytest.mark.parametrize(("key", "value"), [("evaluation.prompts", 1), ("sampler.steps", 1)])
+def test_settings_without_a_meaningful_result(key, value):
+    with pytest.raises(UserError, match=f"{key}: should be greater than or equal to 2"):
+        plan_run("shapes-smoke", "naive", settings={key: value})

@@ -47,7 +47,8 @@ class Broken(Method):
 '''
 FAILURES = {
     "memory": "raise MemoryError",
-    "infrastructure": "raise OSError('the disk is gone')",
+    "infrastructure": "raise OSError(28, 'the disk is full')",
+    "method": "raise ValueError('not so')",
     "user": "model.activate({'nobody': 1.0}) if False else self._refuse()\n\n    def _refuse(self):\n"
     "        from ril_bench import UserError\n        raise UserError('this cannot be')",
     "numerical": "self._weights = model.parameters()\n\n    def weight_loss(self):\n"
@@ -319,7 +320,7 @@ def test_a_failure_is_recorded_with_its_class_and_does_not_stop_other_runs(
         assert [entry["step"] for entry in run["steps"]] == [0, 1]  # completed steps stay
     assert "too little memory" in outcomes["died"].failure.message
     assert "this cannot be" in outcomes["user"].failure.message
-    assert "OSError" in RunFolder(outcomes["infrastructure"].folder).read_run()["failure"]["traceback"]
+    assert "ValueError" in RunFolder(outcomes["method"].folder).read_run()["failure"]["traceback"]
 
 
 def test_the_command_prints_json_and_has_an_exit_code(tiny_sequence, tmp_path):

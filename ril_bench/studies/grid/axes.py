@@ -5,6 +5,7 @@ They come from a small YAML file, or from options.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -119,7 +120,7 @@ def plans(grid: GridSpec) -> list[RunPlan]:
 
 
 def _found(file: Path) -> Path:
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise UserError(
             "there is no such grid", where=str(file), hint="name a YAML file, or give its axes as options"
         )

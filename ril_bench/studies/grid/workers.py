@@ -14,15 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from ril_bench.errors import (
-    InfrastructureError,
-    Kind,
-    NumericalError,
-    OutOfMemoryError,
-    RilError,
-    UserError,
-    failure_class,
-)
+from ril_bench.errors import Kind, RilError, error_of, failure_class
 from ril_bench.machine.compute import Compute
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter
@@ -47,17 +39,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Failure:
-    """The failure of a run: its kind (user, numerical, memory, infrastructure) and message."""
+    """The failure of a run: its kind, as errors have it, and its message."""
 
     kind: Kind
     message: str
 
     def error(self, where: str) -> RilError:
         """The failure as an exception, for callers that need the run."""
-        classes = {
-            cls.kind: cls for cls in (UserError, NumericalError, OutOfMemoryError, InfrastructureError)
-        }
-        return classes[self.kind](self.message, where=where)
+        return error_of(self.kind, self.message, where)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,139 @@
+"""Folders of models: what is needed, and what is wrong with them, without a traceback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+
+from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from ril_bench.diffusion.pipelines import check_folder
+from ril_bench.errors import UserError
+from ril_bench.remote.model import is_whole
+
+SPEC = AdapterSpec(rank=2, alpha=2.0, targets=("to_q",))
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+@pytest.fixture
+def folder(tiny_pipeline: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_pipeline, tmp_path / "model"))
+
+
+def edit(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def renamed(folder: Path, ending: str) -> None:
+    for file in folder.rglob("*.safetensors"):
+        file.rename(file.with_suffix(f".{ending}.safetensors"))
+
+
+WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
+    "LFS": (
+        lambda folder: (folder / "text_encoder/model.safetensors").write_text(POINTER),
+        "pointer of Git LFS",
+        "text_encoder/model.safetensors",
+    ),
+    "cut": (
+        lambda folder: (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"\x08\0\0"),
+        "could be loaded",
+        "",
+    ),
+    "no betas": (
+        lambda folder: (folder / "scheduler/scheduler_config.json").write_text(
+            '{"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0}'
+        ),
+        "the scheduler FlowMatchEulerDiscreteScheduler of the model has no betas",
+        "scheduler/scheduler_config.json",
+    ),
+    "variant": (
+        lambda folder: renamed(folder, "fp16"),
+        "only as a variant: model.fp16.safetensors",
+        "text_encoder",
+    ),
+    "no index": (lambda folder: (folder / "model_index.json").unlink(), "cannot be read", "model_index.json"),
+    "list": (lambda folder: (folder / "model_index.json").write_text("[]"), "expected a JSON object", ""),
+    "float size": (
+        lambda folder: edit(folder / "unet/config.json", sample_size=16.5),
+        "sample_size is 16.5",
+        "",
+    ),
+    "no size": (
+        lambda folder: edit(folder / "unet/config.json", sample_size=None),
+        "sample_size is None",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_folder_that_does_not_fit_is_refused(folder: Path, case: str) -> None:
+    change, what, where = WRONG[case]
+    change(folder)
+    with pytest.raises(UserError, match=what) as caught:
+        DiffusionModel.load(folder, adapter=SPEC)
+    assert where in str(caught.value.where)
+    assert caught.value.hint
+
+
+def test_parts_that_training_does_not_use_may_be_missing(folder: Path) -> None:
+    """As in a download, which leaves them out although the index names them."""
+    unused = {
+        "feature_extractor": ["transformers", "CLIPImageProcessor"],
+        "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    }
+    edit(folder / "model_index.json", **unused)
+    assert is_whole(folder)
+    DiffusionModel.load(folder, adapter=SPEC)
+
+
+def test_a_variant_alone_is_not_a_whole_model(folder: Path) -> None:
+    assert is_whole(folder)
+    renamed(folder, "fp16")
+    assert not is_whole(folder)
+    with pytest.raises(UserError, match="variant"):
+        check_folder(folder)
+
+
+def test_latents_that_are_not_square(folder: Path) -> None:
+    edit(folder / "unet/config.json", sample_size=[16, 24])
+    model = DiffusionModel.load(folder, adapter=SPEC)
+    assert model.latent_shape[1:] == (16, 24)
+    assert model.image_size == (64, 96)
+
+
+def test_the_mean_and_the_deviation_of_latents(tiny_model: DiffusionModel) -> None:
+    """As `StableDiffusionXLPipeline` decodes: latents * std / scaling_factor + mean. [code: diffusers]"""
+    vae: AutoencoderKL = tiny_model.pipe.vae
+    channels = vae.config.latent_channels
+    mean, std = [0.1 * k for k in range(channels)], [0.5 + k for k in range(channels)]
+    vae.register_to_config(latents_mean=mean, latents_std=std)
+    latents = torch.randn(2, *tiny_model.latent_shape, generator=torch.Generator().manual_seed(0))
+    shaped = [torch.tensor(values).view(1, -1, 1, 1) for values in (mean, std)]
+    plain = latents * shaped[1] / vae.config.scaling_factor + shaped[0]
+    expected = (vae.decode(plain).sample / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(tiny_model.decode(latents), expected)
+    images = tiny_model.decode(latents)
+    found = vae.encode(2 * images - 1).latent_dist.mode()
+    torch.testing.assert_close(
+        tiny_model.encode(images) * shaped[1] / vae.config.scaling_factor + shaped[0], found
+    )
+
+
+def test_a_tiny_autoencoder_encodes_and_decodes(tiny_model: DiffusionModel) -> None:
+    channels = tiny_model.latent_shape[0]
+    tiny_model.pipe.vae = AutoencoderTiny(
+        latent_channels=channels, encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(8, 8, 8),
+        num_encoder_blocks=(1, 1, 1), num_decoder_blocks=(1, 1, 1),
+    )  # fmt: skip
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    latents = tiny_model.encode(images)
+    assert latents.shape[:2] == (2, channels)
+    assert tiny_model.decode(latents).shape == images.shape

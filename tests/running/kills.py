@@ -1,0 +1,190 @@
+"""Kills runs of shapes-smoke at random moments, and compares what the same command then completes.
+
+`python -m tests.running.kills 100` prints a line for each kill that ended differently, and a summary. A kill is
+SIGKILL to the process of the run, after a random number of steps forward: lines of the log and files on the disk.
+Some cases have two processes that share each batch (gloo), and some are the two runs of a grid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import socket
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ril_bench
+from ril_bench.storage import names
+from tests.tiny import results
+
+SEQUENCE = "shapes-smoke"
+SETTINGS = {"budget.updates": 12, "evaluation.prompts": 4}
+METHODS = ("naive", "rid", "ewc", "ema", "lora_per_task", "replay")
+TUNERS = ("draft", "refl", "drtune", "dpo", "ddpo", "sft", "spin", "nabla_gflownet")
+GRACE = 0.5  # seconds: the processes of a grid end with their parent, a moment later
+PRELOADED = [
+    "ril_bench.running.runner",
+    "ril_bench.worlds.shapes.rewards",
+    "peft",
+    "pandas",
+    "pyarrow.parquet",
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is killed: a run of a method and a tuner, in one or two processes, or a grid of two orders."""
+
+    method: str
+    tuner: str
+    processes: int = 1
+    grid: bool = False
+
+    def __str__(self) -> str:
+        kind = "grid" if self.grid else f"{self.processes} process{'es' * (self.processes > 1)}"
+        return f"{self.method} on {self.tuner}, {kind}"
+
+
+def outcome(out: Path) -> dict[str, Any]:
+    """What must be equal: files of results, calls, and the lines of the log without their seconds."""
+    found: dict[str, Any] = {}
+    for run in sorted(out.rglob(names.RUN)):
+        folder, info = run.parent, json.loads(run.read_bytes())
+        place = folder.relative_to(out).as_posix()
+        assert info["status"] == "complete", f"{place} is {info['status']}: {info['failure']}"
+        found |= {f"{place}/{name}": data for name, data in results(folder).items()}
+        for step in info["steps"]:
+            calls = {key: step[key] for key in ("training_calls", "evaluation_calls", "denoiser_forwards")}
+            found[f"{place}/calls of step {step['step']}"] = calls
+        lines = [json.loads(line) for line in (folder / names.LOG).read_bytes().splitlines()]
+        found[f"{place}/log"] = [
+            {key: value for key, value in line.items() if key not in ("seconds", "crc32")} for line in lines
+        ]
+    return found
+
+
+def go(case: Case, out: str, rank: int = 0, port: int = 0) -> None:
+    """Does the work of a case in this process; the body of every process that is killed."""
+    os.environ["RIL_BENCH_CACHE"] = f"{out}-cache"
+    if case.processes > 1:
+        os.environ |= {
+            "WORLD_SIZE": str(case.processes), "RANK": str(rank), "LOCAL_RANK": str(rank),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        }  # fmt: skip
+    common: dict[str, Any] = {"settings": SETTINGS, "out": out, "threads": 1, "device": "cpu", "quiet": True}
+    if case.grid:
+        ril_bench.grid(
+            sequences=[SEQUENCE], methods=[case.method], tuners=[case.tuner], orders=["given", "reversed"], jobs=1,
+            **common,
+        )  # fmt: skip
+    else:
+        ril_bench.run(SEQUENCE, method=case.method, tuner=case.tuner, **common)
+
+
+class Team:
+    """The processes of a case, started together and killed together."""
+
+    def __init__(self, case: Case, out: Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        self.processes = [
+            context.Process(target=go, args=(case, str(out), rank, port)) for rank in range(case.processes)
+        ]
+        for process in self.processes:
+            process.start()
+
+    @property
+    def alive(self) -> bool:
+        return any(process.is_alive() for process in self.processes)
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+        self.join()
+        time.sleep(GRACE)
+
+    def join(self) -> list[int | None]:
+        for process in self.processes:
+            process.join()
+        return [process.exitcode for process in self.processes]
+
+
+def progress(out: Path) -> int:
+    """A number that grows whenever a run writes: bytes of logs, and files."""
+    files = [path for path in out.rglob("*") if not path.name.endswith(".tmp")]
+    with contextlib.suppress(OSError):
+        return len(files) + sum(path.stat().st_size for path in files if path.name == names.LOG)
+    return len(files)
+
+
+def killed(case: Case, out: Path, rng: random.Random, times: int) -> int:
+    """Kills a case up to `times` times, then lets it complete; returns how often it was killed."""
+    kills = 0
+    while True:
+        team = Team(case, out)
+        if kills < times:
+            left, before = rng.randint(1, 12), progress(out)
+            while team.alive and left:
+                now = progress(out)
+                left, before = left - (now != before), now
+                time.sleep(0.01 * rng.random())
+            time.sleep(0.05 * rng.random())
+            if team.alive:
+                team.kill()
+                kills += 1
+                continue
+        codes = team.join()
+        assert codes == [0] * case.processes, f"{case}: exit codes {codes}"
+        return kills
+
+
+@cache
+def whole(case: Case, place: Path) -> dict[str, Any]:
+    """The outcome of a case that nothing kills."""
+    out = place / "whole"
+    assert Team(case, out).join() == [0] * case.processes, f"{case} fails without a kill"
+    return outcome(out)
+
+
+def differences(case: Case, place: Path, seed: int, times: int = 1) -> tuple[int, list[str]]:
+    """Kills a case; returns the number of kills, and what differs from the same case without a kill."""
+    expected, out = whole(case, place), place / f"killed-{seed}"
+    kills = killed(case, out, random.Random(seed), times)
+    found = outcome(out)
+    return kills, sorted(
+        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+    )
+
+
+def cases(rng: random.Random) -> Case:
+    """A random case: mostly one process, as most runs are."""
+    kind = rng.choices(["run", "grid", "parallel"], [6, 1, 1])[0]
+    return Case(rng.choice(METHODS), rng.choice(TUNERS), 2 if kind == "parallel" else 1, kind == "grid")
+
+
+def main(number: int) -> int:
+    rng, done, equal = random.Random(0), 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        while done < number:
+            case = cases(rng)
+            place = Path(folder, str(case).replace(" ", "-"))
+            kills, other = differences(case, place, seed=done, times=min(3, number - done))
+            done, equal = done + kills, equal + kills * (not other)
+            print(f"{done:4} of {number}  {case}: {', '.join(other[:4]) or 'equal'}", flush=True)
+    print(f"{equal} of {done} kills: the same bytes, calls and log lines as without a kill")
+    return int(equal < done)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
