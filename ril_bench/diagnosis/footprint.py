@@ -26,8 +26,8 @@ from ril_bench.diagnosis import estimate
 from ril_bench.diagnosis.architectures import ARCHITECTURES
 from ril_bench.machine.compute import Compute
 from ril_bench.remote.file import RemoteFile
-from ril_bench.running.evaluation import drift_rollouts
 from ril_bench.remote.model import weight_files
+from ril_bench.running.evaluation import drift_rollouts
 from ril_bench.running.materials import new_tuner
 from ril_bench.sequences.model_folders import hub_model, local_folder
 from ril_bench.sequences.spec import Sequence, TaskSpec
