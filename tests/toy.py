@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -164,3 +164,22 @@ def relative_gap(found: Any, expected: Any) -> float:
     flat, reference = (torch.cat([gradient.flatten() for gradient in side]) for side in (found, expected))
     assert reference.norm() > 0
     return float((flat - reference).norm() / reference.norm())
+
+
+def peak_of_saved(run: Callable[[], object]) -> int:
+    """The peak of the bytes of tensors that autograd saves, over all graphs."""
+    held = {"now": 0, "most": 0}
+
+    class Saved:
+        def __init__(self, tensor):
+            self.tensor = tensor
+            held["now"] += tensor.numel() * tensor.element_size()
+            held["most"] = max(held["most"], held["now"])
+
+        def __del__(self):
+            held["now"] -= self.tensor.numel() * self.tensor.element_size()
+
+    with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+        run()
+    assert held["now"] == 0
+    return held["most"]

@@ -51,9 +51,10 @@ class AdjointMatching(RewardGradientTuner):
     Published on SD 1.5: 50 steps, guidance 7.5, K 4, beta 1 to 100 on ImageReward's scale, lr 3e-6 for the full UNet,
     125 images an update [code].
 
-    Cost: an update of N prompts takes T calls of the denoiser without gradient, and a decoding and a reward call
-    without gradient and with; without guidance, for the earliest trained step i, T - 1 - i calls of the base model
-    with gradient to the latents and one without gradient, and K calls with gradient. The memory is that of one call.
+    Cost: an update of N prompts takes T calls of the denoiser without gradient, one decoding and one reward call.
+    Without guidance, for the earliest trained step i, it takes T - 1 - i calls of the base model with gradient to the
+    latents and one without gradient, and K calls with gradient. One graph is open at a time, and the latents of all
+    steps are kept: the memory is that of drtune for any K.
     """
 
     class Options(RewardGradientTuner.Options):

@@ -1,5 +1,6 @@
 """Adjoint Matching, compared with autograd and with a Gaussian case solved by hand."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,10 +11,21 @@ from ril_bench.errors import UserError
 from ril_bench.storage.checkpoint import pack, unpack
 from ril_bench.tuners.adjoint_matching import AdjointMatching
 from ril_bench.tuners.base import MicroBatch
+from ril_bench.tuners.drtune import Drtune
 from tests.gaussian import Gaussian, W, linear_reward
 from tests.tiny import PROMPTS as TINY_PROMPTS
 from tests.tiny import reward_task
-from tests.toy import DRAWS, PROMPTS, SHAPE, DoubleDraws, ToyModel, relative_gap, toy_task, update
+from tests.toy import (
+    DRAWS,
+    PROMPTS,
+    SHAPE,
+    DoubleDraws,
+    ToyModel,
+    peak_of_saved,
+    relative_gap,
+    toy_task,
+    update,
+)
 
 STEPS = 6
 
@@ -156,6 +168,20 @@ def test_an_update_counts_what_it_says(tiny_model):
         ("reward:brightness", True, 4): 1,
     }
     tiny_model.activate({})  # no graph is left open
+
+
+def test_it_holds_one_call_whatever_the_number_of_trained_steps(tiny_model):
+    tiny_model.add_adapter("new", seed_key=("new",))
+    tiny_model.activate({"new": 1.0}, train=["new"])
+    task = replace(reward_task(tiny_model), sampler=toy_task(6).sampler)
+
+    def peak(tuner):
+        tuner.start_task(task, tiny_model)
+        return peak_of_saved(lambda: update(tiny_model, task, tuner))
+
+    of_drtune = peak(Drtune(k=1, m=0))
+    for steps in (1, 6):
+        assert 0 < peak(AdjointMatching(steps=steps)) <= 1.1 * of_drtune
 
 
 def test_it_refuses_a_sampler_that_remembers_its_first_noise():

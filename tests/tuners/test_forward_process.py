@@ -9,6 +9,7 @@ from ril_bench.tuners.crd import Crd
 from ril_bench.tuners.forward_process import optimality, scaled_error
 from ril_bench.tuners.nft import Nft
 from ril_bench.tuners.reference import MovingAverage
+from tests.gaussian import Gaussian, W, linear_reward
 from tests.toy import DRAWS, PROMPTS, SHAPE, DoubleDraws, ToyModel, colourful, relative_gap, toy_task, update
 
 STEPS, COPIES = 4, 3
@@ -158,6 +159,21 @@ def test_where_all_rewards_are_equal_nothing_moves(make):
     task = replace(task, reward=colourful)
     gradients, _ = update(ToyModel(), task, started(make(), task, ToyModel()))
     assert max(gradient.abs().max() for gradient in gradients) > 1e-4
+
+
+@pytest.mark.parametrize("make", [Nft, Crd])
+def test_training_moves_a_denoiser_toward_the_better_images(make):
+    task = toy_task(STEPS, 0.0, 1.0, linear_reward)
+    model = Gaussian(task.sampler)
+    tuner, begun = started(make(samples=COPIES, noises=STEPS, kl=0.0), task, model), model.moments()[0]
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    for number in range(5):
+        gradients, _ = update(model, task, tuner, draws=DoubleDraws((number,), range(8)))
+        for value, gradient in zip(model.parameters(), gradients, strict=True):
+            value.grad = gradient
+        optimizer.step()
+        tuner.after_update(model)
+    assert (model.moments()[0] - begun) @ W > 0.05
 
 
 def test_optimality_is_half_where_a_prompts_rewards_are_equal():

@@ -13,7 +13,18 @@ from ril_bench.tuners.draft import Draft
 from ril_bench.tuners.drtune import Drtune
 from ril_bench.tuners.refl import Refl
 from tests.tiny import reward_task
-from tests.toy import DRAWS, PROMPTS, SHAPE, DoubleDraws, ToyModel, colourful, relative_gap, toy_task, update
+from tests.toy import (
+    DRAWS,
+    PROMPTS,
+    SHAPE,
+    DoubleDraws,
+    ToyModel,
+    colourful,
+    peak_of_saved,
+    relative_gap,
+    toy_task,
+    update,
+)
 
 UPDATES = [DoubleDraws((7, update), range(8)) for update in range(6)]
 
@@ -235,25 +246,6 @@ def test_refl_stays_in_the_last_quarter():
 
 
 # -- memory --------------------------------------------------------------------------------------------------
-
-
-def peak_of_saved(run):
-    """The peak of the bytes of tensors that autograd saves, over all graphs."""
-    held = {"now": 0, "most": 0}
-
-    class Saved:
-        def __init__(self, tensor):
-            self.tensor = tensor
-            held["now"] += tensor.numel() * tensor.element_size()
-            held["most"] = max(held["most"], held["now"])
-
-        def __del__(self):
-            held["now"] -= self.tensor.numel() * self.tensor.element_size()
-
-    with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
-        run()
-    assert held["now"] == 0
-    return held["most"]
 
 
 def test_drtune_holds_one_call_whatever_k(tiny_model):
