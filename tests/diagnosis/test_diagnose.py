@@ -172,8 +172,8 @@ def test_gpus_are_marked_as_estimates(real):
 def test_operations_are_the_sum_over_images_and_backward_calls(real):
     """2 tasks of 2 updates of 2 samples, and 4 evaluations of 6 images, in 3 guided steps.
 
-    DRaFT-1 differentiates one prediction. The drift adds predictions of step 0 for 6 images of each step, and of step 1 for
-    those of step 2.
+    DRaFT-1 differentiates one prediction. The drift adds predictions of step 0 for 6 images of each step, and of
+    step 1 for those of step 2.
     """
     spec = load_sequence(real())
     tuners = {name: Draft(k=1) for name in spec.order}
