@@ -156,7 +156,7 @@ def test_numbers_in_a_tuners_options_are_numbers_too(tmp_path: Path) -> None:
     ("text", "where"),
     [
         ("name: [1, 2\nversion: 1", ":2:"),
-        ("a: &x 1\nb: *x", ":2:4"),
+        ("a: &x 1\nb: *x", ":1:4"),
         ("a: !!python/object:os.system 1", ":1:4"),
         ("a: 1\n--- \nb: 2", ":2:1"),
         ("\t- a", ":1:1"),

@@ -129,7 +129,10 @@ def test_the_error_for_a_damaged_checkpoint_states_how_to_go_on(tmp_path: Path) 
         with pytest.raises(UserError) as caught:
             folder.load_checkpoint("latest")
         assert caught.value.where == str(file)
-        assert caught.value.hint == "delete this file: the run goes on from the start of the task"
+        assert (
+            caught.value.hint
+            == "delete this file, or add --repair: the run goes on from the start of the task"
+        )
     folder.drop_checkpoints()
     folder.drop_checkpoints()
     assert files(tmp_path) == set()
