@@ -1,14 +1,18 @@
-"""Records in run.json that are not a part of the plan: method, calibration, failure, time."""
+"""Records in run.json that are not a part of the plan: method, calibration, number formats, failure, time."""
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from ril_bench.errors import RilError, failure_class
+from ril_bench.errors import RilError, UserError, failure_class
+from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.methods import Method
 from ril_bench.sequences.calibrations import Calibration
+from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
 
 
@@ -50,3 +54,18 @@ def failure_record(error: BaseException) -> dict[str, str | None]:
 def now() -> str:
     """The current time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def same_numerics(requested: Compute | None, recorded: Mapping[str, Any] | None, folder: Path) -> Compute:
+    """The number formats with which a run began: those that run.json has `recorded`, or the requested ones.
+
+    Raises UserError where the user requests others than those with which the run in `folder` began.
+    """
+    compute = requested or (Compute(**recorded) if recorded else PLAIN)
+    if recorded and compute.numerics != recorded:
+        raise UserError(
+            f"this run began in {recorded}, not in {compute.numerics}",
+            where=str(folder / names.RUN),
+            hint="use the same --compute, or choose another --out",
+        )
+    return compute

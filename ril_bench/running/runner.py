@@ -26,7 +26,7 @@ from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, duration, progress_note
 from ril_bench.running.repair import Repair, prepare, refuse_log_gap
 from ril_bench.running.reward_task import RewardTask
-from ril_bench.running.run_record import calibration_record, method_record, now
+from ril_bench.running.run_record import calibration_record, method_record, now, same_numerics
 from ril_bench.running.step_plan import step_budget, step_plan
 from ril_bench.running.steps import Steps, gain_note
 from ril_bench.running.trackers import Tracker
@@ -108,7 +108,7 @@ class Runner:
         with self.folder.lock(), self.reporter, self.tracker or nullcontext():
             complete = self.team.from_main(self._is_complete)
             recorded = self.team.from_main(self._recorded_hardware)
-            self.compute = self._same_numerics(recorded.get("compute"))
+            self.compute = same_numerics(self.requested_compute, recorded.get("compute"), self.folder.path)
             if complete:
                 self.folder.drop_checkpoints()  # an earlier process may have been killed just before this
                 self.reporter.say(f"already complete: {self.folder.path}")
@@ -138,20 +138,6 @@ class Runner:
     def _recorded_hardware(self) -> dict[str, Any]:
         """The hardware on which the run began, empty for a new run."""
         return self.folder.read_run().get("hardware") or {} if self.folder.exists else {}
-
-    def _same_numerics(self, recorded: Mapping[str, Any] | None) -> Compute:
-        """The number formats with which the run began.
-
-        Raises UserError where the user asks for other formats.
-        """
-        compute = self.requested_compute or (Compute(**recorded) if recorded else PLAIN)
-        if recorded and compute.numerics != recorded:
-            raise UserError(
-                f"this run began in {recorded}, not in {compute.numerics}",
-                where=str(self.folder.path / names.RUN),
-                hint="use the same --compute, or choose another --out",
-            )
-        return compute
 
     def _record_start(self, recorded_threads: int | None) -> None:
         # Sums depend on the number of threads: a resume uses the run's number, not this machine's default.
