@@ -350,7 +350,7 @@ CASES = (
     Case("trials undeclared", edit_card(trials={"tuned": 0}), "method.yaml", "trials.private: missing"),
     Case("an oracle on its card alone", edit_card(oracle=True), "oracle", "the run states the opposite"),
     Case("a link that is a script", edit_card(code="javascript:alert(1)"), "method.yaml", "code"),
-    Case("a bomb of aliases", yaml_bomb, "method.yaml", "aliases (*name) are not supported"),
+    Case("a bomb of aliases", yaml_bomb, "method.yaml", "anchors (&name) are not supported"),
     Case("no method.yaml", lambda f: card(f).unlink(), "method.yaml", "no method.yaml"),
 )  # fmt: skip
 
