@@ -245,7 +245,8 @@ def test_a_reward_in_another_unit_gives_the_same_adapters(tiny_model, options):
         one.run(lambda line: None)
         return torch.cat([w.detach().flatten() for w in model.adapter_parameters("task-1").values()])
 
-    small, large = adapter(1.0), adapter(100.0)
+    # A power of two changes no rounding; Adam turns the rounding of a factor of 100 into about 1e-5 of the weights.
+    small, large = adapter(1.0), adapter(128.0)
     assert (small - large).norm() < 1e-5 * small.norm()
 
 
