@@ -47,6 +47,7 @@ class ToyModel:
     dtype = torch.float64
     device = torch.device("cpu")
     latent_shape = SHAPE
+    image_size = (64, 64)  # of the image sets that tests use
     alphas_cumprod = ALPHAS_CUMPROD
 
     def __init__(self, shake: float = 0.1):
