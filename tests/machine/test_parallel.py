@@ -33,6 +33,8 @@ CASES = {
         ["tuner={name: ddpo, samples: 2, reuse: 2, value: true, kappa: 1.0}", "method.strength=10.0"],
     ),
     "nabla": ("naive", ["tuner={name: nabla_gflownet, beta: 10.0, trust: 1.0, units: noise, reuse: 2}"]),
+    # 40 images are two batches, one for each process
+    "joint-criterion": ("joint", ["budget.until={gain: 0.05, images: 40, every: 2}", "method.k=2.0"]),
     "fewer-samples-than-processes": ("naive", ["budget.batch=1"]),
 }
 #: tuners that divide by the variance of a late step, which makes rounding larger (tests/tuners/test_every_tuner.py)
@@ -188,6 +190,13 @@ def test_the_log_is_that_of_the_whole_batch(runs):
     assert len(one) == len(two) == 2 * UPDATES
     for column in ("score", "loss", "penalty", "grad_norm"):
         assert two[column].tolist() == pytest.approx(one[column].tolist(), rel=1e-4, abs=1e-4)
+
+
+def test_the_gains_are_those_of_one_process(runs):
+    one, two = (steps(path)[1:] for path in folder(runs, "joint-criterion"))
+    assert [step["updates"] for step in one] == [step["updates"] for step in two]
+    for step, other in zip(one, two, strict=True):
+        assert other["gain"] == pytest.approx(step["gain"], abs=1e-3)
 
 
 def test_the_number_of_processes_is_recorded(runs):
