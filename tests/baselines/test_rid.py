@@ -255,9 +255,9 @@ def test_its_state_is_all_that_a_resume_needs(tiny_model):
         method = Rid(decay=0.5, strength=50.0, teacher="keep", bias_correction=True)
         trained(model, method, [1])
         one = training(model, method, 2, updates=2)
-        one.order = [2]
+        one.updates = 1
         one.run(lambda line: None)
-        one.order = [2] * 3
+        one.updates = 3
         return one
 
     straight = first_half(copy.deepcopy(tiny_model))
