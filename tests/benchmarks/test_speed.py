@@ -21,6 +21,7 @@ from ril_bench.methods import Method
 from ril_bench.running.bare_cost import Call, bare_seconds, one_call, unit_seconds
 from ril_bench.running.materials import Materials
 from ril_bench.running.training import Training, adamw
+from ril_bench.running.units import Units
 from ril_bench.sequences.sequence_file import load_sequence
 
 PAIRS = 8  # images of an update; guided, so the denoiser sees 16
@@ -74,7 +75,10 @@ def test_folding(benchmark: BenchmarkFixture, adapted: Materials) -> None:
 def second_task(materials: Materials, method: Method, updates: int) -> Training:
     """The training of task 2 at its start, when a method has task 1 to protect."""
     method.bind(materials.model)
-    tasks = {i: materials.task(i, step=i, seed=0) for i in (1, 2)}
+    units = Units(materials).units
+    tasks = {
+        i: materials.task(i, step=i, seed=0, unit=units[materials.sequence.task(i).name]) for i in (1, 2)
+    }
     method.start_task(tasks[1], materials.model)
     method.end_task(tasks[1], materials.model)
     method.start_task(tasks[2], materials.model)
