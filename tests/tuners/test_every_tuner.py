@@ -35,6 +35,7 @@ from tests.tiny import (
 )
 from tests.tiny import tuner as build_tuner
 
+BATCH = 5
 IMAGES = "IMAGES"  # is replaced by the folder of a fixture
 TUNERS = {
     "draft": {"k": 2},
@@ -107,13 +108,13 @@ class Counting(LoraPerTask):
 
 
 def one_update(model, method, options, size, **changes):
-    """The gradients of one update of eight, on an adapter away from zero, and its log line."""
+    """The gradients of one update of BATCH, on an adapter away from zero, and its log line."""
     one = training(
         model,
         bound(method, model),
         tuner=build_tuner(options),
         updates=1,
-        batch=8,
+        batch=BATCH,
         micro_batch=size,
         **changes,
     )
@@ -150,9 +151,9 @@ def test_a_run_of_two_tasks(name, images, tiny_data, tmp_path):
     assert log[-1]["penalty"] > 0
 
 
-@pytest.mark.parametrize("name", ["ewc", "lwf"])
-def test_two_tasks_under_a_penalty(name, tiny_model, plain):
-    method, lines = bound(registry.load("method", name)(), tiny_model), []
+@pytest.mark.parametrize(("name", "settings"), [("ewc", {"samples": 2}), ("lwf", {})])
+def test_two_tasks_under_a_penalty(name, settings, tiny_model, plain):
+    method, lines = bound(registry.load("method", name)(**settings), tiny_model), []
     for step in (1, 2):
         one = training(tiny_model, method, step, tuner=build_tuner(plain), updates=2)
         one.run(lines.append)
@@ -166,7 +167,7 @@ def test_two_tasks_under_a_penalty(name, tiny_model, plain):
 
 def test_the_penalty_weighs_the_same_however_many_calls_are_differentiated(tiny_model, options):
     method = Counting()
-    _, line = one_update(tiny_model, method, options, 8)
+    _, line = one_update(tiny_model, method, options, BATCH)
     assert line["penalty"] == pytest.approx(2.0, rel=1e-6)
     for prediction in method.calls:
         assert prediction.eps.requires_grad
@@ -177,7 +178,7 @@ def test_the_penalty_weighs_the_same_however_many_calls_are_differentiated(tiny_
 
 def test_no_backward_is_counted_that_is_not_run(tiny_model, options):
     """The bare cost counts a call with gradient as a forward and a backward."""
-    one_update(tiny_model, LoraPerTask(), options, 8)
+    one_update(tiny_model, LoraPerTask(), options, BATCH)
     kinds = {(kind.partition(":")[0], with_gradient) for kind, with_gradient, _ in tiny_model.counter}
     assert ("denoiser", True) in kinds
     learns_from_images = options["name"] in WITHOUT_GRADIENT
@@ -186,32 +187,34 @@ def test_no_backward_is_counted_that_is_not_run(tiny_model, options):
 
 
 def test_an_update_does_not_depend_on_its_micro_batches(tiny_model, options):
-    found = {size: one_update(copy.deepcopy(tiny_model), Penalised(), options, size) for size in (8, 3)}
+    whole, parts = (one_update(copy.deepcopy(tiny_model), Penalised(), options, size) for size in (BATCH, 3))
     near = 1e-3 if options["name"] in ROUGH else 1e-5
-    for gradient, whole in zip(found[3][0], found[8][0], strict=True):
-        assert (gradient - whole).norm() < near * whole.norm()
+    for gradient, expected in zip(parts[0], whole[0], strict=True):
+        assert (gradient - expected).norm() < near * expected.norm()
     for key in ("score", "loss", "penalty"):
-        assert found[3][1][key] == pytest.approx(found[8][1][key], rel=near, abs=near)
+        assert parts[1][key] == pytest.approx(whole[1][key], rel=near, abs=near)
 
 
 def test_a_resume_inside_a_task_gives_the_same_bytes(tiny_model, options):
-    """Compares three updates in one run with two updates, a checkpoint, and a resumed third update."""
-    straight = copy.deepcopy(tiny_model)
-    training(straight, bound(LoraPerTask(), straight), tuner=build_tuner(options)).run(lambda line: None)
+    """Three updates with a checkpoint after the second, and the third update again, from the checkpoint."""
+    straight, model = copy.deepcopy(tiny_model), tiny_model
+    whole = training(straight, bound(LoraPerTask(), straight), tuner=build_tuner(options))
+    checkpoints = []
 
-    model = copy.deepcopy(tiny_model)
-    first = training(model, bound(LoraPerTask(), model), tuner=build_tuner(options), updates=2)
-    first.run(lambda line: None)
-    saved = unpack(pack([model.adapter_state(), first.optimizer.state_dict(), first.tuner.state_dict()]))
-    model = copy.deepcopy(tiny_model)
+    def keep(line):
+        state = [straight.adapter_state(), whole.optimizer.state_dict(), whole.tuner.state_dict()]
+        checkpoints.append(pack(state))
+
+    whole.run(keep)
+    adapters, optimizer, of_tuner = unpack(checkpoints[1])
     rest = training(model, bound(LoraPerTask(), model), tuner=build_tuner(options))
-    model.load_adapter_state(saved[0])
+    model.load_adapter_state(adapters)
     rest.tuner.start_task(
         rest.tasks[1], model
     )  # as a resume does: the model at the task's start is in the checkpoint alone
     rest.optimizer = adamw(model, rest.method, rest.tuner, rest.spec)
-    rest.optimizer.load_state_dict(saved[1])
-    rest.tuner.load_state_dict(saved[2])
+    rest.optimizer.load_state_dict(optimizer)
+    rest.tuner.load_state_dict(of_tuner)
     rest.update = 2
     rest.run(lambda line: None)
     assert weights(model, "task-1") == weights(straight, "task-1")
@@ -234,7 +237,7 @@ def test_a_reward_in_another_unit_gives_the_same_adapters(tiny_model, options):
     def adapter(times):
         model, reward = copy.deepcopy(tiny_model), Times(times)
         ddim = reward_task(model).sampler
-        scores = fixed_scores(model, ddim, 3.0, PROMPTS, {"times": reward}, 16)["times"].double()
+        scores = fixed_scores(model, ddim, 3.0, PROMPTS, {"times": reward}, 4)["times"].double()
         unit = Unit(scores.mean().item(), scores.std().item())
         one = training(
             model,
@@ -256,7 +259,7 @@ def test_only_what_trains_gets_a_gradient_and_no_graph_is_left_open(tiny_model, 
         pytest.skip("it needs the reward's gradient")
     tiny_model.add_adapter("frozen", seed_key=("frozen",))
     tiny_model.activate({"frozen": 1.0})
-    one_update(tiny_model, LoraPerTask(), options, 8, reward=reward)
+    one_update(tiny_model, LoraPerTask(), options, BATCH, reward=reward)
     parts = (tiny_model.unet, tiny_model.pipe.vae, tiny_model.pipe.text_encoder)
     with_gradient = {id(p) for part in parts for p in part.parameters() if p.grad is not None}
     assert with_gradient == {id(parameter) for parameter in tiny_model.parameters()}
