@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
-from ril_bench import cli
+from ril_bench import cli, registry
 from ril_bench.running.runner import Runner
 from ril_bench.storage.digests import sha256_json
 from tests.docs.pages import GUIDES, PAGES, ROOT, blocks, command_blocks, in_a_fork
+from tests.leaderboard.world import install
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +46,18 @@ def shared_runs(finished_runs, monkeypatch):
     monkeypatch.setattr(Runner, "execute", copied_or_executed)
 
 
+@pytest.fixture
+def smaller_smoke(tmp_path_factory, monkeypatch):
+    """`shapes-smoke` with fewer calls: `test_the_first_commands_work_in_a_new_shell` runs the one that ships."""
+    folder = tmp_path_factory.mktemp("shipped") / "tasks"
+    shutil.copytree(registry.shipped("tasks"), folder)
+    install(folder, monkeypatch)
+    smoke = yaml.safe_load((folder / "shapes-smoke.yaml").read_text())
+    smoke |= {"sampler": {"steps": 2, "guidance": 1.0, "eta": 1.0}, "units": {"images": 4}}
+    smoke["evaluation"] |= {"prompts": 2}
+    (folder / "shapes-smoke.yaml").write_text(yaml.safe_dump(smoke, sort_keys=False))
+
+
 def typed(command: list[str]) -> int:
     """The exit code of a command of the command line."""
     sys.argv = command
@@ -55,7 +69,9 @@ def typed(command: list[str]) -> int:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_can_be_followed(page, tmp_path, monkeypatch, in_this_process, shared_runs, without_figures):
+def test_a_page_can_be_followed(
+    page, tmp_path, monkeypatch, in_this_process, shared_runs, smaller_smoke, without_figures
+):
     monkeypatch.setenv("COLUMNS", "120")
     for block in blocks(page):
         if block.file:

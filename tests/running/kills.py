@@ -1,7 +1,7 @@
-"""Kills runs of shapes-smoke at random moments, and compares what the same command then completes.
+"""Kills runs at random moments, and compares what the same command then completes.
 
-`python -m tests.running.kills 100` prints a line for each kill that ended differently, and a summary. A kill is
-SIGKILL to the process of the run, after a random number of steps forward: lines of the log and files on the disk.
+`python -m tests.running.kills 100` kills runs of shapes-smoke; it prints a line for each case, and a summary. A kill
+is SIGKILL to the process of the run, after a random number of steps forward: lines of the log and files on the disk.
 Some cases have two processes that share each batch (gloo), and some are the two runs of a grid.
 """
 
@@ -23,20 +23,12 @@ from typing import Any
 
 import ril_bench
 from ril_bench.storage import names
-from tests.tiny import results
+from tests.tiny import PRELOADED, results
 
-SEQUENCE = "shapes-smoke"
-SETTINGS = {"budget.updates": 12, "evaluation.prompts": 4}
+SETTINGS = {"budget.updates": 12}  # with a checkpoint after 10
 METHODS = ("naive", "rid", "ewc", "ema", "lora_per_task", "replay")
 TUNERS = ("draft", "refl", "drtune", "dpo", "ddpo", "sft", "spin", "nabla_gflownet")
 GRACE = 0.5  # seconds: the processes of a grid end with their parent, a moment later
-PRELOADED = [
-    "ril_bench.running.runner",
-    "ril_bench.worlds.shapes.rewards",
-    "peft",
-    "pandas",
-    "pyarrow.parquet",
-]
 
 
 @dataclass(frozen=True)
@@ -47,6 +39,7 @@ class Case:
     tuner: str
     processes: int = 1
     grid: bool = False
+    sequence: str = "shapes-smoke"
 
     def __str__(self) -> str:
         kind = "grid" if self.grid else f"{self.processes} process{'es' * (self.processes > 1)}"
@@ -82,11 +75,11 @@ def go(case: Case, out: str, rank: int = 0, port: int = 0) -> None:
     common: dict[str, Any] = {"settings": SETTINGS, "out": out, "threads": 1, "device": "cpu", "quiet": True}
     if case.grid:
         ril_bench.grid(
-            sequences=[SEQUENCE], methods=[case.method], tuners=[case.tuner], orders=["given", "reversed"], jobs=1,
+            sequences=[case.sequence], methods=[case.method], tuners=[case.tuner], orders=["given", "reversed"], jobs=1,
             **common,
         )  # fmt: skip
     else:
-        ril_bench.run(SEQUENCE, method=case.method, tuner=case.tuner, **common)
+        ril_bench.run(case.sequence, method=case.method, tuner=case.tuner, **common)
 
 
 class Team:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from ril_bench.running.progress import Reporter
 from ril_bench.running.runner import Runner
 from ril_bench.storage import files as storage_files
 from tests.running.stopping import RID, Killed, Stopping, go_on_until_done, log_lines, status, stopped
-from tests.tiny import CHECKPOINT_EVERY, PRELOADED, UPDATES, results, runner
+from tests.tiny import CHECKPOINT_EVERY, UPDATES, results, runner
 
 
 @pytest.mark.parametrize(
@@ -72,44 +70,6 @@ def test_killed_around_any_write(tiny_sequence, tmp_path, straight, monkeypatch,
     assert times >= 4
     assert results(folder) == straight
     assert not list(folder.rglob("*.tmp"))
-
-
-def test_killed_by_sigkill_at_random_moments(tiny_sequence, tmp_path, straight, monkeypatch):
-    """Real processes that are killed with SIGKILL end with the same bytes as one that is not."""
-    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "cache"))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    rng, kills = random.Random(0), 0
-    folder = runner(tiny_sequence, tmp_path, **RID).folder.path
-
-    def progress() -> tuple[int, int]:
-        log = folder / "log.jsonl"
-        return (len(log.read_bytes()) if log.exists() else 0, len(list(folder.glob("step-*/*/*.png"))))
-
-    for _ in range(40):
-        process = context.Process(target=executed, args=(tiny_sequence, tmp_path))
-        process.start()
-        if kills < 5:
-            # Kills after some steps forward, not after some seconds, so that a slow machine also goes on.
-            before, remaining = progress(), rng.randint(1, 2)
-            while process.is_alive() and remaining:
-                now = progress()
-                remaining -= now != before
-                before = now
-                time.sleep(0.02 * rng.random())
-            process.kill()
-        process.join()
-        kills += process.exitcode == -9
-        if process.exitcode == 0:
-            break
-        assert process.exitcode == -9
-    assert status(folder)["status"] == "complete"
-    assert kills >= 3
-    assert results(folder) == straight
-
-
-def executed(sequence: str, out: Path) -> None:
-    runner(sequence, out, **RID).execute()
 
 
 def test_a_damaged_checkpoint_is_named_and_the_hint_repairs_the_run(tiny_sequence, tmp_path, straight):
