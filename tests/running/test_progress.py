@@ -12,7 +12,7 @@ from rich.console import Console
 from ril_bench.running import progress
 from ril_bench.running.progress import BLOCKS, CURVE, Reporter, duration, progress_note, sparkline
 
-LINES = [{"score": float(k), "penalty": 0.25, "loss": -float(k)} for k in range(8)]
+LINES = [{"reward": "symmetry", "score": float(k), "penalty": 0.25, "loss": -float(k)} for k in range(8)]
 
 
 def screen(**options) -> Console:
@@ -54,7 +54,7 @@ def test_a_line_that_is_printed_stays_above_the_bar():
 
 
 def test_a_method_without_a_penalty_shows_none():
-    assert "penalty" not in progress_note([{"score": 1.0, "penalty": 0.0}])
+    assert "penalty" not in progress_note([LINES[0] | {"penalty": 0.0}])
 
 
 def test_quiet_prints_nothing():

@@ -59,7 +59,7 @@ def test_no_flip_of_a_complete_run_is_silent(copy: Path, tiny_sequence: str) -> 
 
 
 def test_no_flip_of_an_interrupted_run_is_silent(tiny_sequence: str, tmp_path: Path) -> None:
-    begun = runner(tiny_sequence, tmp_path, reporter=Stopping(UPDATES + 1 + 5), **RID)
+    begun = runner(tiny_sequence, tmp_path, reporter=Stopping(UPDATES + 1 + UPDATES), **RID)
     with pytest.raises(KeyboardInterrupt):
         begun.execute()
     folder = begun.folder.path
@@ -121,7 +121,7 @@ def test_repair_of_a_log_keeps_the_other_lines(copy: Path, tiny_sequence: str) -
 
 
 def test_a_log_that_lost_lines_before_a_resume(tiny_sequence: str, tmp_path: Path) -> None:
-    begun = runner(tiny_sequence, tmp_path, reporter=Stopping(UPDATES + 1 + 11), **RID)
+    begun = runner(tiny_sequence, tmp_path, reporter=Stopping(UPDATES + 1 + UPDATES), **RID)
     with pytest.raises(KeyboardInterrupt):
         begun.execute()
     log = begun.folder.path / "log.jsonl"
