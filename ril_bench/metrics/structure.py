@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ def ssim(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> Array:
         TypeError: the images are not floating point.
         ValueError: other shapes, values outside [0,1], or sides below 11.
     """
-    similarity, _ = _similarity(*_pairs(a, b))
+    x, y = _pairs(a, b)
+    similarity, _ = _similarity(_moments(x), _moments(y))
     return similarity.mean(axis=1)
 
 
@@ -46,15 +48,46 @@ def ms_ssim(a: Tensor | ArrayLike, b: Tensor | ArrayLike) -> Array:
     CS and SSIM are those of `ssim`, with values below 0 set to 0. The product is taken on each RGB channel, then
     averaged. Raises as `ssim`.
     """
-    x, y = _pairs(a, b)
-    weights = np.array(SCALE_WEIGHTS[: scales(*x.shape[2:])])
-    factors = []
-    for coarser in range(len(weights) - 1, -1, -1):
-        similarity, contrast = _similarity(x, y)
-        factors.append(contrast if coarser else similarity)
-        x, y = _halved(x), _halved(y)
+    _pairs(a, b)
+    return similarities(moments(a), moments(b))[1]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What SSIM needs of each image alone, on one scale; float64.
+
+    Attributes:
+        images: (N,3,H,W), in [0,1].
+        mean: the windowed means of the images, (N,3,H-10,W-10).
+        square: the windowed means of their squares.
+    """
+
+    images: Array
+    mean: Array
+    square: Array
+
+
+def moments(images: Tensor | ArrayLike) -> list[Moments]:
+    """The moments of images (N,3,H,W) on each scale of MS-SSIM, finest first.
+
+    Compute them once for images that are compared several times: they are most of the work. Raises as `ssim`.
+    """
+    x = images_of(images, WINDOW).cpu().numpy()
+    found = [_moments(x)]
+    for _ in range(1, scales(*x.shape[2:])):
+        x = _halved(x)
+        found.append(_moments(x))
+    return found
+
+
+def similarities(a: Sequence[Moments], b: Sequence[Moments]) -> tuple[Array, Array]:
+    """`ssim` and `ms_ssim` of each pair of images, (N,) each, from the moments of the images."""
+    by_scale = [_similarity(x, y) for x, y in zip(a, b, strict=True)]
+    ssim_of_scale, contrasts = zip(*by_scale, strict=True)
+    weights = np.array(SCALE_WEIGHTS[: len(by_scale)])
+    factors = [*contrasts[:-1], ssim_of_scale[-1]]  # luminance counts on the coarsest scale only
     product = np.prod(np.maximum(factors, 0) ** (weights / weights.sum())[:, None, None], axis=0)
-    return product.mean(axis=1)
+    return ssim_of_scale[0].mean(axis=1), product.mean(axis=1)
 
 
 def scales(height: int, width: int) -> int:
@@ -111,10 +144,14 @@ def feature_cosine(a: ArrayLike, b: ArrayLike) -> Array:
     return ((a * b).sum(axis=1) / np.where(lengths, lengths, np.nan)).clip(-1, 1)
 
 
-def _similarity(x: Array, y: Array) -> tuple[Array, Array]:
+def _moments(x: Array) -> Moments:
+    return Moments(x, _windowed(x), _windowed(x * x))
+
+
+def _similarity(a: Moments, b: Moments) -> tuple[Array, Array]:
     """SSIM, and its contrast and structure CS alone, of each image and channel: (N,3) each."""
-    mx, my, xx, yy, xy = (_windowed(moment) for moment in (x, y, x * x, y * y, x * y))
-    contrast = (2 * (xy - mx * my) + C2) / (xx - mx * mx + yy - my * my + C2)
+    mx, my, xy = a.mean, b.mean, _windowed(a.images * b.images)
+    contrast = (2 * (xy - mx * my) + C2) / (a.square - mx * mx + b.square - my * my + C2)
     luminance = (2 * mx * my + C1) / (mx * mx + my * my + C1)
     return (luminance * contrast).mean(axis=(2, 3)), contrast.mean(axis=(2, 3))
 

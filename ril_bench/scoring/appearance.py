@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,15 +21,18 @@ from ril_bench.metrics.diversity import mean_pairwise_distance, vendi_score
 from ril_bench.metrics.edges import boundary_f1, edge_maps
 from ril_bench.metrics.frechet import biased, frechet_distance
 from ril_bench.metrics.kernel import KernelDistance, kernel_distance
-from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, scales, ssim
+from ril_bench.metrics.structure import feature_cosine, moments, perceptual_distance, scales, similarities
 from ril_bench.storage import names
 from ril_bench.storage.read import StoredRun, image_files
 from ril_bench.worlds import features
 from ril_bench.worlds.table import World
 
-BATCH = 64  # pairs of images that are compared together
+BATCH = 64  # images of each step that are compared together, at most
+#: pixels of each step that are compared together: 64 images of 256 x 256, or 4 of 1024 x 1024
+ROOM = 64 * 256 * 256
 WORST_SHOWN = 8
 STRUCTURE = ("ssim", "ms_ssim", "lpips", "edges", "cosine")
+SECOND = -1  # stands for the images of the second latent seed in a pair of steps
 UNRELATED = "step 0 against the pretrained model's images of the same prompts from a second latent seed"
 
 
@@ -120,17 +124,19 @@ class Appearance:
 
     def structure(self, prompts: Mapping[str, str]) -> dict[str, Any]:
         """Compares each step with step 0 and with the step before, for equal prompts and latents."""
+        order = list(self.steps)
+        pairs = [(step, 0) for step in order[1:]] + [(step, before) for before, step in pairwise(order[1:])]
+        compared = self._compared([*pairs, (0, SECOND)] if self.second else pairs)
         steps = []
-        to_0: dict[str, Array] = {}
-        for before, step in pairwise(self.steps):
-            to_0 = self._compared(self.steps[step], self.steps[0])
-            to_previous = self._compared(self.steps[step], self.steps[before]) if before else to_0
+        for before, step in pairwise(order):
+            to_0 = compared[step, 0]
+            to_previous = compared[step, before]
             steps.append(
                 {"step": step}
                 | {f"{name}_to_0": to_0[name].mean() for name in STRUCTURE}
                 | {f"{name}_to_previous": to_previous[name].mean() for name in STRUCTURE}
             )
-        unrelated = self._compared(self.steps[0], self.second) if self.second else {}
+        unrelated = compared.get((0, SECOND))
         height, width = self.steps[0].images.shape[2:]
         return {
             "convention": {
@@ -146,7 +152,7 @@ class Appearance:
             },
             "floor": {name: unrelated[name].mean() if unrelated else None for name in STRUCTURE},
             "steps": steps,
-            "worst": self._worst(to_0["ssim"], prompts) if steps else [],
+            "worst": self._worst(compared[order[-1], 0]["ssim"], prompts) if steps else [],
         }
 
     def diversity(self) -> dict[str, Any] | None:
@@ -166,21 +172,40 @@ class Appearance:
             "steps": [{"step": step} | self._diversity(images) for step, images in self.steps.items()],
         }
 
-    def _compared(self, a: StepImages, b: StepImages) -> dict[str, Array]:
-        """Every metric of STRUCTURE for each pair of images; NaN where its network is missing."""
+    def _compared(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], dict[str, Array]]:
+        """Every metric of STRUCTURE for each image of each pair of steps; NaN where its network is missing.
+
+        What a metric needs of one image alone is computed once for all pairs, for a few images of every step.
+        """
+        sets = {**self.steps, **({SECOND: self.second} if self.second else {})}
+        used = {step: sets[step] for pair in pairs for step in pair}
+        height, width = self.steps[0].images.shape[2:]
+        at_once = max(1, min(BATCH, ROOM // (height * width)))
         missing = np.full(len(self.names), np.nan)
-        found: dict[str, list[Array]] = {"ssim": [], "ms_ssim": [], "lpips": []}
-        for x, y in zip(a.images.split(BATCH), b.images.split(BATCH), strict=True):
-            found["ssim"].append(ssim(x.double() / 255, y.double() / 255))
-            found["ms_ssim"].append(ms_ssim(x.double() / 255, y.double() / 255))
-            if maps := self.measured.perceptual:
-                found["lpips"].append(perceptual_distance(maps(x), maps(y), maps.weights))
-        return {name: np.concatenate(parts) if parts else missing for name, parts in found.items()} | {
-            "edges": boundary_f1(a.edges, b.edges),
-            "cosine": missing
-            if a.content is None or b.content is None
-            else feature_cosine(a.content, b.content),
+        found: dict[tuple[int, int], dict[str, list[Array]]] = {pair: defaultdict(list) for pair in pairs}
+        for start in range(0, len(self.names), at_once):
+            images = {step: one.images[start : start + at_once] for step, one in used.items()}
+            alone = {step: moments(part.double() / 255) for step, part in images.items()}
+            network = self.measured.perceptual
+            maps = {step: network(part) for step, part in images.items()} if network else {}
+            for a, b in pairs:
+                values = dict(zip(("ssim", "ms_ssim"), similarities(alone[a], alone[b]), strict=True))
+                if network:
+                    values["lpips"] = perceptual_distance(maps[a], maps[b], network.weights)
+                for name, value in values.items():
+                    found[a, b][name].append(value)
+        return {
+            pair: {name: np.concatenate(parts) for name, parts in found[pair].items()}
+            | ({} if self.measured.perceptual else {"lpips": missing})
+            | {
+                "edges": boundary_f1(used[pair[0]].edges, used[pair[1]].edges),
+                "cosine": self._cosine(used[pair[0]], used[pair[1]], missing),
+            }
+            for pair in pairs
         }
+
+    def _cosine(self, a: StepImages, b: StepImages, missing: Array) -> Array:
+        return missing if a.content is None or b.content is None else feature_cosine(a.content, b.content)
 
     def _worst(self, to_0: Array, prompts: Mapping[str, str]) -> list[dict[str, Any]]:
         """The prompts whose images at the last step differ most from step 0, worst first."""

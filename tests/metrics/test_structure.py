@@ -6,7 +6,15 @@ from pytorch_msssim import ms_ssim as reference_ms_ssim
 from skimage.metrics import structural_similarity
 from skimage.transform import downscale_local_mean
 
-from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, scales, ssim
+from ril_bench.metrics.structure import (
+    feature_cosine,
+    moments,
+    ms_ssim,
+    perceptual_distance,
+    scales,
+    similarities,
+    ssim,
+)
 
 
 def images(n=4, side=32, seed=0):
@@ -148,6 +156,14 @@ class TestMultiScale:
         a, b = images(side=64)
         np.testing.assert_allclose(ms_ssim(b, b), 1)
         assert (ms_ssim(a, 1 - a) >= 0).all()
+
+    @pytest.mark.parametrize("side", [16, 64])
+    def test_moments_give_both_similarities(self, side):
+        a, b = images(side=side)
+        for found, expected in zip(
+            similarities(moments(a), moments(b)), (ssim(a, b), ms_ssim(a, b)), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
 
     def test_refuses(self):
         with pytest.raises(ValueError, match="different shapes"):

@@ -19,6 +19,7 @@ from ril_bench.metrics.frechet import frechet_distance
 from ril_bench.metrics.kernel import kernel_distance
 from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, ssim
 from ril_bench.running.evaluation import png
+from ril_bench.scoring import appearance
 from ril_bench.scoring.appearance import read_images
 from ril_bench.scoring.score import scale, score_array, score_run
 from ril_bench.sequences.calibrations import load_calibration
@@ -217,6 +218,15 @@ def test_every_metric_of_structure_with_its_floor(second_seed):
             assert entry[f"{name}_to_previous"] == pytest.approx(value, rel=1e-5)
     assert structure["floor"] == pytest.approx(expected("step-0/images", "step-0/fid-reference"), rel=1e-5)
     assert structure["convention"]["ms_ssim"].startswith("Wang 2003: 3 of 5 scales")
+
+
+def test_images_that_are_compared_in_parts_have_the_same_structure(second_seed, monkeypatch):
+    together = score_run(second_seed)["structure"]
+    monkeypatch.setattr(appearance, "ROOM", 1)  # one image at once
+    apart = score_run(second_seed)["structure"]
+    for name in ("floor", *range(len(together["steps"]))):
+        a, b = (found["floor"] if name == "floor" else found["steps"][name] for found in (apart, together))
+        assert a == pytest.approx(b, rel=1e-5)
 
 
 def test_diversity_over_the_samples_of_a_prompt(second_seed):
