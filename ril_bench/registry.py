@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ril_bench.errors import InfrastructureError, MethodError, UserError, nearest
+from ril_bench.machine.code_files import forget_changed_modules
 from ril_bench.machine.exits import exits_refused
 from ril_bench.storage.files import expanded
 from ril_bench.worlds.table import WORLDS, World
@@ -238,6 +239,7 @@ def _classes_in_file(path: Path, base: type) -> list[type]:
     if spec is None or spec.loader is None:
         raise UserError("this is not a Python file", where=str(path))
     module = importlib.util.module_from_spec(spec)
+    forget_changed_modules(path)
     sys.modules[module_name] = module  # dataclasses look up their module here
     try:
         with exits_refused(lambda file: file == str(path)):

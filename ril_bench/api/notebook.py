@@ -174,7 +174,7 @@ class Run:
 
         Raises UserError for a step without images.
         """
-        from PIL import Image
+        from ril_bench.storage.images import read_image
 
         run = self.stored
         found = run.images
@@ -183,11 +183,9 @@ class Run:
             raise UserError(
                 f"step {step} has no images", where=str(self.path), hint=f"steps with images: {have}"
             )
-        images: dict[str, list[Image.Image]] = {}
+        images: dict[str, list[Image]] = {}
         for (prompt_id, _), path in sorted(found[step].items()):
-            with Image.open(path) as image:
-                image.load()
-                images.setdefault(run.prompts.get(prompt_id, prompt_id), []).append(image)
+            images.setdefault(run.prompts.get(prompt_id, prompt_id), []).append(read_image(path))
         return images
 
     def plot(self) -> Figure:

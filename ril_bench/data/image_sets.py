@@ -5,7 +5,7 @@ A reference is one of
 - a shipped set: shapes/aesthetic or shapes/preference. Its image for a prompt is the best of a few renders,
   by a stated taste;
 - a folder of images with their prompts: image files, and a metadata.csv or metadata.jsonl with the columns
-  file_name and prompt (or text, or caption).
+  file_name and prompt (or text, or caption). The files are PNG, JPEG, WebP, BMP, GIF, TIFF or PPM.
 
 An image of a folder is turned as its EXIF data says, laid on white where it is transparent, and brought to
 the size of the model: its shorter side is resized (bicubic), and its middle is cropped. Grey images of 16 bits
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 SHIPPED = ("shapes/aesthetic", "shapes/preference")
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE = "file_name"
+#: PIL's other formats are rare, and to read some of them it runs other programs
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 DECODED = 2_000  # images of a set that are decoded when it is loaded; of a larger set, the headers are read
 
 
@@ -175,10 +177,10 @@ def _read_image(file: Path, size: tuple[int, int] | None) -> NDArray[np.float32]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as opened:
+            with Image.open(file, formats=FORMATS) as opened:
                 image = ImageOps.exif_transpose(opened)
                 pixels = _pixels(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
+    except Exception as error:  # PIL raises errors of many kinds for a broken file
         raise _bad_image(file, error) from error
     if size is None or pixels.shape[:2] == size:
         return pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import traceback
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 AGAIN = 5.0  # seconds until the deadline is announced again, to code that catches everything
+ANNOUNCED = 3  # times; then the process ends
 
 
 class DeadlineError(BaseException):
@@ -18,10 +20,10 @@ class DeadlineError(BaseException):
 
 @contextmanager
 def deadline(seconds: float, of_others: Callable[[str], bool]) -> Iterator[None]:
-    """Raises DeadlineError in the block after some seconds; it names the function of others that is at work.
+    """Raises DeadlineError in the block after some seconds; it names the hook of others that is at work.
 
     Works in the main thread, on systems that have timers; elsewhere there is no deadline. Code in C is interrupted
-    when it returns to Python.
+    when it returns to Python. Code that catches the error every time ends with the process, after a message.
 
     Args:
         of_others: whether the file with this name is of others.
@@ -30,11 +32,19 @@ def deadline(seconds: float, of_others: Callable[[str], bool]) -> Iterator[None]
         yield
         return
 
+    left = ANNOUNCED
+
     def ring(_: int, frame: FrameType | None) -> None:
-        stack = traceback.extract_stack(frame)
-        theirs = [one for one in stack if of_others(one.filename)]
-        place = f", in {theirs[-1].name} (line {theirs[-1].lineno})" if theirs else ""
-        raise DeadlineError(f"not done after {seconds:g} s{place}")
+        nonlocal left
+        theirs = [one for one in traceback.extract_stack(frame) if of_others(one.filename)]
+        place = f", in {theirs[0].name} (line {theirs[-1].lineno})" if theirs else ""
+        message = f"not done after {seconds:g} s{place}"
+        if left == 0:
+            file = f"{theirs[-1].filename}: " if theirs else ""
+            os.write(2, f"error: {file}{message}; it catches the error that would stop it\n".encode())
+            os._exit(2)
+        left -= 1
+        raise DeadlineError(message)
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)

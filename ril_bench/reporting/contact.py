@@ -9,6 +9,7 @@ from PIL import Image
 
 from ril_bench.errors import UserError
 from ril_bench.reporting.film import PROMPTS, choose
+from ril_bench.storage.images import read_image
 from ril_bench.storage.read import StoredRun
 
 LARGEST = 128  # pixels of one image in the grid
@@ -46,7 +47,6 @@ def image_grid(
 
 
 def _tile(path: Path, largest: int) -> Image.Image:
-    with Image.open(path, formats=["PNG"]) as image:
-        tile = image.convert("RGB")
+    tile = read_image(path).convert("RGB")
     tile.thumbnail((largest, largest), Image.Resampling.LANCZOS)
     return tile

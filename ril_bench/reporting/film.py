@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from ril_bench.errors import UserError
 from ril_bench.reporting.collapse import step_label
 from ril_bench.scoring.collapse import collapsed
+from ril_bench.storage.images import decoded, read_bytes
 from ril_bench.storage.read import StoredRun, dig, number
 
 PROMPTS = 8  # columns of a strip
@@ -64,28 +64,19 @@ class Images:
 
     def embed(self, path: Path, largest: int = LARGEST) -> tuple[str, bool]:
         """A data URI, and whether the image is small enough to show its pixels. UserError if it is none."""
-        data = path.read_bytes()
+        data = read_bytes(path)
         if data not in self._known:
-            try:
-                self._known[data] = self._coded(data, largest)
-            except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-                raise UserError(  # PIL says SyntaxError of a broken PNG
-                    f"image cannot be read: {error}",
-                    where=str(path),
-                    hint="delete its step folder and run the cell again",
-                ) from error
+            self._known[data] = self._coded(data, decoded(data, path), largest)
         return self._known[data]
 
-    def _coded(self, data: bytes, largest: int) -> tuple[str, bool]:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            image.load()
-            width = max(image.size)
-            kind = "WEBP" if self._thumbnails else "PNG"
-            if width > largest or kind != "PNG":
-                image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
-                buffer = io.BytesIO()
-                image.save(buffer, format=kind, quality=QUALITY)
-                data = buffer.getvalue()
+    def _coded(self, data: bytes, image: Image.Image, largest: int) -> tuple[str, bool]:
+        width = max(image.size)
+        kind = "WEBP" if self._thumbnails else "PNG"
+        if width > largest or kind != "PNG":
+            image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
+            buffer = io.BytesIO()
+            image.save(buffer, format=kind, quality=QUALITY)
+            data = buffer.getvalue()
         return (
             f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode('ascii')}",
             width <= PIXELATED,

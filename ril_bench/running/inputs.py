@@ -17,11 +17,11 @@ from ril_bench import registry
 from ril_bench.data import image_sets
 from ril_bench.data.prompts import NAMED, SHIPPED, are_here, load_prompts, locate_prompts
 from ril_bench.errors import UserError
+from ril_bench.machine.code_files import code_files
 from ril_bench.machine.packages import code_digest, versions
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.published import used_by
 from ril_bench.remote.weights import MANIFEST, digests
-from ril_bench.running.local_modules import code_files
 from ril_bench.sequences.model_folders import local_folder, model_folder
 from ril_bench.sequences.spec import Sequence, TaskSpec
 from ril_bench.storage.digests import files_below, sha256_json

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ril_bench import registry
 from ril_bench.errors import ISSUES, BugError, MethodError, RewardError, RilError, failure_class
-from ril_bench.running.local_modules import code_files
+from ril_bench.machine.code_files import code_files
 
 if TYPE_CHECKING:
     from ril_bench.methods import Method

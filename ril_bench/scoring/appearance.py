@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from ril_bench.errors import UserError
@@ -23,6 +22,7 @@ from ril_bench.metrics.frechet import biased, frechet_distance
 from ril_bench.metrics.kernel import KernelDistance, kernel_distance
 from ril_bench.metrics.structure import feature_cosine, moments, perceptual_distance, scales, similarities
 from ril_bench.storage import names
+from ril_bench.storage.images import read_image, unusable
 from ril_bench.storage.read import StoredRun, image_files
 from ril_bench.worlds import features
 from ril_bench.worlds.table import World
@@ -267,19 +267,11 @@ def read_images(folder: Path) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for file in image_files(folder).values():
-        try:
-            with Image.open(file) as image:
-                pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-            if found and (first := next(iter(found.values()))).shape != pixels.shape:
-                raise ValueError(
-                    f"{tuple(pixels.shape[1:])} pixels, and others have {tuple(first.shape[1:])}"
-                )
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(
-                f"an image of this run cannot be used: {error}",
-                where=str(file),
-                hint="restore it, or compute it again: the command of the run (ril-bench run ...) with --repair",
-            ) from error
+        pixels = torch.from_numpy(np.array(read_image(file).convert("RGB"))).permute(2, 0, 1)
+        if found and (first := next(iter(found.values()))).shape != pixels.shape:
+            raise unusable(
+                file, f"{tuple(pixels.shape[1:])} pixels, and others have {tuple(first.shape[1:])}"
+            )
         found[file.stem] = pixels
     return found
 

@@ -1,11 +1,16 @@
 """Image sets: the shipped sets, and folders."""
 
+import io
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from ril_bench.data.image_sets import SHIPPED, load_images, locate_images
+from ril_bench.data.image_sets import FORMATS, SHIPPED, load_images, locate_images
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 from ril_bench.worlds.shapes.captions import parse, prompts
@@ -148,6 +153,31 @@ def test_a_folder_that_does_not_fit_is_refused_when_it_is_loaded(folder, metadat
         load_images(str(folder))
     assert caught.value.where.startswith(str(folder))
     assert caught.value.hint
+
+
+def encoded(kind):
+    data = io.BytesIO()
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(data, kind)
+    return data.getvalue()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(FORMATS), data=st.data())
+def test_a_broken_image_of_any_format_is_read_or_refused(tmp_path, kind, data):
+    whole = encoded(kind)
+    at = data.draw(st.integers(0, len(whole)))
+    (tmp_path / "a").write_bytes(whole[:at] + data.draw(st.binary(max_size=6)) + whole[at + 3 :])
+    (tmp_path / "metadata.csv").write_text("file_name,prompt\na,night\n")
+    with suppress(UserError):
+        images, _ = load_images(str(tmp_path), (8, 8)).of(["x"], Draws((0,), [0]))
+        assert images.shape == (1, 3, 8, 8)
+
+
+def test_an_image_that_another_program_would_read_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
+    (tmp_path / "metadata.csv").write_text("file_name,prompt\na.png,night\n")
+    with pytest.raises(UserError, match="cannot identify"):
+        load_images(str(tmp_path))
 
 
 def test_names_of_folders_and_images_are_no_patterns(tmp_path):

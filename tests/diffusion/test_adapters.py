@@ -145,6 +145,33 @@ def test_wrong_names(model):
         model.activate({"a": 1.0}, train=["bb"])
 
 
+TAKEN = ["", "forward", "training", "keys", "_modules", "a.b", "a/b", "é", "a b", "-a", "..", "a\n", None, 3]
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_name_that_torch_cannot_hold_is_refused(tiny_model, name):
+    with pytest.raises(UserError, match="an adapter cannot be called") as caught:
+        tiny_model.add_adapter(name, seed_key=(0,))
+    assert caught.value.hint
+    assert not tiny_model.adapters
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(dir(torch.nn.Module())) | st.text(max_size=6) | st.from_regex(r"[A-Za-z0-9_-]{1,9}")
+)
+def test_any_name_is_refused_or_can_be_used(tiny_model, name):
+    try:
+        tiny_model.add_adapter(name, seed_key=(0,))
+    except UserError:
+        assert not tiny_model.adapters
+        return
+    tiny_model.activate({name: 1.0}, train=[name])
+    state = tiny_model.adapter_state()
+    tiny_model.load_adapter_state(state)
+    tiny_model.delete_adapter(name)
+
+
 # -- which are active and which train ---------------------------------------------------------------------
 
 

@@ -25,8 +25,20 @@ def hangs() -> None:
 
 
 def test_what_hangs_is_stopped_and_named() -> None:
-    with pytest.raises(DeadlineError, match=r"not done after 0\.05 s, in hangs"), deadline(0.05, ours):
+    with (
+        pytest.raises(DeadlineError, match=r"not done after 0\.05 s, in test_what_hangs"),
+        deadline(0.05, ours),
+    ):
         hangs()
+
+
+def helper_that_hangs() -> None:
+    hangs()
+
+
+def test_the_hook_is_named_and_not_its_helper() -> None:
+    with pytest.raises(DeadlineError, match="in test_the_hook_is_named"), deadline(0.05, ours):
+        helper_that_hangs()
 
 
 def catches_everything() -> None:
@@ -38,6 +50,20 @@ def catches_everything() -> None:
 def test_code_that_catches_exceptions_is_stopped_too() -> None:
     with pytest.raises(DeadlineError), deadline(0.05, ours):
         catches_everything()
+
+
+def test_code_that_catches_every_exception_ends_with_the_process(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ril_bench.machine.deadline.AGAIN", 0.05)
+    pid = os.fork()
+    if pid == 0:
+        with deadline(0.05, ours):
+            while True:
+                with suppress(BaseException):
+                    hangs()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+    assert "it catches the error that would stop it" in capfd.readouterr().err
 
 
 def test_what_ends_in_time_is_not_disturbed() -> None:

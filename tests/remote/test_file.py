@@ -166,3 +166,17 @@ def test_a_plain_address_gives_the_whole_file_or_none(site, monkeypatch, tmp_pat
     path = file.fetch()
     assert path.read_bytes() == CONTENT
     assert file.fetch(offline=True) == path
+
+
+@pytest.mark.parametrize("proxy", ["foo:bar", "http://[", "://"])
+def test_a_proxy_that_is_no_address(file, monkeypatch, tmp_path, proxy):
+    """The libraries that download raise errors of their own kinds for it."""
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path))
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, proxy)
+    with pytest.raises(InfrastructureError, match="mine could not be downloaded") as caught:
+        file.fetch()
+    assert caught.value.where == file.url
+    assert FOLDER in caught.value.hint

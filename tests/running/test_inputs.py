@@ -22,7 +22,6 @@ from ril_bench.running.inputs import (
     step_zero_key,
     steps_key,
 )
-from ril_bench.running.local_modules import code_files
 from ril_bench.running.plan import plan_run
 from ril_bench.sequences.sequence_file import load_sequence
 
@@ -235,25 +234,3 @@ def test_the_key_of_step_zero_has_the_settings_of_step_zero() -> None:
     assert all(one != same for one in other)
     sequence = load_sequence("shapes-ril")
     assert step_zero_key(sequence, inputs_of(sequence), {"threads": 2}) != same
-
-
-# -- code ----------------------------------------------------------------------------------------------------
-
-
-def test_the_modules_that_code_imports_from_its_folder(tmp_path: Path) -> None:
-    files = {
-        "main.py": "import a\nfrom b import c\nfrom . import d\nimport os, torch\nrun('tools/e.py')\n",
-        "a.py": "def f():\n    import g.h\n",
-        "b/__init__.py": "from .inside import x\n",
-        "b/c.py": "",
-        "b/inside.py": "import main\n",  # a circle
-        "d.py": "not python (\n",
-        "tools/e.py": "",
-        "g/h.py": "",
-        "unused.py": "",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    found = {path.relative_to(tmp_path.resolve()).as_posix() for path in code_files(tmp_path / "main.py")}
-    assert found == files.keys() - {"unused.py"}

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from ril_bench import registry
 from ril_bench.errors import UserError
@@ -348,6 +349,20 @@ def test_scoring_again_gives_the_same_file(tiny_sequence, tmp_path):
     before = (folder / "metrics.json").read_bytes()
     score_run(folder)
     assert (folder / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["cut", "resized", "empty"])
+def test_an_image_that_cannot_be_used_is_named(hand_made, change):
+    """In a run of an earlier version, which has no digests."""
+    file = hand_made / "step-1" / "images" / "000-0.png"
+    if change == "resized":
+        Image.open(file).resize((3, 3)).save(file)
+    else:
+        file.write_bytes(file.read_bytes()[:40] if change == "cut" else b"")
+    with pytest.raises(UserError, match="an image of this run cannot be used") as caught:
+        score_run(hand_made)
+    assert caught.value.where == str(file)
+    assert "--repair" in caught.value.hint
 
 
 def test_missing_files_are_reported(hand_made, tmp_path):

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from ril_bench.storage.known_digests import file_digest
+
+_run: dict[str, str] = {}  # file of a module -> its digest when it could last be imported
 
 
 def code_files(path: Path) -> list[Path]:
@@ -22,6 +28,24 @@ def code_files(path: Path) -> list[Path]:
             found[file] = None
             left += _imported(file, folder)
     return sorted(found)
+
+
+def forget_changed_modules(path: Path) -> None:
+    """Makes a Python file import the modules of its folder as they are on the disk.
+
+    Python imports a module once in a process. So where one of them has changed, all are imported again.
+    """
+    digests = {str(file): file_digest(file) for file in code_files(path)}
+    names = {Path(file).name for file in digests}
+    loaded: dict[str, str] = {}
+    for name, module in list(sys.modules.items()):
+        place = getattr(module, "__file__", None)
+        if place and os.path.basename(place) in names and os.path.realpath(place) in digests:
+            loaded[name] = os.path.realpath(place)
+    if any(_run.get(place) != digests[place] for place in loaded.values()):
+        for name in loaded:
+            del sys.modules[name]
+    _run.update(digests)
 
 
 def _imported(file: Path, folder: Path) -> Iterator[Path]:
