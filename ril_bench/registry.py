@@ -19,8 +19,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from ril_bench.errors import InfrastructureError, MethodError, UserError, nearest
-from ril_bench.machine.code_files import forget_changed_modules
+from ril_bench.errors import InfrastructureError, MethodError, RewardError, UserError, nearest
+from ril_bench.machine.code_files import code_files, forget_changed_modules
 from ril_bench.machine.exits import exits_refused
 from ril_bench.storage.files import expanded
 from ril_bench.worlds.table import WORLDS, World
@@ -115,6 +115,18 @@ def locate(kind: str, reference: str, world: World | None = None) -> Place:
     if kind == "model" and reference.count("/") == 1:
         return reference  # a hub id: only the hub can say whether it exists
     raise UserError(f"no {kind} is called {reference!r}", hint=nearest(reference, table))
+
+
+def code(kind: str, reference: str, world: World | None = None) -> list[Path]:
+    """The files of code of a method, a tuner or a reward, with the modules that it imports from its own folder.
+
+    Empty for what ships inside the package. Raises UserError as `locate` does.
+    """
+    place = locate(kind, reference, world)
+    if isinstance(place, EntryPoint):
+        spec = importlib.util.find_spec(place.module)
+        place = Path(spec.origin) if spec and spec.origin else place
+    return code_files(place) if isinstance(place, Path) and place.is_file() else []
 
 
 def load(kind: str, reference: str, world: World | None = None) -> Any:
@@ -253,7 +265,7 @@ def _classes_in_file(path: Path, base: type) -> list[type]:
     except BaseException as error:  # SystemExit too: a file must not end this program
         del sys.modules[module_name]
         exits = isinstance(error, SystemExit)
-        raise MethodError(
+        raise (RewardError if base.__name__ == "Reward" else MethodError)(
             f"{path.name} cannot be imported: it ends the process"
             if exits
             else f"{path.name} cannot be imported: {type(error).__name__}: {error}",

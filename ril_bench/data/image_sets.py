@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ril_bench.data.prompts import text_column
-from ril_bench.data.tables import Table, has_characters, read_table
+from ril_bench.data.tables import Table, is_text, read_table
 from ril_bench.errors import UserError, nearest
 from ril_bench.storage.files import expanded
 from ril_bench.storage.known_digests import file_digest
@@ -131,8 +131,8 @@ def file_digest_of(file: Path) -> str:
     """The digest of an image. Raises UserError where the file cannot be read."""
     try:
         return file_digest(file)
-    except OSError as error:
-        raise _bad_image(file, error.strerror or error) from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise _bad_image(file, getattr(error, "strerror", None) or error) from error
 
 
 def _rows(folder: Path) -> list[Row]:
@@ -149,9 +149,9 @@ def _rows(folder: Path) -> list[Row]:
         raise UserError("the image set is empty", where=str(file), hint="write one image a row")
     rows = []
     for number, (name, prompt) in enumerate(zip(names, prompts, strict=True), 1):
-        if not (isinstance(name, str) and isinstance(prompt, str) and has_characters(prompt)):
+        if not (is_text(name) and is_text(prompt)):
             raise UserError(
-                f"row {number} has no text for {'the prompt' if isinstance(name, str) else FILE}",
+                f"row {number} has no text for {'the prompt' if is_text(name) else FILE}",
                 where=str(file),
                 hint="remove the row, or fill it in",
             )

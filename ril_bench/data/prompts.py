@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ril_bench.data.tables import SUFFIXES, has_characters, has_known_suffix, read_table
+from ril_bench.data.tables import SUFFIXES, has_known_suffix, is_text, read_table
 from ril_bench.errors import InfrastructureError, UserError, nearest
 from ril_bench.remote.published import used_by
 from ril_bench.remote.search import FOLDER
@@ -112,7 +112,7 @@ def load_prompts(reference: str) -> list[str]:
             "the prompt set is empty", where=reference, hint="write one prompt a line, or name another set"
         )
     for row, text in enumerate(texts):
-        if not isinstance(text, str) or not has_characters(text):
+        if not is_text(text):
             raise UserError(
                 f"row {row + 1} is not text", where=reference, hint="remove the row, or fill it in"
             )

@@ -21,7 +21,12 @@ from ril_bench.errors import UserError
 #: the suffixes of files that can be read, in small letters
 SUFFIXES = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet")
 LONGEST = 1_000_000  # characters of one field of a CSV file
-_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+#: marks at the start of a file; those of UTF-32 begin like one of UTF-16, so they come first
+_MARKS = {
+    b"\xef\xbb\xbf": "utf-8", b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16",
+}  # fmt: skip
+_MARK = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,11 @@ def has_characters(text: str) -> bool:
     return any(c.isprintable() and not c.isspace() for c in text)
 
 
+def is_text(value: object) -> bool:
+    """Whether a value is a text that can be seen, without the character NUL."""
+    return isinstance(value, str) and "\0" not in value and has_characters(value)
+
+
 def _unreadable(path: Path, why: object, line: int | None = None) -> UserError:
     place = f"line {line}: " if line else ""
     return UserError(f"cannot read the file: {place}{why}", where=str(path), hint="correct the file")
@@ -86,18 +96,24 @@ def _unreadable(path: Path, why: object, line: int | None = None) -> UserError:
 
 
 def _text(path: Path) -> str:
-    """The text of a file: UTF-8, or UTF-16 where the file begins with its mark; without the mark."""
+    """The text of a file: UTF-8, or UTF-16 or UTF-32 where the file begins with its mark.
+
+    Marks at the start of a line are left out: files that were joined have some.
+    """
     data = path.read_bytes()
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UserError(
-            f"cannot read the file: line {line} is not {encoding.upper().removesuffix('-SIG')}",
-            where=str(path),
-            hint="save the file in UTF-8",
-        ) from error
+        raise _not_text(path, data[: error.start].count(b"\n") + 1, encoding) from error
+    if "\0" in text:  # UTF-16 without its mark is valid UTF-8
+        raise _not_text(path, text[: text.index("\0")].count("\n") + 1, encoding)
+    return text.removeprefix(_MARK).replace(f"\n{_MARK}", "\n")
+
+
+def _not_text(path: Path, line: int, encoding: str) -> UserError:
+    what = f"cannot read the file: line {line} is not {encoding.upper()}"
+    return UserError(what, where=str(path), hint="save the file in UTF-8")
 
 
 def _lines(path: Path) -> list[str]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import DDIMScheduler
 
 from ril_bench.config.settings import UNCHANGED, Settings, parse_settings
 from ril_bench.diagnosis.footprint import Footprint, footprint, guided_calls, images_at_once, rate
 from ril_bench.diagnosis.gpus import estimates
 from ril_bench.diagnosis.report import Diagnosis, RunTime, size
-from ril_bench.diffusion.configs import check_configs
-from ril_bench.diffusion.pipelines import check_folder
+from ril_bench.diffusion.configs import check_folder, check_prediction, read_config
+from ril_bench.diffusion.sampler import DDIM, check_schedule
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute, compute_of
 from ril_bench.machine.devices import named_device
@@ -23,7 +24,7 @@ from ril_bench.running.materials import new_tuner
 from ril_bench.running.plan import plan_run
 from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.model_folders import local_folder
-from ril_bench.sequences.needs import Need, needs_of
+from ril_bench.sequences.needs import Need, needs_of, unusable_files
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.studies.grid.forecast import evaluations_of, seconds_per_evaluation
 from ril_bench.worlds.missing import missing_metrics
@@ -71,7 +72,12 @@ def doctor(
     needs = needs_of(spec)
     missing = [need for need in needs if not need.here and not need.optional]
     online = hub_answers() if missing else None
-    found = None if tuner_faults else footprint(spec, place, compute)
+    found = None
+    if not (model_faults or tuner_faults):
+        try:
+            found = footprint(spec, place, compute)
+        except UserError as error:
+            model_faults.append(error.in_one_line)
     evaluations = evaluations_of(plan, 1) + 2 * _images_of_an_evaluation(spec)
     pace = seconds_per_evaluation(plan, Path(out))
     speed = rate(place, compute) if found else None
@@ -94,6 +100,7 @@ def doctor(
         faults=[
             *model_faults,
             *tuner_faults,
+            *(error.in_one_line for error in unusable_files(spec)),
             *_missing(missing, online),
             *_too_large(spec, place, compute, found),
         ],
@@ -111,13 +118,17 @@ def _images_of_an_evaluation(spec: SequenceSpec) -> int:
 
 
 def _model_faults(spec: SequenceSpec) -> Iterable[str]:
-    """Faults in the model's configs here: a wrong class, scheduler or number of steps."""
+    """The first fault of the model's folder here: a part that is missing or does not fit, or the number of steps."""
     folder = local_folder(spec.model)
     if folder is None or not (folder / "model_index.json").is_file():
         return
     try:
         check_folder(folder)
-        check_configs(folder, spec.sampler.steps, spec.sampler.eta)
+        config = read_config(folder / "scheduler" / "scheduler_config.json")
+        check_schedule(config)
+        scheduler = DDIMScheduler.from_config(config)
+        check_prediction(scheduler.config["prediction_type"])
+        DDIM(scheduler.alphas_cumprod, spec.sampler.steps, spec.sampler.eta)
     except UserError as error:
         yield error.in_one_line
 
@@ -191,7 +202,7 @@ def _notes(spec: SequenceSpec, needs: list[Need], known: bool) -> Iterable[str]:
     except UserError as error:
         yield error.in_one_line
     if not known:
-        yield f"memory and time are not known: they need {spec.model} on this machine, and tuners without a fault"
+        yield f"memory and time are not known: they need {spec.model} on this machine, and no fault of it or of a tuner"
     if spec.home is REAL:
         yield NOT_RUN_YET
     if unpinned := [need.what for need in needs if not need.pinned and need.downloadable]:

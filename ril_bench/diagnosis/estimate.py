@@ -22,11 +22,13 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from ril_bench.diffusion.families import latent_size
+from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
 
 P = ParamSpec("P")
@@ -163,15 +165,14 @@ def parameters(config: Mapping[str, Any], kind: type[nn.Module]) -> int:
 
 
 def stored_weights(file: Path) -> int:
-    """How many weights a safetensors file holds, read from its header."""
-    with safe_open(file, "pt") as held:
-        return sum(math.prod(held.get_slice(name).get_shape()) for name in held.keys())  # noqa: SIM118
-
-
-def latent_size(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width of the latents of unet/config.json."""
-    size = config["sample_size"]
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+    """How many weights a safetensors file holds, read from its header. Raises UserError where it is none."""
+    try:
+        with safe_open(file, "pt") as held:
+            return sum(math.prod(held.get_slice(name).get_shape()) for name in held.keys())  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"this is not a whole file of weights: {error}", where=str(file), hint="copy or download it again"
+        ) from error
 
 
 def _measured(model: nn.Module, call: Callable[[], Any], compute: Compute) -> ModelCall:

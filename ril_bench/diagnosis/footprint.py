@@ -12,7 +12,6 @@ because half precision becomes float32.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ import torch
 
 from ril_bench.diagnosis import estimate
 from ril_bench.diagnosis.architectures import ARCHITECTURES
+from ril_bench.diffusion.configs import read_config
+from ril_bench.diffusion.families import latent_size
 from ril_bench.machine.compute import Compute
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.model import weight_files
@@ -94,7 +95,7 @@ def footprint(sequence: Sequence, device: torch.device, compute: Compute) -> Foo
         chained: estimate.denoiser(configs["unet"], rank, targets, compute, chained=chained)
         for chained in {bool(open_graphs.together) for open_graphs in graphs.values()}
     }
-    decoding = estimate.decoder(configs["vae"], estimate.latent_size(configs["unet"]), compute)
+    decoding = estimate.decoder(configs["vae"], latent_size(configs["unet"]), compute)
     kept: dict[str, tuple[int, int]] = {}
     for _, task in _tasks(sequence):
         tuner, (evaluations, together) = tuners[task.name], graphs[task.name]
@@ -193,7 +194,7 @@ def _configs(reference: str) -> Mapping[str, Mapping[str, Any]] | None:
     if folder := local_folder(reference):
         files = {part: folder / part / "config.json" for part in ("unet", "vae")}
         whole = all(file.is_file() for file in files.values())
-        return {part: json.loads(file.read_bytes()) for part, file in files.items()} if whole else None
+        return {part: read_config(file) for part, file in files.items()} if whole else None
     model = hub_model(reference)
     return ARCHITECTURES.get(model.repo) if model else None
 

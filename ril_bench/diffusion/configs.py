@@ -1,32 +1,132 @@
-"""Checks from a model's configs whether it can be trained here; loads no weights."""
+"""Checks of a model's folder, from its configs and the names of its files; loads no weights."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from diffusers import DDIMScheduler
+from ril_bench.diffusion.families import Family, family_called, latent_size
+from ril_bench.errors import UserError
+from ril_bench.remote.model import weight_files
+from ril_bench.remote.weights import refuse_pointer
 
-from ril_bench.diffusion.families import family_called
-from ril_bench.diffusion.model import check_prediction
-from ril_bench.diffusion.pipelines import check_betas, read_config
-from ril_bench.diffusion.sampler import DDIM, check_schedule
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+#: what diffusers calls the schedules of betas that its DDIM has
+BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
+LARGEST = 100_000  # timesteps
 
 
-def check_configs(folder: Path, steps: int, eta: float) -> None:
-    """Checks the class of a pipeline, its scheduler, and whether the sampler's steps fit the scheduler.
+def check_folder(folder: Path) -> type[Family]:
+    """The family of the pipeline in a folder.
 
-    Args:
-        folder: folder of a pipeline in diffusers' format.
-        steps: number of steps of the sampler.
-        eta: eta of the sampler.
-
-    Raises UserError for the first fault, with the same message as a run.
+    Raises UserError for the first part that is missing or does not fit.
     """
-    index, scheduler = folder / "model_index.json", folder / "scheduler" / "scheduler_config.json"
-    family_called(read_config(index).get("_class_name"), where=str(index))
-    check_betas(scheduler)
-    config = read_config(scheduler)
-    check_schedule(config)
-    found = DDIMScheduler.from_config(config)
-    check_prediction(found.config["prediction_type"])
-    DDIM(found.alphas_cumprod, steps, eta)
+    index = folder / "model_index.json"
+    family = family_called(read_config(index).get("_class_name"), where=str(index))
+    _check_scheduler(folder / "scheduler" / "scheduler_config.json")
+    for part in family.weights:
+        _check_weights(folder / part)
+    for part in family.tokenizers:
+        files = [file for file in (folder / part).glob("*") if file.is_file()]
+        if not files:
+            raise _wrong(f"the model has no {part}", folder / part)
+        for file in files:
+            refuse_pointer(file)
+    latent_size(read_config(folder / "unet" / "config.json"))
+    _check_autoencoder(folder / "vae" / "config.json")
+    return family
+
+
+def check_prediction(kind: str) -> None:
+    """Raises UserError where a denoiser predicts neither noise nor velocity."""
+    if kind not in PREDICTION_TYPES:
+        raise UserError(
+            f"the model's denoiser predicts {kind!r}",
+            where="prediction_type in scheduler/scheduler_config.json of the model",
+            hint=f"choose a model that predicts {' or '.join(PREDICTION_TYPES)}",
+        )
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The object in a config of a model. Raises UserError where it cannot be read."""
+    try:
+        refuse_pointer(file)
+        content = json.loads(file.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("expected a JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise _wrong(f"this file of the model cannot be read: {error}", file) from error
+    return content
+
+
+def _check_scheduler(file: Path) -> None:
+    """Raises UserError where the scheduler of a model has no betas, so that no DDIM sampler fits it."""
+    config = read_config(file)
+    if "beta_start" not in config and not config.get("trained_betas"):
+        raise UserError(
+            f"the scheduler {config.get('_class_name')} of the model has no betas",
+            where=str(file),
+            hint="choose a model whose scheduler has beta_start, beta_end and prediction_type, as DDIMScheduler has",
+        )
+    if betas := config.get("trained_betas"):
+        fits = {"trained_betas": _is_list(betas) and all(0 < beta < 1 for beta in betas)}
+    else:
+        fits = {
+            key: _is_number(config.get(key, 0.01)) and 0 < config.get(key, 0.01) < 1
+            for key in ("beta_start", "beta_end")
+        }
+    steps = config.get("num_train_timesteps", 1000)
+    fits["num_train_timesteps"] = type(steps) is int and 0 < steps <= LARGEST
+    fits["beta_schedule"] = config.get("beta_schedule", "linear") in BETA_SCHEDULES
+    _refuse(fits, config, file)
+
+
+def _check_weights(part: Path) -> None:
+    """Raises UserError where a part of a model has no weights that can be loaded."""
+    files = weight_files(part)
+    read_config(part / "config.json")
+    if not files:
+        others = sorted(file.name for file in [*part.glob("*.safetensors"), *part.glob("*.bin")])
+        kind = "a variant" if any(name.endswith(".safetensors") for name in others) else "a pickle"
+        raise UserError(
+            f"the weights of {part.name} are here only as {kind}: {others[0]}"
+            if others
+            else f"the model has no weights of {part.name}",
+            where=str(part),
+            hint="get the safetensors files in full precision, without a variant; "
+            "--compute dtype=bfloat16 saves memory",
+        )
+    for file in files:
+        refuse_pointer(file)
+
+
+def _check_autoencoder(file: Path) -> None:
+    """Raises UserError where the scales of the latents are no numbers."""
+    config = read_config(file)
+    factor = config.get("scaling_factor", 1.0)
+    fits = {"scaling_factor": _is_number(factor) and factor > 0}
+    for key in ("latents_mean", "latents_std"):
+        fits[key] = config.get(key) is None or (
+            _is_list(config[key]) and len(config[key]) == config.get("latent_channels", 4)
+        )
+    _refuse(fits, config, file)
+
+
+def _refuse(fits: Mapping[str, bool], config: Mapping[str, Any], file: Path) -> None:
+    if wrong := [f"{key}: {config.get(key)!r}" for key, fit in fits.items() if not fit]:
+        raise _wrong(f"a value of this config does not fit: {', '.join(wrong)}"[:300], file)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+def _wrong(what: str, where: Path) -> UserError:
+    return UserError(what, where=str(where), hint="name a folder in which diffusers saved a pipeline")

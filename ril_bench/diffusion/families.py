@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +11,8 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from torch import Tensor, nn
 
 from ril_bench.errors import UserError
+
+LARGEST = 4096  # a side of the latents
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,15 @@ class Text:
         return Text(torch.cat([part.tokens for part in parts]), torch.cat(pooled) if pooled else None)
 
 
-def latent_size(unet: Any) -> tuple[int, int]:
-    """Height and width of the latents that a denoiser was trained on."""
-    size = unet.config.sample_size
+def latent_size(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of the latents that a denoiser was trained on, from its config."""
+    size = config.get("sample_size")
     sides = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
-    if not all(isinstance(side, int) and side > 0 for side in sides):
+    if not all(type(side) is int and 0 < side <= LARGEST for side in sides):
         raise UserError(
             f"the denoiser states no size of its latents: sample_size is {size!r}",
             where="unet/config.json of the model",
-            hint="set sample_size to a whole number, or to [height, width]",
+            hint=f"set sample_size to a whole number up to {LARGEST}, or to [height, width]",
         )
     return sides[0], sides[1]
 
@@ -58,6 +60,7 @@ class StableDiffusion:
     }
     #: the folders whose weights are loaded
     weights: ClassVar[tuple[str, ...]] = ("text_encoder", "unet", "vae")
+    tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer",)
 
     def __init__(self, pipe: Any):
         self._pipe = pipe
@@ -85,10 +88,11 @@ class StableDiffusionXL:
     pipeline: ClassVar[Any] = StableDiffusionXLPipeline
     without: ClassVar[dict[str, Any]] = {"feature_extractor": None, "image_encoder": None}
     weights: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2", "unet", "vae")
+    tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer", "tokenizer_2")
 
     def __init__(self, pipe: Any):
         self._pipe = pipe
-        height, width = (pipe.vae_scale_factor * side for side in latent_size(pipe.unet))
+        height, width = (pipe.vae_scale_factor * side for side in latent_size(pipe.unet.config))
         self._size = (height, width, 0, 0, height, width)  # original size, corner of the crop, target size
 
     @property

@@ -14,26 +14,15 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from ril_bench.diffusion.adapters import Adapters, AdapterSpec
+from ril_bench.diffusion.configs import check_prediction
 from ril_bench.diffusion.families import Text, family_called, latent_size
 from ril_bench.diffusion.pipelines import load_pipeline
-from ril_bench.errors import UserError
 from ril_bench.machine.compute import PLAIN, Compute
 
 __all__ = ["AdapterSpec", "DiffusionModel"]
 
 # How many embeddings are cached: 1 GB for Stable Diffusion 1.5 in float32, 2.6 GB for SDXL
 PROMPTS_CACHED = 4096
-PREDICTION_TYPES = ("epsilon", "v_prediction")
-
-
-def check_prediction(kind: str) -> None:
-    """Raises UserError where a denoiser predicts neither noise nor velocity."""
-    if kind not in PREDICTION_TYPES:
-        raise UserError(
-            f"the model's denoiser predicts {kind!r}",
-            where="prediction_type in scheduler/scheduler_config.json of the model",
-            hint=f"choose a model that predicts {' or '.join(PREDICTION_TYPES)}",
-        )
 
 
 class _Clamp(torch.autograd.Function):
@@ -96,7 +85,10 @@ class DiffusionModel(Adapters):
             pipe.vae.enable_slicing()
         super().__init__(pipe.unet, adapter)
 
-        self.latent_shape: tuple[int, int, int] = (pipe.unet.config.in_channels, *latent_size(pipe.unet))
+        self.latent_shape: tuple[int, int, int] = (
+            pipe.unet.config.in_channels,
+            *latent_size(pipe.unet.config),
+        )
         self.alphas_cumprod: Tensor = torch.cumprod(1 - pipe.scheduler.betas.double(), 0).cpu()
         self.counter: Counter[tuple[str, bool, int]] = Counter()
         self._encode = lru_cache(maxsize=PROMPTS_CACHED)(self._encode_one)

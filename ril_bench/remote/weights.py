@@ -49,6 +49,24 @@ def verified(path: Path) -> Path:
     return path
 
 
+def refuse_unusable(place: Path | RemoteFile) -> None:
+    """Raises UserError for a file or folder of a reward that is missing, or that has a pointer of Git LFS.
+
+    A published file may be missing: it can be downloaded.
+    """
+    path = place.cached_path() if isinstance(place, RemoteFile) else place
+    if path is None:
+        return
+    if not path.exists():
+        raise UserError(
+            f"there is no file {path.name}",
+            where=str(path),
+            hint="copy it there, or correct `weights` of the reward",
+        )
+    for file in [path] if path.is_file() else files_below(path):
+        refuse_pointer(file)
+
+
 def refuse_pointer(file: Path) -> None:
     """Raises UserError for a file that is only the pointer of Git LFS to the real file."""
     with file.open("rb") as opened:

@@ -7,9 +7,8 @@ same contents are no change. This module does not import torch.
 
 from __future__ import annotations
 
-import importlib.util
+import os
 from collections.abc import Iterable, Mapping
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from ril_bench import registry
 from ril_bench.data import image_sets
 from ril_bench.data.prompts import NAMED, SHIPPED, are_here, load_prompts, locate_prompts
 from ril_bench.errors import UserError
-from ril_bench.machine.code_files import code_files
 from ril_bench.machine.packages import code_digest, versions
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.published import used_by
@@ -260,14 +258,9 @@ def _published(files: Iterable[RemoteFile]) -> dict[str, str]:
 
 def _code(kind: str, reference: str) -> dict[str, str]:
     """The files of a method, a tuner or a reward, with the modules that they import from their own folder."""
-    place = registry.locate(kind, reference)
-    if isinstance(place, EntryPoint):
-        spec = importlib.util.find_spec(place.module)
-        place = Path(spec.origin) if spec and spec.origin else place
-    if not isinstance(place, Path) or not place.is_file():
-        return {}
-    folder = place.resolve().parent
-    return {file.relative_to(folder).as_posix(): file_digest(file) for file in code_files(place)}
+    files = registry.code(kind, reference)
+    folder = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
+    return {file.relative_to(folder).as_posix(): file_digest(file) for file in files}
 
 
 def _shipped_weights() -> str:

@@ -12,7 +12,7 @@ from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import SequenceError, UserError
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.memory import keep_freed_memory
-from ril_bench.remote.weights import digests, verified
+from ril_bench.remote.weights import digests, refuse_unusable, verified
 from ril_bench.rewards.base import Reward
 from ril_bench.running.evaluation import Evaluator
 from ril_bench.running.inputs import Inputs, changes, inputs_of
@@ -51,7 +51,7 @@ class Materials:
         model = DiffusionModel.load(
             place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device, compute=compute
         )
-        rewards = {name: sequence.reward(name)(device=device) for name in sequence.rewards}
+        rewards = {name: _reward(sequence, name, device) for name in sequence.rewards}
         prompts = load_prompts(sequence.prompts.eval)
         if len(prompts) < sequence.evaluation.prompts:
             raise SequenceError(
@@ -118,6 +118,13 @@ class Materials:
             counter=self.model.counter,
             unit=unit,
         )
+
+
+def _reward(sequence: Sequence, name: str, device: torch.device) -> Reward:
+    cls: type[Reward] = sequence.reward(name)
+    for file in cls.weights:
+        refuse_unusable(file)
+    return cls(device=device)
 
 
 def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tuner:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import errno
-import inspect
-import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ril_bench import registry
 from ril_bench.errors import ISSUES, BugError, MethodError, RewardError, RilError, failure_class
-from ril_bench.machine.code_files import code_files
+from ril_bench.machine.exits import exits_refused
 
 if TYPE_CHECKING:
-    from ril_bench.methods import Method
-    from ril_bench.running.materials import Materials
     from ril_bench.running.plan import RunPlan
 
-PACKAGE = Path(__file__).parents[1]
 #: what the system reports when a disk or a device fails, whoever wrote the code
 MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV}
 SEE = "the traceback is in run.json, and --verbose prints it"
@@ -38,25 +34,34 @@ class Owner:
         return cls(f"the {self.kind} {self.name} {what}", where=where, hint=SEE)
 
 
-def owners(plan: RunPlan, method: Method, materials: Materials | None) -> dict[Path, Owner]:
-    """The owner of each file of code of a run: of its method, and of its rewards once they are loaded."""
-    rewards = materials.rewards if materials else {}
-    found = owners_of([("reward", name, reward) for name, reward in rewards.items()])
-    place = registry.locate("method", plan.method)
-    if not isinstance(place, Path):  # of an installed package
-        return owners_of([("method", plan.method, method)]) | found
-    return dict.fromkeys(code_files(place), Owner("method", plan.method)) | found
+def owners(plan: RunPlan) -> dict[Path, Owner]:
+    """The owner of each file of code of a run: of its method, its tuners and its rewards.
 
-
-def owners_of(objects: Iterable[tuple[str, str, object]]) -> dict[Path, Owner]:
-    """The owner of each file of code, from (kind, name, object); code of this package has no owner."""
+    Code of this package has no owner.
+    """
+    sequence = plan.sequence
     found: dict[Path, Owner] = {}
-    for kind, name, thing in objects:
-        module = sys.modules.get(type(thing).__module__)
-        file = Path(getattr(module, "__file__", None) or inspect.getfile(type(thing)))
-        if not file.is_relative_to(PACKAGE) and file.is_file():
-            found.update(dict.fromkeys(code_files(file), Owner(kind, name)))
-    return found
+    for name, reference in sequence.rewards.items():
+        found |= dict.fromkeys(registry.code("reward", reference, sequence.home), Owner("reward", name))
+    for task in sequence.tasks:
+        name = registry.short_name(task.tuner.name)
+        found |= dict.fromkeys(registry.code("tuner", task.tuner.name), Owner("tuner", name))
+    return found | dict.fromkeys(registry.code("method", plan.method), Owner("method", plan.method))
+
+
+@contextmanager
+def attributed(of_files: Mapping[Path, Owner]) -> Iterator[None]:
+    """Inside, an exception becomes the error of its owner, and code of an owner cannot end the process."""
+    try:
+        with exits_refused(lambda file: Path(file) in of_files):
+            yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a method must not end the process without a word
+        failure = owned(error, of_files)
+        if failure is error:
+            raise
+        raise failure from error
 
 
 def owned(error: BaseException, of_files: Mapping[Path, Owner]) -> BaseException:

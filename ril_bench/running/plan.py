@@ -12,6 +12,7 @@ from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings, setting_text, split_settings
 from ril_bench.errors import UserError
 from ril_bench.running.inputs import Inputs, changes, inputs_of, inputs_of_method, refuse_changes
+from ril_bench.running.owners import attributed, owners
 from ril_bench.running.step_plan import step_budget, step_plan
 from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.presets import settings_of
@@ -102,7 +103,8 @@ class RunPlan:
 
         Raises UserError where the method cannot be imported, or an option is wrong.
         """
-        method: Method = registry.load("method", self.method)(**self.method_options)
+        with attributed(owners(self)):
+            method: Method = registry.load("method", self.method)(**self.method_options)
         return method
 
     def check(self) -> None:
@@ -112,8 +114,9 @@ class RunPlan:
 
     def check_steps(self, method: Method) -> None:
         """Raises UserError for a step of the method that this sequence does not allow."""
-        for i in range(1, len(self.sequence.tasks) + 1):
-            step_plan(method, self.sequence, i)
+        with attributed(owners(self)):
+            for i in range(1, len(self.sequence.tasks) + 1):
+                step_plan(method, self.sequence, i)
 
     def budget(self, i: int) -> tuple[int, dict[str, float]]:
         """The largest number of updates of step i, and its bounds on calls, with those of a consolidation."""

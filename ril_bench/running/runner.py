@@ -114,9 +114,7 @@ class Runner:
                 self.reporter.say(f"already complete: {self.folder.path}")
                 return self.folder.path
             self._record_start(recorded.get("threads"))
-            with recorded_failures(
-                self.folder, lambda: owners(self.plan, self.method, self.loaded_materials)
-            ):
+            with recorded_failures(self.folder, owners(self.plan)):
                 self._run_steps()
         return self.folder.path
 

@@ -6,15 +6,17 @@ This module downloads and loads nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ril_bench.data.prompts import NAMED, SHIPPED, locate_prompts
+from ril_bench.errors import UserError
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.model import HubModel, loaded_files
 from ril_bench.remote.network import HUB
 from ril_bench.remote.published import used_by
+from ril_bench.remote.weights import refuse_unusable
 from ril_bench.sequences.model_folders import hub_model, local_folder
 from ril_bench.sequences.spec import Sequence
 from ril_bench.worlds.table import REAL
@@ -71,6 +73,16 @@ def needs_of(sequence: Sequence) -> list[Need]:
 def missing_needs(sequence: Sequence) -> list[Need]:
     """The required needs that are not on this machine: to download, or to put here by hand."""
     return [need for need in needs_of(sequence) if not need.here and not need.optional]
+
+
+def unusable_files(sequence: Sequence) -> Iterator[UserError]:
+    """The faults of files that are on this machine, and that rewards and prompts are read from."""
+    rewards = {file for name in sequence.rewards for file in sequence.reward(name).weights}
+    for file in dict.fromkeys([*required_files(sequence), *rewards]):
+        try:
+            refuse_unusable(file)
+        except UserError as error:
+            yield error
 
 
 def required_files(sequence: Sequence) -> list[RemoteFile]:

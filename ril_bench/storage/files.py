@@ -100,10 +100,11 @@ def _plain(value: Any) -> Any:
 def expanded(path: str | Path) -> Path:
     """A path as a user writes it, with the home folder for "~" and "~someone".
 
-    Raises UserError where there is no such user, or the user has no home folder.
+    The file "~name" in the current folder is "./~name". Raises UserError where there is no such user, or the user
+    has no home folder.
     """
     try:
-        return Path(path).expanduser()
+        return Path(path).expanduser() if os.fspath(path).startswith("~") else Path(path)
     except RuntimeError as error:
         raise UserError(f"{error} {path}", where=str(path), hint="write the whole path") from error
 

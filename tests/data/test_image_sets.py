@@ -141,6 +141,7 @@ def test_an_image_that_changes_during_a_run_is_noticed(folder):
         ("file_name,prompt\ncut.png,noon\n", "cannot be read"),
         ("file_name,prompt\ntext.png,noon\n", "cannot be read: cannot identify"),
         ("file_name;prompt\nlight.png;noon\n", "separated by"),
+        ("file_name,prompt\nlight\0.png,noon\n", "line 2 is not UTF-8"),
     ],
 )
 def test_a_folder_that_does_not_fit_is_refused_when_it_is_loaded(folder, metadata, what):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ril_bench.data import prompts as module
 from ril_bench.data.prompts import NAMED, SHIPPED, STYLES, load_prompts, locate_prompts
-from ril_bench.data.tables import SUFFIXES, has_characters
+from ril_bench.data.tables import SUFFIXES, is_text
 from ril_bench.errors import RilError, UserError
 from ril_bench.remote.published import FILES, used_by
 from ril_bench.remote.search import FOLDER
@@ -84,16 +84,20 @@ def test_the_case_of_a_suffix_does_not_matter(tmp_path: Path, suffix: str) -> No
     assert load_prompts(str(file.rename(tmp_path / f"Set{suffix}"))) == PROMPTS
 
 
-@pytest.mark.parametrize("name", ["set [v2]/p.txt", "what?.txt", "a*b.txt", "{x}.txt"])
-def test_no_character_of_a_name_is_a_pattern(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["set [v2]/p.txt", "what?.txt", "a*b.txt", "{x}.txt", "~x.txt"])
+def test_no_character_of_a_name_is_a_pattern(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "set [v2]").mkdir()
     for other in ("whatX.txt", "aab.txt", "x.txt"):
         (tmp_path / other).write_text("another file\n")
     (tmp_path / name).write_text("mine\n")
     assert load_prompts(str(tmp_path / name)) == ["mine"]
+    monkeypatch.chdir(tmp_path)
+    assert load_prompts(f"./{name}") == ["mine"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 @pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".json", ".jsonl"])
 def test_a_mark_of_the_encoding_is_no_part_of_the_text(tmp_path: Path, suffix: str, encoding: str) -> None:
     file = Path(written(tmp_path / f"set{suffix}"))
@@ -103,8 +107,31 @@ def test_a_mark_of_the_encoding_is_no_part_of_the_text(tmp_path: Path, suffix: s
 
 def test_invisible_lines_are_blank(tmp_path: Path) -> None:
     file = tmp_path / "set.txt"
-    file.write_text("\ufeff\n\u200b\n \na cat\r\n\x00\n")
+    file.write_text("\ufeff\n\u200b\n \na cat\r\n\x01\n")
     assert load_prompts(str(file)) == ["a cat"]
+
+
+def test_marks_inside_joined_files_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "set.txt"
+    file.write_text("\ufeffa cat\n\ufeffa dog\n")
+    assert load_prompts(str(file)) == ["a cat", "a dog"]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".json", ".jsonl"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_another_encoding_without_a_mark_is_refused(tmp_path: Path, suffix: str, encoding: str) -> None:
+    """Its bytes may be valid UTF-8, with a NUL in each character."""
+    file = Path(written(tmp_path / f"set{suffix}"))
+    file.write_bytes(file.read_text(encoding="utf-8").encode(encoding))
+    with pytest.raises(UserError, match="is not UTF-8") as caught:
+        load_prompts(str(file))
+    assert "UTF-8" in str(caught.value.hint)
+
+
+def test_a_prompt_with_a_nul_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "set.json").write_text('["a cat", "a\\u0000dog"]')
+    with pytest.raises(UserError, match="row 2 is not text"):
+        load_prompts(str(tmp_path / "set.json"))
 
 
 def test_columns_that_are_not_used_are_not_parsed(tmp_path: Path) -> None:
@@ -221,7 +248,7 @@ def test_any_bytes_are_read_or_refused(
     file.write_bytes(data)
     with suppress(UserError):
         prompts = load_prompts(str(file))
-        assert all(prompt == prompt.strip() and has_characters(prompt) for prompt in prompts)
+        assert all(prompt == prompt.strip() and is_text(prompt) for prompt in prompts)
 
 
 def _is_number(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -30,6 +31,7 @@ from ril_bench.worlds.table import REAL
 from tests.pipelines import autoencoder, denoiser, scheduler, stable_diffusion
 from tests.tiny import write_sequence
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5@451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
 
 
@@ -203,6 +205,25 @@ def test_a_folder_without_a_model(real, tmp_path):
     (tmp_path / "empty").mkdir()
     found = doctor(real(model=str(tmp_path / "empty")))
     assert any("name a folder in which diffusers saved a pipeline" in fault for fault in found.faults)
+
+
+@pytest.mark.parametrize("content", [POINTER, "cut"])
+def test_weights_that_are_not_the_file_are_a_fault(real, tiny_pipeline, tmp_path, content):
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny_pipeline, folder)
+    (folder / "text_encoder" / "model.safetensors").write_text(content)
+    found = doctor(real(model=str(folder), tasks=[{"reward": "brightness"}]))
+    assert any("text_encoder/model.safetensors" in fault for fault in found.faults)
+    assert not found.ready
+
+
+def test_a_pointer_to_the_weights_of_a_reward_is_a_fault(real, tmp_path, monkeypatch):
+    monkeypatch.setenv(remote.FOLDER, str(tmp_path / "weights"))
+    file = tmp_path / "weights" / "ImageReward.pt"
+    file.parent.mkdir()
+    file.write_text(POINTER)
+    found = doctor(real(tasks=[{"reward": "imagereward"}]))
+    assert any("pointer of Git LFS" in fault and str(file) in fault for fault in found.faults)
 
 
 def test_no_weights_are_loaded(real, monkeypatch):

@@ -12,8 +12,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 
+from ril_bench.diffusion.configs import check_folder
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.diffusion.pipelines import check_folder
 from ril_bench.errors import UserError
 from ril_bench.remote.model import is_whole
 
@@ -30,9 +30,26 @@ def edit(file: Path, **changes: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def renamed(folder: Path, ending: str) -> None:
+def renamed(folder: Path, ending: str, alone: bool = False) -> None:
     for file in folder.rglob("*.safetensors"):
-        file.rename(file.with_suffix(f".{ending}.safetensors"))
+        file.rename(file.with_suffix(f".{ending}" + ".safetensors" * (not alone)))
+
+
+#: values of configs that no model has
+VALUES: dict[str, dict[str, Any]] = {
+    "scheduler/scheduler_config.json": {
+        "num_train_timesteps": [0, "x", None, True, 10**9, 2.5],
+        "beta_start": ["x", None, -1, 2, float("nan")],
+        "beta_end": ["x", None, float("inf")],
+        "beta_schedule": ["none", None, 3],
+        "trained_betas": ["x", [0.1, "x"], [2.0], {"a": 1}],
+    },
+    "vae/config.json": {
+        "scaling_factor": [None, "a", 0, float("nan")],
+        "latents_mean": ["x", [1.0], [None] * 4],
+        "latents_std": [3, {}],
+    },
+}
 
 
 WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
@@ -65,6 +82,42 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "sample_size is 16.5",
         "",
     ),
+    "size of a truth value": (
+        lambda folder: edit(folder / "unet/config.json", sample_size=True),
+        "sample_size is True",
+        "",
+    ),
+    "huge size": (
+        lambda folder: edit(folder / "unet/config.json", sample_size=10**9),
+        "sample_size is 1000000000",
+        "",
+    ),
+    "no tokenizer": (lambda folder: shutil.rmtree(folder / "tokenizer"), "no tokenizer", "tokenizer"),
+    "no weights": (
+        lambda folder: (folder / "vae/diffusion_pytorch_model.safetensors").unlink(),
+        "no weights of vae",
+        "vae",
+    ),
+    "pickles": (
+        lambda folder: renamed(folder, "bin", alone=True),
+        "only as a pickle: model.bin",
+        "text_encoder",
+    ),
+    "pointer of a config": (
+        lambda folder: (folder / "vae/config.json").write_text(POINTER),
+        "pointer of Git LFS",
+        "vae/config.json",
+    ),
+    "pointer of a vocabulary": (
+        lambda folder: (folder / "tokenizer/tokenizer.json").write_text(POINTER),
+        "pointer of Git LFS",
+        "tokenizer/tokenizer.json",
+    ),
+    "an unknown class": (
+        lambda folder: edit(folder / "model_index.json", vae=["diffusers", "Nothing"]),
+        "could be loaded",
+        "",
+    ),
     "no size": (
         lambda folder: edit(folder / "unet/config.json", sample_size=None),
         "sample_size is None",
@@ -81,6 +134,20 @@ def test_a_folder_that_does_not_fit_is_refused(folder: Path, case: str) -> None:
         DiffusionModel.load(folder, adapter=SPEC)
     assert where in str(caught.value.where)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_value_of_a_config_that_does_not_fit_is_refused(folder: Path, name: str) -> None:
+    whole = (folder / name).read_text()
+    for key, values in VALUES[name].items():
+        for value in values:
+            edit(folder / name, **{key: value})
+            with pytest.raises(UserError, match="does not fit") as caught:
+                check_folder(folder)
+            assert key in caught.value.what
+            assert caught.value.where == str(folder / name)
+            (folder / name).write_text(whole)
+    check_folder(folder)
 
 
 def test_parts_that_training_does_not_use_may_be_missing(folder: Path) -> None:

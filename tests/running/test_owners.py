@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ril_bench.errors import BugError, MethodError, RewardError, RilError, UserError, error_of
-from ril_bench.running.owners import Owner, bug, owned, owners_of
+from ril_bench.running.owners import Owner, bug, owned, owners
+from ril_bench.running.plan import plan_run
 from tests.running.stopping import status
-from tests.tiny import runner
+from tests.tiny import runner, write_sequence
 
 METHOD = """
 import os, sys
@@ -88,10 +90,81 @@ def test_a_bug_says_how_to_report_it() -> None:
     assert "run.json" in str(error)
 
 
-def test_code_of_this_package_has_no_owner() -> None:
-    from ril_bench.rewards.pixels import Brightness
+def test_each_file_of_code_has_its_owner(tiny_sequence: str, tmp_path: Path) -> None:
+    """Rewards and tuners that ship have none."""
+    method = tmp_path / "mine.py"
+    method.write_text("import helper\nfrom ril_bench import Method\nclass Mine(Method): pass\n")
+    (tmp_path / "helper.py").touch()
+    found = owners(plan_run(tiny_sequence, str(method)))
+    mine = Owner("method", str(method))
+    assert found == {method.resolve(): mine, (tmp_path / "helper.py").resolve(): mine}
 
-    assert owners_of([("reward", "brightness", Brightness())]) == {}
+
+REWARD = """
+from ril_bench import Reward
+class Mine(Reward):
+    name, unit = "mine", "levels"
+    def __init__(self, device="cpu"):
+        super().__init__(device)
+        HERE
+    def score(self, images, prompts):
+        HERE
+        return images.mean((1, 2, 3))
+"""
+
+
+@pytest.mark.parametrize("hook", ["__init__", "score"])
+def test_a_failure_of_a_reward_is_the_rewards(tiny_data: dict[str, Any], tmp_path: Path, hook: str) -> None:
+    parts = REWARD.split("HERE")
+    file = tmp_path / "mine.py"
+    file.write_text(
+        parts[0] + ("{}['x']" if hook == "__init__" else "pass") + parts[1]
+        + ("{}['x']" if hook == "score" else "pass") + parts[2]
+    )  # fmt: skip
+    sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, tasks=[{"reward": str(file)}])
+    failing = runner(sequence, tmp_path / "out")
+    with pytest.raises(RewardError, match=rf"the reward mine failed: KeyError: 'x' \(in {hook}\)") as caught:
+        failing.execute()
+    assert str(caught.value.where).startswith(f"{file}:")
+    assert status(failing.folder.path)["failure"]["class"] == "reward"
+
+
+@pytest.mark.parametrize("content", ["version https://git-lfs.github.com/spec/v1\n", None])
+def test_weights_of_a_reward_that_are_not_there(
+    tiny_data: dict[str, Any], tmp_path: Path, content: str | None
+) -> None:
+    lines = ["from pathlib import Path", "from ril_bench import Reward", "class Mine(Reward):"]
+    lines += ["    name, unit = 'mine', 'levels'", f"    weights = (Path({str(tmp_path / 'own.pt')!r}),)"]
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    if content:
+        (tmp_path / "own.pt").write_text(content)
+    tasks = [{"reward": str(tmp_path / "mine.py")}]
+    with pytest.raises(UserError, match=r"pointer of Git LFS|there is no file own\.pt") as caught:
+        runner(write_sequence(tmp_path / "mine.yaml", tiny_data, tasks=tasks), tmp_path / "out").execute()
+    assert caught.value.where == str(tmp_path / "own.pt")
+
+
+def test_a_failure_before_the_run_is_the_methods(tiny_sequence: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from ril_bench import Method\nclass Mine(Method):\n    def plan(self, tasks, i):\n        return tasks[9]\n"
+    )
+    with pytest.raises(MethodError, match=r"failed: IndexError.*\(in plan\)") as caught:
+        runner(tiny_sequence, tmp_path / "out", str(file))
+    assert caught.value.where == f"{file}:4"
+
+
+def test_a_failure_of_a_tuner_is_the_tuners(tiny_data: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from ril_bench.tuners.draft import Draft\nclass Mine(Draft):\n"
+        "    def after_update(self, model):\n        1 / 0\n"
+    )
+    sequence = write_sequence(tmp_path / "mine.yaml", tiny_data, tuner={"name": str(file)})
+    failing = runner(sequence, tmp_path / "out")
+    with pytest.raises(MethodError, match=r"the tuner mine failed: ZeroDivisionError.*\(in after_update\)"):
+        failing.execute()
+    assert status(failing.folder.path)["failure"]["class"] == "method"
 
 
 @pytest.mark.parametrize(
