@@ -36,7 +36,7 @@ class Text:
 
 def latent_size(config: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width of the latents that a denoiser was trained on, from its config."""
-    size = config.get("sample_size")
+    size: Any = config.get("sample_size")
     sides = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
     if not all(type(side) is int and 0 < side <= LARGEST for side in sides):
         raise UserError(
