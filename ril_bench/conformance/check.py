@@ -12,6 +12,7 @@ from ril_bench.config.yaml_source import read_source
 from ril_bench.conformance.suite import CheckResult
 from ril_bench.errors import UserError, nearest
 from ril_bench.machine.deadline import DeadlineError, deadline
+from ril_bench.machine.exits import exits_refused
 from ril_bench.storage.files import expanded
 
 #: what can be checked; if several kinds have the same name, the first kind in this list counts
@@ -74,7 +75,7 @@ def check(
     own = str(expanded(reference).resolve()) if registry.is_path(reference) else None
     results: list[CheckResult] = []
     try:
-        with deadline(timeout, lambda file: file == own):
+        with deadline(timeout, lambda file: file == own), exits_refused(lambda file: file == own):
             kind = kind_of(reference)
             for result in _results(kind, reference):
                 results.append(result)

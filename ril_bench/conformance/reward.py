@@ -53,7 +53,7 @@ class _Suite:
     def _missing(self) -> list[str]:
         try:
             weights = registry.load("reward", self.reference).weights
-        except Exception:  # `loads` reports it
+        except BaseException:  # `loads` reports it
             return []
         here = [file.cached_path() if isinstance(file, RemoteFile) else file.exists() for file in weights]
         return [file.name for file, found in zip(weights, here, strict=True) if not found]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ril_bench.errors import RilError
+from ril_bench.machine.deadline import DeadlineError
 
 Check = Callable[[], str | None]
 
@@ -67,13 +68,19 @@ def _result(check: Check) -> CheckResult:
         return CheckResult(name, str(failed), failed.hint)
     except RilError as error:
         return CheckResult(name, "; ".join(filter(None, [error.what, error.where])), error.hint)
-    except Exception as error:
+    except (KeyboardInterrupt, DeadlineError):
+        raise
+    except SystemExit as error:
+        return CheckResult(
+            name, f"it ends the process{_place(error)}", "remove the exit; raise an error instead"
+        )
+    except BaseException as error:  # of the author's own kind, too
         return CheckResult(
             name, f"{type(error).__name__}: {error}{_place(error)}", "look at the line that is named"
         )
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """The last line in the author's own file that the traceback of an exception names."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "ril_bench" not in Path(frame.filename).parts]

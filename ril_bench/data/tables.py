@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ril_bench.config.characters import whole_characters
 from ril_bench.errors import UserError
@@ -82,7 +82,7 @@ def has_characters(text: str) -> bool:
     return any(c.isprintable() and not c.isspace() for c in text)
 
 
-def is_text(value: object) -> bool:
+def is_text(value: object) -> TypeGuard[str]:
     """Whether a value is a text that can be seen, without the character NUL."""
     return isinstance(value, str) and "\0" not in value and has_characters(value)
 

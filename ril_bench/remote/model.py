@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ril_bench.errors import UserError
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.published import MODELS
 from ril_bench.remote.search import Published
@@ -54,10 +55,23 @@ class HubModel(Published):
         return tuple(file for file in MODELS.get(self.repo, ()) if file.revision == self.revision)
 
     def cached(self) -> Path | None:
+        folder = self._in_hub_cache()
+        return folder if folder and is_whole(folder) else None
+
+    def _in_hub_cache(self) -> Path | None:
+        """The folder of this model in the cache of the hub, which may lack files."""
         from huggingface_hub import try_to_load_from_cache
 
         index = try_to_load_from_cache(self.repo, "model_index.json", revision=self.revision)
-        return Path(index).parent if isinstance(index, str) and is_whole(Path(index).parent) else None
+        return Path(index).parent if isinstance(index, str) else None
+
+    def not_here(self, reason: str) -> UserError:
+        error = super().not_here(reason)
+        if folder := self._in_hub_cache():
+            variants = sorted({file.name.split(".")[-2] for file in folder.glob("*/*.*.safetensors")})
+            known = f" (only the variant {', '.join(variants)})" if variants else ""
+            error.what = f"only a part of {self.title} is on this machine{known}, and {reason}"
+        return error
 
     def download(self) -> Path:
         from huggingface_hub import snapshot_download

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +46,24 @@ class Reward:
     differentiable: ClassVar[bool] = True
     weights: ClassVar[tuple[Path | RemoteFile, ...]] = ()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.direction not in (-1, 1):
+            raise _wrong(
+                cls, f"direction is {cls.direction!r}", "write +1 if a higher score is better, else -1"
+            )
+        for attribute in ("name", "unit"):
+            if not isinstance(value := getattr(cls, attribute, ""), str):
+                raise _wrong(cls, f"{attribute} is {value!r}", f'write {attribute} = "some text"')
+        files = cls.weights
+        if not isinstance(files, tuple | list) or not all(
+            isinstance(file, Path | RemoteFile) for file in files
+        ):
+            raise _wrong(cls, f"weights is {cls.weights!r}", "write weights = (Path(...),)")
+        known = inspect.signature(cls.__init__).parameters.values()
+        if not any(one.name == "device" or one.kind is one.VAR_KEYWORD for one in known):
+            raise _wrong(cls, "__init__ takes no device", 'write def __init__(self, device="cpu")')
+
     def __init__(self, device: torch.device | str = "cpu"):
         self.device = torch.device(device)
 
@@ -67,20 +87,22 @@ class Reward:
 
         Do not override it.
         """
-        return self._checked_scores(self.reference_score(checked(images, prompts), prompts), len(images))
+        scores = self.reference_score(checked(images, prompts), prompts)
+        return self._checked_scores(scores, len(images)).detach()
 
     def _checked_scores(self, scores: object, n: int) -> Tensor:
         """The scores in fp32. Raises RewardError if they are not a tensor with one number for each image."""
-        if isinstance(scores, Tensor) and tuple(scores.shape) == (n,):
-            return scores.float()
-        got = (
-            f"a tensor of shape {tuple(scores.shape)}"
-            if isinstance(scores, Tensor)
-            else type(scores).__name__
-        )
+        got = type(scores).__name__
+        if isinstance(scores, Tensor):
+            got = f"a tensor of shape {tuple(scores.shape)}"
+            kind = scores.dtype if scores.is_complex() else scores.layout if scores.is_sparse else None
+            if kind or scores.is_meta:
+                got = f"a tensor of numbers of the kind {kind or scores.device}"
+            elif tuple(scores.shape) == (n,):
+                return scores.float()
         raise RewardError(
             f"the reward {self.name} returned {got} for {n} images; scores are a tensor of shape ({n},)",
-            where=f"{type(self).__module__}, class {type(self).__name__}",
+            where=_place(type(self)),
             hint="return one number for each image, as torch.Tensor: scores.reshape(-1), or stack them",
         )
 
@@ -106,6 +128,16 @@ class Reward:
         the published score. `score` then has a differentiable version of that preprocessing.
         """
         return self.score(images, prompts)
+
+
+def _place(cls: type) -> str:
+    """The file and the name of a class."""
+    module = sys.modules.get(cls.__module__)
+    return f"{getattr(module, '__file__', None) or cls.__module__}, class {cls.__name__}"
+
+
+def _wrong(cls: type, what: str, hint: str) -> RewardError:
+    return RewardError(f"the reward {cls.__name__} does not fit: {what}", where=_place(cls), hint=hint)
 
 
 def checked(images: Tensor, prompts: Sequence[str]) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from ril_bench import registry
 from ril_bench.data.prompts import load_prompts
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.errors import SequenceError, UserError
+from ril_bench.errors import RewardError, SequenceError, UserError
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.memory import keep_freed_memory
 from ril_bench.remote.weights import digests, refuse_unusable, verified
@@ -122,6 +122,13 @@ class Materials:
 
 def _reward(sequence: Sequence, name: str, device: torch.device) -> Reward:
     cls: type[Reward] = sequence.reward(name)
+    for attribute in ("name", "unit"):
+        if not hasattr(cls, attribute):
+            raise RewardError(
+                f"the reward {name} states no {attribute}",
+                where=f"class {cls.__name__}",
+                hint=f'write {attribute} = "some text" in the class',
+            )
     for file in cls.weights:
         refuse_unusable(file)
     return cls(device=device)

@@ -126,6 +126,24 @@ def test_a_hook_that_hangs_is_stopped_and_named(here):
     assert any("not done after 5 s, in bind (line 6)" in (result.fault or "") for result in report.results)
 
 
+@pytest.mark.parametrize("code", ["sys.exit(0)", "os._exit(0)", "raise BaseException('odd')", "exit()"])
+@pytest.mark.parametrize("place", ["__init__", "score"])
+def test_a_reward_that_ends_the_process_is_a_fault(here, code, place):
+    first, last = (code, "pass") if place == "__init__" else ("pass", code)
+    Path("mine.py").write_text(
+        "import os, sys\nfrom ril_bench import Reward\nclass Mine(Reward):\n    'Exits.'\n"
+        "    name, unit = 'mine', 'levels'\n"
+        f"    def __init__(self, device='cpu'):\n        super().__init__(device); {first}\n"
+        f"    def score(self, images, prompts):\n        {last}\n"
+    )
+    report = check("./mine.py")
+    assert not report.ok
+    assert any(
+        fault.startswith(("it ends the process", "BaseException: odd")) and "(mine.py:" in fault
+        for fault in (result.fault or "" for result in report.results)
+    )
+
+
 def test_a_method_that_ends_the_process_is_a_fault(here):
     Path("mine.py").write_text(
         "import sys\nfrom ril_bench import Method\nclass Mine(Method):\n    'Exits.'\n"

@@ -76,6 +76,15 @@ def test_offline_nothing_is_downloaded():
     assert FOLDER in caught.value.hint
 
 
+def test_a_variant_alone_is_named(snapshot):
+    for file in snapshot.glob("*/*.safetensors"):
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    with pytest.raises(
+        UserError, match=r"only a part of the model .* \(only the variant fp16\), and downloads are off"
+    ):
+        MODEL.fetch()
+
+
 def test_a_pinned_file_must_have_its_digest(snapshot, pinned):
     assert MODEL.fetch() == snapshot
     pinned("0" * 64)

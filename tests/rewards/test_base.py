@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,9 @@ def test_what_ships_says_what_it_is(name):
         ([0.0, 0.0, 0.0], "list"),
         (np.zeros(3), "ndarray"),
         (None, "NoneType"),
+        (torch.zeros(3, dtype=torch.complex64), r"a tensor of numbers of the kind torch\.complex64"),
+        (torch.zeros(3).to_sparse(), r"a tensor of numbers of the kind torch\.sparse_coo"),
+        (torch.zeros(3, device="meta"), r"a tensor of numbers of the kind meta"),
     ],
 )
 def test_scores_that_are_not_one_number_for_each_image_are_refused(scores, got) -> None:
@@ -84,3 +89,31 @@ def test_scores_that_are_not_one_number_for_each_image_are_refused(scores, got) 
         with pytest.raises(RewardError, match=rf"odd returned {got} for 3 images; .* \(3,\)") as caught:
             call(torch.zeros(3, 3, 8, 8), ["x"] * 3)
         assert caught.value.kind == "reward"
+
+
+def test_no_score_of_the_evaluation_keeps_a_graph():
+    class Odd(Reward):
+        name, unit = "odd", "none"
+
+        def score(self, images, prompts):
+            return images.mean((1, 2, 3)).requires_grad_(True)
+
+    assert not Odd().reference(torch.zeros(3, 3, 8, 8), ["x"] * 3).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("attributes", "what"),
+    [
+        ({"direction": 0}, "direction is 0"),
+        ({"name": 3}, "name is 3"),
+        ({"unit": None}, "unit is None"),
+        ({"weights": ("a.pt",)}, r"weights is \('a\.pt',\)"),
+        ({"weights": Path("a.pt")}, "weights is PosixPath"),
+        ({"__init__": lambda self: None}, "__init__ takes no device"),
+    ],
+)
+def test_a_class_that_breaks_the_contract_is_refused_when_it_is_defined(attributes, what):
+    with pytest.raises(RewardError, match=f"the reward Odd does not fit: {what}") as caught:
+        type("Odd", (Reward,), {"name": "odd", "unit": "none", **attributes})
+    assert str(caught.value.where).endswith("class Odd")
+    assert caught.value.hint

@@ -6,6 +6,7 @@ Their scores equal those of an independent computation; their gradients are test
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,10 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 from transformers import BertTokenizerFast, CLIPModel, CLIPTokenizer
 
@@ -344,3 +348,19 @@ def test_write_keeps_the_container(tmp_path, published):
     assert (tmp_path / "yuvalkirstain/PickScore_v1/model.safetensors").is_file()
     write(tmp_path, hps.Hpsv2.file, {"state_dict": {"w": torch.zeros(1)}})
     assert (tmp_path / "xswu/HPSv2/HPS_v2_compressed.pt").read_bytes()[:2] == b"PK"
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["a.pt", "a.bin", "a.safetensors"]),
+    at=st.integers(0, 900),
+    put=st.binary(max_size=9),
+)
+def test_a_broken_checkpoint_is_read_or_refused(tmp_path, name, at, put):
+    file = tmp_path / name
+    save = save_file if name.endswith("safetensors") else torch.save
+    save({"w": torch.zeros(3)}, file)
+    data = file.read_bytes()
+    file.write_bytes(data[:at] + put + data[at + 4 :])
+    with suppress(UserError):
+        assert all(isinstance(value, torch.Tensor) for value in read_state(file).values())

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ril_bench.data.prompts import load_prompts
 from ril_bench.errors import UserError
 from ril_bench.running.inputs import (
     Inputs,
@@ -21,6 +22,7 @@ from ril_bench.running.inputs import (
     refuse_changes,
     step_zero_key,
     steps_key,
+    unit_key,
 )
 from ril_bench.running.plan import plan_run
 from ril_bench.sequences.sequence_file import load_sequence
@@ -207,7 +209,10 @@ def test_the_keys_of_shared_results_have_all_that_they_depend_on(code: Path, nam
         plan = plan_run(str(code / "sequence.yaml"), str(code / "methods/mine.py"))
         found = inputs(code)
         steps = [steps_key(plan, found, i, {"cpu": "x"}) for i in (1, 2)]
-        return [step_zero_key(plan.sequence, found, {"cpu": "x"}), *steps]
+        unit = unit_key(
+            plan.sequence, found, "mine", load_prompts(plan.sequence.task(1).prompts.train), {"cpu": "x"}
+        )
+        return [step_zero_key(plan.sequence, found, {"cpu": "x"}), *steps, unit]
 
     before = keys()
     changed_letter(code / name)
@@ -216,6 +221,8 @@ def test_the_keys_of_shared_results_have_all_that_they_depend_on(code: Path, nam
     assert (before[0] != after[0]) == of_zero
     assert (before[1] != after[1]) == (name != "other.csv")  # only task 2 reads these prompts
     assert before[2] != after[2]
+    of_unit = FILES[name] in ("reward mine", "model", "prompts of task 1")
+    assert (before[3] != after[3]) == of_unit
 
 
 def test_the_key_of_step_zero_has_the_settings_of_step_zero() -> None:
