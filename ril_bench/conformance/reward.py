@@ -59,17 +59,12 @@ class _Suite:
         return [file.name for file, found in zip(weights, here, strict=True) if not found]
 
     def loads(self) -> None:
-        """loads, and states its unit and its direction"""
+        """loads, and states its unit"""
         cls: type[Reward] = registry.load("reward", self.reference)
         require_docstring(cls)
         if not isinstance(getattr(cls, "unit", None), str):
             raise CheckFailed(
                 "it states no unit", 'write unit = "grey levels", or the unit in which the score is measured'
-            )
-        if cls.direction not in (-1, 1):
-            raise CheckFailed(
-                f"its direction is {cls.direction!r}",
-                "write direction = +1 if a higher score is better, -1 if a lower score is better",
             )
 
     def has_its_files(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 from ril_bench.errors import RilError
 from ril_bench.machine.deadline import DeadlineError
 
+#: folders of Python's own modules and of installed packages
+LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 Check = Callable[[], str | None]
 
 
@@ -84,5 +87,5 @@ def _place(error: BaseException) -> str:
     """The last line in the author's own file that the traceback of an exception names."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "ril_bench" not in Path(frame.filename).parts]
-    own = [frame for frame in own if "site-packages" not in frame.filename]
+    own = [frame for frame in own if not frame.filename.startswith(LIBRARIES)]
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""

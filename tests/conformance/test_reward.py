@@ -23,12 +23,12 @@ class Mine(Reward):
         {score}
 '''
 BROKEN = {  # attributes, the body of score, the fault, the hint
-    "no unit": ("unit = None", "return images.mean(dim=(1, 2, 3))", "states no unit", "write unit"),
+    "no unit": ("del unit", "return images.mean(dim=(1, 2, 3))", "states no unit", "write unit"),
     "direction": (
         "direction = 2",
         "return images.mean(dim=(1, 2, 3))",
-        "its direction is 2",
-        "direction = +1",
+        "direction is 2",
+        "write +1",
     ),
     "shape": (
         "",
