@@ -87,5 +87,5 @@ def _place(error: BaseException) -> str:
     """The last line in the author's own file that the traceback of an exception names."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "ril_bench" not in Path(frame.filename).parts]
-    own = [frame for frame in own if not frame.filename.startswith(LIBRARIES)]
+    own = [frame for frame in own if not frame.filename.startswith((*LIBRARIES, "<"))]  # <frozen ...>
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
