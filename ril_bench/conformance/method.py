@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,12 @@ from ril_bench.config.settings import UNCHANGED, Settings
 from ril_bench.conformance.equal_runs import check_repeats, check_resumes, killed_and_resumed
 from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, require_docstring, run_checks
 from ril_bench.conformance.watch import Guard, Watch, tensors_held
-from ril_bench.methods import Method, Plan
+from ril_bench.methods import Method
 from ril_bench.running.accounts import tensor_bytes
-from ril_bench.running.criterion import Criterion
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import plan_run
-from ril_bench.running.reward_task import RewardTask
 from ril_bench.running.runner import Runner
+from ril_bench.running.training import Training
 from ril_bench.sequences.spec import Sequence, Until
 from ril_bench.storage import names
 from ril_bench.storage.checkpoint import pack, unpack
@@ -34,7 +33,7 @@ SETTINGS: Settings = {
     "budget.updates": UPDATES,
     "budget.batch": 2,
     "optimizer.lr": 2e-2,
-    "sampler.steps": 3,
+    "sampler.steps": 2,
     "sampler.guidance": 1.0,
     "units.images": 8,
     "evaluation.probes": [],
@@ -239,14 +238,15 @@ class _Suite:
 class _MetAtStart(Runner):
     """A run whose criteria any model meets. A sequence cannot state such a criterion."""
 
-    def _criterion(self, plan: Plan, tasks: Mapping[int, RewardTask]) -> Criterion | None:
-        criterion = super()._criterion(plan, tasks)
-        assert criterion is not None, "all tasks have a criterion"
+    def _training(self, i: int) -> Training:
+        training = super()._training(i)
+        assert training.criterion is not None, "all tasks have a criterion"
         any_gain = {
             j: replace(goal, until=goal.until.model_copy(update={"gain": -math.inf}))
-            for j, goal in criterion.goals.items()
+            for j, goal in training.criterion.goals.items()
         }
-        return replace(criterion, goals=any_gain)
+        training.criterion = replace(training.criterion, goals=any_gain)
+        return training
 
 
 def _with_criteria(sequence: Sequence) -> Sequence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,21 @@ from ril_bench.errors import UserError
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.packages import versions
 from ril_bench.machine.parallel import team
-from ril_bench.methods import Plan
 from ril_bench.running import accounts, checkpoints, consolidation, provenance, shared_steps
 from ril_bench.running.checkpoints import LATEST, START
-from ril_bench.running.criterion import Criterion, Goal
 from ril_bench.running.failures import recorded_failures
 from ril_bench.running.inputs import inputs_of_method, inputs_of_settings, refuse_changes
 from ril_bench.running.materials import Materials
+from ril_bench.running.new_training import new_training
 from ril_bench.running.owners import owners
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, duration, progress_note
 from ril_bench.running.repair import Repair, prepare, refuse_log_gap
-from ril_bench.running.reward_task import RewardTask
 from ril_bench.running.run_record import calibration_record, method_record, now, same_numerics
-from ril_bench.running.step_plan import step_budget, step_plan
+from ril_bench.running.step_plan import step_plan
 from ril_bench.running.steps import Steps, gain_note
 from ril_bench.running.trackers import Tracker
-from ril_bench.running.training import Training, adamw
+from ril_bench.running.training import Training
 from ril_bench.running.units import Units
 from ril_bench.scoring.score import score_run
 from ril_bench.storage import names
@@ -212,11 +210,6 @@ class Runner:
         self.unit_calls = self.steps.take_calls()
         self.folder.update_run(units=self.units.record())
 
-    def _task(self, j: int, step: int) -> RewardTask:
-        """Task j, as it is trained in a step of this run."""
-        unit = self.units.units[self.sequence.task(j).name]
-        return self.materials.task(j, step=step, seed=self.plan.seed, unit=unit)
-
     def _delete_adapters(self) -> None:
         for name in self.materials.model.adapters:
             self.materials.model.delete_adapter(name)
@@ -265,7 +258,7 @@ class Runner:
         model, began = self.materials.model, time.perf_counter()
         if step_plan(self.method, self.sequence, i).start == "pretrained":
             self._delete_adapters()
-        self.method.start_task(self._task(i, i), model)
+        self.method.start_task(self.units.task(i, step=i, seed=self.plan.seed), model)
         training = self._training(i)
         training.seconds = time.perf_counter() - began
         self._save_checkpoint(START, training)
@@ -274,35 +267,9 @@ class Runner:
 
     def _training(self, i: int) -> Training:
         """The training of task i before its first update, on the model's current adapters."""
-        spec, tuner = self.sequence.task(i), self.materials.tuner(i)
-        plan = step_plan(self.method, self.sequence, i)
-        tasks = {j: self._task(j, i) for j in sorted({*plan.weights, i})}
-        tuner.start_task(tasks[i], self.materials.model)
-        updates, bounds = step_budget(plan, self.sequence, i)
-        return Training(
-            model=self.materials.model,
-            method=self.method,
-            tuner=tuner,
-            optimizer=adamw(self.materials.model, self.method, tuner, spec),
-            spec=spec,
-            tasks=tasks,
-            weights=plan.weights,
-            updates=updates,
-            step=i,
-            seed=self.plan.seed,
-            micro_batch=self.micro_batch,
-            bounds=bounds,
-            criterion=self._criterion(plan, tasks),
+        return new_training(
+            i, self.materials, self.method, self.units, seed=self.plan.seed, micro_batch=self.micro_batch
         )
-
-    def _criterion(self, plan: Plan, tasks: Mapping[int, RewardTask]) -> Criterion | None:
-        """The criteria of the tasks that a step trains; None where no task has one."""
-        goals = {
-            j: Goal(tasks[j], until, self.units.scores[tasks[j].name])
-            for j in plan.weights
-            if (until := self.sequence.task(j).budget.until)
-        }
-        return Criterion(goals, every_task=goals.keys() == plan.weights.keys()) if goals else None
 
     def _train_and_evaluate(self, training: Training) -> None:
         """Does the rest of a step: trains, consolidates if the method does, ends the task, evaluates."""

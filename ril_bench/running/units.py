@@ -18,7 +18,7 @@ from ril_bench.running import provenance
 from ril_bench.running.fixed_images import fixed_prompts, fixed_scores
 from ril_bench.running.inputs import unit_key
 from ril_bench.running.materials import Materials
-from ril_bench.running.reward_task import Unit
+from ril_bench.running.reward_task import RewardTask, Unit
 from ril_bench.running.team_cache import cached_by_team
 from ril_bench.sequences.spec import Sequence, TaskSpec
 from ril_bench.storage.cache import Files
@@ -68,6 +68,11 @@ class Units:
             }
             for task in sequence.tasks
         }
+
+    def task(self, j: int, *, step: int, seed: int) -> RewardTask:
+        """Task j with its unit, as it is trained in step `step` of a run."""
+        unit = self.units[self._materials.sequence.task(j).name]
+        return self._materials.task(j, step=step, seed=seed, unit=unit)
 
     def _scores(self, task: TaskSpec) -> Tensor:
         files = cached_by_team(KIND, self._key(task), lambda: self._computed(task))
