@@ -7,22 +7,16 @@ A reference is one of
 - a folder of images with their prompts: image files, and a metadata.csv or metadata.jsonl with the columns
   file_name and prompt (or text, or caption). The files are PNG, JPEG, WebP, BMP, GIF, TIFF or PPM.
 
-An image of a folder is turned as its EXIF data says, laid on white where it is transparent, and brought to
-the size of the model: its shorter side is resized (bicubic), and its middle is cropped. Grey images of 16 bits
-keep their range.
+Locating a set imports neither numpy nor torch.
 """
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ril_bench.data.prompts import text_column
 from ril_bench.data.tables import Table, is_text, read_table
@@ -31,6 +25,8 @@ from ril_bench.storage.files import expanded
 from ril_bench.storage.known_digests import file_digest
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from ril_bench.draws import Draws
@@ -38,8 +34,6 @@ if TYPE_CHECKING:
 SHIPPED = ("shapes/aesthetic", "shapes/preference")
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE = "file_name"
-#: PIL's other formats are rare, and to read some of them it runs other programs
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 DECODED = 2_000  # images of a set that are decoded when it is loaded; of a larger set, the headers are read
 
 
@@ -110,7 +104,8 @@ class Folder:
             )
 
     def of(self, prompts: list[str], draws: Draws) -> tuple[Tensor, list[str]]:
-        import torch  # a local import, so that reading a sequence does not import torch
+        import numpy as np
+        import torch
 
         chosen = [self._rows[int(stream.integers(len(self._rows)))] for stream in draws.streams("picture")]
         images = np.stack([self._image(row) for row in chosen])
@@ -118,13 +113,18 @@ class Folder:
 
     def _image(self, row: Row) -> NDArray[np.float32]:
         """(H, W, 3) in [0, 1]. Raises UserError for an image that cannot be read, or that has changed."""
+        from ril_bench.data.pixels import read_pixels
+
         if file_digest_of(row.file) != row.sha256:
             raise UserError(
                 "an image changed during the run",
                 where=str(row.file),
                 hint="restore it, and run the same command again: the run goes on from its last checkpoint",
             )
-        return _read_image(row.file, self._size)
+        try:
+            return read_pixels(row.file, self._size)
+        except ValueError as error:
+            raise _bad_image(row.file, error) from error
 
 
 def file_digest_of(file: Path) -> str:
@@ -169,58 +169,6 @@ def _prompts(table: Table) -> list[object]:
     others = [name for name in table.names if name != FILE]
     texts = [name for name in table.texts if name != FILE]
     return table.column(text_column(others, texts, str(table.path), table.headless))
-
-
-def _read_image(file: Path, size: tuple[int, int] | None) -> NDArray[np.float32]:
-    from PIL import Image, ImageOps
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as opened:
-                image = ImageOps.exif_transpose(opened)
-                pixels = _pixels(image)
-    except Exception as error:  # PIL raises errors of many kinds for a broken file
-        raise _bad_image(file, error) from error
-    if size is None or pixels.shape[:2] == size:
-        return pixels
-    return _fitted(pixels, size)
-
-
-def _pixels(image: object) -> NDArray[np.float32]:
-    """(H, W, 3) in [0, 1] of an image of PIL, of any mode."""
-    from PIL import Image
-
-    assert isinstance(image, Image.Image)
-    if image.mode.startswith("I"):  # grey, 16 bits
-        grey = np.asarray(image, np.float32)
-        if grey.size and not (grey.min() >= 0 and grey.max() <= 65535):
-            raise ValueError("its levels are not those of 16 bits")
-        return np.repeat(grey[..., None] / 65535, 3, axis=2).astype(np.float32)
-    if image.mode == "F":
-        raise ValueError("its levels are floating point, and have no stated range")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        ground = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(ground, image.convert("RGBA"))
-    return (np.asarray(image.convert("RGB")) / 255).astype(np.float32)
-
-
-def _fitted(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """The middle of an image at a size (height, width): the smallest resize that covers it, then a crop."""
-    from PIL import Image
-
-    height, width = size
-    scale = max(height / pixels.shape[0], width / pixels.shape[1])
-    rows, columns = max(height, round(pixels.shape[0] * scale)), max(width, round(pixels.shape[1] * scale))
-    planes = [
-        Image.fromarray(np.ascontiguousarray(pixels[..., k])).resize(
-            (columns, rows), Image.Resampling.BICUBIC
-        )
-        for k in range(3)
-    ]
-    top, left = (rows - height) // 2, (columns - width) // 2
-    resized = np.stack([np.asarray(plane) for plane in planes], axis=2)
-    return resized[top : top + height, left : left + width].clip(0, 1).astype(np.float32)
 
 
 def _bad_image(file: Path, why: object) -> UserError:

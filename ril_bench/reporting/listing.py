@@ -9,9 +9,6 @@ from typing import Any
 
 from ril_bench import registry
 from ril_bench.reporting.sources import ClassSource
-from ril_bench.sequences.calibrations import load_calibration
-from ril_bench.sequences.presets import settings_of
-from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.worlds.table import WORLDS
 
 
@@ -33,7 +30,7 @@ def details(kind: str, name: str) -> dict[str, Any]:
     if kind == "sequence":
         return {"description": _comment(place), "file": str(place), **_of_sequence(name)}
     if kind == "preset":
-        return {"description": _comment(place), "file": str(place), "settings": dict(settings_of(name))}
+        return {"description": _comment(place), "file": str(place), "settings": _settings(name)}
     if kind == "model":
         return {"description": "a folder in diffusers' format", "folder": str(place)}
     source = _class_of(place)
@@ -52,7 +49,19 @@ def details(kind: str, name: str) -> dict[str, Any]:
     return found | {"options": source.options()}
 
 
+# The names alone need no sequence; reading one imports pydantic, which takes longer than all the rest.
+
+
+def _settings(preset: str) -> dict[str, Any]:
+    from ril_bench.sequences.presets import settings_of
+
+    return dict(settings_of(preset))
+
+
 def _of_sequence(name: str) -> dict[str, Any]:
+    from ril_bench.sequences.calibrations import load_calibration
+    from ril_bench.sequences.sequence_file import load_sequence
+
     sequence = load_sequence(name)
     return {
         "tasks": sequence.order,

@@ -353,10 +353,3 @@ def test_the_list_of_methods_marks_oracles_and_prints_each_name_once(verb):
 
 def test_a_source_tag_is_not_markup(verb):
     assert "[code: lzzcd001/nabla-gfn]" in verb("list", "tuners")[1]
-
-
-def test_listing_needs_no_torch():
-    script = "import atexit; atexit.register(lambda: print('torch' in sys.modules)); main()"
-    done = process("list", "--json", code=script)
-    assert done.returncode == 0
-    assert done.stdout.endswith("False\n")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from ril_bench import registry
@@ -52,12 +49,3 @@ def test_a_sequence_and_a_preset():
 def test_a_name_that_nothing_has():
     with pytest.raises(UserError, match="no method is called 'ridd'"):
         details("method", "ridd")
-
-
-def test_listing_needs_no_torch():
-    code = (
-        "import sys; from ril_bench.reporting.listing import described, details;"
-        "described('reward'); details('reward', 'aesthetic'); details('method', 'rid'); print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
