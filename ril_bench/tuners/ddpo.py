@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from ril_bench.diffusion.drift import step_kl
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, Prediction, predict_step
 from ril_bench.errors import UserError
@@ -28,7 +29,7 @@ def log_probability(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -
 
 def divergence(ddim: DDIM, i: int, eps: Tensor, other: Tensor) -> Tensor:
     """mean (mu - mu_other)^2 / (2 sigma^2) of step i, (N,): the KL in nats, divided by the latent's elements. [code]"""
-    return (ddim.b[i] / ddim.sigma[i]) ** 2 / 2 * (eps - other).square().mean((1, 2, 3))
+    return step_kl(ddim, eps, other, i) / eps[0].numel()
 
 
 def clipped_loss(advantage: Tensor, ratio: Tensor, clip: float) -> Tensor:
