@@ -17,7 +17,7 @@ from ril_bench.worlds.shapes.captions import parse, prompts
 from ril_bench.worlds.shapes.renderer import compose, render
 from ril_bench.worlds.shapes.rewards import Attributes, ShapesAesthetic, ShapesPreference
 
-PROMPTS = prompts("train")[:48]
+PROMPTS = list(prompts("train")[:48])
 DRAWS = Draws((0, 1, 2), range(48))
 
 

@@ -13,7 +13,7 @@ from ril_bench.worlds.shapes.rewards import Attributes
 
 @pytest.fixture(scope="module")
 def eval_prompts():
-    return prompts("eval")
+    return list(prompts("eval"))
 
 
 @pytest.fixture(scope="module")

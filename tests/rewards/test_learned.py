@@ -20,7 +20,7 @@ LEARNED = [ShapesAesthetic, ShapesPreference, ShapesClipScore]
 
 @pytest.fixture(scope="module")
 def eval_prompts():
-    return prompts("eval")[:48]
+    return list(prompts("eval")[:48])
 
 
 @pytest.fixture(scope="module")

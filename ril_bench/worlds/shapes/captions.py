@@ -9,6 +9,7 @@ held-out combination is ever rendered for training, and every evaluation prompt 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 import re
@@ -90,7 +91,8 @@ def draw(rng: random.Random, *, held_out: bool, two: bool) -> Caption:
             return caption
 
 
-def prompts(split: str) -> list[str]:
+@functools.cache
+def prompts(split: str) -> tuple[str, ...]:
     """The shipped prompt set `train` or `eval`. It is fixed, and its prompts are distinct.
 
     Every third prompt has two objects.
@@ -99,7 +101,7 @@ def prompts(split: str) -> list[str]:
     chosen: dict[str, None] = {}
     while len(chosen) < PROMPT_SETS[split]:
         chosen[str(draw(rng, held_out=split == "eval", two=len(chosen) % 3 == 2))] = None
-    return list(chosen)
+    return tuple(chosen)
 
 
 def words() -> list[str]:

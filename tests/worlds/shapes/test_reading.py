@@ -44,7 +44,7 @@ def test_every_answer_gives_a_caption_of_the_grammar(seed):
 
 
 def test_the_tastes_of_renders_rank_as_the_tastes_of_their_scenes(scenes, images):
-    asked = prompts("eval")[:NUMBER]
+    asked = list(prompts("eval")[:NUMBER])
     asked[::2] = [str(scene.caption) for scene in scenes[::2]]
     found = reading.tastes_of(images, asked)
     exact = {
