@@ -268,7 +268,7 @@ def metrics_json(**changes: Any) -> Tamper:
 
 
 def matrix_cell(folder: Path) -> None:
-    table = pd.read_csv(folder / "matrix.csv", index_col="step", float_precision="round_trip")
+    table = pd.read_csv(folder / "matrix.csv", index_col="step")
     table.loc[2, "brightness"] += 0.01
     table.to_csv(folder / "matrix.csv")
 

@@ -32,13 +32,21 @@ def test_all_images_give_the_metrics_of_images_too(board: Path) -> None:
     assert whole.resampled is not None
     assert (whole.resampled.images, whole.resampled.remade) == (8, True)
     assert whole.resampled.gap == 0  # the evaluation's own batches: the same bytes
-    metrics = json.loads((entry(board) / "metrics.json").read_text())
+    original = (entry(board) / "metrics.json").read_text()
+    metrics = json.loads(original)
     metrics["structure"]["steps"][-1]["ssim_to_0"] = 0.99
-    edit(entry(board), "metrics.json", structure=metrics["structure"])
+    metrics["drift"]["steps"][-1]["to_0"] *= 2
+    edit(entry(board), "metrics.json", structure=metrics["structure"], drift=metrics["drift"])
     seal(entry(board))
     assert resampled(entry(board), 3).faults == ()  # too few images for that
     (finding,) = resampled(entry(board), 100).faults
     assert "structure.ssim_to_0 is 0.99, not" in finding.fault.what
+    assert "drift is" in finding.fault.what
+    # an entry of an earlier version states no drift
+    metrics = {key: value for key, value in json.loads(original).items() if key != "drift"}
+    (entry(board) / "metrics.json").write_text(json.dumps(metrics))
+    seal(entry(board))
+    assert resampled(entry(board), 100).faults == ()
 
 
 @given(st.integers(1, 300), st.integers(1, 400), st.text(max_size=5))

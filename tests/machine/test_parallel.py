@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 from collections import Counter
@@ -18,10 +17,11 @@ from torch import nn
 
 from ril_bench.errors import InfrastructureError, NumericalError, UserError
 from ril_bench.machine.parallel import ALONE, Team, team
-from tests.tiny import PRELOADED, runner, write_sequence
+from tests.tiny import forkserver, runner, write_sequence
 
 UPDATES, BATCH = 3, 3  # a batch that two processes cannot halve
-#: {name: (method, settings)}: with networks of tuners, stored images, groups of copies, and losses of methods
+#: {name: (method, settings)}: with networks of tuners, stored images, groups of copies, losses of methods, rewards of
+#: the whole batch, and a threshold that all processes move
 CASES = {
     "draft-ewc": ("ewc", ["tuner={name: draft, k: 2}", "method.samples=4", "method.strength=10.0"]),
     "drtune-rid": (
@@ -33,6 +33,8 @@ CASES = {
         ["tuner={name: ddpo, samples: 2, reuse: 2, value: true, kappa: 1.0}", "method.strength=10.0"],
     ),
     "nabla": ("naive", ["tuner={name: nabla_gflownet, beta: 10.0, trust: 1.0, units: noise, reuse: 2}"]),
+    "nft-l2": ("l2", ["tuner={name: nft, samples: 2, noises: 2, reuse: 2}", "method.strength=10.0"]),
+    "adjoint": ("naive", ["tuner={name: adjoint_matching, steps: 2, quantile: 0.5, units: noise}"]),
     # 40 images are two batches, one for each process
     "joint-criterion": ("joint", ["budget.until={gain: 0.05, images: 40, every: 2}", "method.k=2.0"]),
     "fewer-samples-than-processes": ("naive", ["budget.batch=1"]),
@@ -140,8 +142,7 @@ def runs(sequence: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     cache = str(tmp_path_factory.mktemp("cache-of-two"))
-    # The processes are forked from a server that has imported the libraries: each new process would take seconds.
-    multiprocessing.set_forkserver_preload(PRELOADED)
+    forkserver()
     mp.start_processes(member, (2, port, sequence, together, cache), nprocs=2, start_method="forkserver")
     (together / "interrupt").unlink()
     interrupted(sequence, together)

@@ -23,8 +23,10 @@ def test_tables_read_back_to_the_bit(tmp_path: Path) -> None:
     folder.write_parquet("a.parquet", table)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), table)
     folder.write_csv("a.csv", table[["x"]].rename_axis("step"))
-    again = pd.read_csv(tmp_path / "a.csv", index_col="step", float_precision="round_trip")
-    pd.testing.assert_frame_equal(again, table[["x"]].rename_axis("step"), check_exact=True)
+    head, *lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert head == "step,x"
+    # Python's float is exact; that of read_csv depends on the version of pandas
+    assert [float(line.split(",")[1]).hex() for line in lines] == [x.hex() for x in table["x"]]
     first = (tmp_path / "a.parquet").read_bytes()
     folder.write_parquet("a.parquet", table)
     assert (tmp_path / "a.parquet").read_bytes() == first
