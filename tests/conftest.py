@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,21 @@ def loaded_pipeline(tiny_pipeline: Path) -> StableDiffusionPipeline:
     return StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
 
 
-@pytest.fixture
-def tiny_model(loaded_pipeline: StableDiffusionPipeline) -> DiffusionModel:
-    """`tiny_pipeline` as a DiffusionModel without an adapter, new for each test."""
+@pytest.fixture(scope="session")
+def new_model(loaded_pipeline: StableDiffusionPipeline) -> Callable[[], DiffusionModel]:
+    """A function that returns `tiny_pipeline` as a new DiffusionModel without an adapter.
+
+    All models share the parts that nothing changes: autoencoder and text encoder.
+    """
     spec = AdapterSpec(rank=2, alpha=3.0, targets=("to_q", "to_k", "to_v", "to_out.0"))
-    return DiffusionModel(copy.deepcopy(loaded_pipeline), adapter=spec)
+    shared = {id(part): part for part in (loaded_pipeline.vae, loaded_pipeline.text_encoder)}
+    return lambda: DiffusionModel(copy.deepcopy(loaded_pipeline, dict(shared)), adapter=spec)
+
+
+@pytest.fixture
+def tiny_model(new_model: Callable[[], DiffusionModel]) -> DiffusionModel:
+    """`tiny_pipeline` as a DiffusionModel without an adapter, new for each test."""
+    return new_model()
 
 
 @pytest.fixture(scope="session", autouse=True)

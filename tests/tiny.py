@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing.context
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,6 @@ LoraPerTask = registry.load("method", "lora_per_task")
 PROMPTS = ["a red circle", "a large blue star", "small green square on a", "a star above a red square"]
 #: updates of a long task, with one checkpoint in its middle
 UPDATES, CHECKPOINT_EVERY = 3, 2
-#: what a fork server of a test imports; all tests of a process share the server
-PRELOADED = ["tests.tiny", "peft"]
 
 
 def sequence_data(pipeline: Path, prompts: Path) -> dict[str, Any]:
@@ -77,6 +76,7 @@ def runner(
     account: bool = False,
     repair: bool = False,
     checkpoint_every: int = CHECKPOINT_EVERY,
+    materials: Materials | None = None,
     **plan: Any,
 ) -> Runner:
     """The runner of a plan, with one thread and no output. It does not measure the bare cost, which takes seconds."""
@@ -91,6 +91,7 @@ def runner(
         account=account,
         repair=repair,
         checkpoint_every=checkpoint_every,
+        materials=materials,
     )
 
 
@@ -125,6 +126,16 @@ def run_in_this_process(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("os.cpu_count", lambda: 1)
     for module in (workers, grids):
         patch.setattr(module, "side_by_side", serially)
+
+
+def forkserver() -> multiprocessing.context.ForkServerContext:
+    """Starts processes from a server that has imported the libraries: a new process would take seconds.
+
+    All tests of a process share the server.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.tiny", "peft"])
+    return context
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -17,9 +17,15 @@ NOTEBOOK = Path(__file__).parent / "short-study.ipynb"
 TIMEOUT = 600  # seconds of a cell
 
 
-def executed(folder: Path) -> nbformat.NotebookNode:
-    """The notebook after it ran in a folder, with this Python; raises CellExecutionError where a cell fails."""
+def executed(folder: Path, sequence: str = "shapes-smoke") -> nbformat.NotebookNode:
+    """The notebook after it ran in a folder, with this Python; raises CellExecutionError where a cell fails.
+
+    Args:
+        sequence: the sequence to run, which is called shapes-smoke.
+    """
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    first.source = first.source.replace('SEQUENCE, SEEDS = "shapes-smoke"', f'SEQUENCE, SEEDS = "{sequence}"')
     kernel = notebook.metadata.get("kernelspec", {}).get("name", "python3")
     NotebookClient(
         notebook, timeout=TIMEOUT, kernel_name=kernel, resources={"metadata": {"path": str(folder)}}

@@ -32,9 +32,10 @@ def test_embed_is_the_pipelines_and_computed_once_for_each_prompt(tiny_model):
     prompts = [*PROMPTS, "", PROMPTS[0]]
     reference = tiny_model.pipe.encode_prompt(prompts, "cpu", 1, False)[0]
     calls = []
-    tiny_model.pipe.text_encoder.register_forward_hook(lambda *_: calls.append(1))
+    hook = tiny_model.pipe.text_encoder.register_forward_hook(lambda *_: calls.append(1))
     torch.testing.assert_close(tiny_model.embed(prompts), reference, rtol=1e-5, atol=1e-6)
     tiny_model.embed(PROMPTS)
+    hook.remove()
     assert len(calls) == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -178,7 +179,8 @@ def test_latents_that_are_not_square(folder: Path) -> None:
 
 def test_the_mean_and_the_deviation_of_latents(tiny_model: DiffusionModel) -> None:
     """As `StableDiffusionXLPipeline` decodes: latents * std / scaling_factor + mean. [code: diffusers]"""
-    vae: AutoencoderKL = tiny_model.pipe.vae
+    vae: AutoencoderKL = copy.deepcopy(tiny_model.pipe.vae)
+    tiny_model.pipe.vae = vae
     channels = vae.config.latent_channels
     mean, std = [0.1 * k for k in range(channels)], [0.5 + k for k in range(channels)]
     vae.register_to_config(latents_mean=mean, latents_std=std)

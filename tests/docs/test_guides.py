@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -12,11 +13,12 @@ import pytest
 import typer
 import yaml
 
-from ril_bench import cli, registry
+from ril_bench import cli
+from ril_bench.config.settings import UNCHANGED
 from ril_bench.running.runner import Runner
+from ril_bench.sequences.sequence_file import SequenceFile, load_sequence
 from ril_bench.storage.digests import sha256_json
 from tests.docs.pages import GUIDES, PAGES, ROOT, blocks, command_blocks, in_a_fork
-from tests.leaderboard.world import install
 
 
 @pytest.fixture(scope="session")
@@ -46,16 +48,29 @@ def shared_runs(finished_runs, monkeypatch):
     monkeypatch.setattr(Runner, "execute", copied_or_executed)
 
 
+#: settings of the sequences that pages run: all stages of a run, with as few calls as they need
+SMALL = {
+    "sampler.steps": 2,
+    "sampler.guidance": 1.0,
+    "budget.updates": 1,
+    "budget.batch": 2,
+    "units.images": 4,
+    "evaluation.prompts": 2,
+    "evaluation.images_per_prompt": 2,
+}
+
+
 @pytest.fixture
-def smaller_smoke(tmp_path_factory, monkeypatch):
-    """`shapes-smoke` with fewer calls: `test_the_first_commands_work_in_a_new_shell` runs the one that ships."""
-    folder = tmp_path_factory.mktemp("shipped") / "tasks"
-    shutil.copytree(registry.shipped("tasks"), folder)
-    install(folder, monkeypatch)
-    smoke = yaml.safe_load((folder / "shapes-smoke.yaml").read_text())
-    smoke |= {"sampler": {"steps": 2, "guidance": 1.0, "eta": 1.0}, "units": {"images": 4}}
-    smoke["evaluation"] |= {"prompts": 2}
-    (folder / "shapes-smoke.yaml").write_text(yaml.safe_dump(smoke, sort_keys=False))
+def small_sequences(monkeypatch):
+    """Every sequence has a few calls. `test_the_first_commands_work_in_a_new_shell` runs one as it ships."""
+    resolve = SequenceFile.resolve
+
+    def resolved_small(file, settings=UNCHANGED, **given):
+        tasks = file.source.data["tasks"]
+        own = {f"tasks.{i}.budget.updates": 1 for i, task in enumerate(tasks, 1) if "budget" in task}
+        return resolve(file, {**SMALL, **own, **settings}, **given)
+
+    monkeypatch.setattr(SequenceFile, "resolve", resolved_small)
 
 
 def typed(command: list[str]) -> int:
@@ -70,7 +85,7 @@ def typed(command: list[str]) -> int:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_can_be_followed(
-    page, tmp_path, monkeypatch, in_this_process, shared_runs, smaller_smoke, without_figures
+    page, tmp_path, monkeypatch, in_this_process, shared_runs, small_sequences, without_figures
 ):
     monkeypatch.setenv("COLUMNS", "120")
     for block in blocks(page):
@@ -98,6 +113,17 @@ def test_a_page_has_commands_and_the_command_line_knows_their_options(page):
             word.partition("=")[0] for word in arguments if word.startswith("-") and not word[1:2].isdigit()
         }
         assert given <= known | {"--help"}, f"{page.name}: {shlex.join([verb, *arguments])}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_sequences_of_a_page_are_valid_as_they_stand(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {Path(block.file): block.body for block in blocks(page) if block.file}
+    for file, body in files.items():
+        file.write_text(body)
+    for file in files:
+        if file.suffix == ".yaml" and "tasks" in yaml.safe_load(files[file]):
+            assert load_sequence(f"./{file}").tasks
 
 
 def test_each_guide_to_an_addition_writes_a_file_and_checks_it():
@@ -136,4 +162,6 @@ def test_the_first_commands_work_in_a_new_shell(tmp_path, own_cache):
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "runs/shapes-smoke/given/naive/draft/seed-0/report.html").is_file()
+    folder = tmp_path / "runs/shapes-smoke/given/naive/draft/seed-0"
+    assert (folder / "report.html").is_file()
+    assert json.loads((folder / "run.json").read_text())["official"]

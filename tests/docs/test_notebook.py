@@ -6,6 +6,9 @@ import importlib.util
 from pathlib import Path
 
 import nbformat
+import yaml
+
+from ril_bench import registry
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +20,10 @@ def test_it_runs_and_has_the_stored_kinds_of_outputs(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("MPLBACKEND", raising=False)
-    done = execute.executed(tmp_path)
+    smoke = yaml.safe_load((registry.shipped("tasks") / "shapes-smoke.yaml").read_text())
+    smoke |= {"sampler": {"steps": 2, "guidance": 1.0, "eta": 1.0}, "units": {"images": 4}}
+    (tmp_path / "shapes-smoke.yaml").write_text(yaml.safe_dump(smoke, sort_keys=False))
+    done = execute.executed(tmp_path, "./shapes-smoke.yaml")
     stored = nbformat.read(execute.NOTEBOOK, as_version=4)
     assert [kinds(cell) for cell in done.cells] == [kinds(cell) for cell in stored.cells]
     assert (tmp_path / "site" / "index.html").is_file()

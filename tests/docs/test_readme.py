@@ -31,6 +31,12 @@ def script(name: str) -> ModuleType:
     return module
 
 
+@functools.cache
+def generated_pages() -> set[str]:
+    """The pages that are written when the site is built."""
+    return set(script("generate.py").pages())
+
+
 @pytest.fixture(scope="module")
 def readme() -> ModuleType:
     return script("readme.py")
@@ -100,7 +106,7 @@ def test_the_tables_of_the_differences_agree_with_those_of_the_methods():
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.stem)
 def test_links_and_images_of_a_page_are_there(page):
-    generated = script("generate.py").pages() if page.is_relative_to(ROOT / "docs") else {}
+    generated = generated_pages() if page.is_relative_to(ROOT / "docs") else set()
     for place in re.findall(r"\]\((?!https?:|#)([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         target = (page.parent / place).resolve()
         inside = (

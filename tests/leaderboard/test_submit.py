@@ -20,7 +20,7 @@ from ril_bench.leaderboard.submit import rehearse
 from ril_bench.leaderboard.template import TEMPLATE
 from ril_bench.storage.run_folder import RunFolder
 from tests import tiny
-from tests.leaderboard.world import CARD
+from tests.leaderboard.world import CARD, executed
 
 
 @pytest.fixture
@@ -107,8 +107,7 @@ def test_an_entry_is_never_changed(runs: Path, card: Path, board: Path) -> None:
 def test_a_second_sequence_goes_beside_the_first_under_the_same_card(
     runs: Path, card: Path, board: Path, tmp_path: Path
 ) -> None:
-    for seed in range(3):
-        tiny.runner("tiny-shapes", tmp_path / "runs", seed=seed, order="reversed").execute()
+    executed(tmp_path / "runs", order="reversed")
     changed = tmp_path / "changed.yaml"
     changed.write_text(card.read_text().replace("Apache-2.0", "MIT"))
     assert "another method.yaml exists already" in refused(tmp_path / "runs", changed, board)

@@ -69,9 +69,19 @@ def write_sequences(folder: Path) -> None:
     (folder / "tiny-shapes.calibration.json").write_text(json.dumps(calibration))
 
 
+def executed(out: Path, seeds: int = SEEDS, **plan: Any) -> list[Path]:
+    """The folders of runs that differ in their seed alone."""
+    runs: list[tiny.Runner] = []
+    for seed in range(seeds):
+        loaded = runs[-1].loaded_materials if runs else None
+        runs.append(tiny.runner("tiny-shapes", out, seed=seed, materials=loaded, **plan))
+        runs[-1].execute()
+    return [run.folder.path for run in runs]
+
+
 def honest(folder: Path, method: str = "naive", seeds: int = SEEDS, every_step: bool = False) -> Path:
     """Runs a method's seeds and submits them to a new leaderboard, which is returned."""
-    runs = [tiny.runner("tiny-shapes", folder / "runs", method, seed=seed).execute() for seed in range(seeds)]
+    runs = executed(folder / "runs", seeds, method=method)
     card = folder / "method.yaml"
     card.write_text(yaml.safe_dump({**CARD, "seeds": seeds}))
     submit(runs, card=card, board=folder / "leaderboard", every_step=every_step)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import socket
@@ -23,7 +22,7 @@ from typing import Any
 
 import ril_bench
 from ril_bench.storage import names
-from tests.tiny import PRELOADED, results
+from tests.tiny import forkserver, results
 
 SETTINGS = {"budget.updates": 12}  # with a checkpoint after 10
 METHODS = ("naive", "rid", "ewc", "ema", "lora_per_task", "replay")
@@ -89,8 +88,7 @@ class Team:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
+        context = forkserver()
         self.processes = [
             context.Process(target=go, args=(case, str(out), rank, port)) for rank in range(case.processes)
         ]

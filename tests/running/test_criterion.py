@@ -162,9 +162,8 @@ def test_checks_are_counted_as_training(early, tiny_sequence):
     assert step["denoiser_forwards"] == updates + images + evaluation
 
 
-@pytest.mark.parametrize("units", [[1, 2], [2, 1, 1, 3], [3, 2, 4]])
-def test_a_resume_gives_the_same_bytes(early, tiny_sequence, tmp_path, units, monkeypatch):
-    monkeypatch.setattr("ril_bench.running.runner.CHECKPOINT_EVERY", 2)
+@pytest.mark.parametrize("units", [[1, 2], [2, 1, 1, 3]])
+def test_a_resume_gives_the_same_bytes(early, tiny_sequence, tmp_path, units):
     reporters = [*map(Stopping, units)]
 
     def again():
@@ -182,7 +181,7 @@ def test_a_resume_gives_the_same_bytes(early, tiny_sequence, tmp_path, units, mo
     assert found == whole
 
 
-@pytest.mark.parametrize("method", ["naive", "ema", "rid", "soup", "joint", "replay"])
+@pytest.mark.parametrize("method", ["naive", "joint"])
 def test_a_task_may_need_no_update(tiny_data, tmp_path, method):
     """Task 2 has the reward of task 1 under another name, so its criterion is met at its start."""
     file = tmp_path / "also.py"
@@ -192,7 +191,7 @@ def test_a_task_may_need_no_update(tiny_data, tmp_path, method):
     settings = ["budget.updates=12", "budget.until={gain: 0.01, images: 4}"]
     folder = runner(sequence, tmp_path, method, settings=settings).execute()
     steps = status(folder)["steps"]
-    if method not in ("soup", "joint"):  # these begin each task at the pretrained model
+    if method == "naive":  # joint begins each task at the pretrained model
         assert (steps[2]["updates"], steps[2]["met"]) == (0, True)
     assert steps[2]["gain"]["also"] is not None
     assert np.isfinite([line["score"] for line in RunFolder(folder).read_log()]).all()
@@ -209,15 +208,16 @@ class Also(Brightness):
 
 
 def test_joint_trains_until_all_criteria_are_met_or_k_times_the_budgets_are_spent(tiny_sequence, tmp_path):
-    never = ["budget.updates=2", "budget.until={gain: 1e6, images: 4}"]
+    never = ["budget.updates=1", "budget.until={gain: 1e6, images: 4}"]
     folder = runner(tiny_sequence, tmp_path, "joint", settings=[*never, "method.k=2.0"]).execute()
     steps = status(folder)["steps"]
-    assert [(step["updates"], step.get("met")) for step in steps] == [(0, None), (4, False), (8, False)]
+    assert [(step["updates"], step.get("met")) for step in steps] == [(0, None), (2, False), (4, False)]
     assert steps[2]["gain"].keys() == {"brightness", "symmetry"}
-    soon = runner(tiny_sequence, tmp_path, "joint", settings=QUICK).execute()
-    for step in status(soon)["steps"][1:]:
-        assert step["met"] == all(gain >= 0.3 for gain in step["gain"].values())
-        assert step["met"] or step["updates"] == 4 * 12 * step["step"]
+    soon = ["budget.updates=3", "budget.until={gain: 0.1, images: 4, every: 2}", "method.k=2.0"]
+    folder = runner(tiny_sequence, tmp_path, "joint", settings=soon).execute()
+    for step in status(folder)["steps"][1:]:
+        assert step["met"] == all(gain >= 0.1 for gain in step["gain"].values())
+        assert step["met"] or step["updates"] == 2 * 3 * step["step"]
 
 
 def test_a_criterion_survives_a_checkpoint():

@@ -42,7 +42,7 @@ WHAT = {
 def test_a_failure_of_a_method_is_the_methods(tiny_sequence: str, tmp_path: Path, code: str) -> None:
     file = tmp_path / "mine.py"
     file.write_text(METHOD.replace("HERE", code))
-    failing = runner(tiny_sequence, tmp_path / "out", str(file))
+    failing = runner(tiny_sequence, tmp_path / "out", str(file), settings=["budget.updates=1"])
     with pytest.raises(MethodError) as caught:
         failing.execute()
     error = caught.value

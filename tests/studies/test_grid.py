@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
-import subprocess
 import sys
 import time
 from itertools import product
@@ -24,6 +22,7 @@ from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage import names
 from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid import forecast as cost
+from ril_bench.studies.grid import workers as workers_module
 from ril_bench.studies.grid.axes import axes, plans
 from ril_bench.studies.grid.cells import cells, shard
 from ril_bench.studies.grid.forecast import forecast
@@ -31,7 +30,7 @@ from ril_bench.studies.grid.grid import Outcome, grid, plan_grid
 from ril_bench.studies.grid.live import state_of
 from ril_bench.studies.grid.workers import Cell, Machine, make
 from tests.studies.small_grid import everything, small
-from tests.tiny import runner
+from tests.tiny import forkserver, runner
 
 QUIET = Reporter(quiet=True)
 
@@ -265,19 +264,17 @@ def test_two_shards_give_the_same_bytes(
 def test_a_grid_that_is_killed_and_started_again_gives_the_same_bytes(
     tiny_sequence, tmp_path, fresh_cache, in_this_process, one_after_the_other
 ):
-    axes_given = shlex.split("-m naive -m rid --order given --order reversed --seed 0 --jobs 2")
-    command = [sys.executable, "-m", "ril_bench", "grid", "--sequence", tiny_sequence, *axes_given]
-    command += ["--out", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forkserver().Process(target=_two_jobs, args=(tiny_sequence, tmp_path / "out"))
+    process.start()
     while sum('"complete"' in file.read_text() for file in (tmp_path / "out").rglob("run.json")) < 1:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.05)
-    workers = _children(process.pid)
+    workers = [int(pid) for pid in (tmp_path / "workers").read_text().split()]
     process.kill()
-    process.wait()
-    assert len(workers) >= 2
+    process.join()
+    assert len(workers) == 2
     deadline = time.monotonic() + 10
-    while any(_alive(pid) for pid in workers):  # the workers end with their parent
+    while any(map(_alive, workers)):  # the workers end with their parent
         assert time.monotonic() < deadline
         time.sleep(0.05)
     done = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("run.json") if _complete(file)}
@@ -326,8 +323,9 @@ def test_a_failure_is_recorded_with_its_class_and_stops_no_other_run(
 
 
 def test_two_jobs_give_the_same_bytes_and_a_process_that_dies_stops_no_other_run(
-    tiny_sequence, tmp_path, fresh_cache, one_after_the_other
+    tiny_sequence, tmp_path, fresh_cache, one_after_the_other, monkeypatch
 ):
+    monkeypatch.setattr(workers_module, "_SPAWN", forkserver())
     out, methods = tmp_path / "out", [broken(tmp_path, "died"), "naive", "rid"]
     spec = small(tiny_sequence, methods=methods, orders=["given"], **ONE_SEED)
     message, _ = failed(grid(spec, out, jobs=2, reporter=QUIET), "died", "infrastructure")
@@ -376,9 +374,19 @@ def _complete(file: Path) -> bool:
     return json.loads(file.read_text())["status"] == "complete"
 
 
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
+def _two_jobs(sequence: str, out: Path) -> None:
+    """A grid with two jobs, as the body of a process; the file `workers` beside `out` lists their processes."""
+    os.environ["RIL_BENCH_CACHE"] = str(out.parent / "cache")
+    workers_module._SPAWN = forkserver()
+    begin, pids = workers_module._Lane.begin, []
+
+    def noted(lane: Any, cell: Cell, to: Path) -> None:
+        pids.append(lane._process.pid)
+        (out.parent / "workers").write_text(" ".join(map(str, dict.fromkeys(pids))))
+        begin(lane, cell, to)
+
+    workers_module._Lane.begin = noted
+    grid(small(sequence, **ONE_SEED), out, jobs=2, reporter=QUIET)
 
 
 def _alive(pid: int) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from PIL import Image
 
 from ril_bench import registry
+from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.errors import UserError
 from ril_bench.rewards.jpeg import JpegKb
 from ril_bench.rewards.pixels import Brightness
@@ -29,6 +32,7 @@ from tests.tiny import (
     reward_task,
     runner,
     shaken,
+    trained,
     training,
     weights,
     write_sequence,
@@ -151,39 +155,75 @@ def test_a_run_of_two_tasks(name, images, tiny_data, tmp_path):
     assert log[-1]["penalty"] > 0
 
 
-@pytest.mark.parametrize(("name", "settings"), [("ewc", {"samples": 2}), ("lwf", {})])
-def test_two_tasks_under_a_penalty(name, settings, tiny_model, plain):
-    method, lines = bound(registry.load("method", name)(**settings), tiny_model), []
-    for step in (1, 2):
-        one = training(tiny_model, method, step, tuner=build_tuner(plain), updates=2)
-        one.run(lines.append)
-        method.end_task(one.tasks[step], tiny_model)
-    assert len(lines) == 4
+def test_two_tasks_under_a_penalty(tiny_model, plain):
+    lines = trained(tiny_model, registry.load("method", "lwf")(), tuner=build_tuner(plain), updates=1)
+    assert len(lines) == 2
     for key in ("score", "loss", "penalty", "grad_norm"):
         assert np.isfinite([line[key] for line in lines]).all()
     assert all(line["grad_norm"] > 0 for line in lines)
     assert lines[-1]["penalty"] > 0
 
 
-def test_the_penalty_weighs_the_same_however_many_calls_are_differentiated(tiny_model, options):
+@dataclass
+class Updated:
+    """What is left after one update of BATCH beside a frozen adapter."""
+
+    options: dict[str, Any]
+    model: DiffusionModel
+    method: Counting
+    line: dict[str, Any]
+
+    @property
+    def learns_from_images(self):
+        return self.options["name"] in WITHOUT_GRADIENT
+
+
+def updated_once(model, options, reward):
+    model.add_adapter("frozen", seed_key=("frozen",))
+    model.activate({"frozen": 1.0})
     method = Counting()
-    _, line = one_update(tiny_model, method, options, BATCH)
-    assert line["penalty"] == pytest.approx(2.0, rel=1e-6)
-    for prediction in method.calls:
+    _, line = one_update(model, method, options, BATCH, reward=reward)
+    return Updated(options, model, method, line)
+
+
+@pytest.fixture(scope="module", params=TUNERS)
+def updated(request, images, new_model):
+    return updated_once(new_model(), named(request.param, images), Brightness())
+
+
+def test_the_penalty_weighs_the_same_however_many_calls_are_differentiated(updated):
+    assert updated.line["penalty"] == pytest.approx(2.0, rel=1e-6)
+    for prediction in updated.method.calls:
         assert prediction.eps.requires_grad
         assert not prediction.x_t.requires_grad
         assert prediction.t == prediction.ddim.timesteps[prediction.step]
         assert len(prediction.prompts) == len(prediction.x_t) == len(prediction.eps)
 
 
-def test_no_backward_is_counted_that_is_not_run(tiny_model, options):
+def test_no_backward_is_counted_that_is_not_run(updated):
     """The bare cost counts a call with gradient as a forward and a backward."""
-    one_update(tiny_model, LoraPerTask(), options, BATCH)
-    kinds = {(kind.partition(":")[0], with_gradient) for kind, with_gradient, _ in tiny_model.counter}
+    kinds = {(kind.partition(":")[0], with_gradient) for kind, with_gradient, _ in updated.model.counter}
     assert ("denoiser", True) in kinds
-    learns_from_images = options["name"] in WITHOUT_GRADIENT
-    assert ("reward", True) in kinds or learns_from_images
-    assert not (learns_from_images and {("reward", True), ("decode", True)} & kinds)
+    assert (("reward", True) in kinds) == (not updated.learns_from_images)
+    assert not (updated.learns_from_images and ("decode", True) in kinds)
+
+
+def require_gradients_of_the_trained_alone(model):
+    """Only what trains has a gradient, and no graph is left open."""
+    parts = (model.unet, model.pipe.vae, model.pipe.text_encoder)
+    with_gradient = {id(p) for part in parts for p in part.parameters() if p.grad is not None}
+    assert with_gradient == {id(parameter) for parameter in model.parameters()}
+    model.activate({"frozen": 1.0})  # refused while a graph is open
+
+
+def test_only_what_trains_gets_a_gradient_and_no_graph_is_left_open(updated):
+    require_gradients_of_the_trained_alone(updated.model)
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_GRADIENT))
+def test_a_reward_without_gradient_can_be_raised_too(name, tiny_model, images):
+    one = updated_once(tiny_model, named(name, images), JpegKb())
+    require_gradients_of_the_trained_alone(one.model)
 
 
 def test_an_update_does_not_depend_on_its_micro_batches(tiny_model, options):
@@ -196,9 +236,12 @@ def test_an_update_does_not_depend_on_its_micro_batches(tiny_model, options):
 
 
 def test_a_resume_inside_a_task_gives_the_same_bytes(tiny_model, options):
-    """Three updates with a checkpoint after the second, and the third update again, from the checkpoint."""
+    """Two updates with a checkpoint after the first, and the second update again, from the checkpoint.
+
+    With `reuse`, the second update learns from the images of the first.
+    """
     straight, model = copy.deepcopy(tiny_model), tiny_model
-    whole = training(straight, bound(LoraPerTask(), straight), tuner=build_tuner(options))
+    whole = training(straight, bound(LoraPerTask(), straight), tuner=build_tuner(options), updates=2)
     checkpoints = []
 
     def keep(line):
@@ -206,8 +249,8 @@ def test_a_resume_inside_a_task_gives_the_same_bytes(tiny_model, options):
         checkpoints.append(pack(state))
 
     whole.run(keep)
-    adapters, optimizer, of_tuner = unpack(checkpoints[1])
-    rest = training(model, bound(LoraPerTask(), model), tuner=build_tuner(options))
+    adapters, optimizer, of_tuner = unpack(checkpoints[0])
+    rest = training(model, bound(LoraPerTask(), model), tuner=build_tuner(options), updates=2)
     model.load_adapter_state(adapters)
     rest.tuner.start_task(
         rest.tasks[1], model
@@ -215,7 +258,7 @@ def test_a_resume_inside_a_task_gives_the_same_bytes(tiny_model, options):
     rest.optimizer = adamw(model, rest.method, rest.tuner, rest.spec)
     rest.optimizer.load_state_dict(optimizer)
     rest.tuner.load_state_dict(of_tuner)
-    rest.update = 2
+    rest.update = 1
     rest.run(lambda line: None)
     assert weights(model, "task-1") == weights(straight, "task-1")
 
@@ -244,6 +287,7 @@ def test_a_reward_in_another_unit_gives_the_same_adapters(tiny_model, options):
             bound(Penalised(), model),
             tuner=build_tuner(options),
             task=reward_task(model, reward=reward, unit=unit),
+            updates=2,
         )
         one.run(lambda line: None)
         return torch.cat([w.detach().flatten() for w in model.adapter_parameters("task-1").values()])
@@ -251,19 +295,6 @@ def test_a_reward_in_another_unit_gives_the_same_adapters(tiny_model, options):
     # A power of two changes no rounding; Adam turns the rounding of a factor of 100 into about 1e-5 of the weights.
     small, large = adapter(1.0), adapter(128.0)
     assert (small - large).norm() < 1e-5 * small.norm()
-
-
-@pytest.mark.parametrize("reward", [Brightness(), JpegKb()], ids=lambda reward: reward.name)
-def test_only_what_trains_gets_a_gradient_and_no_graph_is_left_open(tiny_model, options, reward):
-    if not reward.differentiable and options["name"] not in WITHOUT_GRADIENT:
-        pytest.skip("it needs the reward's gradient")
-    tiny_model.add_adapter("frozen", seed_key=("frozen",))
-    tiny_model.activate({"frozen": 1.0})
-    one_update(tiny_model, LoraPerTask(), options, BATCH, reward=reward)
-    parts = (tiny_model.unet, tiny_model.pipe.vae, tiny_model.pipe.text_encoder)
-    with_gradient = {id(p) for part in parts for p in part.parameters() if p.grad is not None}
-    assert with_gradient == {id(parameter) for parameter in tiny_model.parameters()}
-    tiny_model.activate({"frozen": 1.0})  # refused while a graph is open
 
 
 def test_a_tuner_that_cannot_do_what_a_sequence_asks_is_refused(plain, tiny_data, tmp_path):
