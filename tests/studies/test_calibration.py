@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ril_bench.studies.calibration import FIRST_SEED, calibrate, why_refused
 from tests.tiny import run_in_this_process, write_sequence
 
 QUIET = Reporter(quiet=True)
+SEEDS = 2
 SHIPPED = sorted(
     file.name.removesuffix(".calibration.json") for file in shipped("tasks").glob("*.calibration.json")
 )
@@ -43,13 +45,21 @@ DATA = {
 
 
 def measured(sequence: str, out: Path) -> dict[str, Any]:
-    """The content of a new calibration with three seeds."""
-    file = calibrate(sequence, out=out, seeds=3, to=out / "new.json", jobs=1, reporter=QUIET)
+    """The content of a new calibration."""
+    file = calibrate(sequence, out=out, seeds=SEEDS, to=out / "new.json", jobs=1, reporter=QUIET)
     return json.loads(file.read_text())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_seeds() -> Iterator[None]:
+    """Allows fewer seeds than a calibration for real needs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ril_bench.studies.calibration.LEAST_SEEDS", SEEDS)
+        yield
+
+
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, dict[str, Any]]:
+def small(few_seeds: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, dict[str, Any]]:
     """Two tasks of the embedded world, one of which has a taste: the sequence, its runs, and its calibration."""
     folder = tmp_path_factory.mktemp("small")
     sequence = write_sequence(folder / "small.yaml", DATA)
@@ -68,7 +78,7 @@ def beside(folder: Path, content: dict[str, Any], **changes: Any) -> str:
 def test_units_and_properties_come_from_the_stored_runs(small: tuple[str, Path, dict[str, Any]]) -> None:
     _, out, content = small
     runs = {
-        method: [out / "small/given" / method / f"draft/seed-{FIRST_SEED + k}" for k in range(3)]
+        method: [out / "small/given" / method / f"draft/seed-{FIRST_SEED + k}" for k in range(SEEDS)]
         for method in ("single", "naive", "joint")
     }
     tables = {method: [pd.read_csv(run / "matrix.csv") for run in runs[method]] for method in runs}
@@ -120,7 +130,7 @@ def test_the_runs_are_no_results_and_share_step_0(small: tuple[str, Path, dict[s
 def test_complete_runs_are_not_repeated(small: tuple[str, Path, dict[str, Any]]) -> None:
     sequence, out, content = small
     written = {path: path.stat().st_mtime_ns for path in out.rglob("run.json")}
-    assert len(written) == 9
+    assert len(written) == 3 * SEEDS
     assert measured(sequence, out) == content
     assert written == {path: path.stat().st_mtime_ns for path in out.rglob("run.json")}
 
