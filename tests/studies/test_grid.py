@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -377,7 +378,7 @@ def _complete(file: Path) -> bool:
 def _two_jobs(sequence: str, out: Path) -> None:
     """A grid with two jobs, as the body of a process; the file `workers` beside `out` lists their processes."""
     os.environ["RIL_BENCH_CACHE"] = str(out.parent / "cache")
-    workers_module._SPAWN = forkserver()
+    workers_module._SPAWN = multiprocessing.get_context("fork")  # this process has computed nothing yet
     begin, pids = workers_module._Lane.begin, []
 
     def noted(lane: Any, cell: Cell, to: Path) -> None:
