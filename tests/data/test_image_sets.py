@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ril_bench.data.image_sets import FORMATS, SHIPPED, load_images, locate_images
+from ril_bench.data.image_sets import SHIPPED, load_images, locate_images
+from ril_bench.data.pixels import FORMATS
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 from ril_bench.worlds.shapes.captions import parse, prompts
