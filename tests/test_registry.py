@@ -32,6 +32,19 @@ def test_what_ships() -> None:
     assert registry.names("model") == ["shapes-64"]
 
 
+@pytest.mark.parametrize("reference", ["models/tiny", "tiny", "models/tiny/"])
+def test_a_folder_that_has_the_form_of_a_name_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    (tmp_path / reference).mkdir(parents=True)
+    (tmp_path / reference / "model_index.json").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="could be the folder here, or a model of the hub") as caught:
+        registry.locate("model", reference)
+    assert caught.value.hint == f"write ./{reference} for the folder"
+    assert registry.locate("model", f"./{reference}") == Path(reference)
+
+
 @pytest.mark.parametrize("kind", ["tuner", "reward", "method", "model"])
 def test_every_name_that_is_listed_loads(kind: str) -> None:
     for name in registry.names(kind):

@@ -209,6 +209,10 @@ def test_settings_change_the_sequence(tmp_path: Path) -> None:
         ("tasks.0.reward", "symmetry", "'0' is not one of 1 to 2"),
         ("tasks.3.reward", "symmetry", "'3' is not one of 1 to 2"),
         ("name.first", "x", "cannot hold keys"),
+        ("sampler.steps", 1, "sampler.steps: should be greater than or equal to 2, not 1"),
+        ("evaluation.prompts", 1, "evaluation.prompts: should be greater than or equal to 2, not 1"),
+        ("name", "../x", "name: "),
+        ("name", "x" * 300, "name: "),
     ],
 )
 def test_a_faulty_setting_is_named(tmp_path: Path, key: str, value: Any, what: str) -> None:
