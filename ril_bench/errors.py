@@ -103,6 +103,20 @@ def error_of(kind: Kind, message: str, where: str | None = None) -> RilError:
     return {cls.kind: cls for cls in classes}[kind](message, where=where)
 
 
+def message_of(error: BaseException) -> str:
+    """The message of an exception, or else its class; also where the message cannot be built or written."""
+    try:
+        return str(error).encode("utf-8", "replace").decode() or type(error).__name__
+    except Exception:  # of a class whose __str__ fails
+        return type(error).__name__
+
+
+def text_of(error: BaseException) -> str:
+    """The class and the message of an exception: "ValueError: not so"."""
+    kind, message = type(error).__name__, message_of(error)
+    return kind if message == kind else f"{kind}: {message}"
+
+
 def failure_class(error: BaseException) -> Kind:
     """The class of a run's failure, as run.json records it."""
     if isinstance(error, RilError):

@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from ril_bench.errors import InfrastructureError, MethodError, RewardError, UserError, nearest
+from ril_bench.errors import InfrastructureError, MethodError, RewardError, UserError, nearest, text_of
 from ril_bench.machine.code_files import code_files, forget_changed_modules
 from ril_bench.machine.exits import exits_refused
 from ril_bench.storage.files import expanded
@@ -268,7 +268,7 @@ def _classes_in_file(path: Path, base: type) -> list[type]:
         raise (RewardError if base.__name__ == "Reward" else MethodError)(
             f"{path.name} cannot be imported: it ends the process"
             if exits
-            else f"{path.name} cannot be imported: {type(error).__name__}: {error}",
+            else f"{path.name} cannot be imported: {text_of(error)}",
             where=f"{path}:{_line_of(error, path)}",
             hint="remove the exit; raise an error instead" if exits else "correct this line",
         ) from error

@@ -6,7 +6,15 @@ import pickle
 
 import pytest
 
-from ril_bench.errors import InfrastructureError, NumericalError, OutOfMemoryError, RilError, UserError
+from ril_bench.errors import (
+    InfrastructureError,
+    NumericalError,
+    OutOfMemoryError,
+    RilError,
+    UserError,
+    message_of,
+    text_of,
+)
 
 
 def test_text() -> None:
@@ -33,3 +41,23 @@ def test_a_worker_process_can_hand_an_error_over() -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is NumericalError
     assert str(again) == str(error)
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no message")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("not so"), "ValueError: not so"),
+        (ValueError(), "ValueError"),
+        (ValueError("\ud83d"), "ValueError: ?"),
+        (Mute(), "Mute"),
+        (GeneratorExit(), "GeneratorExit"),
+    ],
+)
+def test_the_text_of_any_exception(error: BaseException, text: str) -> None:
+    assert text_of(error) == text
+    assert message_of(error) == text.partition(": ")[2] or text

@@ -19,7 +19,15 @@ from ril_bench import __version__
 from ril_bench.cli import authors, doctor, leaderboard, listing, results, runs, studies  # noqa: F401  # their verbs
 from ril_bench.cli.common import app, command, program
 from ril_bench.cli.console import ReaderLeftError, prepare_streams, warn
-from ril_bench.errors import ISSUES, BugError, RilError
+from ril_bench.errors import (
+    ISSUES,
+    BugError,
+    InfrastructureError,
+    OutOfMemoryError,
+    RilError,
+    failure_class,
+    text_of,
+)
 
 #: Exit codes as shells report them: after Ctrl-C, and after the reader has left, as in `ril-bench list | head -1`.
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -42,16 +50,26 @@ def _without_verb(
 def main() -> None:
     """The entry point: an error becomes a message and an exit code, without a traceback."""
     prepare_streams()
+    code = 0
     try:
         code = _exit_code()
         with suppress(ValueError):  # a method has closed it
             sys.stdout.flush()  # here, where a broken pipe can still be caught
     except (BrokenPipeError, ReaderLeftError):
-        # Python flushes stdout again at exit; that flush must not fail
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         code = BROKEN_PIPE
+    except OSError as error:
+        _discard_output()
+        if code == 0:  # otherwise there is a message already
+            warn(f"error: cannot print the result: {error.strerror or error}", style="red")
+            code = InfrastructureError.exit_code
     sys.exit(code)
+
+
+def _discard_output() -> None:
+    """Python flushes stdout again at exit; that flush must not fail."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit_code() -> int:
@@ -71,7 +89,17 @@ def _exit_code() -> int:
         if type(sys.stdout).__name__ == "PacifyFlushWrapper":  # how Click marks a broken pipe
             raise BrokenPipeError from None
         raise
+    except OSError as error:  # the machine's, as in a run
+        if {"-v", "--verbose"} & set(sys.argv):
+            warn(traceback.format_exc())
+        hint = "make room on the disk, or name another file or folder"
+        warn(f"error: {InfrastructureError(str(error), hint=hint)}", style="red")
+        return InfrastructureError.exit_code
     except Exception as error:
+        if failure_class(error) == "memory":
+            hint = "use a smaller batch, or a machine with more memory"
+            warn(f"error: {OutOfMemoryError(text_of(error), hint=hint)}", style="red")
+            return OutOfMemoryError.exit_code
         if not hasattr(error, "format_message"):  # not an error of Click
             return _bug(error)
         warn(f"error: {_usage_error(error)}", style="red")
@@ -85,10 +113,10 @@ def _bug(error: Exception) -> int:
     """Reports an exception that this program should not have raised; returns the exit code."""
     folder = Path(tempfile.mkdtemp(prefix="ril-bench-bug-"))
     report = [f"ril-bench {__version__}", sys.version, platform.platform(), shlex.join(sys.argv), ""]
-    (folder / "report.txt").write_text("\n".join(report) + traceback.format_exc(), encoding="utf-8")
+    (folder / "report.txt").write_text("\n".join(report) + traceback.format_exc(), "utf-8", "replace")
     if {"-v", "--verbose"} & set(sys.argv):
         warn(traceback.format_exc())
-    what = f"this is a bug of RIL-Bench: {type(error).__name__}: {error}"
+    what = f"this is a bug of RIL-Bench: {text_of(error)}"
     hint = f"report it at {ISSUES}, and attach the folder {folder}"
     warn(f"error: {BugError(what, hint=hint)}", style="red")
     return BugError.exit_code

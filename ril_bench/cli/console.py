@@ -39,7 +39,14 @@ _PIPE_WIDTH = 400
 
 
 def prepare_streams() -> None:
-    """Prints a character that the encoding lacks as "?" instead of failing, also in the help of a verb."""
+    """Prints a character that the encoding lacks as "?" instead of failing, also in the help of a verb.
+
+    A stream that the shell has closed is opened to nowhere: otherwise the next file of a run would get its number, and
+    what a library prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # in some notebooks the stream is not a text file
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ril_bench.errors import RilError
+from ril_bench.errors import RilError, text_of
 from ril_bench.machine.deadline import DeadlineError
 
 #: folders of Python's own modules and of installed packages
@@ -78,9 +78,7 @@ def _result(check: Check) -> CheckResult:
             name, f"it ends the process{_place(error)}", "remove the exit; raise an error instead"
         )
     except BaseException as error:  # of the author's own kind, too
-        return CheckResult(
-            name, f"{type(error).__name__}: {error}{_place(error)}", "look at the line that is named"
-        )
+        return CheckResult(name, f"{text_of(error)}{_place(error)}", "look at the line that is named")
 
 
 def _place(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 
 import torch
@@ -121,14 +122,18 @@ class Materials:
 
 
 def _reward(sequence: Sequence, name: str, device: torch.device) -> Reward:
+    """Builds a reward. Raises RewardError where its class does not fit, UserError where a file of it is not there."""
     cls: type[Reward] = sequence.reward(name)
-    for attribute in ("name", "unit"):
-        if not hasattr(cls, attribute):
-            raise RewardError(
-                f"the reward {name} states no {attribute}",
-                where=f"class {cls.__name__}",
-                hint=f'write {attribute} = "some text" in the class',
-            )
+    known = inspect.signature(cls.__init__).parameters.values()
+    takes_device = any(one.name == "device" or one.kind is one.VAR_KEYWORD for one in known)
+    lacks = [f'{each} = "some text"' for each in ("name", "unit") if not hasattr(cls, each)]
+    lacks += [] if takes_device else ['def __init__(self, device="cpu")']
+    if lacks:
+        raise RewardError(
+            f"the class of the reward {name} is not complete",
+            where=f"{inspect.getfile(cls)}, class {cls.__name__}",
+            hint=f"write {', and '.join(lacks)}",
+        )
     for file in cls.weights:
         refuse_unusable(file)
     return cls(device=device)

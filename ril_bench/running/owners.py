@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ril_bench import registry
-from ril_bench.errors import ISSUES, BugError, MethodError, RewardError, RilError, failure_class
+from ril_bench.errors import ISSUES, BugError, MethodError, RewardError, RilError, failure_class, text_of
 from ril_bench.machine.exits import exits_refused
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def owned(error: BaseException, of_files: Mapping[Path, Owner]) -> BaseException
     last = theirs[-1]
     owner = of_files[Path(last.filename)]
     hook = next(frame for frame in theirs if of_files[Path(frame.filename)] == owner).name
-    how = "ended the process" if isinstance(error, SystemExit) else f"failed: {_described(error)}"
+    how = "ended the process" if isinstance(error, SystemExit) else f"failed: {text_of(error)}"
     return owner.error(f"{how} (in {hook})", f"{last.filename}:{last.lineno}")
 
 
@@ -90,11 +90,7 @@ def bug(error: BaseException) -> BugError:
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
     return BugError(
-        f"this is a bug of RIL-Bench: {_described(error)}",
+        f"this is a bug of RIL-Bench: {text_of(error)}",
         where=place,
         hint=f"report it at {ISSUES}, and attach the run.json of this run",
     )
-
-
-def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

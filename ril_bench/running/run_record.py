@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ril_bench.errors import RilError, UserError, failure_class
+from ril_bench.errors import RilError, UserError, failure_class, message_of
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.methods import Method
 from ril_bench.sequences.calibrations import Calibration
@@ -48,7 +48,11 @@ def failure_record(error: BaseException) -> dict[str, str | None]:
     """
     of_code = not isinstance(error, RilError) or error.kind in ("method", "reward", "bug")
     trace = "".join(traceback.format_exception(error)) if of_code else None
-    return {"class": failure_class(error), "message": str(error) or repr(error), "traceback": trace}
+    return {
+        "class": failure_class(error),
+        "message": message_of(error),
+        "traceback": trace,
+    }
 
 
 def now() -> str:

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.diffusion.sampler import Prediction
 from ril_bench.draws import Draws, Key
 from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.machine.parallel import Team, team
-from ril_bench.methods import Method
+from ril_bench.methods import Method, scalar_loss
 from ril_bench.running import accounts
 from ril_bench.running.criterion import Criterion
 from ril_bench.running.reward_task import RewardSum, RewardTask, summed
@@ -134,8 +135,9 @@ class Training:
             log = sum(parts, Log(0.0, 0.0, 0.0))
         self.team.add_gradients(self.parameters)
         penalty = log.penalty
-        if (weight_loss := self.method.weight_loss()) is not None:
-            weight_loss.backward()
+        if (weight_loss := scalar_loss(self.method.weight_loss(), "weight_loss")) is not None:
+            if weight_loss.requires_grad:  # a method may return a constant, as 0 in its first task
+                weight_loss.backward()
             penalty += weight_loss.item()
         self.method.adjust_gradients()
         norms = self._clipped()
@@ -213,7 +215,10 @@ class Training:
         for start in range(0, len(prompts), self.micro_batch):
             part = slice(start, start + self.micro_batch)
             share = len(prompts[part]) / budget.batch
-            yield MicroBatch(prompts[part], draws[part], share, self.method.prediction_loss)
+            yield MicroBatch(prompts[part], draws[part], share, self._prediction_loss)
+
+    def _prediction_loss(self, prediction: Prediction) -> Tensor | None:
+        return scalar_loss(self.method.prediction_loss(prediction), "prediction_loss")
 
     def _clipped(self) -> list[float]:
         """Clips each group of parameters separately, and returns the norms before clipping.

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ril_bench.config.characters import encodable
 from ril_bench.errors import InfrastructureError, NumericalError, RilError, UserError
 from ril_bench.storage.names import temporary
 
@@ -78,11 +79,11 @@ def write_error(path: Path, error: OSError) -> RilError:
 def to_json(value: Any, *, indent: int | None = 2) -> str:
     """JSON for people and tools, with a final newline.
 
-    Scalars and arrays of numpy are written as plain values. NaN becomes null, because JSON has no NaN. Raises
-    NumericalError for an infinity.
+    Scalars and arrays of numpy are written as plain values. NaN becomes null, because JSON has no NaN. Half of
+    a surrogate pair becomes a question mark, because no file can hold it. Raises NumericalError for an infinity.
     """
     try:
-        return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+        return encodable(json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)) + "\n"
     except ValueError as error:
         raise NumericalError(f"cannot be written as JSON: {error}") from error
 

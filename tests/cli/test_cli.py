@@ -338,6 +338,19 @@ def test_a_closed_pipe_is_not_an_error():
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", [["list", "method"], ["list", "--json"]])
+def test_a_full_disk_behind_stdout(words):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "ril_bench", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "No space left" in done.stderr
+    assert done.stderr.count("error") == 1
+    assert "bug" not in done.stderr
+
+
 def test_a_refusal_from_outside(tmp_path):
     done = process("run", "shapes-rli", "--method", "naive", "--out", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")

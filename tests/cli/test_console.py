@@ -81,6 +81,18 @@ def test_a_closed_stream_is_survived(monkeypatch, capfd):
     assert capfd.readouterr().err == "error: é \N{SNOWMAN}\n"
 
 
+def test_a_stream_that_the_shell_closed_leads_to_nowhere(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    console.prepare_streams()
+    console.say("a result")
+    console.warn("a warning")
+    assert sys.stdin.read() == ""
+    assert sys.stdout.name == sys.stdout.fileno()
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.close()
+
+
 class Left(io.StringIO):
     """A stream whose reader has ended."""
 

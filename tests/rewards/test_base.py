@@ -109,7 +109,6 @@ def test_no_score_of_the_evaluation_keeps_a_graph():
         ({"unit": None}, "unit is None"),
         ({"weights": ("a.pt",)}, r"weights is \('a\.pt',\)"),
         ({"weights": Path("a.pt")}, "weights is PosixPath"),
-        ({"__init__": lambda self: None}, "__init__ takes no device"),
     ],
 )
 def test_a_class_that_breaks_the_contract_is_refused_when_it_is_defined(attributes, what):

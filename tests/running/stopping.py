@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ril_bench.errors import message_of
 from ril_bench.running.progress import Reporter
 from tests.tiny import UPDATES, runner
 
@@ -70,5 +71,5 @@ def failed_run(sequence: str, out: Path, error: type[Exception]) -> tuple[Path, 
         failing.execute()
     run = status(failing.folder.path)
     assert run["status"] == "failed"
-    assert run["failure"]["message"] == (str(caught.value) or repr(caught.value))
+    assert run["failure"]["message"] == message_of(caught.value)
     return failing.folder.path, run, str(caught.value)

@@ -35,6 +35,8 @@ WHAT = {
     "raise GeneratorExit": "failed: GeneratorExit (in end_task)",
     "raise BaseException('odd')": "failed: BaseException: odd (in end_task)",
     "raise OSError('no file of mine')": "failed: OSError: no file of mine",
+    "raise ValueError('\\ud83d')": "failed: ValueError: ? (in end_task)",
+    "raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})": "failed: Odd (in end_task)",
 }
 
 
@@ -142,6 +144,25 @@ def test_weights_of_a_reward_that_are_not_there(
     with pytest.raises(UserError, match=r"pointer of Git LFS|there is no file own\.pt") as caught:
         runner(write_sequence(tmp_path / "mine.yaml", tiny_data, tasks=tasks), tmp_path / "out").execute()
     assert caught.value.where == str(tmp_path / "own.pt")
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        ("def __init__(self): pass\n    name, unit = 'mine', 'levels'", "def __init__(self, device"),
+        ("name = 'mine'", "unit = "),
+        ("unit = 'levels'", "name = "),
+    ],
+)
+def test_a_class_of_a_reward_that_is_not_complete(
+    tiny_data: dict[str, Any], tmp_path: Path, body: str, hint: str
+) -> None:
+    (tmp_path / "mine.py").write_text(f"from ril_bench import Reward\nclass Mine(Reward):\n    {body}\n")
+    tasks = [{"reward": str(tmp_path / "mine.py")}]
+    with pytest.raises(RewardError, match="the class of the reward mine is not complete") as caught:
+        runner(write_sequence(tmp_path / "mine.yaml", tiny_data, tasks=tasks), tmp_path / "out").execute()
+    assert hint in str(caught.value.hint)
+    assert str(caught.value.where) == f"{tmp_path / 'mine.py'}, class Mine"
 
 
 def test_a_failure_before_the_run_is_the_methods(tiny_sequence: str, tmp_path: Path) -> None:

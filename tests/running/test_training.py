@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ril_bench.errors import NumericalError
+from ril_bench.errors import MethodError, NumericalError
 from ril_bench.rewards.base import Reward
 from ril_bench.rewards.jpeg import JpegKb
 from ril_bench.running.reward_task import Unit, summed
@@ -182,6 +182,22 @@ def test_the_hooks_come_in_their_order(tiny_model):
     trained(tiny_model, Recording(), [1], updates=2, k=2)
     once = ["prediction_loss"] * 2 + ["weight_loss", "adjust_gradients", "after_update"]
     assert hooks_called == 2 * once
+
+
+@pytest.mark.parametrize("hook", ["prediction_loss", "weight_loss"])
+@pytest.mark.parametrize("value", ["x", 1.0, torch.ones(2), torch.ones(1), torch.ones((), dtype=torch.int64)])
+def test_a_loss_that_is_no_scalar_is_refused(tiny_model, hook, value):
+    method = type("Odd", (LoraPerTask,), {hook: lambda self, *_: value})
+    with pytest.raises(MethodError, match=f"the method's {hook} returned") as caught:
+        trained(tiny_model, method(), steps=[1], updates=1)
+    assert "loss.mean()" in caught.value.hint
+
+
+@pytest.mark.parametrize("hook", ["prediction_loss", "weight_loss"])
+def test_a_constant_loss_changes_nothing(tiny_model, hook):
+    method = type("Constant", (LoraPerTask,), {hook: lambda self, *_: torch.tensor(0.5)})
+    (line,) = trained(tiny_model, method(), steps=[1], updates=1)
+    assert line["penalty"] == 0.5
 
 
 def test_the_weight_loss_has_its_gradient_and_is_logged(tiny_model):

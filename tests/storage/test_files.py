@@ -13,7 +13,7 @@ import pytest
 
 from ril_bench.errors import InfrastructureError, NumericalError, UserError
 from ril_bench.storage.digests import sha256_file, sha256_json
-from ril_bench.storage.files import read_json
+from ril_bench.storage.files import read_json, to_json
 from ril_bench.storage.run_folder import RunFolder
 
 
@@ -61,3 +61,7 @@ def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
         RunFolder(tmp_path / "file" / "run").write_text("a", "x")
+
+
+def test_json_with_half_of_a_character_can_be_written():
+    assert to_json({"a": "\ud83d"}).encode() == b'{\n  "a": "?"\n}\n'

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from ril_bench.errors import Kind, RilError, error_of, failure_class
+from ril_bench.errors import Kind, RilError, error_of, failure_class, message_of
 from ril_bench.machine.compute import Compute
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter
@@ -114,7 +114,7 @@ def make(cell: Cell, out: Path, machine: Machine) -> Failure | None:
         ).execute()
         write_page_after_run(folder)
     except Exception as error:
-        return Failure(failure_class(error), str(error) or repr(error))
+        return Failure(failure_class(error), message_of(error))
     return None
 
 
