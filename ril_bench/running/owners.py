@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -51,7 +52,11 @@ def owners(plan: RunPlan) -> dict[Path, Owner]:
 
 @contextmanager
 def attributed(of_files: Mapping[Path, Owner]) -> Iterator[None]:
-    """Inside, an exception becomes the error of its owner, and code of an owner cannot end the process."""
+    """Inside, an exception becomes the error of its owner, and code of an owner cannot end the process.
+
+    Afterwards stdout and stderr are those from before, whatever the code replaced them with.
+    """
+    streams = sys.stdout, sys.stderr
     try:
         with exits_refused(lambda file: Path(file) in of_files):
             yield
@@ -62,6 +67,8 @@ def attributed(of_files: Mapping[Path, Owner]) -> Iterator[None]:
         if failure is error:
             raise
         raise failure from error
+    finally:
+        sys.stdout, sys.stderr = streams
 
 
 def owned(error: BaseException, of_files: Mapping[Path, Owner]) -> BaseException:

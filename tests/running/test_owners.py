@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,15 @@ def test_a_class_of_a_reward_that_is_not_complete(
         runner(write_sequence(tmp_path / "mine.yaml", tiny_data, tasks=tasks), tmp_path / "out").execute()
     assert hint in str(caught.value.hint)
     assert str(caught.value.where) == f"{tmp_path / 'mine.py'}, class Mine"
+
+
+@pytest.mark.parametrize("value", ["None", "object()"])
+def test_streams_that_a_method_replaces_are_restored(tiny_sequence: str, tmp_path: Path, value: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(METHOD.replace("HERE", f"sys.stdout = sys.stderr = {value}"))
+    before = sys.stdout, sys.stderr
+    runner(tiny_sequence, tmp_path / "out", str(file)).execute()
+    assert (sys.stdout, sys.stderr) == before
 
 
 def test_a_failure_before_the_run_is_the_methods(tiny_sequence: str, tmp_path: Path) -> None:
