@@ -15,6 +15,7 @@ import yaml
 
 from ril_bench import cli
 from ril_bench.config.settings import UNCHANGED
+from ril_bench.running.reward_task import RewardTask
 from ril_bench.running.runner import Runner
 from ril_bench.sequences.sequence_file import SequenceFile, load_sequence
 from ril_bench.storage.digests import sha256_json
@@ -62,8 +63,11 @@ SMALL = {
 
 @pytest.fixture
 def small_sequences(monkeypatch):
-    """Every sequence has a few calls. `test_the_first_commands_work_in_a_new_shell` runs one as it ships."""
-    resolve = SequenceFile.resolve
+    """Every sequence has a few calls, and a method sees at most two states of a task.
+
+    `test_the_first_commands_work_in_a_new_shell` runs a sequence as it ships.
+    """
+    resolve, states = SequenceFile.resolve, RewardTask.states
 
     def resolved_small(file, settings=UNCHANGED, **given):
         tasks = file.source.data["tasks"]
@@ -71,6 +75,7 @@ def small_sequences(monkeypatch):
         return resolve(file, {**SMALL, **own, **settings}, **given)
 
     monkeypatch.setattr(SequenceFile, "resolve", resolved_small)
+    monkeypatch.setattr(RewardTask, "states", lambda task, model, n: states(task, model, min(n, 2)))
 
 
 def typed(command: list[str]) -> int:
