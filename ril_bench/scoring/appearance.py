@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -265,15 +265,16 @@ def read_images(folder: Path) -> dict[str, Tensor]:
 
     Raises UserError for an image that cannot be read, and for images of two sizes.
     """
-    found: dict[str, Tensor] = {}
-    for file in image_files(folder).values():
-        pixels = torch.from_numpy(np.array(read_image(file).convert("RGB"))).permute(2, 0, 1)
-        if found and (first := next(iter(found.values()))).shape != pixels.shape:
-            raise unusable(
-                file, f"{tuple(pixels.shape[1:])} pixels, and others have {tuple(first.shape[1:])}"
-            )
-        found[file.stem] = pixels
-    return found
+    files = image_files(folder).values()
+    found = {
+        file: torch.from_numpy(np.array(read_image(file).convert("RGB"))).permute(2, 0, 1) for file in files
+    }
+    sizes = Counter(tuple(pixels.shape[1:]) for pixels in found.values())
+    for file, pixels in found.items():
+        usual = sizes.most_common(1)[0][0]
+        if (size := tuple(pixels.shape[1:])) != usual:
+            raise unusable(file, f"{size} pixels, and others have {usual}")
+    return {file.stem: pixels for file, pixels in found.items()}
 
 
 def _kid_convention(found: KernelDistance) -> str:

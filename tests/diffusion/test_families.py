@@ -174,5 +174,5 @@ def test_a_denoiser_that_predicts_the_image_is_refused():
 def test_weights_that_would_be_unpickled_are_not_read(tmp_path):
     stable_diffusion().save_pretrained(tmp_path, safe_serialization=False)
     assert list(tmp_path.glob("unet/*.bin"))
-    with pytest.raises(UserError, match="no diffusion model could be loaded"):
+    with pytest.raises(UserError, match="the weights of unet are here only as a pickle"):
         DiffusionModel.load(tmp_path, adapter=SPEC)
