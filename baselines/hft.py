@@ -13,7 +13,7 @@ from ril_bench.draws import generator
 class Hft(Method):
     """One adapter for all tasks; each task trains a random half of the layers in each block, the rest is frozen.
 
-    A block is an attention module; its layers are those that the adapter is on. The halves are drawn anew for each
+    A block is an attention module; its layers are those that the adapter is on. The halves are drawn again for each
     task. The paper draws among the weight matrices of a transformer block [paper]; here a layer's two factors, whose
     product is its change, are frozen together [ours]. Frozen layers keep the change of earlier tasks. With share 1 this
     is naive. Carries the adapter.

@@ -189,7 +189,7 @@ class Method(Configurable):
         """Called after each optimizer step, for example to update a moving average of the weights."""
 
     def start_consolidation(self, task: Task, model: DiffusionModel) -> None:
-        """Chooses what the consolidation trains, as `start_task` does for the task; the optimizer begins anew.
+        """Chooses what the consolidation trains, as `start_task` does for the task, for a new optimizer.
 
         Called once in each step whose plan has a consolidation, after the last update with a reward. It is not called
         again on a resume inside the consolidation. From now on `prediction_loss` gets predictions of rollouts that no

@@ -17,7 +17,7 @@ class OwnRollouts(Tuner):
     """Samples rollouts without gradient, and predicts some of their steps again with gradient.
 
     The loss is the mean of the method's losses on these predictions; there is no other, and no image is decoded or
-    scored. The steps are drawn anew for each update, each at most once. An update of N samples takes T calls of the
+    scored. The steps are drawn again for each update, each at most once. An update of N samples takes T calls of the
     denoiser without gradient and `calls` with gradient.
     """
 

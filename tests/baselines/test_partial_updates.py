@@ -81,7 +81,7 @@ def test_a_task_trains_its_share_of_each_block(share, trained):
         for block in ("block.0", "block.1"):
             assert len(moved & {f"{block}.{end}" for end in TARGETS}) == trained
         drawn.add(frozenset(moved))
-    assert len(drawn) > 1  # each task draws anew
+    assert len(drawn) > 1  # each task draws other ones
 
 
 def test_the_same_task_freezes_the_same_layers_also_after_a_resume():

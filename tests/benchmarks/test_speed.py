@@ -20,7 +20,8 @@ from ril_bench.config.settings import parse_settings
 from ril_bench.methods import Method
 from ril_bench.running.bare_cost import Call, bare_seconds, one_call, unit_seconds
 from ril_bench.running.materials import Materials
-from ril_bench.running.training import Training, adamw
+from ril_bench.running.new_training import new_training
+from ril_bench.running.training import Training
 from ril_bench.running.units import Units
 from ril_bench.sequences.sequence_file import load_sequence
 
@@ -75,27 +76,14 @@ def test_folding(benchmark: BenchmarkFixture, adapted: Materials) -> None:
 def second_task(materials: Materials, method: Method, updates: int) -> Training:
     """The training of task 2 at its start, when a method has task 1 to protect."""
     method.bind(materials.model)
-    units = Units(materials).units
-    tasks = {
-        i: materials.task(i, step=i, seed=0, unit=units[materials.sequence.task(i).name]) for i in (1, 2)
-    }
-    method.start_task(tasks[1], materials.model)
-    method.end_task(tasks[1], materials.model)
-    method.start_task(tasks[2], materials.model)
-    spec, tuner = materials.sequence.task(2), materials.tuner(2)
-    tuner.start_task(tasks[2], materials.model)
-    return Training(
-        model=materials.model,
-        method=method,
-        tuner=tuner,
-        optimizer=adamw(materials.model, method, tuner, spec),
-        spec=spec,
-        tasks={2: tasks[2]},
-        weights={2: 1.0},
-        updates=updates,
-        step=2,
-        seed=0,
-    )
+    units = Units(materials)
+    first, second = (units.task(i, step=i, seed=0) for i in (1, 2))
+    method.start_task(first, materials.model)
+    method.end_task(first, materials.model)
+    method.start_task(second, materials.model)
+    training = new_training(2, materials, method, units, seed=0, micro_batch=0)
+    training.updates = updates
+    return training
 
 
 def against_bare_cost(benchmark: BenchmarkFixture, materials: Materials, method: str, updates: int) -> None:
