@@ -86,7 +86,7 @@ def _shown(method: str) -> str:
 
 def _sheet(method: str, steps: int) -> np.ndarray:
     """The contact sheet of seed 0 as images (steps, prompts, side, side, 3)."""
-    (file,) = (ENTRIES / method).glob(f"*/{SEQUENCE}/given/draft/seed-0/contact.png")
+    (file,) = (ENTRIES / method).glob(f"*/{SEQUENCE}/given/draft/seed-0/contact.webp")
     pixels = np.asarray(Image.open(file))
     side = pixels.shape[0] // steps
     return pixels.reshape(steps, side, -1, side, 3).swapaxes(1, 2)

@@ -8,17 +8,27 @@ from ril_bench.api.common import Places, places_of
 
 
 def submit(
-    runs: Places, *, method_yaml: str | Path, to: str | Path = "leaderboard", every_step: bool = False
+    runs: Places,
+    *,
+    method_yaml: str | Path,
+    to: str | Path = "leaderboard",
+    method_file: str | Path | None = None,
 ) -> list[Path]:
     """Writes leaderboard entries from complete runs of one method; returns their folders.
 
     Args:
         method_yaml: names the method's authors and how it was tuned; leaderboard/README.md explains it.
         to: the leaderboard's folder.
-        every_step: include the adapters of all steps, not only the last one.
+        method_file: the method's own file, with the content that the runs used; None is where the runs found it. A
+            method that ships needs none.
 
     Raises UserError for everything that `check` would refuse; then nothing is written.
     """
     from ril_bench.leaderboard.submit import submit
 
-    return submit(places_of(runs), card=Path(method_yaml), board=Path(to), every_step=every_step)
+    return submit(
+        places_of(runs),
+        card=Path(method_yaml),
+        board=Path(to),
+        method_file=None if method_file is None else Path(method_file),
+    )

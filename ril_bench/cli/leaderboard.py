@@ -26,12 +26,13 @@ def submit(
         ),
     ] = None,
     to: Annotated[Path, typer.Option("--to", help="The folder of the leaderboard.")] = Path("leaderboard"),
-    every_step: Annotated[
-        bool,
+    method_file: Annotated[
+        Optional[Path],  # noqa: UP045
         typer.Option(
-            "--every-step", help="Include the adapters of all steps. Default: only the last step's adapter."
+            "--method-file",
+            help="The method's own file, with the content that the runs used. Default: where the runs found it.",
         ),
-    ] = False,
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing; list what would be refused. Accepts any run.")
     ] = False,
@@ -51,7 +52,7 @@ def submit(
     if not runs:
         raise UserError("no run is given", where="submit", hint="ril-bench submit RUN --method-yaml FILE")
     if dry_run:
-        _rehearse(runs, method_yaml, every_step)
+        _rehearse(runs, method_yaml, method_file)
         return
     if method_yaml is None:
         raise UserError(
@@ -59,16 +60,16 @@ def submit(
             where="--method-yaml",
             hint="ril-bench submit --template > method.yaml; fill it in, and name it with --method-yaml",
         )
-    for folder in ril_bench.submit(runs, method_yaml=method_yaml, to=to, every_step=every_step):
+    for folder in ril_bench.submit(runs, method_yaml=method_yaml, to=to, method_file=method_file):
         say(folder)
     say(f"next: {command('check', to, '--resample', 8)}, then a pull request with these files")
 
 
-def _rehearse(runs: list[Path], method_yaml: Path | None, every_step: bool) -> None:
+def _rehearse(runs: list[Path], method_yaml: Path | None, method_file: Path | None) -> None:
     """Lists the faults; exits with 2 if there are any, as `submit` would."""
     from ril_bench.leaderboard.submit import rehearse
 
-    faults = rehearse(runs, card=method_yaml, every_step=every_step)
+    faults = rehearse(runs, card=method_yaml, method_file=method_file)
     for fault in faults:
         say(fault, mark="refused ", style_of_mark="red")
     if faults:

@@ -1,4 +1,4 @@
-"""The LoRA files of an entry: safetensors only, for the denoiser of its sequence."""
+"""The LoRA files of an entry: safetensors only, in half precision, for the denoiser of its sequence."""
 
 from __future__ import annotations
 
@@ -7,16 +7,39 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, save
 
 from ril_bench import registry
 from ril_bench.diffusion.folding import PREFIX
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.entry import Entry
+from ril_bench.leaderboard.layout import OTHER_BYTES
+from ril_bench.leaderboard.safety import walk
 
 DTYPES = ("F32", "F16")
 TENSORS = 10_000
+#: the largest relative error of a float32 in the normal range of float16
+HALF_ERROR = 2.0**-11
 Shapes = dict[str, tuple[int, ...]]
+
+
+def halved(adapter: bytes) -> bytes:
+    """An adapter's file in half precision; unchanged where that costs a tensor more than its last bit.
+
+    A tensor with many values below 6e-5 or above 65504 has no room in float16; its file stays as it is.
+    """
+    tensors = load(adapter)
+    with np.errstate(over="ignore"):
+        half = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
+    fits = all(_close(half[name], tensor) for name, tensor in tensors.items())
+    return save(half, metadata={"format": "pt"}) if fits else adapter
+
+
+def _close(half: NDArray[np.float16], whole: NDArray[np.float32]) -> bool:
+    error = np.linalg.norm(half.astype(np.float64) - whole)
+    return bool(error <= HALF_ERROR * np.linalg.norm(whole.astype(np.float64)))
 
 
 def opening(entry: Entry) -> Iterator[UserError]:
@@ -40,9 +63,20 @@ def opening(entry: Entry) -> Iterator[UserError]:
 
 
 def fitting(entry: Entry) -> Iterator[UserError]:
-    """Each adapter is a LoRA of exactly the layers that the sequence adapts, of a step that it has."""
-    tasks = len(entry.sequence.order)
-    layers = denoiser_layers(entry.sequence.model, tuple(entry.sequence.adapter.targets))
+    """Each adapter is a LoRA of exactly the layers that the sequence adapts, of a step that it has.
+
+    All files of the entry together have room for adapters of full rank in half precision.
+    """
+    tasks, spec = len(entry.sequence.order), entry.sequence.adapter
+    layers = denoiser_layers(entry.sequence.model, tuple(spec.targets))
+    whole = 2 * sum(min(shape) * sum(shape) for shape in layers.values())
+    most = OTHER_BYTES + tasks * whole
+    if (size := sum(path.stat().st_size for path, _, _ in walk(entry.folder))) > most:
+        yield UserError(
+            f"the entry has {size:,} bytes",
+            where=str(entry.folder),
+            hint=f"at most {most:,} on this sequence",
+        )
     for step, path in entry.adapters.items():
         if step > tasks:
             yield UserError(f"there is no step {step}", where=str(path), hint=f"the last step is {tasks}")

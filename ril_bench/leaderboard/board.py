@@ -7,15 +7,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import check
 from ril_bench.leaderboard.checked import noted
 from ril_bench.leaderboard.layout import ENTRIES, Address, entries_root
+from ril_bench.leaderboard.method_names import shipped_digest
 from ril_bench.leaderboard.record import read_card
 from ril_bench.reporting.summary import BASELINE
 from ril_bench.storage import names
-from ril_bench.storage.digests import sha256_file
 from ril_bench.storage.read import EntryNote, StoredRun, read_run
 
 Unit = tuple[str, int | None]  # order and seed
@@ -67,8 +66,7 @@ def _with_revisions(runs: Sequence[StoredRun]) -> list[StoredRun]:
 def _ships(run: StoredRun) -> bool:
     """Whether a run is of a method that ships, with the file that ships now."""
     method = run.info["method"]
-    place = registry.locate("method", method["name"]) if method["name"] in registry.names("method") else None
-    return isinstance(place, Path) and method["file_sha256"] == sha256_file(place)
+    return method["file_sha256"] is not None and method["file_sha256"] == shipped_digest(method["name"])
 
 
 def comparable(runs: Iterable[StoredRun]) -> tuple[list[StoredRun], list[str]]:

@@ -1,4 +1,4 @@
-"""The checks of a method's revision as a whole: its method.yaml, and every seed that method.yaml declares."""
+"""The checks of a method's revision as a whole: method.yaml, method.py, and every seed that method.yaml declares."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ril_bench.errors import UserError
+from ril_bench.leaderboard.checked import noted
 from ril_bench.leaderboard.entry import Entry
-from ril_bench.leaderboard.layout import METHOD_BYTES, SEED, Group
+from ril_bench.leaderboard.layout import OF_REVISION, SEED, Group
+from ril_bench.leaderboard.method_names import shipped_digest
 from ril_bench.leaderboard.record import MethodCard, read_card
 from ril_bench.storage import names
+from ril_bench.storage.digests import sha256_file
 
 
 def card_faults(
@@ -20,23 +23,58 @@ def card_faults(
     Args:
         valid: its entries that have no fault of their own.
     """
-    path = folder / names.METHOD_CARD
+    valid = list(valid)
+    for name in OF_REVISION:
+        if fault := _unreadable(folder / name):
+            yield name, fault
+            return
     try:
-        if path.is_symlink():
-            raise UserError("a symbolic link", where=str(path), hint="put the file itself in its place")
-        if path.exists() and path.stat().st_size > METHOD_BYTES:
-            raise UserError(
-                f"{names.METHOD_CARD} is too large", where=str(path), hint=f"at most {METHOD_BYTES:,} bytes"
-            )
-        card = read_card(path)
+        card = read_card(folder / names.METHOD_CARD)
     except UserError as error:
         error.hint = error.hint or "ril-bench submit --template prints one with every key"
         yield names.METHOD_CARD, error
         return
+    yield from ((names.METHOD_FILE, fault) for fault in _method_file(folder / names.METHOD_FILE, valid, root))
     for group in sorted(groups):
         yield from (("seeds", fault) for fault in _seeds(root / group.path, card))
     for entry in valid:
         yield from (("oracle", fault) for fault in _oracle(card, entry))
+
+
+def _unreadable(path: Path) -> UserError | None:
+    """Why a file beside the entries must not be opened, if it must not."""
+    if path.is_symlink():
+        return UserError("a symbolic link", where=str(path), hint="put the file itself in its place")
+    most = OF_REVISION[path.name]
+    if path.exists() and path.stat().st_size > most:
+        return UserError(f"{path.name} is too large", where=str(path), hint=f"at most {most:,} bytes")
+    return None
+
+
+def _method_file(path: Path, entries: Iterable[Entry], root: Path) -> Iterator[UserError]:
+    """method.py is the file of the runs; a name that ships belongs to the file that ships, and needs none.
+
+    An entry that a maintainer recorded keeps its name when the file that ships changes later.
+    """
+    found = sha256_file(path) if path.is_file() else None
+    for entry in entries:
+        method = entry.run.method
+        ships, where = shipped_digest(method.name), str(entry.file(names.RUN))
+        if ships is not None:
+            recorded = noted(root.parent, str(entry), entry.folder) is not None
+            if method.file_sha256 != ships and not recorded:
+                yield UserError(
+                    f"{method.name} is a method that ships, and the run used another file",
+                    where=where,
+                    hint="run it again with the file that ships, or give your method a name of its own",
+                )
+        elif method.file_sha256 != found:
+            known = "there is none" if found is None else "it is another file"
+            yield UserError(
+                f"{names.METHOD_FILE} is not the file of the run: {known}",
+                where=str(path) if method.file_sha256 else where,
+                hint="submit the file that the runs used: ril-bench submit RUN --method-file FILE",
+            )
 
 
 def _seeds(folder: Path, card: MethodCard) -> Iterator[UserError]:

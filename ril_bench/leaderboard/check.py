@@ -13,10 +13,9 @@ from ril_bench.leaderboard import safety
 from ril_bench.leaderboard.cards import card_faults
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.history import added_since
-from ril_bench.leaderboard.layout import Address, entries_root
+from ril_bench.leaderboard.layout import OF_REVISION, Address, entries_root
 from ril_bench.leaderboard.resample import Resampled, Resampler
 from ril_bench.leaderboard.rules import faults
-from ril_bench.storage import names
 
 DEPTH = 6  # folders from entries/ to an entry
 
@@ -120,7 +119,7 @@ def _scope(root: Path, target: Path) -> Path:
 
 
 def _survey(root: Path, scope: Path) -> tuple[list[Address], set[Path], list[UserError]]:
-    """The entries below a folder, the revisions that have a method.yaml, and a fault for each other file."""
+    """The entries below a folder, the revisions that have files of their own, and a fault for each other file."""
     addresses: dict[Address, None] = {}
     revisions: set[Path] = set()
     stray: list[UserError] = []
@@ -131,7 +130,7 @@ def _survey(root: Path, scope: Path) -> tuple[list[Address], set[Path], list[Use
             addresses[address] = None  # the checks of the entry cover what is inside
         elif fault:
             stray.append(fault)
-        elif len(parts) == 3 and parts[2] == names.METHOD_CARD:
+        elif len(parts) == 3 and parts[2] in OF_REVISION:
             revisions.add(path.parent)
         else:
             stray.append(

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ril_bench.leaderboard.check import Verdict
 from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
 from ril_bench.storage.files import read_json, to_json, write_files
+
+if TYPE_CHECKING:
+    from ril_bench.leaderboard.check import Verdict
 
 CHECKED = "checked.json"
 
@@ -25,9 +27,12 @@ def note(file: Path, verdicts: Iterable[Verdict]) -> None:
         if verdict.entry is None:
             continue
         known.pop(verdict.place, None)
-        if verdict.valid and verdict.resampled:
+        if verdict.valid:
             digest = sha256_file(verdict.entry.file(names.DIGESTS))
-            known[verdict.place] = {"digests": digest, **asdict(verdict.resampled)}
+            known[verdict.place] = {
+                "digests": digest,
+                **(asdict(verdict.resampled) if verdict.resampled else {}),
+            }
     write_files({file: to_json(dict(sorted(known.items()))).encode()})
 
 

@@ -1,6 +1,6 @@
 """Where the files of entries lie, and how large each may be.
 
-entries/<method>[@label]/<revision>/method.yaml
+entries/<method>[@label]/<revision>/method.yaml, and method.py unless the method ships
 entries/<method>[@label]/<revision>/<sequence>/<order>/<tuner>/seed-<n>/run.json, scores.parquet, ...
 """
 
@@ -23,11 +23,13 @@ REQUIRED = {  # bytes at most
     names.SCORES: 8 * MB,
     names.MATRIX: 100 * KB,
     names.METRICS: 500 * KB,
-    names.CONTACT_SHEET: 2 * MB,
+    names.CONTACT_SHEET: 100 * KB,
     names.DIGESTS: 20 * KB,
 }
 OPTIONAL = {names.ANYTIME: 8 * MB}
-METHOD_BYTES, ADAPTER_BYTES = 20 * KB, 8 * MB
+OF_REVISION = {names.METHOD_CARD: 20 * KB, names.METHOD_FILE: 100 * KB}
+ADAPTER_BYTES = 8 * MB
+OTHER_BYTES = 300 * KB  # of all files of an entry but its adapters, on the largest sequence that ships
 ADAPTER = re.compile(rf"{names.STEP_PREFIX}([1-9][0-9]{{0,2}})/{re.escape(names.ADAPTER)}")
 # A name that is valid in the file systems of all platforms, in URLs and in HTML.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+@-]{0,119}")

@@ -85,7 +85,10 @@ class Resampler:
         references: dict[str, dict[str, Tensor]] = {names.TO_0: {}} if drifts else {}
         generated = {
             step: part.generate(
-                load_file(entry.adapters[step]) if step else {}, references if step == last else {}
+                {name: tensor.float() for name, tensor in load_file(entry.adapters[step]).items()}
+                if step
+                else {},
+                references if step == last else {},
             )
             for step in (0, *sorted(entry.adapters))
         }

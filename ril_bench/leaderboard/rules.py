@@ -141,7 +141,11 @@ def complete(entry: Entry) -> Faults:
 
 
 def official(entry: Entry) -> Faults:
-    """Nothing of the sequence was changed."""
+    """Nothing of the sequence was changed, and the run is a result."""
+    if (purpose := entry.raw.get("purpose", "result")) != "result":
+        yield UserError(
+            f"the run is for {purpose!s:.50}, not a result", where=str(entry.file(names.RUN)), hint=RERUN
+        )
     if not (entry.run.official and entry.run.comparable):
         yield UserError("unofficial settings", where=str(entry.file(names.RUN)), hint=RERUN)
 
@@ -297,7 +301,7 @@ def metrics_json(entry: Entry) -> Faults:
 def sheet(entry: Entry) -> Faults:
     """The contact sheet can be decoded."""
     try:
-        with Image.open(entry.file(names.CONTACT_SHEET), formats=["PNG"]) as image:
+        with Image.open(entry.file(names.CONTACT_SHEET), formats=["WEBP"]) as image:
             image.load()
             if image.mode != "RGB":
                 raise ValueError(f"its colours are {image.mode}, not RGB")

@@ -24,10 +24,10 @@ from ril_bench.leaderboard.layout import KB, MB, NAME
 from ril_bench.storage.names import SCORES
 
 DEPTH = 24  # of nested JSON
-PIXELS = 8_000_000
+PIXELS, SIDE = 8_000_000, 8192
 ROWS, UNPACKED, ROW_GROUPS = 2_000_000, 32 * MB, 100  # of a Parquet file
 TEXT = 200  # characters of a name in a table
-PNG = b"\x89PNG\r\n\x1a\n"
+START_CODE = b"\x9d\x01\x2a"  # of a key frame of VP8
 COLUMNS = {
     "step": kinds.is_int64,
     "reward": kinds.is_dictionary,  # as text is read here; numbers are never coded
@@ -78,17 +78,24 @@ def walk(folder: Path, depth: int = DEEPEST) -> Iterator[tuple[Path, int, UserEr
 
 
 def image(path: Path) -> Iterator[UserError]:
-    """Faults of a PNG by its header alone: the file is not decoded, and its size must be bounded."""
+    """Faults of a WebP by its headers alone: it is one lossy frame without metadata, and its size is bounded.
+
+    Nothing may follow the frame or stand beside it: a file that is two things at once shows another image elsewhere.
+    """
+    size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(24)
-    width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
-    if not head.startswith(PNG) or head[12:16] != b"IHDR" or not width or not height:
-        yield UserError("not a PNG", where=str(path), hint="write the entry again: ril-bench submit RUN")
-    elif width * height > PIXELS:
+        head = file.read(30)
+    riff, frame = int.from_bytes(head[4:8], "little"), int.from_bytes(head[16:20], "little")
+    width, height = (int.from_bytes(head[i : i + 2], "little") & 0x3FFF for i in (26, 28))
+    whole = riff + 8 == size and frame + frame % 2 + 20 == size
+    key_frame = len(head) == 30 and head[20] % 2 == 0 and head[23:26] == START_CODE
+    if head[:4] != b"RIFF" or head[8:16] != b"WEBPVP8 " or not (whole and key_frame and width and height):
+        yield UserError("not a WebP of one plain frame", where=str(path), hint=_AGAIN)
+    elif max(width, height) > SIDE or width * height > PIXELS:
         yield UserError(
             f"a huge image: {width} x {height} pixels",
             where=str(path),
-            hint=f"at most {PIXELS:,} pixels, as `ril-bench submit` writes it",
+            hint=f"at most {PIXELS:,} pixels and {SIDE:,} on a side, as `ril-bench submit` writes it",
         )
 
 

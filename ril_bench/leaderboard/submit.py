@@ -8,12 +8,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ril_bench.errors import UserError
+from ril_bench.leaderboard.adapter_files import halved
 from ril_bench.leaderboard.check import check
 from ril_bench.leaderboard.layout import ADAPTER_BYTES, ENTRIES, OPTIONAL, Address, address
+from ril_bench.leaderboard.method_names import shipped_digest
 from ril_bench.leaderboard.record import read_card
 from ril_bench.leaderboard.sheet import contact_sheet
 from ril_bench.reporting.find import find_runs
 from ril_bench.storage import names
+from ril_bench.storage.digests import sha256_file
 from ril_bench.storage.files import to_json, write_files
 from ril_bench.storage.integrity import FILES, WRITING
 from ril_bench.storage.read import StoredRun, read_whole_run
@@ -21,20 +24,22 @@ from ril_bench.storage.read import StoredRun, read_whole_run
 COPIED = (names.SCORES, names.MATRIX)
 
 
-def submit(places: Iterable[Path], *, card: Path, board: Path, every_step: bool = False) -> list[Path]:
+def submit(places: Iterable[Path], *, card: Path, board: Path, method_file: Path | None = None) -> list[Path]:
     """Writes an entry of each run at or below the places; returns their folders in the leaderboard.
 
     Args:
         card: the method.yaml of the runs' method.
         board: the leaderboard's folder; entries/ is created in it.
-        every_step: with the adapter of every step, not of the last alone, so that all rows can be generated again.
+        method_file: the method's own file; None is where the runs found it.
 
     Raises UserError for whatever `check` would refuse, and where an entry exists already; then nothing is written.
     """
     read_card(card)
     runs = {_address(run): run for run in map(read_whole_run, find_runs(places))}
-    files = _entries(runs, every_step)
-    files[Path(*_one_revision(runs), names.METHOD_CARD)] = card.read_bytes()
+    files = _entries(runs)
+    revision = Path(*_one_revision(runs))
+    files[revision / names.METHOD_CARD] = card.read_bytes()
+    files |= _method_file(revision, next(iter(runs.values())), method_file)
     _refuse_changes(board / ENTRIES, files, runs)
     if faults := _faults(files):
         text = "\n".join(map(str, faults))
@@ -44,7 +49,7 @@ def submit(places: Iterable[Path], *, card: Path, board: Path, every_step: bool 
 
 
 def rehearse(
-    places: Iterable[Path], *, card: Path | None = None, every_step: bool = False
+    places: Iterable[Path], *, card: Path | None = None, method_file: Path | None = None
 ) -> list[UserError]:
     """What `submit` and `check` would refuse, all of it at once; nothing is written.
 
@@ -57,10 +62,11 @@ def rehearse(
     runs = {address(run.info): run for run in found if run not in unfinished}
     try:
         if runs:
-            revision = _one_revision(runs)
-            files = _entries(runs, every_step)
+            revision = Path(*_one_revision(runs))
+            files = _entries(runs)
             if card is not None and card.is_file():
-                files[Path(*revision, names.METHOD_CARD)] = card.read_bytes()
+                files[revision / names.METHOD_CARD] = card.read_bytes()
+            files |= _method_file(revision, next(iter(runs.values())), method_file)
             faults += _faults(files)
     except UserError as error:
         faults.append(error)
@@ -99,21 +105,41 @@ def _not_complete(run: StoredRun) -> UserError:
     )
 
 
-def _entries(runs: Mapping[Address, StoredRun], every_step: bool) -> dict[Path, bytes]:
+def _method_file(revision: Path, run: StoredRun, file: Path | None) -> dict[Path, bytes]:
+    """The method's own file as the entries keep it; nothing for a method that ships or that a package offers.
+
+    Args:
+        file: None is where the run found it.
+
+    Raises UserError where that file is gone, or has changed since.
+    """
+    method = run.info["method"]
+    if method["file_sha256"] in (None, shipped_digest(method["name"])):
+        return {}
+    found = file or Path(run.info.get("method_reference") or "").expanduser()
+    if not found.is_file() or sha256_file(found) != method["file_sha256"]:
+        raise UserError(
+            f"this is not the file of {method['name']} that the runs used",
+            where=str(found),
+            hint="name a copy of that file with --method-file, or run again with the file as it is now",
+        )
+    return {revision / names.METHOD_FILE: found.read_bytes()}
+
+
+def _entries(runs: Mapping[Address, StoredRun]) -> dict[Path, bytes]:
     """The files of all entries, by their paths below entries/."""
-    return {at.path / name: data for at, run in runs.items() for name, data in _files(run, every_step)}
+    return {at.path / name: data for at, run in runs.items() for name, data in _files(run)}
 
 
-def _files(run: StoredRun, every_step: bool) -> Iterator[tuple[str, bytes]]:
-    """The files of a run's entry."""
-    last = len(run.rewards)
+def _files(run: StoredRun) -> Iterator[tuple[str, bytes]]:
+    """The files of a run's entry, with the adapter of every step."""
     copied = [*COPIED, *(name for name in OPTIONAL if (run.folder / name).exists())]
-    copied += [names.adapter(i) for i in range(1 if every_step else last, last + 1)]
-    small = {
-        name: (run.folder / name).read_bytes()
-        for name in copied
-        if not name.endswith(".safetensors") or (run.folder / name).stat().st_size <= ADAPTER_BYTES
+    small = {name: (run.folder / name).read_bytes() for name in copied}
+    adapters = {
+        name: halved((run.folder / name).read_bytes())
+        for name in map(names.adapter, range(1, len(run.rewards) + 1))
     }
+    small |= {name: data for name, data in adapters.items() if len(data) <= ADAPTER_BYTES}
     # The entry's digests.json replaces the digests that the files of a run carry.
     own = {key: value for key, value in run.info.items() if key not in (FILES, WRITING)}
     small |= {names.RUN: to_json(own).encode(), names.METRICS: to_json(run.metrics).encode()}

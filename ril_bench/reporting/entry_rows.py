@@ -44,7 +44,7 @@ def entry_rows(runs: Sequence[StoredRun]) -> list[EntryRow]:
     rows = []
     for name in sorted(by_method, key=baseline_first):
         notes = [run.entry for run in by_method[name] if run.entry]
-        checks = [note.remade for note in notes if note.remade]
+        checks = [note.remade for note in notes if note.remade and "images" in note.remade]
         images = sum(check["images"] for check in checks)
         rows.append(EntryRow(name, notes[0].revision, notes[0].card, len(notes), len(checks), images))
     return rows

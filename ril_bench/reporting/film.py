@@ -71,8 +71,8 @@ class Images:
 
     def _coded(self, data: bytes, image: Image.Image, largest: int) -> tuple[str, bool]:
         width = max(image.size)
-        kind = "WEBP" if self._thumbnails else "PNG"
-        if width > largest or kind != "PNG":
+        kind = "WEBP" if self._thumbnails else image.format or "PNG"
+        if width > largest or kind != image.format:
             image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
             buffer = io.BytesIO()
             image.save(buffer, format=kind, quality=QUALITY)

@@ -11,15 +11,15 @@ from ril_bench.errors import UserError
 
 
 def decoded(data: bytes, path: Path) -> Image.Image:
-    """The image in the bytes of a run's PNG file.
+    """The image in the bytes of a run's PNG file, or of an entry's WebP.
 
     Args:
         path: the file, for the message.
 
-    Raises UserError where the bytes are not a whole PNG.
+    Raises UserError where the bytes are not a whole image.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(data), formats=["PNG", "WEBP"]) as image:
             image.load()
             return image
     except Exception as error:  # PIL raises errors of many kinds for a broken file

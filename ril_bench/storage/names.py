@@ -18,8 +18,10 @@ LOCK = ".lock"
 LOCK_HOLDER = ".lock-holder"
 
 #: only in an entry of a leaderboard
-CONTACT_SHEET = "contact.png"
+CONTACT_SHEET = "contact.webp"
 METHOD_CARD = "method.yaml"
+#: the method's own file, beside method.yaml; a method that ships has none
+METHOD_FILE = "method.py"
 #: in an entry, and in the cache: {file: SHA-256}
 DIGESTS = "digests.json"
 

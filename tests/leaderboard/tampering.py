@@ -9,7 +9,6 @@ import os
 import pickle
 import shutil
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,18 +109,25 @@ def linked_folder(folder: Path) -> None:
     folder.symlink_to("elsewhere", target_is_directory=True)
 
 
+def sheet_header(folder: Path, at: int, data: bytes) -> None:
+    """Overwrites bytes of the contact sheet."""
+    file = folder / "contact.webp"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:at] + data + whole[at + len(data) :])
+
+
 def huge_image(folder: Path) -> None:
-    """A PNG of a few bytes whose header promises 100,000 x 100,000 pixels."""
-    head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + head
-    end = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
-    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + end
-    (folder / "contact.png").write_bytes(data)
+    """A WebP of a few bytes whose header promises 16,383 x 16,383 pixels."""
+    sheet_header(folder, 26, struct.pack("<HH", 16383, 16383))
 
 
 def broken_image(folder: Path) -> None:
-    data = (folder / "contact.png").read_bytes()
-    (folder / "contact.png").write_bytes(data[: len(data) // 2])
+    data = (folder / "contact.webp").read_bytes()
+    half = data[: len(data) // 4 * 2]
+    frame = len(half) - 20
+    (folder / "contact.webp").write_bytes(
+        half[:4] + struct.pack("<I", frame + 12) + half[8:16] + struct.pack("<I", frame) + half[20:]
+    )
 
 
 def bomb(rows: int, word: str = "brightness") -> Tamper:
@@ -281,10 +287,24 @@ def larger(name: str, size: int) -> Tamper:
     return tamper
 
 
-def polyglot(folder: Path) -> None:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "GIF")
-    (folder / "contact.png").write_bytes(buffer.getvalue())
+def another_image(kind: str, **options: Any) -> Tamper:
+    def tamper(folder: Path) -> None:
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(buffer, kind, **options)
+        (folder / "contact.webp").write_bytes(buffer.getvalue())
+
+    return tamper
+
+
+FRAMES = {"save_all": True, "append_images": [Image.new("RGB", (8, 8), "red")]}
+
+
+def appended(name: str, data: bytes) -> Tamper:
+    def tamper(folder: Path) -> None:
+        with (folder / name).open("ab") as file:
+            file.write(data)
+
+    return tamper
 
 
 def digest_of_a_stranger(folder: Path) -> None:
@@ -306,6 +326,7 @@ CASES = (
     Case("a seed twice", moved_seed, "addressed", "the seed in run.json is 1"),
     Case("the method", run_json(method__name="rid"), "addressed", "the method in run.json is 'rid'"),
     Case("the method's file", run_json(method__file_sha256="0" * 64), "addressed", "the revision in run.json"),
+    Case("a run that chose a strength", run_json(purpose="tuning"), "official", "is for tuning"),
     Case("the sequence's text", changed_sequence, "sequence", "is not the one of its digest"),
     Case("the sequence's digest", other_digest, "sequence", "has the digest 000000000000"),
     Case("an older version", older_version, "sequence", "version 1 of tiny-shapes; the official one is version 2"),
@@ -325,8 +346,11 @@ CASES = (
     Case("an unknown file", page_of_html, "files", "an unknown file: index.html"),
     Case("a file too large", larger("run.json", 600_000), "files", "run.json has 600,000 bytes"),
     Case("a file missing", lambda f: (f / "matrix.csv").unlink(), "files", "no matrix.csv"),
-    Case("a huge image", huge_image, "opens", "a huge image: 100000 x 100000"),
-    Case("a GIF called PNG", polyglot, "opens", "not a PNG"),
+    Case("a huge image", huge_image, "opens", "a huge image: 16383 x 16383"),
+    Case("a GIF called WebP", another_image("GIF"), "opens", "not a WebP"),
+    Case("an animation", another_image("WEBP", **FRAMES), "opens", "not a WebP"),
+    Case("a lossless image", another_image("WEBP", lossless=True), "opens", "not a WebP"),
+    Case("a page behind the image", appended("contact.webp", b"<script>alert(1)</script>"), "opens", "not a WebP"),
     Case("a broken image", broken_image, "sheet", "a broken image"),
     Case("a bomb of rows", bomb(5_000_000), "opens", "unpacks to 5,000,000 rows"),
     Case("a bomb of one word", bomb(100, "x" * 8_000_000), "parses", "a name of 8,000,000 characters"),

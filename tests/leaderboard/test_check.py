@@ -79,6 +79,7 @@ def test_each_fault_has_its_own_message() -> None:
     twice = {one for one in reasons if reasons.count(one) > 1}
     assert twice <= {
         ("files", "a symbolic link"),
+        ("opens", "not a WebP"),
         ("files", "a name that is not allowed in an entry"),
         ("sequence", "is not the one of its digest"),
     }

@@ -48,13 +48,13 @@ def test_what_was_added_is_checked_and_nothing_else(repository: Path) -> None:
 def test_a_changed_a_deleted_and_a_moved_file_are_refused(repository: Path) -> None:
     old = entry(repository, 0)
     (old / "matrix.csv").write_text((old / "matrix.csv").read_text() + "\n")
-    (old / "contact.png").unlink()
+    (old / "contact.webp").unlink()
     git(repository, "mv", str(old / "metrics.json"), str(old / "other.json"))
     commit(repository)
     found = [line for line in faults(repository) if line.startswith("history: ")]
     assert sorted(found) == [
         "history: an entry's file was changed: matrix.csv",
-        "history: an entry's file was deleted: contact.png",
+        "history: an entry's file was deleted: contact.webp",
         "history: an entry's file was deleted: metrics.json",
     ]
 

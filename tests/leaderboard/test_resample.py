@@ -22,8 +22,8 @@ def resampled(folder: Path, number: int) -> Verdict:
 def test_an_honest_entry_is_confirmed(honest: Path) -> None:
     few = resampled(entry(honest), 3).resampled
     assert few is not None
-    assert (few.images, few.of, few.steps, few.remade) == (3, 8, (0, 2), False)
-    assert few.gap < 1e-3  # other batches: sums differ in their last bits
+    assert (few.images, few.of, few.steps, few.remade) == (3, 8, (0, 1, 2), False)
+    assert few.gap < 5e-3  # half precision, and other batches
 
 
 def test_all_images_give_the_metrics_of_images_too(board: Path) -> None:
@@ -31,7 +31,7 @@ def test_all_images_give_the_metrics_of_images_too(board: Path) -> None:
     assert whole.faults == ()
     assert whole.resampled is not None
     assert (whole.resampled.images, whole.resampled.remade) == (8, True)
-    assert whole.resampled.gap == 0  # the evaluation's own batches: the same bytes
+    assert whole.resampled.gap < 5e-3  # the evaluation's own batches, and adapters in half precision
     original = (entry(board) / "metrics.json").read_text()
     metrics = json.loads(original)
     metrics["structure"]["steps"][-1]["ssim_to_0"] = 0.99

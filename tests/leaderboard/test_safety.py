@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,18 +60,37 @@ def test_json_that_is_not_plain(tmp_path: Path, text: str) -> None:
 
 
 @one_folder
-@given(st.binary(max_size=40) | st.binary(max_size=40).map(lambda rest: safety.PNG + rest))
-def test_any_bytes_are_a_image_or_refused(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "x.png").write_bytes(data)
-    assert all(isinstance(fault, UserError) for fault in safety.image(tmp_path / "x.png"))
+@given(
+    st.binary(max_size=40)
+    | st.binary(min_size=10, max_size=40).map(
+        lambda rest: b"RIFF" + (len(rest) + 12).to_bytes(4, "little") + b"WEBPVP8 " + rest
+    )
+)
+def test_any_bytes_are_an_image_or_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.webp").write_bytes(data)
+    assert all(isinstance(fault, UserError) for fault in safety.image(tmp_path / "x.webp"))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1000, 700), (4000, 2000), (4000, 2001)])
-def test_a_images_size_is_read_from_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(1, 1), (1000, 700), (4000, 2000), (4000, 2001), (2, 8193)])
+def test_the_size_of_an_image_is_read_from_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
     file = io.BytesIO()
-    Image.new("1", size).save(file, "PNG")
-    (tmp_path / "x.png").write_bytes(file.getvalue()[:24])  # no more than that is read
-    assert bool(list(safety.image(tmp_path / "x.png"))) == (math.prod(size) > safety.PIXELS)
+    Image.new("RGB", size).save(file, "WEBP")
+    (tmp_path / "x.webp").write_bytes(file.getvalue())
+    huge = math.prod(size) > safety.PIXELS or max(size) > safety.SIDE
+    assert [fault.what[:12] for fault in safety.image(tmp_path / "x.webp")] == ["a huge image"] * huge
+
+
+@one_folder
+@given(st.integers(0, 29), st.integers(1, 255))
+def test_a_changed_header_is_never_a_larger_image(tmp_path: Path, at: int, change: int) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(file, "WEBP")
+    data = bytearray(file.getvalue())
+    data[at] ^= change
+    (tmp_path / "x.webp").write_bytes(data)
+    if not list(safety.image(tmp_path / "x.webp")):
+        with suppress(OSError), Image.open(tmp_path / "x.webp") as image:
+            assert math.prod(image.size) <= safety.PIXELS
 
 
 @one_folder

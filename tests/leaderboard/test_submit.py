@@ -7,13 +7,17 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors.numpy import load, load_file, save
 
 import ril_bench
+from ril_bench import registry
 from ril_bench.cli import main
 from ril_bench.errors import UserError
+from ril_bench.leaderboard.adapter_files import halved
 from ril_bench.leaderboard.check import check
 from ril_bench.leaderboard.record import read_card
 from ril_bench.leaderboard.submit import rehearse
@@ -47,34 +51,70 @@ def test_an_entry_holds_what_its_metrics_need(runs: Path, card: Path, tmp_path: 
         "scores.parquet",
         "matrix.csv",
         "metrics.json",
-        "contact.png",
+        "contact.webp",
         "digests.json",
+        "step-1/adapter.safetensors",
         "step-2/adapter.safetensors",
     }
     run = next(runs.rglob("seed-0"))
-    for name in ("scores.parquet", "matrix.csv", "step-2/adapter.safetensors"):
+    for name in ("scores.parquet", "matrix.csv"):
         assert (entries[0] / name).read_bytes() == (run / name).read_bytes()
     for name, own in (("run.json", {"sha256", "files", "files_being_written"}), ("metrics.json", {"sha256"})):
         entry, whole = (json.loads((folder / name).read_text()) for folder in (entries[0], run))
         assert entry == {key: value for key, value in whole.items() if key not in own}
-    assert Image.open(entries[0] / "contact.png").size == (4 * 64, 3 * 64)  # prompts x steps
+    assert Image.open(entries[0] / "contact.webp").size == (4 * 64, 3 * 64)  # prompts x steps
     assert (entries[0].parents[3] / "method.yaml").read_bytes() == card.read_bytes()
 
 
 def test_the_contact_sheet_shows_the_runs_images(runs: Path, honest: Path) -> None:
-    run, sheet = next(runs.rglob("seed-1")), next(honest.rglob("seed-1")) / "contact.png"
+    run, sheet = next(runs.rglob("seed-1")), next(honest.rglob("seed-1")) / "contact.webp"
     with Image.open(sheet) as whole:
-        tile = whole.crop((64, 128, 128, 192))  # second prompt, step 2
-    assert tile.tobytes() == Image.open(run / "step-2/images/001-0.png").convert("RGB").tobytes()
+        tile = np.asarray(whole.crop((64, 128, 128, 192)), float)  # second prompt, step 2
+    images = {
+        path: np.asarray(Image.open(path).convert("RGB"), float) for path in run.glob("step-*/images/*.png")
+    }
+    nearest = min(images, key=lambda path: np.abs(images[path] - tile).mean())
+    assert nearest == run / "step-2/images/001-0.png"
+    assert np.abs(images[nearest] - tile).mean() < 6  # of 255
 
 
-def test_every_step_may_be_submitted(runs: Path, card: Path, tmp_path: Path) -> None:
-    entry = ril_bench.submit([runs], method_yaml=card, to=tmp_path / "board", every_step=True)[0]
-    assert {"step-1/adapter.safetensors", "step-2/adapter.safetensors"} <= files(entry)
-    verdict = next(iter(check(entry, resample=2)))
-    assert verdict.faults == ()
-    assert verdict.resampled is not None
-    assert verdict.resampled.steps == (0, 1, 2)
+def test_adapters_are_stored_in_half_precision(runs: Path, honest: Path) -> None:
+    run, entry = (next(place.rglob("seed-0")) for place in (runs, honest))
+    for step in (1, 2):
+        whole, half = (load_file(place / f"step-{step}/adapter.safetensors") for place in (run, entry))
+        assert {tensor.dtype for tensor in half.values()} == {np.dtype(np.float16)}
+        for name, tensor in whole.items():
+            np.testing.assert_allclose(half[name].astype(np.float32), tensor, rtol=2**-11, atol=2**-25)
+
+
+@pytest.mark.parametrize("value", [1e5, 1e-9])
+def test_an_adapter_without_room_in_half_precision_stays_as_it_is(value: float) -> None:
+    data = save({"a": np.full((2, 2), value, np.float32)})
+    assert halved(data) == data
+    assert load(halved(save({"a": np.full((2, 2), 0.1, np.float32)})))["a"].dtype == np.float16
+
+
+def test_a_strangers_method_is_in_its_entries(sequences: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text((registry.shipped("baselines") / "naive.py").read_text() + "# mine\n")
+    runs = executed(tmp_path / "runs", method=str(file))
+    card = tmp_path / "method.yaml"
+    card.write_text(yaml.safe_dump(CARD))
+    entry = ril_bench.submit(runs, method_yaml=card, to=tmp_path / "board")[0]
+    stored = entry.parents[3] / "method.py"
+    assert stored.read_bytes() == file.read_bytes()
+    assert [verdict.valid for verdict in check(tmp_path / "board")] == [True] * 4
+    stored.write_text("print('another')")
+    assert "method.py is not the file of the run: it is another file" in str(
+        list(check(tmp_path / "board"))[-1].faults[0]
+    )
+    stored.unlink()
+    assert "there is none" in str(list(check(tmp_path / "board"))[-1].faults[0])
+    copy = file.rename(tmp_path / "moved.py")
+    with pytest.raises(UserError, match="not the file of mine that the runs used"):
+        ril_bench.submit(runs, method_yaml=card, to=tmp_path / "other")
+    ril_bench.submit(runs, method_yaml=card, to=tmp_path / "other", method_file=copy)
+    assert next((tmp_path / "other").rglob("method.py")).read_bytes() == copy.read_bytes()
 
 
 def test_a_large_adapter_is_not_submitted(

@@ -79,10 +79,10 @@ def executed(out: Path, seeds: int = SEEDS, **plan: Any) -> list[Path]:
     return [run.folder.path for run in runs]
 
 
-def honest(folder: Path, method: str = "naive", seeds: int = SEEDS, every_step: bool = False) -> Path:
+def honest(folder: Path, method: str = "naive", seeds: int = SEEDS) -> Path:
     """Runs a method's seeds and submits them to a new leaderboard, which is returned."""
     runs = executed(folder / "runs", seeds, method=method)
     card = folder / "method.yaml"
     card.write_text(yaml.safe_dump({**CARD, "seeds": seeds}))
-    submit(runs, card=card, board=folder / "leaderboard", every_step=every_step)
+    submit(runs, card=card, board=folder / "leaderboard")
     return folder / "leaderboard"
