@@ -137,12 +137,14 @@ class _Suite:
         scores = self.reward(images, self.prompts)
         if not self.reward.differentiable:
             return "differentiable is False: only the tuners ddpo, dpo and sft can raise it"
-        if not scores.requires_grad:
+        gradient = None
+        if scores.requires_grad:
+            (gradient,) = torch.autograd.grad(scores[0], images, allow_unused=True)
+        if gradient is None:
             raise CheckFailed(
-                "it states differentiable = True, but its score keeps no graph",
+                "it states differentiable = True, but its score keeps no graph of the images",
                 "write differentiable = False, or remove detach(), item(), numpy() and no_grad() from score",
             )
-        (gradient,) = torch.autograd.grad(scores[0], images)
         if not gradient.isfinite().all():
             raise CheckFailed(
                 "its gradient is not finite", "keep arguments of roots and logarithms away from 0"

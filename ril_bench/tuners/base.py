@@ -154,13 +154,27 @@ def differentiable_reward(task: Task, images: Tensor, prompts: Sequence[str]) ->
     Raises UserError where the reward keeps no gradient.
     """
     reward = task.reward(images, prompts)
-    if images.requires_grad and not reward.requires_grad:
+    if images.requires_grad and not _depends_on(reward, images):
         raise UserError(
             "the tuner differentiates the reward, and this reward keeps no gradient",
             where="tuner",
             hint="choose a differentiable reward, or a tuner that needs only the reward's values",
         )
     return reward
+
+
+def _depends_on(scores: Tensor, images: Tensor) -> bool:
+    """Whether the graph of the scores contains the images. `scores.requires_grad` alone may be set by hand."""
+    nodes, seen = [scores.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        if node is images.grad_fn or getattr(node, "variable", None) is images:
+            return True
+        seen.add(node)
+        nodes += [before for before, _ in node.next_functions]
+    return scores is images
 
 
 def capped_loss(reward: Tensor, cap: float | None) -> Tensor:

@@ -62,6 +62,12 @@ BROKEN = {  # attributes, the body of score, the fault, the hint
         "keeps no graph",
         "differentiable = False",
     ),
+    "a graph of its own": (
+        "",
+        "return images.detach().mean(dim=(1, 2, 3)).requires_grad_()",
+        "keeps no graph",
+        "differentiable = False",
+    ),
     "no slope": ("", "return images.round().mean(dim=(1, 2, 3))", "its gradient is zero", "smooth"),
     "root": (
         "",
