@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -38,11 +39,11 @@ SEQUENCE = "shapes-ril"
 #: the plane of the leaderboard's site that the results page shows
 PLANE = f"{SEQUENCE}-draft-FINAL-SSIM-to-step-0.svg"
 #: rows of a film strip: a method and one of its steps
-FILM = [("naive", 0), ("naive", 1), ("naive", 2), ("naive", 3), ("rid", 3), ("joint", 3)]
-EVERY_STEP = [
+FILM = (("naive", 0), ("naive", 1), ("naive", 2), ("naive", 3), ("rid", 3), ("joint", 3))
+EVERY_STEP = (
     ("naive", 0),
     *((method, step) for method in ("naive", "single", "joint") for step in (1, 2, 3)),
-]
+)
 COLOURS_OF_PNG = 192
 COLOURS = ["#5e3c99", "#d9680d", "#2a8c82", "#6b6e78", "#b03a78", "#8a6d1d"]
 MARKERS = ["o", "s", "D", "^", "v", "P"]
@@ -61,11 +62,10 @@ STYLE = {
 def draw_all() -> None:
     """Every image; the screenshot of the site needs a Chromium, and is left out with a message without one."""
     with style.context(["default", STYLE]), matplotlib.rc_context({"text.parse_math": False}):
-        saved(film_strip(FILM), "film-strip.png")
+        saved(film_strip(), "film-strip.png")
         saved(film_strip(EVERY_STEP), "steps.png")
         saved(world(), "world.png")
         saved(tuners(), "tuners.svg")
-        saved(rid_strength(), "rid-strength.svg")
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder) / "site"
         command = [sys.executable, "-m", "ril_bench", "report", "leaderboard", "--out", str(site)]
@@ -74,7 +74,7 @@ def draw_all() -> None:
         screenshot(site / "index.html", IMAGES / "site.png")
 
 
-def film_strip(rows: list[tuple[str, int]]) -> Figure:
+def film_strip(rows: Sequence[tuple[str, int]] = FILM) -> Figure:
     """The same prompts from the same latents: a row for each method and step. Step 0 is the pretrained model."""
     sequence = load_sequence(SEQUENCE)
     after = ["pretrained model", *(f"after {task.reward}" for task in sequence.tasks)]
@@ -156,19 +156,6 @@ def tuners() -> Figure:
     panels[0].set_ylabel("diversity left (1: the pretrained model's)")
     handles, labels = panels[-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(families), frameon=False)
-    return figure
-
-
-def rid_strength() -> Figure:
-    """What is kept of earlier rewards against what is learned: RID at four strengths, naive and soup, every seed."""
-    frame = pd.read_csv(MEASURED / "rid-strength.csv")
-    figure = Figure(figsize=(4.6, 3), layout="constrained")
-    axes = figure.subplots()
-    for k, (method, rows) in enumerate(frame.groupby("method", sort=False)):
-        label = "rid@strength=10 (its default)" if method == "rid" else method
-        axes.plot(rows["LEARN"], rows["BWT"], linestyle="none", markersize=5, label=label, **_look(k))
-    axes.set(xlabel="LEARN (higher is better)", ylabel="BWT (higher is better)")
-    figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 

@@ -1,6 +1,6 @@
 """The Markdown tables of docs/results/, from the numbers in docs/studies/measured/.
 
-python docs/studies/tables.py methods
+python docs/studies/tables.py tuners aesthetic
 """
 
 from __future__ import annotations
@@ -12,24 +12,6 @@ from pathlib import Path
 import pandas as pd
 
 MEASURED = Path(__file__).parent / "measured"
-ORACLES = {"joint", "replay"}
-SHOWN = ["FINAL", "LEARN", "FORGET", "WORST", "SSIM", "FID"]
-LESS_NAIVE = ["FINAL", "LEARN", "BWT", "WORST", "SSIM", "FID"]
-
-
-def methods() -> str:
-    """A row a method, best FINAL first and oracles last; a cell holds the value of each seed."""
-    return _by_seed(measured("methods"), SHOWN)
-
-
-def methods_less_naive() -> str:
-    """The same as differences to naive, seed by seed."""
-    return _by_seed(measured("methods-less-naive"), LESS_NAIVE)
-
-
-def rid_strength() -> str:
-    """RID at four strengths, naive and soup."""
-    return _by_seed(measured("rid-strength"), LESS_NAIVE)
 
 
 def tuners(reward: str) -> str:
@@ -59,22 +41,6 @@ def tuners(reward: str) -> str:
 def measured(name: str) -> pd.DataFrame:
     """A table of docs/studies/measured/."""
     return pd.read_csv(MEASURED / f"{name}.csv")
-
-
-def _by_seed(frame: pd.DataFrame, columns: list[str]) -> str:
-    means = frame.groupby("method", sort=False)["FINAL"].mean()
-    order = sorted(means.index, key=lambda name: (name in ORACLES, -means[name]))
-    lines = []
-    for name in order:
-        rows = frame[frame["method"] == name].sort_values("seed")
-        cells = [", ".join(_digits(value) for value in rows[column]) for column in columns]
-        lines.append([f"{name} †" if name in ORACLES else name, *cells])
-    return _markdown(["method", *columns], lines)
-
-
-def _digits(value: float) -> str:
-    """Three significant digits, trailing zeros kept."""
-    return f"{value:#.3g}".rstrip(".") if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _markdown(head: list[str], lines: list[list[str]]) -> str:
