@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -136,6 +136,19 @@ def columns_of(z: bool) -> tuple[Column, ...]:
     )
 
 
-def gain_column(name: str) -> Column:
-    """The column of one reward's own gain, "gain brightness"; its value is put into the row by `runs_table`."""
-    return Column(name, lambda run, scale: None)
+#: what a table states of each reward by itself: "gain brightness", "end brightness"
+GAIN, END = "gain ", "end "
+
+
+def of_each_reward(run: StoredRun, scale: str | None) -> dict[str, Any]:
+    """What each reward gained while it was trained (N[j][j] - N[j-1][j]), and where it ended (N[T][j])."""
+    effect, matrix = run.continual(scale, "effect") or [], run.continual(scale, "N") or []
+    gains = {f"{GAIN}{name}": effect[j][j] for j, name in enumerate(run.rewards) if j < len(effect)}
+    return gains | {f"{END}{name}": matrix[-1][j] for j, name in enumerate(run.rewards) if matrix}
+
+
+def columns_of_rewards(names: Iterable[str]) -> tuple[Column, ...]:
+    """The columns of single rewards among names of columns; their values come from `of_each_reward`."""
+    return tuple(
+        Column(name, lambda run, scale: None) for name in names if str(name).startswith((GAIN, END))
+    )

@@ -11,14 +11,13 @@ import pandas as pd
 from ril_bench.errors import UserError
 from ril_bench.metrics.statistics import CLAIM_UNITS
 from ril_bench.reporting import text
-from ril_bench.reporting.columns import COLUMNS, gain_column
+from ril_bench.reporting.columns import COLUMNS, GAIN, columns_of_rewards
 from ril_bench.reporting.holes import refuse_holes
 from ril_bench.reporting.summary import GROUP, by_unit, interval, paired, runs_table
 from ril_bench.storage.read import StoredRun
 
 # What `compare` prints unless more is asked for, the metric that matters first.
 MAIN = ("FORGET", "BWT", "LEARN", "FINAL", "SSIM to step 0", "FID")
-GAIN = "gain "
 
 
 def compare(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> pd.DataFrame:
@@ -37,7 +36,7 @@ def compare(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> pd.DataFrame:
             )
     frame = runs_table([*a, *b])
     first, second = frame.iloc[: len(a)], frame.iloc[len(a) :]
-    columns = (*COLUMNS, *(gain_column(name) for name in frame.columns if name.startswith(GAIN)))
+    columns = (*COLUMNS, *columns_of_rewards(frame.columns))
     rows: list[dict[str, Any]] = []
     for group, members in first.groupby(GROUP, sort=False):
         others = second[(second[GROUP] == list(group)).all(axis=1)]

@@ -337,5 +337,5 @@ def glossary() -> list[dict[str, Any]]:
 
 
 def better(name: str) -> int:
-    """+1 where a higher value of a column is better, -1 where a lower is; the gain of a reward is better higher."""
+    """+1 where a higher value of a column is better, -1 where a lower is; a single reward is better higher."""
     return BY_NAME[name].better if name in BY_NAME else +1

@@ -16,7 +16,7 @@ import pandas as pd
 from ril_bench.errors import UserError
 from ril_bench.metrics import statistics
 from ril_bench.reporting.collapse import collapsed_steps
-from ril_bench.reporting.columns import Column, columns_of, gain_column
+from ril_bench.reporting.columns import Column, columns_of, columns_of_rewards, of_each_reward
 from ril_bench.reporting.find import find_runs
 from ril_bench.reporting.holes import refuse_holes
 from ril_bench.storage.read import StoredRun, common_scale, dig, number, read_whole_run
@@ -69,13 +69,13 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     """
     refuse_holes(runs)
     frame = runs_table(runs, z=z)
-    gains = [gain_column(name) for name in frame.columns if name.startswith("gain ")]
+    rewards = columns_of_rewards(frame.columns)
     rows: list[dict[str, Any]] = []
     for group, members in frame.groupby(GROUP, sort=False):
         methods = {str(name): own for name, own in members.groupby("method", sort=False)}
         oracles = {name for name, own in methods.items() if own["oracle"].any()}
         ordered = sorted(methods, key=oracles.__contains__)
-        for column in (*columns_of(z), *gains):
+        for column in (*columns_of(z), *rewards):
             if members[column.name].isna().all():
                 continue
             values = {name: by_unit(methods[name], column.name) for name in ordered}
@@ -116,9 +116,7 @@ def _run_row(run: StoredRun, columns: Sequence[Column]) -> dict[str, Any]:
         row[column.name] = _float(column.read(run, scale))
         if column.floor:
             row[f"{column.name} floor"] = _float(column.floor(run, scale))
-    effect = run.continual(scale, "effect") or []
-    gains = {f"gain {name}": _float(effect[j][j]) for j, name in enumerate(run.rewards) if j < len(effect)}
-    return row | gains
+    return row | {name: _float(value) for name, value in of_each_reward(run, scale).items()}
 
 
 def _float(value: Any) -> float:

@@ -323,6 +323,17 @@ def test_rewards_are_in_z_too_where_asked(tmp_path: Path) -> None:
     assert both.loc[("rid", "FORGET (z)"), "floor"] == pytest.approx(3.1 * 0.03)
 
 
+def test_each_reward_has_its_gain_and_its_end(tmp_path: Path) -> None:
+    (run,) = summary.load([write_run(tmp_path / "run", prompts=3, pixels=16, updates=1)])
+    found = summary.table([run]).set_index("figure")["mean"]
+    matrix = run.continual("normalised", "N")
+    for j, name in enumerate(run.rewards):
+        assert found[f"gain {name}"] == pytest.approx(matrix[j + 1][j] - matrix[j][j])
+        assert found[f"end {name}"] == pytest.approx(matrix[-1][j])
+    ends = [found[f"end {name}"] for name in run.rewards]
+    assert (np.mean(ends), min(ends)) == pytest.approx((found["FINAL"], found["WORST"]))
+
+
 def test_a_collapsed_step_is_marked_in_tables(tmp_path: Path) -> None:
     runs(tmp_path, 2, keep=0.1)
     runs(tmp_path, 2, "rid", keep=0.95)
