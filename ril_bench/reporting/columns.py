@@ -149,6 +149,4 @@ def of_each_reward(run: StoredRun, scale: str | None) -> dict[str, Any]:
 
 def columns_of_rewards(names: Iterable[str]) -> tuple[Column, ...]:
     """The columns of single rewards among names of columns; their values come from `of_each_reward`."""
-    return tuple(
-        Column(name, lambda run, scale: None) for name in names if str(name).startswith((GAIN, END))
-    )
+    return tuple(Column(name, lambda run, scale: None) for name in names if str(name).startswith((GAIN, END)))

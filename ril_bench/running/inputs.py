@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ril_bench import registry
 from ril_bench.data import image_sets
@@ -25,9 +25,6 @@ from ril_bench.sequences.spec import Sequence, TaskSpec
 from ril_bench.storage.digests import files_below, sha256_json
 from ril_bench.storage.known_digests import file_digest
 from ril_bench.worlds.table import REAL
-
-if TYPE_CHECKING:
-    from ril_bench.running.plan import RunPlan
 
 #: what a run uses an input for -> {file: SHA-256}
 Inputs = dict[str, dict[str, str]]
@@ -156,19 +153,26 @@ def cost_key(sequence: Sequence, inputs: Inputs, hardware: Mapping[str, Any]) ->
     }
 
 
-def steps_key(plan: RunPlan, inputs: Inputs, i: int, hardware: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that the steps up to i depend on.
+def steps_key(
+    sequence: Sequence,
+    method: Mapping[str, Any],
+    seed: int,
+    inputs: Inputs,
+    i: int,
+    hardware: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything that the steps up to i depend on: `method` has its name and options.
 
     Excludes names and later tasks, except the rewards that are evaluated.
     """
-    sequence, settings = plan.sequence, _settings(plan.sequence)
+    settings = _settings(sequence)
     own = [f"{part} of task {k}" for k in range(1, i + 1) for part in ("prompts", "images", "tuner")]
     return {
         **{part: settings[part] for part in ("world", "sampler", "adapter", "unit_images", "evaluation")},
         "tasks": settings["tasks"][:i],
         "trained": sorted(sequence.order),
-        "method": {"name": registry.short_name(plan.method), "options": plan.method_options},
-        "seed": plan.seed,
+        "method": dict(method),
+        "seed": seed,
         "inputs": _contents(inputs, [MODEL, EVALUATION, PACKAGES, METHOD, *_rewards(sequence), *own]),
         "hardware": dict(hardware),
     }

@@ -9,14 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ril_bench import registry
 from ril_bench.errors import ISSUES, BugError, MethodError, RewardError, RilError, failure_class, text_of
 from ril_bench.machine.exits import exits_refused
-
-if TYPE_CHECKING:
-    from ril_bench.running.plan import RunPlan
+from ril_bench.sequences.spec import Sequence
 
 #: what the system reports when a disk or a device fails, whoever wrote the code
 MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV}
@@ -35,19 +32,18 @@ class Owner:
         return cls(f"the {self.kind} {self.name} {what}", where=where, hint=SEE)
 
 
-def owners(plan: RunPlan) -> dict[Path, Owner]:
+def owners(sequence: Sequence, method: str) -> dict[Path, Owner]:
     """The owner of each file of code of a run: of its method, its tuners and its rewards.
 
     Code of this package has no owner.
     """
-    sequence = plan.sequence
     found: dict[Path, Owner] = {}
     for name, reference in sequence.rewards.items():
         found |= dict.fromkeys(registry.code("reward", reference, sequence.home), Owner("reward", name))
     for task in sequence.tasks:
         name = registry.short_name(task.tuner.name)
         found |= dict.fromkeys(registry.code("tuner", task.tuner.name), Owner("tuner", name))
-    return found | dict.fromkeys(registry.code("method", plan.method), Owner("method", plan.method))
+    return found | dict.fromkeys(registry.code("method", method), Owner("method", method))
 
 
 @contextmanager

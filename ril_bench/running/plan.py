@@ -103,7 +103,7 @@ class RunPlan:
 
         Raises UserError where the method cannot be imported, or an option is wrong.
         """
-        with attributed(owners(self)):
+        with attributed(owners(self.sequence, self.method)):
             method: Method = registry.load("method", self.method)(**self.method_options)
         return method
 
@@ -114,7 +114,7 @@ class RunPlan:
 
     def check_steps(self, method: Method) -> None:
         """Raises UserError for a step of the method that this sequence does not allow."""
-        with attributed(owners(self)):
+        with attributed(owners(self.sequence, self.method)):
             for i in range(1, len(self.sequence.tasks) + 1):
                 step_plan(method, self.sequence, i)
 

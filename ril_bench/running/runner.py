@@ -112,7 +112,7 @@ class Runner:
                 self.reporter.say(f"already complete: {self.folder.path}")
                 return self.folder.path
             self._record_start(recorded.get("threads"))
-            with recorded_failures(self.folder, owners(self.plan)):
+            with recorded_failures(self.folder, owners(self.plan.sequence, self.plan.method)):
                 self._run_steps()
         return self.folder.path
 

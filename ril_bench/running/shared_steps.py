@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from ril_bench import registry
 from ril_bench.running import provenance
 from ril_bench.running.inputs import Inputs, steps_key
 from ril_bench.running.materials import Materials
@@ -31,7 +32,8 @@ CHECKPOINT, ENTRIES = checkpoint("latest"), "steps.json"
 
 def _key(plan: RunPlan, materials: Materials, inputs: Inputs, i: int) -> dict[str, Any]:
     hardware = provenance.hardware(materials.model.device, materials.compute)
-    return steps_key(plan, inputs, i, hardware)
+    method = {"name": registry.short_name(plan.method), "options": plan.method_options}
+    return steps_key(plan.sequence, method, plan.seed, inputs, i, hardware)
 
 
 def shared_steps(plan: RunPlan, others: Collection[RunPlan]) -> list[int]:

@@ -208,7 +208,7 @@ def test_the_keys_of_shared_results_have_all_that_they_depend_on(code: Path, nam
     def keys() -> list[Any]:
         plan = plan_run(str(code / "sequence.yaml"), str(code / "methods/mine.py"))
         found = inputs(code)
-        steps = [steps_key(plan, found, i, {"cpu": "x"}) for i in (1, 2)]
+        steps = [steps_key(plan.sequence, {"name": "mine"}, 0, found, i, {"cpu": "x"}) for i in (1, 2)]
         unit = unit_key(
             plan.sequence, found, "mine", load_prompts(plan.sequence.task(1).prompts.train), {"cpu": "x"}
         )

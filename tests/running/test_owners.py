@@ -11,7 +11,7 @@ import pytest
 
 from ril_bench.errors import BugError, MethodError, RewardError, RilError, UserError, error_of
 from ril_bench.running.owners import Owner, bug, owned, owners
-from ril_bench.running.plan import plan_run
+from ril_bench.sequences.sequence_file import load_sequence
 from tests.running.stopping import status
 from tests.tiny import runner, write_sequence
 
@@ -98,7 +98,7 @@ def test_each_file_of_code_has_its_owner(tiny_sequence: str, tmp_path: Path) -> 
     method = tmp_path / "mine.py"
     method.write_text("import helper\nfrom ril_bench import Method\nclass Mine(Method): pass\n")
     (tmp_path / "helper.py").touch()
-    found = owners(plan_run(tiny_sequence, str(method)))
+    found = owners(load_sequence(tiny_sequence), str(method))
     mine = Owner("method", str(method))
     assert found == {method.resolve(): mine, (tmp_path / "helper.py").resolve(): mine}
 

@@ -147,7 +147,7 @@ def of_generator(recipe: Recipe) -> dict[str, float]:
             varied(scenes(len(prompts), seed=73, held_out=True, two=1 / 3), 73, WEB_CLARITY),
         )
     )
-    measured = {}
+    measured: dict[str, float] = {}
     for guidance in GUIDANCES:
         images = generated(model, prompts, guidance)
         right = classifier.correct(images, [parse(prompt) for prompt in prompts]).float()
