@@ -35,7 +35,7 @@ def tuners(reward: str) -> str:
         ]
         for _, row in rows.iterrows()
     ]
-    return _markdown(head, lines)
+    return as_markdown(head, lines)
 
 
 def measured(name: str) -> pd.DataFrame:
@@ -43,7 +43,8 @@ def measured(name: str) -> pd.DataFrame:
     return pd.read_csv(MEASURED / f"{name}.csv")
 
 
-def _markdown(head: list[str], lines: list[list[str]]) -> str:
+def as_markdown(head: list[str], lines: list[list[str]]) -> str:
+    """A table; columns after the first are aligned to the right."""
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return re.sub(r"(?<=[ (])-(?=\d)", "−", table) + "\n"

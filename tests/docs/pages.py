@@ -7,6 +7,7 @@ other languages (not typed).
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
@@ -68,6 +70,15 @@ def blocks(page: Path) -> list[Block]:
 def command_blocks(page: Path) -> Iterator[Block]:
     """The blocks with commands, typed or not."""
     yield from (block for block in blocks(page) if block.language == "sh")
+
+
+def script(name: str) -> ModuleType:
+    """A script of docs/, imported."""
+    place = importlib.util.spec_from_file_location(Path(name).stem, ROOT / "docs" / name)
+    module = importlib.util.module_from_spec(place)
+    sys.modules[place.name] = module
+    place.loader.exec_module(module)
+    return module
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import nbformat
 import yaml
 
 from ril_bench import registry
-
-ROOT = Path(__file__).parents[2]
+from tests.docs.pages import ROOT, script
 
 
 def test_it_runs_and_has_the_stored_kinds_of_outputs(tmp_path, monkeypatch):
-    place = importlib.util.spec_from_file_location("execute", ROOT / "docs" / "notebooks" / "execute.py")
-    execute = importlib.util.module_from_spec(place)
-    place.loader.exec_module(execute)
+    execute = script("notebooks/execute.py")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("MPLBACKEND", raising=False)

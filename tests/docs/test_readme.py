@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
 import shlex
 import sys
@@ -15,19 +14,11 @@ from matplotlib import style
 
 from ril_bench import cli
 from ril_bench.leaderboard import board
+from tests.docs.pages import script
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COLUMNS = 7
-
-
-def script(name: str) -> ModuleType:
-    """A script of docs/, imported."""
-    place = importlib.util.spec_from_file_location(Path(name).stem, ROOT / "docs" / name)
-    module = importlib.util.module_from_spec(place)
-    sys.modules[place.name] = module
-    place.loader.exec_module(module)
-    return module
 
 
 @functools.cache

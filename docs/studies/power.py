@@ -1,0 +1,98 @@
+"""How many seeds tell methods apart, and which metrics agree: Markdown tables from stored runs.
+
+python docs/studies/power.py seeds leaderboard
+python docs/studies/power.py agreement leaderboard
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+import numpy as np
+import pandas as pd
+from scipy.stats import nct, spearmanr
+from scipy.stats import t as student
+from tables import as_markdown
+
+from ril_bench.metrics.statistics import CLAIM_UNITS
+from ril_bench.reporting.columns import COLUMNS
+from ril_bench.reporting.glossary import better
+from ril_bench.reporting.summary import BASELINE, UNIT, load, runs_table
+
+METRICS = ("FINAL", "FORGET", "LEARN", "drift", "SSIM to step 0")
+POWER, LEVEL = 0.8, 0.05
+MOST = 1000  # seeds; more are not asked for
+SUBSETS = 400
+
+
+def seeds(place: str) -> str:
+    """Each method against naive: the paired difference, its deviation, and the seeds that would show it.
+
+    *needed* is the smallest number of seeds at which a paired t test at .05 finds a difference of this size with
+    probability .8. *shown by 5* is the share of subsets of five of the measured seeds that find it.
+    """
+    lines = []
+    for (sequence, tuner), rows in _runs(place).groupby(["sequence", "tuner"], sort=False):
+        values = {name: own.set_index(UNIT) for name, own in rows.groupby("method", sort=False)}
+        for name, metric in itertools.product([n for n in values if n != BASELINE], METRICS):
+            gaps = (values[name][metric] - values[BASELINE][metric]).dropna().to_numpy()
+            if len(gaps) < CLAIM_UNITS:
+                continue
+            size = [f"{gaps.mean():+.3g}", f"{gaps.std(ddof=1):.2g}"]
+            shown = [_needed(gaps), f"{shown_by(gaps, CLAIM_UNITS):.2f}"]
+            lines.append([f"{sequence} / {tuner}", name, metric, *size, *shown])
+    head = ["sequence", "method", "metric", "minus naive", "deviation", "needed", f"shown by {CLAIM_UNITS}"]
+    return as_markdown(head, lines)
+
+
+def agreement(place: str) -> str:
+    """Spearman's rank correlation of two metrics over the means of methods, each turned so that higher is better."""
+    rows = _runs(place)
+    names = [column.name for column in COLUMNS if column.name in METRICS or column.name in ("BWT", "FID")]
+    means = rows.groupby("method")[names].mean()
+    turned = means * [better(name) for name in names]
+    lines = [
+        [first, *(f"{spearmanr(turned[first], turned[second]).statistic:.2f}" for second in names)]
+        for first in names
+    ]
+    return as_markdown(["", *names], lines)
+
+
+def needed(mean: float, deviation: float) -> int | None:
+    """The smallest n at which the paired t test has the power; None where it is more than MOST."""
+    effect = abs(mean) / deviation if deviation else np.inf
+    return next((n for n in range(2, MOST) if power(effect, n) >= POWER), None)
+
+
+def power(effect: float, n: int) -> float:
+    """The probability that a two-sided t test at LEVEL with n pairs finds a difference of `effect` deviations."""
+    if not np.isfinite(effect):
+        return 1.0
+    critical = student.ppf(1 - LEVEL / 2, n - 1)
+    shift = effect * np.sqrt(n)
+    return float(nct.sf(critical, n - 1, shift) + nct.cdf(-critical, n - 1, shift))
+
+
+def shown_by(gaps: np.ndarray, n: int) -> float:
+    """The share of subsets of n pairs whose 95% interval is on the side of the mean of all pairs."""
+    subsets = np.array(list(itertools.combinations(gaps, n)))
+    if len(subsets) > SUBSETS:
+        subsets = subsets[np.random.default_rng(0).choice(len(subsets), SUBSETS, replace=False)]
+    half = student.ppf(1 - LEVEL / 2, n - 1) * subsets.std(axis=1, ddof=1) / np.sqrt(n)
+    return float((np.sign(gaps.mean()) * subsets.mean(axis=1) > half).mean())
+
+
+def _needed(gaps: np.ndarray) -> str:
+    found = needed(float(gaps.mean()), float(gaps.std(ddof=1)))
+    return f"more than {MOST}" if found is None else str(found)
+
+
+def _runs(place: str) -> pd.DataFrame:
+    rows = runs_table(load([place]))
+    return rows[rows["status"] == "complete"]
+
+
+if __name__ == "__main__":
+    name, *arguments = sys.argv[1:]
+    print(globals()[name](*arguments), end="")
