@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -39,7 +39,7 @@ SEQUENCE = "shapes-ril"
 #: the plane of the leaderboard's site that the results page shows
 PLANE = f"{SEQUENCE}-draft-FINAL-SSIM-to-step-0.svg"
 #: rows of a film strip: a method and one of its steps
-FILM = (("naive", 0), ("naive", 1), ("naive", 2), ("naive", 3), ("rid", 3), ("joint", 3))
+FILM = (("naive", 0), ("naive", 1), ("naive", 2), ("naive", 3), ("joint", 3))
 EVERY_STEP = (
     ("naive", 0),
     *((method, step) for method in ("naive", "single", "joint") for step in (1, 2, 3)),
@@ -62,10 +62,8 @@ STYLE = {
 def draw_all() -> None:
     """Every image; the screenshot of the site needs a Chromium, and is left out with a message without one."""
     with style.context(["default", STYLE]), matplotlib.rc_context({"text.parse_math": False}):
-        saved(film_strip(), "film-strip.png")
-        saved(film_strip(EVERY_STEP), "steps.png")
-        saved(world(), "world.png")
-        saved(tuners(), "tuners.svg")
+        for name, draw in FIGURES.items():
+            saved(draw(), name)
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder) / "site"
         command = [sys.executable, "-m", "ril_bench", "report", "leaderboard", "--out", str(site)]
@@ -74,7 +72,7 @@ def draw_all() -> None:
         screenshot(site / "index.html", IMAGES / "site.png")
 
 
-def film_strip(rows: Sequence[tuple[str, int]] = FILM) -> Figure:
+def film_strip(rows: Sequence[tuple[str, int]]) -> Figure:
     """The same prompts from the same latents: a row for each method and step. Step 0 is the pretrained model."""
     sequence = load_sequence(SEQUENCE)
     after = ["pretrained model", *(f"after {task.reward}" for task in sequence.tasks)]
@@ -96,7 +94,7 @@ def film_strip(rows: Sequence[tuple[str, int]] = FILM) -> Figure:
 
 
 def _shown(method: str) -> str:
-    return {"rid": "RID", "joint": "joint (oracle)"}.get(method, method)
+    return {"joint": "joint (oracle)"}.get(method, method)
 
 
 def _sheet(method: str, steps: int) -> np.ndarray:
@@ -161,6 +159,14 @@ def tuners() -> Figure:
 
 def _look(k: int) -> dict[str, str]:
     return {"color": COLOURS[k % 6], "marker": MARKERS[(k + k // 6) % 6]}
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "film-strip.png": lambda: film_strip(FILM),
+    "steps.png": lambda: film_strip(EVERY_STEP),
+    "world.png": world,
+    "tuners.svg": tuners,
+}
 
 
 def saved(figure: Figure, name: str) -> None:
