@@ -23,18 +23,10 @@ from ril_bench.errors import InfrastructureError, MethodError, RewardError, User
 from ril_bench.machine.code_files import code_files, forget_changed_modules
 from ril_bench.machine.exits import exits_refused
 from ril_bench.storage.files import expanded
-from ril_bench.worlds.table import WORLDS, World
+from ril_bench.worlds.table import EVERYWHERE, WORLDS, World
 
 KINDS = ("sequence", "preset", "method", "tuner", "reward", "model")
 
-_REWARDS = {  # the rewards of every world; `worlds` has the rewards of a single world
-    "compressibility": "ril_bench.rewards.jpeg:Compressibility",
-    "incompressibility": "ril_bench.rewards.jpeg:Incompressibility",
-    "jpeg_kb": "ril_bench.rewards.jpeg:JpegKb",
-    "symmetry": "ril_bench.rewards.pixels:Symmetry",
-    "brightness": "ril_bench.rewards.pixels:Brightness",
-    "colorfulness": "ril_bench.rewards.pixels:Colorfulness",
-}
 _TUNERS = {
     "draft": "ril_bench.tuners.draft:Draft",
     "alignprop": "ril_bench.tuners.alignprop:Alignprop",
@@ -179,7 +171,7 @@ def _table(kind: str, world: World | None = None) -> dict[str, Place]:
     elif kind == "tuner":
         own = dict(_TUNERS)
     elif kind == "reward":
-        own = dict(_REWARDS)
+        own = dict(EVERYWHERE)
         # The rewards of the real world come last, so they replace others of the same name.
         for source in [world] if world else reversed(WORLDS.values()):
             own.update(source.rewards)
