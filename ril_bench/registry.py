@@ -25,7 +25,7 @@ from ril_bench.machine.exits import exits_refused
 from ril_bench.storage.files import expanded
 from ril_bench.worlds.table import EVERYWHERE, WORLDS, World
 
-KINDS = ("sequence", "preset", "method", "tuner", "reward", "model")
+KINDS = ("sequence", "preset", "method", "tuner", "reward", "model", "claim")
 
 _TUNERS = {
     "draft": "ril_bench.tuners.draft:Draft",
@@ -41,6 +41,7 @@ _TUNERS = {
     "ddpo": "ril_bench.tuners.ddpo:Ddpo",
     "nabla_gflownet": "ril_bench.tuners.nabla_gflownet:NablaGflownet",
 }
+_FILES = {"sequence": "", "preset": "presets", "claim": "claims"}  # folders of tasks/
 _MODELS = {"shapes-64": "worlds/shapes/weights/pipeline"}  # folders of the package
 _BASES = {
     "method": "ril_bench.methods:Method",
@@ -160,8 +161,8 @@ def shipped(folder: str) -> Path:
 
 
 def _table(kind: str, world: World | None = None) -> dict[str, Place]:
-    if kind in ("sequence", "preset"):
-        folder = shipped("tasks") / ("presets" if kind == "preset" else "")
+    if kind in _FILES:
+        folder = shipped("tasks") / _FILES[kind]
         return {file.stem: file for file in folder.glob("*.yaml")}
     if kind == "model":
         return {name: Path(__file__).parent / folder for name, folder in _MODELS.items()}
