@@ -7,6 +7,7 @@ from .api.leaderboard import submit as submit
 from .api.listing import list as list
 from .api.notebook import Run as Run
 from .api.previews import preview as preview
+from .api.previews import preview_claim as preview_claim
 from .api.previews import preview_grid as preview_grid
 from .api.results import compare as compare
 from .api.results import export as export
@@ -16,6 +17,7 @@ from .api.runs import demo as demo
 from .api.runs import grid as grid
 from .api.runs import run as run
 from .api.studies import calibrate as calibrate
+from .api.studies import reproduce as reproduce
 from .api.studies import tune as tune
 from .diagnosis.report import Diagnosis as Diagnosis
 from .errors import NumericalError as NumericalError

@@ -23,18 +23,10 @@ from ril_bench.errors import InfrastructureError, MethodError, RewardError, User
 from ril_bench.machine.code_files import code_files, forget_changed_modules
 from ril_bench.machine.exits import exits_refused
 from ril_bench.storage.files import expanded
-from ril_bench.worlds.table import WORLDS, World
+from ril_bench.worlds.table import EVERYWHERE, WORLDS, World
 
-KINDS = ("sequence", "preset", "method", "tuner", "reward", "model")
+KINDS = ("sequence", "preset", "method", "tuner", "reward", "model", "claim")
 
-_REWARDS = {  # the rewards of every world; `worlds` has the rewards of a single world
-    "compressibility": "ril_bench.rewards.jpeg:Compressibility",
-    "incompressibility": "ril_bench.rewards.jpeg:Incompressibility",
-    "jpeg_kb": "ril_bench.rewards.jpeg:JpegKb",
-    "symmetry": "ril_bench.rewards.pixels:Symmetry",
-    "brightness": "ril_bench.rewards.pixels:Brightness",
-    "colorfulness": "ril_bench.rewards.pixels:Colorfulness",
-}
 _TUNERS = {
     "draft": "ril_bench.tuners.draft:Draft",
     "alignprop": "ril_bench.tuners.alignprop:Alignprop",
@@ -49,6 +41,7 @@ _TUNERS = {
     "ddpo": "ril_bench.tuners.ddpo:Ddpo",
     "nabla_gflownet": "ril_bench.tuners.nabla_gflownet:NablaGflownet",
 }
+_FILES = {"sequence": "", "preset": "presets", "claim": "claims"}  # folders of tasks/
 _MODELS = {"shapes-64": "worlds/shapes/weights/pipeline"}  # folders of the package
 _BASES = {
     "method": "ril_bench.methods:Method",
@@ -168,8 +161,8 @@ def shipped(folder: str) -> Path:
 
 
 def _table(kind: str, world: World | None = None) -> dict[str, Place]:
-    if kind in ("sequence", "preset"):
-        folder = shipped("tasks") / ("presets" if kind == "preset" else "")
+    if kind in _FILES:
+        folder = shipped("tasks") / _FILES[kind]
         return {file.stem: file for file in folder.glob("*.yaml")}
     if kind == "model":
         return {name: Path(__file__).parent / folder for name, folder in _MODELS.items()}
@@ -179,7 +172,7 @@ def _table(kind: str, world: World | None = None) -> dict[str, Place]:
     elif kind == "tuner":
         own = dict(_TUNERS)
     elif kind == "reward":
-        own = dict(_REWARDS)
+        own = dict(EVERYWHERE)
         # The rewards of the real world come last, so they replace others of the same name.
         for source in [world] if world else reversed(WORLDS.values()):
             own.update(source.rewards)

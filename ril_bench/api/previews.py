@@ -139,3 +139,21 @@ def preview_grid(
     return plan_grid(
         spec, Path(out), shard=shard, jobs=jobs, threads=threads, device=device, engine=engine, gpus=gpus
     )
+
+
+def preview_claim(
+    claim: str,
+    *,
+    seeds: int | None = None,
+    jobs: int | None = None,
+    out: str | Path = OUT,
+    device: str = "auto",
+    threads: int = THREADS,
+) -> GridPlan:
+    """What `reproduce` with the same arguments would do; trains nothing and writes nothing.
+
+    Raises UserError for a claim with faults.
+    """
+    from ril_bench.studies.claims.reproduce import plan_claim
+
+    return plan_claim(claim, out=Path(out), seeds=seeds, jobs=jobs, threads=threads, device=device)

@@ -1,4 +1,4 @@
-"""The verbs that compute a setting from many runs: tune and calibrate."""
+"""The verbs that conclude something from many runs: tune, calibrate and reproduce."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ril_bench.api.common import OUT, THREADS, Settings, reporter_of, set_network
 
 if TYPE_CHECKING:
+    from ril_bench.studies.claims.verdict import Verdict
     from ril_bench.studies.tuning import Study
 
 
@@ -98,4 +99,43 @@ def calibrate(
         sequence, out=Path(out), seeds=seeds, jobs=jobs, device=named_device(device), threads=threads,
         to=None if to is None else Path(to), in_place=in_place,
         compute=compute_of(compute) if compute else None, reporter=reporter_of(quiet, verbose),
+    )  # fmt: skip
+
+
+def reproduce(
+    claim: str,
+    *,
+    seeds: int | None = None,
+    to: str | Path | None = None,
+    in_place: bool = False,
+    jobs: int | None = None,
+    out: str | Path = OUT,
+    device: str = "auto",
+    threads: int = THREADS,
+    compute: Settings = (),
+    offline: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> Verdict:
+    """Tests a claim of a paper: runs what it compares, and returns the verdict with its intervals.
+
+    Complete runs are not repeated, whether `grid`, `run` or another claim computed them.
+
+    Args:
+        claim: a name (`ril_bench.list("claim")`), or the path of a YAML file.
+        seeds: the number of seeds; None means the number that the claim states. Fewer than 5 decide nothing.
+        to: the file to write; None means a file beside the claim's, or in the current folder for one that ships.
+        in_place: rewrite the verdict of a claim that ships, for maintainers.
+
+    The other arguments are those of `grid`. Raises UserError for a claim with faults, and the first failure of a run.
+    """
+    from ril_bench.machine.compute import compute_of
+    from ril_bench.machine.devices import named_device
+    from ril_bench.studies.claims.reproduce import reproduce
+
+    set_network(offline)
+    return reproduce(
+        claim, out=Path(out), seeds=seeds, to=None if to is None else Path(to), in_place=in_place, jobs=jobs,
+        device=named_device(device), threads=threads, compute=compute_of(compute) if compute else None,
+        reporter=reporter_of(quiet, verbose),
     )  # fmt: skip

@@ -28,7 +28,7 @@ def list_(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show sequences, presets, methods, tuners, rewards and models, or the options of one."""
+    """Show sequences, presets, methods, tuners, rewards, models and claims, or the options of one."""
     import ril_bench
 
     found = ril_bench.list(what)
@@ -51,7 +51,8 @@ def _show_details(kind: str, name: str, details: Mapping[str, Any]) -> None:
     for fact, value in details.items():
         if fact in ("description", "options", "settings"):
             continue
-        say(f"{fact}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+        texts = [*map(str, value)] if isinstance(value, list) else [str(value)]
+        say(f"{fact}: {('; ' if any(' ' in text for text in texts) else ', ').join(texts)}")
     if settings := details.get("settings"):
         show_table(["setting", "value"], settings.items(), title="settings")
     if options := details.get("options"):

@@ -1,4 +1,4 @@
-"""The verbs that compute a setting from many runs: tune and calibrate."""
+"""The verbs that conclude something from many runs: tune, calibrate and reproduce."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from ril_bench.api.common import OUT, THREADS
 from ril_bench.cli.common import (
     HOW,
+    SHOWN,
     ComputeOption,
     DeviceOption,
     JobsOption,
@@ -32,6 +33,7 @@ from ril_bench.errors import UserError
 
 if TYPE_CHECKING:
     from ril_bench.sequences.calibrations import Calibration
+    from ril_bench.studies.claims.verdict import Outcome
 
 ToOption = Annotated[
     Optional[Path],  # noqa: UP045
@@ -211,3 +213,66 @@ def _show_properties(calibration: Calibration) -> None:
         )
     show_table(["property", "value", "bound", "verdict"], rows)
     say(calibration.limits or "every measured property is within its bound")
+
+
+@app.command(epilog="For example: ril-bench reproduce rid-forgets-less --dry-run")
+def reproduce(
+    claim: Annotated[
+        str,
+        typer.Argument(
+            help="The name of a claim (ril-bench list claims), or the path of a YAML file.",
+            autocompletion=names_of("claim"),
+        ),
+    ],
+    seeds: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1, help="The number of seeds; fewer than 5 decide nothing. Default: as the claim states."
+        ),
+    ] = None,
+    to: ToOption = None,
+    in_place: InPlaceOption = False,
+    jobs: JobsOption = None,
+    out: OutOption = OUT,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = THREADS,
+    compute: ComputeOption = None,
+    offline: OfflineOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.", rich_help_panel=SHOWN)
+    ] = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Test a claim of a paper, and say whether it held, with intervals.
+
+    It runs what the claim compares; complete runs are kept, also those of other verbs. The verdict is written into
+    CLAIM.verdict.json. Run the same command again to continue, or with more --seeds to decide more.
+    """
+    import ril_bench
+
+    if dry_run:
+        plan = ril_bench.preview_claim(claim, seeds=seeds, jobs=jobs, out=out, device=device, threads=threads)
+        show_json(plan.plain()) if as_json else say(plan)
+        return
+    verdict = ril_bench.reproduce(
+        claim, seeds=seeds, to=to, in_place=in_place, jobs=jobs, out=out, device=device, threads=threads,
+        compute=compute or (), offline=offline, quiet=quiet or as_json, verbose=verbose,
+    )  # fmt: skip
+    if as_json:
+        show_json({"file": str(verdict.file), "content": verdict.model_dump(mode="json")})
+        return
+    head = ["sequence", "compared", "mean, 95% interval", "claimed", "verdict"]
+    show_table(head, map(_outcome_cells, verdict.outcomes))
+    n = len(verdict.seeds)
+    say(f"{verdict.claim}: {verdict.verdict}, n = {n} seed{'s' * (n > 1)}", style="bold")
+    if verdict.advice:
+        say(verdict.advice)
+    say(f"wrote {verdict.file}")
+
+
+def _outcome_cells(outcome: Outcome) -> list[str]:
+    """The cells of a comparison."""
+    claimed = f"{outcome.expected} than {outcome.margin:g}"
+    return [outcome.sequence, outcome.what, outcome.measured, claimed, outcome.verdict]

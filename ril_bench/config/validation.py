@@ -8,7 +8,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
@@ -83,8 +83,10 @@ def _add_fault(cls: type[BaseModel], source: Source, error: Any, inherited: Coll
 
 def _fields(cls: type[BaseModel], key: Key) -> list[str]:
     """The keys that are valid below a key."""
+    named = False  # whether the next part is a name in a mapping, such as an arm's, and not a field
     for part in key:
-        if isinstance(part, int):
+        if isinstance(part, int) or named:
+            named = False
             continue
         inner = cls.model_fields[part].annotation if part in cls.model_fields else None
         models = [
@@ -94,5 +96,5 @@ def _fields(cls: type[BaseModel], key: Key) -> list[str]:
         ]
         if not models:
             return []
-        cls = models[0]
+        cls, named = models[0], get_origin(inner) is dict
     return list(cls.model_fields)

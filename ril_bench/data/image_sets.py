@@ -2,8 +2,9 @@
 
 A reference is one of
 
-- a shipped set: shapes/aesthetic or shapes/preference. Its image for a prompt is the best of a few renders,
-  by a stated taste;
+- a set of the shapes world, shapes/REWARD for each of its rewards: its image for a prompt is the best of a few
+  renders, by the taste that the reward learned, or else by the reward itself. `shapes` alone stands for the set of
+  the task's own reward;
 - a folder of images with their prompts: image files, and a metadata.csv or metadata.jsonl with the columns
   file_name and prompt (or text, or caption). The files are PNG, JPEG, WebP, BMP, GIF, TIFF or PPM.
 
@@ -23,6 +24,7 @@ from ril_bench.data.tables import Table, is_text, read_table
 from ril_bench.errors import UserError, nearest
 from ril_bench.storage.files import expanded
 from ril_bench.storage.known_digests import file_digest
+from ril_bench.worlds.table import SHAPES, rewards_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 
     from ril_bench.draws import Draws
 
-SHIPPED = ("shapes/aesthetic", "shapes/preference")
+#: stands for the set of the task's own reward
+OWN = "shapes"
+SHIPPED = (OWN, *(f"{OWN}/{reward}" for reward in sorted(rewards_of(SHAPES))))
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE = "file_name"
 DECODED = 2_000  # images of a set that are decoded when it is loaded; of a larger set, the headers are read
@@ -61,21 +65,22 @@ def locate_images(reference: str) -> Path | None:
     return folder
 
 
-def load_images(reference: str, size: tuple[int, int] | None = None) -> Images:
+def load_images(reference: str, size: tuple[int, int] | None = None, *, reward: str | None = None) -> Images:
     """The set that a reference names.
 
     Args:
         size: (height, width) to which images of a folder are brought; None keeps their size, which must be the
             same for all.
+        reward: the name of the task's reward, whose set `shapes` stands for.
 
     Raises UserError where the set is missing, has no prompts, or has an image that cannot be read.
     """
-    folder = locate_images(reference)
-    if folder is None:
-        from ril_bench.worlds.shapes.gallery import Gallery
+    folder = locate_images(f"{OWN}/{reward}" if reference == OWN else reference)
+    if folder is not None:
+        return Folder(_rows(folder), size)
+    from ril_bench.worlds.shapes.gallery import Gallery
 
-        return Gallery(reference.removeprefix("shapes/"))
-    return Folder(_rows(folder), size)
+    return Gallery(reward if reference == OWN and reward else reference.removeprefix(f"{OWN}/"))
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,24 @@ def minimum_floor(scores: ArrayLike, k: Sequence[int], *, draws: int = 1000, see
     return float(np.mean(drops)) if drops else float("nan")
 
 
+def mean_along(shares: ArrayLike, values: ArrayLike) -> float:
+    """The mean of a value along the training of a task: the area under its curve, by trapezoids.  [ours]
+
+    Args:
+        shares: (E,), the share of the task's updates that are done, from 0 to 1, ascending.
+        values: (E,).
+
+    Raises:
+        ValueError: other shapes, or shares that do not ascend from 0 to 1.
+    """
+    x, y = np.asarray(shares, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or x.shape != y.shape or x.size < 2:
+        raise ValueError(f"a curve has the shapes (E,) and (E,), E > 1, got {x.shape} and {y.shape}")
+    if x[0] != 0 or x[-1] != 1 or (np.diff(x) < 0).any():
+        raise ValueError(f"shares ascend from 0 to 1, got {x.tolist()}")
+    return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum())
+
+
 def anytime(scores: ArrayLike, k: Sequence[int]) -> dict[str, float]:
     """All anytime metrics from scores (E, T, P), as plain floats; NaN where a metric is undefined."""
     N = np.asarray(scores, dtype=np.float64).mean(axis=2)

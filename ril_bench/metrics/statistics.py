@@ -24,6 +24,7 @@ CLAIM_UNITS = 5  # with fewer units, reports show every point and claim nothing
 BOOTSTRAP_UNITS = 20  # with fewer units the interval is that of Student's t
 RESAMPLES = 1999  # (RESAMPLES + 1) * .95 is whole
 CLAIMED_P = 0.05
+MOST_UNITS = 1000  # more are never proposed
 TRIM = 0.25  # the share of the values that the interquartile mean leaves out at each end
 
 
@@ -76,6 +77,20 @@ def mean_interval(values: Sequence[float]) -> Interval:
     else:
         half = float("nan")
     return Interval(mean, mean - half, mean + half, se, x.size, "t" if t is None else "bootstrap-t")
+
+
+def units_to_exclude(interval: Interval, level: float) -> int | None:
+    """The number of units with which the 95% interval would exclude a level, if mean and spread stayed as they are.
+
+    It is the smallest n >= CLAIM_UNITS with t_{.975, n-1} s / sqrt(n) < |mean - level|, s the standard deviation over
+    units. None if the spread is not known, or if MOST_UNITS are too few.  [ours]
+    """
+    if not np.isfinite(interval.se):
+        return None
+    n = np.arange(CLAIM_UNITS, MOST_UNITS + 1)
+    half = stdtrit(n - 1, 0.975) * interval.se * np.sqrt(interval.n / n)
+    enough = n[half < abs(interval.mean - level)]
+    return int(enough[0]) if enough.size else None
 
 
 def iqm(values: Sequence[float]) -> float:

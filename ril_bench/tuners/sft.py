@@ -54,7 +54,9 @@ class Sft(Tuner):
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
         reference = self.options.images
-        self._images: Images | None = load_images(reference, model.image_size) if reference else None
+        self._images: Images | None = None
+        if reference:
+            self._images = load_images(reference, model.image_size, reward=task.name)
 
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
         return OpenGraphs(1, together=False)  # a conditional prediction, without guidance

@@ -53,7 +53,7 @@ class Spin(PairTuner):
     needs = frozenset({"images"})
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
-        self._images = load_images(self.options.images, model.image_size)
+        self._images = load_images(self.options.images, model.image_size, reward=task.name)
         self._opponent, self._updates = ReferenceModel(model), 0
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:

@@ -11,6 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+#: the rewards of every world, which need no weights: "module:Class" by name
+EVERYWHERE = {
+    "compressibility": "ril_bench.rewards.jpeg:Compressibility",
+    "incompressibility": "ril_bench.rewards.jpeg:Incompressibility",
+    "jpeg_kb": "ril_bench.rewards.jpeg:JpegKb",
+    "symmetry": "ril_bench.rewards.pixels:Symmetry",
+    "brightness": "ril_bench.rewards.pixels:Brightness",
+    "colorfulness": "ril_bench.rewards.pixels:Colorfulness",
+}
+
 
 @dataclass(frozen=True)
 class FeatureNetwork:
@@ -83,6 +93,11 @@ REAL = World(
 )
 
 WORLDS = {world.name: world for world in (REAL, SHAPES)}
+
+
+def rewards_of(world: World) -> dict[str, str]:
+    """The rewards of a world that ship: "module:Class" by name."""
+    return {**EVERYWHERE, **world.rewards}
 
 
 def world_of(model: object) -> World:

@@ -15,7 +15,7 @@ import ril_bench
 from ril_bench import cli
 
 STUB = Path(ril_bench.__file__).with_suffix(".pyi")
-#: Options that only the command line has, because it prints. In Python, `preview` and `preview_grid` are the dry runs.
+#: Options that only the command line has, because it prints. In Python, `preview`, ... are the dry runs.
 PRINTING = {"as_json", "dry_run", "every", "template"}
 HEAVY = ("ril_bench.worlds.shapes.train",)  # a program, not a part of the library
 
@@ -74,11 +74,13 @@ def test_a_verb_and_its_function_have_the_same_options_and_defaults(verb):
 
 def test_only_known_functions_are_not_verbs():
     functions = {name for name in public_names() if inspect.isfunction(getattr(ril_bench, name))}
-    assert functions - set(VERBS) == {"preview", "preview_grid", "load_sequence"}
+    assert functions - set(VERBS) == {"preview", "preview_claim", "preview_grid", "load_sequence"}
     assert set(VERBS) <= functions
 
 
-@pytest.mark.parametrize(("preview", "verb"), [("preview", "run"), ("preview_grid", "grid")])
+@pytest.mark.parametrize(
+    ("preview", "verb"), [("preview", "run"), ("preview_claim", "reproduce"), ("preview_grid", "grid")]
+)
 def test_a_preview_takes_the_arguments_of_its_verb(preview, verb):
     options, of_verb = (inspect.signature(getattr(ril_bench, name)).parameters for name in (preview, verb))
     assert {name: p.default for name, p in options.items()} == {

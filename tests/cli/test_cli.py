@@ -255,6 +255,11 @@ def test_version_and_help(verb):
         ("brightness", "reward", ["grey levels", "direction: 1"]),
         ("shapes-ril", "sequence", ["tasks: aesthetic, preference, compressibility", "calibrated: True"]),
         ("shapes-64", "model", ["diffusers"]),
+        (
+            "spin-sft",
+            "claim",
+            ["After its first iteration", "it holds if: ", "runs: 40", "denoiser evaluations: "],
+        ),
     ],
 )
 def test_list_shows_all_that_is_known_of_a_name(verb, name, kind, words):
@@ -366,3 +371,24 @@ def test_the_list_of_methods_marks_oracles_and_prints_each_name_once(verb):
 
 def test_a_source_tag_is_not_markup(verb):
     assert "[code: lzzcd001/nabla-gfn]" in verb("list", "tuners")[1]
+
+
+def test_reproduce_prints_the_comparisons_and_the_verdict(
+    verb, tiny_sequence, tmp_path, monkeypatch, in_this_process
+):
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text(
+        f"# Naive tuning drifts\nclaim: It drifts.\nsource: '[ours]'\nsequences: [{tiny_sequence}]\nseeds: 1\n"
+        "arms: {naive: {}}\ncomparisons: [{metric: drift, of: naive, expected: higher}]\n"
+    )
+    code, printed, _ = verb("reproduce", "./own.yaml", "--dry-run")
+    assert (code, "1 runs: 0 complete, 1 to run" in printed) == (0, True)
+    assert not Path("runs").exists()
+    code, printed, _ = verb("reproduce", "./own.yaml", "-q")
+    assert code == 0
+    for words in ("drift of naive", "higher than 0", "own: undecided, n = 1 seed", "5 seeds are the fewest"):
+        assert words in printed
+    code, printed, _ = verb("reproduce", "./own.yaml", "--json")
+    found = json.loads(printed)
+    assert found["content"] == json.loads(Path("own.verdict.json").read_text())
+    assert Path(found["file"]).resolve() == Path("own.verdict.json").resolve()

@@ -28,6 +28,7 @@ from ril_bench.sequences import presets
 from ril_bench.sequences.calibrations import Calibration
 from ril_bench.sequences.sequence_file import read_sequence
 from ril_bench.storage.digests import sha256_json
+from ril_bench.studies.claims.claim_file import read_claim
 from ril_bench.studies.grid.axes import axes, plans
 
 EXAMPLES = int(os.environ.get("RIL_BENCH_FUZZ", "60"))
@@ -74,9 +75,17 @@ def _setting(file: Path) -> None:
         sha256_json(plan.identity())
 
 
+def _claim(file: Path) -> None:
+    claim = read_claim(str(file))
+    claim.words  # noqa: B018
+    for arm in claim.arms.values():
+        arm.grid(claim.sequences, 2, claim.set)
+
+
 KINDS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
     "sequence": (".yaml", (SHIPPED / "shapes-smoke.yaml").read_text(), _sequence),
     "grid": (".yaml", GRID, lambda file: plans(axes(file, {}))),
+    "claim": (".yaml", (SHIPPED / "claims" / "spin-sft.yaml").read_text(), _claim),
     "preset": (".yaml", next(iter(sorted((SHIPPED / "presets").glob("*.yaml")))).read_text(), _preset),
     "card": (".yaml", CARD, read_card),
     "calibration": (

@@ -10,13 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ril_bench.data.image_sets import SHIPPED, load_images, locate_images
+from ril_bench import registry
+from ril_bench.data.image_sets import OWN, SHIPPED, load_images, locate_images
 from ril_bench.data.pixels import FORMATS
-from ril_bench.draws import Draws
+from ril_bench.draws import Draws, generator
 from ril_bench.errors import UserError
 from ril_bench.worlds.shapes.captions import parse, prompts
+from ril_bench.worlds.shapes.gallery import CANDIDATES, VARIANTS, Gallery, on_another_ground
 from ril_bench.worlds.shapes.renderer import compose, render
-from ril_bench.worlds.shapes.rewards import Attributes, ShapesAesthetic, ShapesPreference
+from ril_bench.worlds.shapes.rewards import Attributes
+from ril_bench.worlds.table import SHAPES
 
 PROMPTS = list(prompts("train")[:48])
 DRAWS = Draws((0, 1, 2), range(48))
@@ -27,7 +30,10 @@ def plain_renders():
     return torch.from_numpy(np.stack([render(compose(parse(prompt), rng)) for prompt in PROMPTS]))
 
 
-@pytest.mark.parametrize("reference", SHIPPED)
+SETS = [name for name in SHIPPED if name != OWN]
+
+
+@pytest.mark.parametrize("reference", ["shapes/aesthetic", "shapes/symmetry"])
 def test_a_shipped_set_has_an_image_for_any_prompt(reference):
     images, shown = load_images(reference).of(PROMPTS, DRAWS)
     assert images.shape == (48, 3, 64, 64)
@@ -40,13 +46,44 @@ def test_a_shipped_set_has_an_image_for_any_prompt(reference):
     assert not torch.equal(other, images)
 
 
-@pytest.mark.parametrize(
-    ("reference", "reward"), [(SHIPPED[0], ShapesAesthetic), (SHIPPED[1], ShapesPreference)]
-)
-def test_a_learned_reward_scores_the_images_of_its_set_higher_than_other_renders(reference, reward):
+@pytest.mark.parametrize("reference", SETS)
+def test_a_reward_scores_the_images_of_its_set_higher_than_other_renders(reference):
+    name = reference.partition("/")[2]
+    reward = registry.load("reward", name, SHAPES)()
     chosen, _ = load_images(reference).of(PROMPTS, DRAWS)
-    gain = reward().reference(chosen, PROMPTS) - reward().reference(plain_renders(), PROMPTS)
-    assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5
+    gain = reward.direction * (reward.reference(chosen, PROMPTS) - reward.reference(plain_renders(), PROMPTS))
+    if name == "attributes":  # every faithful render shows all attributes
+        assert gain.mean() >= 0
+    else:
+        assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5
+
+
+def test_the_image_of_a_set_is_the_best_of_its_candidates():
+    gallery, prompt = Gallery("symmetry"), PROMPTS[0]
+    rng = generator("gallery", "symmetry", prompt, 1)
+    renders = [render(on_another_ground(parse(prompt), rng)) for _ in range(CANDIDATES)]
+    # the mean absolute difference to the mirrored image, as symmetry is defined
+    asymmetry = [np.abs(image - image[:, :, ::-1]).mean() for image in renders]
+    best = renders[int(np.argmin(asymmetry))].transpose(1, 2, 0)
+    np.testing.assert_array_equal(gallery._image(prompt, 1), (best * 255).round().astype(np.uint8))
+
+
+def test_the_images_of_a_set_are_rendered_once(monkeypatch):
+    first, _ = load_images("shapes/brightness").of(PROMPTS, DRAWS)
+    with monkeypatch.context() as patch:
+        patch.setattr(Gallery, "_best", None)
+        again, _ = load_images("shapes/brightness").of(PROMPTS, DRAWS)
+    assert torch.equal(again, first)
+    many, _ = load_images("shapes/brightness").of([PROMPTS[0]] * 48, DRAWS)
+    assert 1 < len({image.numpy().tobytes() for image in many}) <= VARIANTS
+
+
+def test_a_set_can_be_that_of_the_tasks_own_reward():
+    own, _ = load_images(OWN, reward="symmetry").of(PROMPTS[:4], DRAWS[:4])
+    named, _ = load_images("shapes/symmetry").of(PROMPTS[:4], DRAWS[:4])
+    assert torch.equal(own, named)
+    with pytest.raises(UserError, match="no image set is called 'shapes/mine'"):
+        load_images(OWN, reward="mine")
 
 
 def test_the_images_of_the_preference_set_show_their_prompts():
@@ -55,8 +92,6 @@ def test_the_images_of_the_preference_set_show_their_prompts():
 
 
 def test_no_image_on_another_ground_shows_a_held_out_caption():
-    from ril_bench.worlds.shapes.gallery import on_another_ground
-
     rng = np.random.default_rng(0)
     shown = [on_another_ground(parse(prompt), rng).caption for prompt in PROMPTS * 4]
     assert not any(caption.held_out for caption in shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +13,11 @@ from types import ModuleType
 import pytest
 from matplotlib import style
 
-from ril_bench import cli
+from ril_bench import cli, registry
 from ril_bench.leaderboard import board
+from ril_bench.studies.claims.claim_file import read_claim
+from ril_bench.studies.claims.compared import Compared
+from ril_bench.studies.claims.verdict import decided
 from tests.docs.pages import script
 
 ROOT = Path(__file__).parents[2]
@@ -51,13 +55,48 @@ def printed(monkeypatch, capsys, readme):
     monkeypatch.setattr(readme, "printed", in_this_process)
 
 
-@pytest.mark.parametrize("page", ["methods.md", "tuners.md"])
-def test_tables_are_what_their_commands_print(page, readme, printed, monkeypatch):
+@pytest.mark.parametrize(
+    ("page", "blocks"), [("results/methods.md", 3), ("results/tuners.md", 3), ("claims.md", 1)]
+)
+def test_tables_are_what_their_commands_print(page, blocks, readme, printed, monkeypatch):
     monkeypatch.chdir(ROOT)
-    text = (ROOT / "docs" / "results" / page).read_text(encoding="utf-8")
-    assert len(readme.BLOCK.findall(text)) >= 3
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert len(readme.BLOCK.findall(text)) >= blocks
     if readme.rendered(text) != text:
-        pytest.fail(f"docs/results/{page} shows other numbers than are stored: make readme")
+        pytest.fail(f"docs/{page} shows other numbers than are stored: make readme")
+
+
+def test_the_page_of_claims_shows_a_stored_verdict(tmp_path, monkeypatch):
+    """A verdict beside a claim is shown with its origin, and no longer counts when the claim has changed."""
+    claims = script("claims.py")
+    shipped = registry.shipped
+    shutil.copytree(shipped("tasks"), tmp_path / "tasks")
+    monkeypatch.setattr(
+        registry, "shipped", lambda folder: tmp_path / folder if folder == "tasks" else shipped(folder)
+    )
+    claim = read_claim("naive-forgets")
+    made = {
+        "git": {"revision": "0123456789"},
+        "date": "2026-01-02",
+        "cpu": "a CPU",
+        "runs": 5,
+        "seconds": 600.0,
+        "threads": 1,
+    }
+    values = [Compared("shapes-ril", "FORGET", [1.0, 1.1, 0.9, 1.2, 0.8], "higher", 0.0)]
+    verdict = decided(claim, values, 5, made).model_dump_json()
+    claim.file.with_name("naive-forgets.verdict.json").write_text(verdict)
+    shown = claims.page()
+    assert "| [naive-forgets](#naive-forgets) | held | 5 |" in shown
+    assert (
+        "**Held**, on 5 seeds: `ril-bench reproduce naive-forgets --seeds 5`, commit 0123456, 2026-01-02, a CPU"
+        in shown
+    )
+    assert "| `shapes-ril` | FORGET | +1.00 [0.80, 1.20] | higher than 0 |" in shown
+    claim.file.write_text(
+        claim.file.read_text().replace("expected: higher}", "expected: higher, margin: 1}", 1)
+    )
+    assert "| [naive-forgets](#naive-forgets) | not yet run since it was changed |" in claims.page()
 
 
 def test_the_page_of_metrics_is_the_table_in_the_code():

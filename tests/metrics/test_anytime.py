@@ -110,3 +110,20 @@ class TestFloor:
 def test_refuses_other_tasks(k):
     with pytest.raises(ValueError, match="evaluations"):
         a.minimum(N, k)
+
+
+def test_the_mean_along_a_curve_by_hand():
+    # (0 + 1)/2 * .25 + (1 + 2)/2 * .75
+    assert a.mean_along([0, 0.25, 1], [0, 1, 2]) == near(0.125 + 1.125)
+
+
+@given(st.lists(st.floats(0, 1), max_size=8), st.floats(-10, 10), st.floats(-10, 10))
+def test_the_mean_along_a_line_is_its_middle(shares, start, end):
+    x = np.array([0.0, *sorted(shares), 1.0])
+    assert a.mean_along(x, start + (end - start) * x) == pytest.approx((start + end) / 2, abs=1e-9)
+
+
+@pytest.mark.parametrize("shares", [[0, 0.5], [0.1, 1], [0, 0.6, 0.4, 1], [0], [[0, 1]]])
+def test_shares_that_do_not_ascend_to_1_are_refused(shares):
+    with pytest.raises(ValueError, match=r"shares ascend|a curve has"):
+        a.mean_along(shares, np.zeros_like(shares))

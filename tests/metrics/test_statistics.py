@@ -16,6 +16,7 @@ from ril_bench.metrics.statistics import (
     paired_p,
     probability_of_improvement,
     ranks,
+    units_to_exclude,
 )
 
 values = st.floats(-1e3, 1e3).map(lambda x: round(x, 3))
@@ -37,6 +38,33 @@ def test_against_scipy(values):
     found = mean_interval(values)
     assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
     assert found.se == pytest.approx(scipy.stats.sem(values))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.integers(-100, 100), min_size=2, max_size=12).filter(lambda x: len(set(x)) > 1),
+    st.integers(-100, 100),
+)
+def test_the_units_that_would_exclude_a_level_are_the_fewest(values, level):
+    interval, spread = mean_interval(values), np.std(values, ddof=1)
+
+    def excludes(n):
+        low, high = scipy.stats.t.interval(0.95, n - 1, interval.mean, spread / math.sqrt(n))
+        return not low <= level <= high
+
+    found = units_to_exclude(interval, level)
+    if found is None:
+        assert not excludes(1000)
+    else:
+        assert found >= 5
+        assert excludes(found)
+        assert found == 5 or not excludes(found - 1)
+
+
+def test_the_units_needed_are_not_known_from_a_single_one():
+    assert units_to_exclude(mean_interval([3.0]), 0.0) is None
+    assert units_to_exclude(mean_interval([1.0, -1.0]), 0.0) is None  # the mean is the level itself
+    assert units_to_exclude(mean_interval([1.0, 1.0]), 0.0) == 5  # no spread: the fewest units that may claim
 
 
 def coverage(draw, truth, n, samples=2000):

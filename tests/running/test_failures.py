@@ -52,7 +52,7 @@ def fragile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., ty
     def register(**attributes: Any) -> type[Fragile]:
         cls = type("Fragile", (Fragile,), attributes)
         load = registry.load
-        monkeypatch.setitem(registry._REWARDS, "fragile", Path(__file__))  # the owner of the code
+        monkeypatch.setitem(registry.EVERYWHERE, "fragile", Path(__file__))  # the owner of the code
         monkeypatch.setattr(
             registry,
             "load",

@@ -197,6 +197,7 @@ def test_only_runs_of_one_method_tuner_and_seed_share_steps():
         ["evaluation.every=1"],
         ["evaluation.scales=[0, .25, .75, 1]"],
         ["budget.updates=99", "budget.denoiser_forwards=36"],
+        ["budget.updates=99", "budget.denoiser_forwards=36", "evaluation.every=1"],
     ],
 )
 def test_the_forecast_is_equal_to_the_count_of_a_run(tiny_sequence, tmp_path, fresh_cache, settings):

@@ -106,7 +106,7 @@ class Album:
 @pytest.fixture
 def album(monkeypatch):
     for tuner in ("sft", "spin"):
-        monkeypatch.setattr(f"ril_bench.tuners.{tuner}.load_images", lambda reference, size: Album())
+        monkeypatch.setattr(f"ril_bench.tuners.{tuner}.load_images", lambda reference, size, reward: Album())
     return Album()
 
 

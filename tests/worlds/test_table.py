@@ -11,7 +11,7 @@ from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.running.plan import plan_run
 from ril_bench.sequences.sequence_file import load_sequence
-from ril_bench.worlds.table import REAL, SHAPES, WORLDS, world_of
+from ril_bench.worlds.table import REAL, SHAPES, WORLDS, rewards_of, world_of
 from tests.tiny import write_sequence
 
 
@@ -29,6 +29,11 @@ def test_a_name_means_the_reward_of_the_world() -> None:
     assert registry.locate("reward", "attributes") == SHAPES.rewards["attributes"]
     for world in WORLDS.values():
         assert {"compressibility", "aesthetic"} <= set(registry.names("reward", world))
+
+
+def test_every_world_has_the_rewards_that_need_no_weights() -> None:
+    for world in WORLDS.values():
+        assert set(rewards_of(world)) == set(registry.names("reward", world))
 
 
 def test_a_name_of_another_world_is_refused_with_the_known_names() -> None:
@@ -88,7 +93,7 @@ def test_the_table_names_only_modules_of_worlds_and_below() -> None:
         "errors",
     }
     for world in WORLDS.values():
-        for reference in (world.extractors, *world.rewards.values()):
+        for reference in (world.extractors, *rewards_of(world).values()):
             module, _, name = reference.partition(":")
             assert module.split(".")[1] in below
             assert hasattr(importlib.import_module(module), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def forecast(cells: Sequence[Cell], out: Path) -> Forecast:
 def evaluations_of(plan: RunPlan, first: int) -> int:
     """Denoiser evaluations of the steps from `first` on, at most: a task with a criterion may end early.
 
-    A guided evaluation counts as two.
+    A guided evaluation counts as two. An update counts as one rollout of its batch.
     """
     sequence = plan.sequence
     images = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
@@ -58,9 +59,9 @@ def evaluations_of(plan: RunPlan, first: int) -> int:
     evaluations = 0
     for i in range(first, len(sequence.tasks) + 1):
         (updates, bounds), every = plan.budget(i), sequence.evaluation.every
-        within = (updates - 1) // every if every else 0
-        trained = updates * sequence.task(i).budget.batch * per_image
-        trained = min(trained, round(bounds.get("denoiser_forwards", trained)))
+        rollout = sequence.task(i).budget.batch * per_image
+        trained = min(updates * rollout, round(bounds.get("denoiser_forwards", updates * rollout)))
+        within = (math.ceil(trained / rollout) - 1) // every if every else 0
         scales = len(sequence.evaluation.inner_scales)
         evaluated = (1 + within + scales) * images + drift_rollouts(sequence, i)
         evaluations += trained + evaluated * per_image

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
 from ril_bench.machine.devices import named_device
+from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, duration
 from ril_bench.storage.run_folder import RunFolder
 from ril_bench.studies.grid.axes import GridSpec, plans
@@ -107,7 +108,7 @@ class GridPlan:
 
 
 def plan_grid(
-    spec: GridSpec,
+    spec: GridSpec | Sequence[RunPlan],
     out: Path,
     *,
     shard: str | None = None,
@@ -117,12 +118,12 @@ def plan_grid(
     engine: Literal["local", "ray"] = "local",
     gpus: float | None = None,
 ) -> GridPlan:
-    """Plans a grid, or a shard "i/n" of it.
+    """Plans a grid, or a shard "i/n" of it; the runs may also be given one by one.
 
     The plan has the runs, states which of them are complete, and has the expected cost of the others. The
     arguments are those of `grid`. Raises UserError for combinations that cannot be run.
     """
-    whole = cells_of(plans(spec))
+    whole = cells_of(plans(spec) if isinstance(spec, GridSpec) else spec)
     cells = shard_of(whole, shard) if shard else whole
     left = [cell for cell in cells if not cell.plan.is_complete(RunFolder(cell.plan.folder(out)))]
     if engine == "local":
@@ -137,7 +138,7 @@ def plan_grid(
 
 
 def grid(
-    spec: GridSpec,
+    spec: GridSpec | Sequence[RunPlan],
     out: Path,
     *,
     shard: str | None = None,

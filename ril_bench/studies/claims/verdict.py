@@ -1,0 +1,187 @@
+"""The verdict on a claim, NAME.verdict.json: each comparison with its interval, and what would decide it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, PrivateAttr
+
+from ril_bench.config.validation import Part, validated
+from ril_bench.config.yaml_source import read_source
+from ril_bench.metrics.statistics import (
+    CLAIM_UNITS,
+    CLAIMED_P,
+    holm,
+    mean_interval,
+    paired_p,
+    units_to_exclude,
+)
+from ril_bench.reporting.text import decimals, fixed, signed
+from ril_bench.studies.claims.claim_file import Claim, Expected
+from ril_bench.studies.claims.compared import Compared
+
+Word = Literal["held", "did not hold", "undecided"]
+HELD: Final = "held"
+FAILED: Final = "did not hold"
+OPEN: Final = "undecided"
+
+
+class Outcome(Part):
+    """One comparison on one sequence, over seeds.
+
+    Attributes:
+        what: the compared quantity, in words.
+        values: of each seed, in the order of the verdict's seeds.
+        low: lower end of the 95% interval of the mean; None for a single seed.
+        p: of the t test of the mean against the margin, two-sided; None for a single seed.
+        p_holm: p, adjusted by Holm for all comparisons of the claim.
+        seeds_needed: seeds with which the interval would exclude the margin, if mean and spread stayed; None where
+            that is not known, or more than 1000.
+    """
+
+    sequence: str
+    what: str
+    expected: Expected
+    margin: float
+    values: list[float]
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    verdict: Word
+    seeds_needed: int | None
+
+    @property
+    def measured(self) -> str:
+        """The mean with its interval; every value where seeds are too few for an interval."""
+        if len(self.values) < CLAIM_UNITS or self.low is None or self.high is None:
+            return ", ".join(map(signed, self.values))
+        places = decimals([self.mean, self.low, self.high])
+        return f"{signed(self.mean, places)} [{fixed(self.low, places)}, {fixed(self.high, places)}]"
+
+
+class Verdict(Part):
+    """A claim, as the runs of some seeds decide it.
+
+    Attributes:
+        claim_sha256: `Claim.sha256` of the claim that was tested.
+        made_with: date, commit, machine, versions, and the seconds of all runs.
+    """
+
+    claim: str
+    claim_sha256: str
+    verdict: Word
+    seeds: list[int] = Field(min_length=1)
+    outcomes: list[Outcome] = Field(min_length=1)
+    made_with: dict[str, Any]
+
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds the verdict."""
+        return self._file
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """The seeds with which every undecided comparison would be decided; None where that is not known."""
+        needed = [outcome.seeds_needed for outcome in self.outcomes if outcome.verdict == OPEN]
+        known = [seeds for seeds in needed if seeds is not None]
+        return max(known) if known and len(known) == len(needed) else None
+
+    @property
+    def advice(self) -> str | None:
+        """What would decide an undecided claim, in a sentence; None for a decided one."""
+        if self.verdict != OPEN:
+            return None
+        have = len(self.seeds)
+        if have < CLAIM_UNITS and self.seeds_needed is None:
+            return f"{CLAIM_UNITS} seeds are the fewest that can decide it."
+        if self.seeds_needed is None:
+            return "More than 1000 seeds would be needed: the difference is too small, or there is none."
+        if self.seeds_needed <= have:  # Holm's correction asks for more than the interval
+            return "More seeds: one comparison points the other way, but not beyond doubt."
+        more = self.seeds_needed - have
+        return (
+            f"About {more} more seed{'s' * (more > 1)} would decide it, if mean and spread stay as they are."
+        )
+
+
+def decided(claim: Claim, compared: Sequence[Compared], seeds: int, made_with: Mapping[str, Any]) -> Verdict:
+    """The verdict from the values of all comparisons.
+
+    A claim held if all its comparisons held: the 95% interval of the mean over seeds lies on the claimed side of the
+    margin. That all of them hold needs no correction for their number [Berger 1982]. It did not hold if one comparison
+    lies significantly on the other side, after Holm's correction for all comparisons. Otherwise, and below five seeds,
+    it is undecided.
+    """
+    outcomes = _outcomes(compared)
+    words = {outcome.verdict for outcome in outcomes}
+    word: Word = FAILED if FAILED in words else OPEN if OPEN in words else HELD
+    return Verdict(
+        claim=claim.name,
+        claim_sha256=claim.sha256,
+        verdict=word,
+        seeds=list(range(seeds)),
+        outcomes=outcomes,
+        made_with=dict(made_with),
+    )
+
+
+def _outcomes(compared: Sequence[Compared]) -> list[Outcome]:
+    p = {
+        k: paired_p(dict(enumerate(one.values)), dict.fromkeys(range(len(one.values)), one.margin))
+        for k, one in enumerate(compared)
+    }
+    adjusted = holm(p)
+    outcomes = []
+    for k, one in enumerate(compared):
+        interval = mean_interval(one.values)
+        better = 1 if one.expected == "higher" else -1
+        ahead = better * (interval.mean - one.margin)
+        nearest_end = better * ((interval.low if better > 0 else interval.high) - one.margin)
+        word: Word = OPEN
+        if interval.claims and nearest_end > 0:
+            word = HELD
+        elif interval.claims and ahead < 0 and adjusted[k] < CLAIMED_P:
+            word = FAILED
+        outcomes.append(
+            Outcome(
+                sequence=one.sequence,
+                what=one.what,
+                expected=one.expected,
+                margin=one.margin,
+                values=list(one.values),
+                mean=interval.mean,
+                low=_known(interval.low),
+                high=_known(interval.high),
+                p=_known(p[k]),
+                p_holm=_known(adjusted[k]),
+                verdict=word,
+                seeds_needed=units_to_exclude(interval, one.margin),
+            )
+        )
+    return outcomes
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def verdict_name(claim: str) -> str:
+    """The name of the file of a claim's verdict."""
+    return f"{claim}.verdict.json"
+
+
+def stored_verdict(claim: Claim) -> Verdict | None:
+    """The verdict beside the file of a claim; None where there is none. Raises UserError for a file with faults."""
+    file = claim.file.with_name(verdict_name(claim.name))
+    if not file.exists():
+        return None
+    verdict = validated(Verdict, read_source(file))
+    verdict._file = file
+    return verdict
