@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ril_bench.errors import UserError
 from ril_bench.running import units
@@ -110,3 +111,41 @@ def test_the_log_and_the_matrix_have_the_rewards_own_unit(finished):
     first = log_lines(finished)[0]
     assert abs(first["score"] - unit["b"]) < 20 * unit["sigma"]
     assert first["loss"] == pytest.approx((unit["b"] - first["score"]) / unit["sigma"], rel=1e-5)
+
+
+TIMES_100 = """
+from ril_bench.rewards.pixels import Brightness, Symmetry
+
+class Hundredfold{name}({name}):
+    \"\"\"{name} in hundredths of its unit.\"\"\"
+
+    def score(self, images, prompts):
+        return 100 * super().score(images, prompts)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "tuner"),
+    [("naive", "draft"), ("rid", "draft"), ("ewc", "draft"), ("l2", "drtune"), ("lwf", "nabla_gflownet")]
+    + [("naive", name) for name in ("ddpo", "nft", "crd", "adjoint_matching")],
+)
+def test_a_reward_times_100_gives_the_same_adapters(method, tuner, tiny_data, tmp_path, own_cache):
+    """So one strength, learning rate, clip or temperature means the same for every reward."""
+    rewards = []
+    for name in ("Brightness", "Symmetry"):
+        file = tmp_path / f"{name.lower()}.py"
+        file.write_text(TIMES_100.format(name=name))
+        rewards.append(str(file))
+    settings = {"optimizer": {**tiny_data["optimizer"], "lr": 1e-3}, "tuner": {"name": tuner}}
+    found = []
+    for names in (["brightness", "symmetry"], rewards):
+        tasks = [{"reward": name} for name in names]
+        out = tmp_path / str(len(found))
+        sequence = write_sequence(tmp_path / f"{len(found)}.yaml", tiny_data, tasks=tasks, **settings)
+        folder = runner(sequence, out, method).execute()
+        found.append([load_file(folder / f"step-{i}/adapter.safetensors") for i in (1, 2)])
+    for plain, hundredfold in zip(*found, strict=True):
+        assert plain.keys() == hundredfold.keys()
+        for name, values in plain.items():
+            torch.testing.assert_close(hundredfold[name], values, rtol=0, atol=1e-5)
+        assert any(values.abs().max() > 1e-4 for values in plain.values())
