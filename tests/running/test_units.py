@@ -126,8 +126,13 @@ class Hundredfold{name}({name}):
 
 @pytest.mark.parametrize(
     ("method", "tuner"),
-    [("naive", "draft"), ("rid", "draft"), ("ewc", "draft"), ("l2", "drtune"), ("lwf", "nabla_gflownet")]
-    + [("naive", name) for name in ("ddpo", "nft", "crd", "adjoint_matching")],
+    [
+        ("rid", "draft"),
+        ("l2", "drtune"),
+        ("lwf", "nabla_gflownet"),
+        ("naive", "ddpo"),
+        ("naive", "nft"),
+    ],
 )
 def test_a_reward_times_100_gives_the_same_adapters(method, tuner, tiny_data, tmp_path, own_cache):
     """So one strength, learning rate, clip or temperature means the same for every reward."""
