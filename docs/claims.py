@@ -13,7 +13,7 @@ from ril_bench.reporting.text import count, p_value
 from ril_bench.studies.claims.claim_file import Claim, read_claim
 from ril_bench.studies.claims.claim_metrics import MEANINGS
 from ril_bench.studies.claims.describe import described_claim
-from ril_bench.studies.claims.verdict import Verdict, stored_verdict
+from ril_bench.studies.claims.verdict import ClaimVerdict, stored_verdict
 
 
 def page() -> str:
@@ -40,14 +40,14 @@ def page() -> str:
     return "\n\n".join(parts)
 
 
-def word(claim: Claim, verdict: Verdict | None) -> str:
+def word(claim: Claim, verdict: ClaimVerdict | None) -> str:
     """The verdict in a word; a verdict on an earlier version of the claim does not count."""
     if verdict is None:
         return "not yet run"
     return verdict.verdict if verdict.claim_sha256 == claim.sha256 else "not yet run since it was changed"
 
 
-def section(claim: Claim, facts: dict[str, object], verdict: Verdict | None) -> Iterator[str]:
+def section(claim: Claim, facts: dict[str, object], verdict: ClaimVerdict | None) -> Iterator[str]:
     """What a claim says, what decides it, and what was measured."""
     yield f"## {claim.name}"
     yield claim.claim
@@ -64,12 +64,12 @@ def section(claim: Claim, facts: dict[str, object], verdict: Verdict | None) -> 
         yield f"Not yet run: `ril-bench reproduce {claim.name}`"
         return
     made = verdict.made_with
-    commit = made["git"]["revision"][:7] if made.get("git") else "an installed wheel"
+    machines = f"{', '.join(made['machines'])} with {', '.join(map(str, made['threads']))} thread(s) a run"
     yield (
         f"**{word(claim, verdict).capitalize()}**, on {len(verdict.seeds)} seeds: "
-        f"`ril-bench reproduce {claim.name} --seeds {len(verdict.seeds)}`, commit {commit}, {made['date']}, "
-        f"{made['cpu']}, {made['runs']} runs of {made['seconds'] / made['runs']:.0f} s on {made['threads']} "
-        f"thread{'s' * (made['threads'] > 1)}. {verdict.advice or ''}".rstrip()
+        f"`ril-bench reproduce {claim.name} --seeds {len(verdict.seeds)}`, commit {', '.join(made['commits'])}, "
+        f"{made['date']}, {machines}: {made['runs']} runs of {made['seconds'] / made['runs']:.0f} s. "
+        f"{verdict.advice or ''}".rstrip()
     )
     yield table(
         ["sequence", "compared", "mean, 95% interval", "claimed", "p, by Holm", "verdict"],
@@ -82,7 +82,7 @@ def section(claim: Claim, facts: dict[str, object], verdict: Verdict | None) -> 
                 "–" if one.p_holm is None else p_value(one.p_holm).removeprefix("= "),
                 one.verdict,
             ]
-            for one in verdict.outcomes
+            for one in verdict.comparisons
         ],
     )
 

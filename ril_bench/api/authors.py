@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ril_bench.conformance.check import CheckReport
@@ -28,7 +28,11 @@ def new(kind: str, name: str) -> Path:
 def check(
     target: str | Path,
     *,
-    resample: int = 0,
+    resample: int | Literal["all"] = 0,
+    rerun: str | Path | None = None,
+    rerun_seeds: int | Literal["all"] = 1,
+    steps: Sequence[int] = (),
+    checker_seed: int | None = None,
     record: str | Path | None = None,
     since: str | None = None,
     timeout: float = 600,
@@ -37,8 +41,14 @@ def check(
 
     Args:
         target: a name, or the path of a file or a folder.
-        resample: entries only: regenerate this number of images of each, and score them.
-        record: entries only: a file that records which images were regenerated, for the site.
+        resample: entries only: regenerate this number of images of each step, or "all", and compare scores; with "all"
+            metrics of images, too.
+        rerun: entries only: train them again and compare adapters; "shipped" for methods that ship, or the file of the
+            entries' method, which is executed.
+        rerun_seeds: entries only: how many seeds of each method are trained again, or "all".
+        steps: entries only: which steps are trained again; empty is all.
+        checker_seed: entries only: draws images and seeds; None draws a new one, which the verdict has.
+        record: entries only: a file that records what was verified, for the site.
         since: entries only: a git revision; only what was added after it is checked, and changes are refused.
         timeout: files only: seconds after which a check that hangs is stopped.
 
@@ -47,7 +57,18 @@ def check(
     Raises UserError if there is nothing to check.
     """
     if Path(target).is_dir():
-        return list(check_entries(Path(target), resample=resample, record=record, since=since))
+        return list(
+            check_entries(
+                Path(target),
+                resample=resample,
+                rerun=rerun,
+                rerun_seeds=rerun_seeds,
+                steps=steps,
+                checker_seed=checker_seed,
+                record=record,
+                since=since,
+            )
+        )
     return check_file(str(target), timeout=timeout)
 
 
@@ -66,15 +87,22 @@ def check_file(
 
 
 def check_entries(
-    folder: Path, *, resample: int = 0, record: str | Path | None = None, since: str | None = None
+    folder: Path,
+    *,
+    resample: int | Literal["all"] = 0,
+    rerun: str | Path | None = None,
+    rerun_seeds: int | Literal["all"] = 1,
+    steps: Sequence[int] = (),
+    checker_seed: int | None = None,
+    record: str | Path | None = None,
+    since: str | None = None,
 ) -> Iterator[Verdict]:
-    """The verdicts on the entries in a folder, each as soon as it is known; see `check`."""
-    from ril_bench.leaderboard.check import check
+    """The verdicts on the entries in a folder, each as soon as it is known and recorded; see `check`."""
+    from ril_bench.leaderboard.check import Checker, check
     from ril_bench.leaderboard.checked import note
 
-    verdicts = []
-    for verdict in check(folder, resample=resample, since=since):
-        verdicts.append(verdict)
+    checker = Checker(resample, rerun, rerun_seeds, steps or None, checker_seed)
+    for verdict in check(folder, since=since, checker=checker):
+        if record is not None:
+            note(Path(record), verdict)
         yield verdict
-    if record is not None:
-        note(Path(record), verdicts)

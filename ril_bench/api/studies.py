@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ril_bench.api.common import OUT, THREADS, Settings, reporter_of, set_network
 
 if TYPE_CHECKING:
-    from ril_bench.studies.claims.verdict import Verdict
+    from ril_bench.studies.claims.verdict import ClaimVerdict
     from ril_bench.studies.tuning import Study
 
 
@@ -116,7 +116,7 @@ def reproduce(
     offline: bool = False,
     quiet: bool = False,
     verbose: bool = False,
-) -> Verdict:
+) -> ClaimVerdict:
     """Tests a claim of a paper: runs what it compares, and returns the verdict with its intervals.
 
     Complete runs are not repeated, whether `grid`, `run` or another claim computed them.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
 from ril_bench.cli.common import JsonOption, app, command
-from ril_bench.cli.console import say, show_json
+from ril_bench.cli.console import say, show_json, show_table
+from ril_bench.config.seeds import parse_seeds
+from ril_bench.errors import UserError
 
 if TYPE_CHECKING:
     from ril_bench.conformance.suite import CheckResult
+    from ril_bench.leaderboard.check import Verdict
 
 ENTRIES = "Checks of a leaderboard"
 
@@ -39,17 +42,46 @@ def check(
         ),
     ],
     resample: Annotated[
-        int,
+        str,
         typer.Option(
-            min=0,
-            help="Regenerate this number of images of each entry, and score them.",
+            metavar="N|all",
+            help="Regenerate this number of images of each step, and compare scores; all: and metrics of images.",
             rich_help_panel=ENTRIES,
         ),
-    ] = 0,
+    ] = "0",
+    rerun: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="FILE|shipped",
+            help="Train entries again, and compare adapters: of methods that ship, or of this file, which is "
+            "executed. Default: train nothing.",
+            rich_help_panel=ENTRIES,
+        ),
+    ] = None,
+    rerun_seeds: Annotated[
+        str,
+        typer.Option(
+            metavar="N|all",
+            help="How many seeds of each method are trained again, drawn at random.",
+            rich_help_panel=ENTRIES,
+        ),
+    ] = "1",
+    steps: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Which steps are trained again, as 1,2. Default: all.", rich_help_panel=ENTRIES),
+    ] = None,
+    checker_seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=0,
+            help="Draws images and seeds, to repeat a check. Default: a new one, which is recorded.",
+            rich_help_panel=ENTRIES,
+        ),
+    ] = None,
     record: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="A file that records which images were regenerated, for the site. Default: none.",
+            help="A file that records what was verified, for the site. Default: none.",
             rich_help_panel=ENTRIES,
         ),
     ] = None,
@@ -72,7 +104,14 @@ def check(
     The exit code is 2 if a check fails.
     """
     if Path(target).is_dir():
-        _check_entries(Path(target), resample, record, since, as_json)
+        again = {
+            "resample": _number(resample, "--resample"),
+            "rerun": rerun,
+            "rerun_seeds": _number(rerun_seeds, "--rerun-seeds"),
+            "steps": parse_seeds([steps], "--steps") if steps else (),
+            "checker_seed": checker_seed,
+        }
+        _check_entries(Path(target), record, since, as_json, again)
     else:
         _check_file(target, timeout, as_json)
 
@@ -97,27 +136,55 @@ def _show_result(result: CheckResult) -> None:
         say(f"        {line}")
 
 
+def _number(text: str, option: str) -> int | Literal["all"]:
+    """A number that an option states, or all."""
+    if text == "all":
+        return "all"
+    if not text.isdecimal() or len(text) > 6:
+        raise UserError(
+            f"{text[:40]!r} is no number", where=option, hint=f"write {option} 8, or {option} all"
+        )
+    return int(text)
+
+
 def _check_entries(
-    folder: Path, resample: int, record: Path | None, since: str | None, as_json: bool
+    folder: Path, record: Path | None, since: str | None, as_json: bool, again: dict[str, Any]
 ) -> None:
+    """Shows each fault as soon as it is known, then a table of all places; exits with 2 if any is refused."""
     from ril_bench.api.authors import check_entries
 
-    verdicts = []
-    for verdict in check_entries(folder, resample=resample, record=record, since=since):
+    verdicts: list[Verdict] = []
+    for verdict in check_entries(folder, record=record, since=since, **again):
         verdicts.append(verdict)
         if as_json:
             continue
-        _show_mark(verdict.place, "" if verdict.valid else "refused")
-        for note in (*verdict.faults, *filter(None, [verdict.resampled])):
+        if verdict.valid:
+            if verdict.resampled:  # that takes a while, and the table comes at the end
+                _show_mark(verdict.place, "")
+            continue
+        _show_mark(verdict.place, "refused")
+        for note in verdict.faults:
             for line in str(note).splitlines():
                 say(f"        {line}")
     refused = sum(not verdict.valid for verdict in verdicts)
     if as_json:
         show_json([verdict.plain() for verdict in verdicts])
     else:
+        if verdicts:
+            show_table(("place", "level", "computed again"), map(_row, verdicts))
+        if seed := next((one.checker_seed for one in verdicts if one.checker_seed is not None), None):
+            say(f"drawn with --checker-seed {seed}")
         say(f"{refused} of {len(verdicts)} refused" if refused else "all checks passed")
     if refused:
         raise typer.Exit(2)
+
+
+def _row(verdict: Verdict) -> tuple[str, str, str]:
+    """A line of the table: a place, its level or how many faults it has, and what was computed again."""
+    count = len(verdict.faults)
+    level = verdict.level if verdict.entry else "ok"
+    state = level if verdict.valid else f"{count} fault{'s' if count > 1 else ''}"
+    return verdict.place, state, "; ".join(map(str, filter(None, (verdict.resampled, verdict.retrained))))
 
 
 def _show_mark(text: object, wrong: str) -> None:

@@ -33,7 +33,7 @@ from ril_bench.errors import UserError
 
 if TYPE_CHECKING:
     from ril_bench.sequences.calibrations import Calibration
-    from ril_bench.studies.claims.verdict import Outcome
+    from ril_bench.studies.claims.verdict import ComparisonVerdict
 
 ToOption = Annotated[
     Optional[Path],  # noqa: UP045
@@ -264,7 +264,7 @@ def reproduce(
         show_json({"file": str(verdict.file), "content": verdict.model_dump(mode="json")})
         return
     head = ["sequence", "compared", "mean, 95% interval", "claimed", "verdict"]
-    show_table(head, map(_outcome_cells, verdict.outcomes))
+    show_table(head, map(_comparison_cells, verdict.comparisons))
     n = len(verdict.seeds)
     say(f"{verdict.claim}: {verdict.verdict}, n = {n} seed{'s' * (n > 1)}", style="bold")
     if verdict.advice:
@@ -272,7 +272,7 @@ def reproduce(
     say(f"wrote {verdict.file}")
 
 
-def _outcome_cells(outcome: Outcome) -> list[str]:
+def _comparison_cells(one: ComparisonVerdict) -> list[str]:
     """The cells of a comparison."""
-    claimed = f"{outcome.expected} than {outcome.margin:g}"
-    return [outcome.sequence, outcome.what, outcome.measured, claimed, outcome.verdict]
+    claimed = f"{one.expected} than {one.margin:g}"
+    return [one.sequence, one.what, one.measured, claimed, one.verdict]

@@ -22,6 +22,7 @@ DTYPES = ("F32", "F16")
 TENSORS = 10_000
 #: the largest relative error of a float32 in the normal range of float16
 HALF_ERROR = 2.0**-11
+LARGEST = 65504  # of float16
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -56,7 +57,7 @@ def opening(entry: Entry) -> Iterator[UserError]:
         else:
             if bad:
                 yield UserError(
-                    f"{bad[:100]} holds numbers that are not finite",
+                    f"{bad[:100]} holds numbers that are not finite, or above {LARGEST:,}",
                     where=str(path),
                     hint="such a run is not a result",
                 )
@@ -88,13 +89,37 @@ def fitting(entry: Entry) -> Iterator[UserError]:
             )
 
 
+def factors(path: Path) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """(A, B) of each layer in float64; the layer's weights change by B A. KeyError for a file that is no LoRA."""
+    with safe_open(path, framework="np") as file:
+        tensors = {name: file.get_tensor(name).astype(np.float64) for name in list(file.keys())}
+    ends = [name for name in tensors if name.endswith(".lora_A.weight")]
+    return {name: (tensors[name], tensors[name.replace(".lora_A.", ".lora_B.")]) for name in ends}
+
+
+def distance(fresh: Path, stored: Path) -> float:
+    """|B A - B' A'| / |B' A'| over all layers: how far one adapter's change of the weights is from another's.
+
+    The norm is Frobenius'. Infinite where only the stored adapter changes nothing, or the layers differ.
+    """
+    new, old = factors(fresh), factors(stored)
+    if new.keys() != old.keys():
+        return float("inf")
+    delta = {name: (new[name][1] @ new[name][0], up @ down) for name, (down, up) in old.items()}
+    apart = sum(float(((a - b) ** 2).sum()) for a, b in delta.values())
+    norm = sum(float((b**2).sum()) for _, b in delta.values())
+    if norm == 0:
+        return 0.0 if apart == 0 else float("inf")
+    return float(np.sqrt(apart / norm))
+
+
 def _not_finite(path: Path) -> str | None:
-    """A tensor that is not finite, if there is one; ValueError for types that no adapter has."""
+    """A tensor that is not finite or too large, if there is one; ValueError for types that no adapter has."""
     with safe_open(path, framework="np") as file:
         names = list(file.keys())
         if len(names) > TENSORS or any(file.get_slice(name).get_dtype() not in DTYPES for name in names):
             raise ValueError(f"an adapter has at most {TENSORS:,} tensors, of {' or '.join(DTYPES)}")
-        return next((name for name in names if not np.isfinite(file.get_tensor(name)).all()), None)
+        return next((name for name in names if not (np.abs(file.get_tensor(name)) <= LARGEST).all()), None)
 
 
 def _shapes(path: Path) -> Shapes:

@@ -28,25 +28,41 @@ def is_board(place: Path) -> bool:
 def read_board(place: Path) -> tuple[list[StoredRun], list[str]]:
     """The entries to compare, and a sentence for each that is left out.
 
-    Every entry is checked first. Raises UserError that names the invalid ones.
+    Every entry is checked first; an invalid one is left out, and the others stay. Raises UserError where none is valid.
     """
     root = entries_root(place)
     verdicts = list(check(root))
-    if refused := [verdict.place for verdict in verdicts if not verdict.valid]:
+    refused = [verdict for verdict in verdicts if not verdict.valid]
+    revisions = {verdict.place for verdict in refused if verdict.entry is None}
+    runs = [
+        _run(root, verdict.entry.address)
+        for verdict in verdicts
+        if verdict.entry and verdict.valid and _revision_of(verdict.entry.address) not in revisions
+    ]
+    if not runs:
         raise UserError(
-            f"{len(refused)} of {len(verdicts)} places are not valid: {', '.join(refused)}",
+            f"no entry is valid: {len(refused)} of {len(verdicts)} places are refused",
             where=str(root),
             hint=f"ril-bench check {place} lists the faults of each",
         )
-    runs = [_run(root, verdict.entry.address) for verdict in verdicts if verdict.entry]
-    return comparable(_with_revisions(runs))
+    kept, left_out = comparable(_with_revisions(runs))
+    sentences = (
+        f"{verdict.place} is refused ({', '.join(dict.fromkeys(one.check for one in verdict.faults))}): "
+        f"ril-bench check {place} lists its faults"
+        for verdict in refused
+    )
+    return kept, [*sentences, *left_out]
+
+
+def _revision_of(address: Address) -> str:
+    return f"{address.group.method}/{address.group.revision}"
 
 
 def _run(root: Path, address: Address) -> StoredRun:
     group = address.group
     card = read_card(root / group.method / group.revision / names.METHOD_CARD)
-    remade = noted(root.parent, address.path.as_posix(), root / address.path)
-    note = EntryNote(card.model_dump(mode="json"), group.revision, False, remade)
+    record = noted(root.parent, address.path.as_posix(), root / address.path)
+    note = EntryNote(card.model_dump(mode="json"), group.revision, False, record)
     return replace(read_run(root / address.path), entry=note)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ril_bench.errors import UserError
+from ril_bench.leaderboard import method_names
 from ril_bench.leaderboard.checked import noted
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.layout import OF_REVISION, SEED, Group
@@ -34,11 +35,29 @@ def card_faults(
         error.hint = error.hint or "ril-bench submit --template prints one with every key"
         yield names.METHOD_CARD, error
         return
+    yield from (("names", fault) for fault in _names(folder, valid, root))
     yield from ((names.METHOD_FILE, fault) for fault in _method_file(folder / names.METHOD_FILE, valid, root))
     for group in sorted(groups):
         yield from (("seeds", fault) for fault in _seeds(root / group.path, card))
     for entry in valid:
         yield from (("oracle", fault) for fault in _oracle(card, entry))
+
+
+def _names(folder: Path, entries: Iterable[Entry], root: Path) -> Iterator[UserError]:
+    """The method's name is its own. An entry that a maintainer accepted keeps it, whoever comes later."""
+    if all(_accepted(entry, root) for entry in entries):
+        return
+    name = _without_label(folder.parent.name)
+    others = {_without_label(other.name) for other in root.iterdir()}
+    yield from method_names.faults(name, others, str(folder.parent))
+
+
+def _without_label(folder: str) -> str:
+    return folder.partition("@")[0]
+
+
+def _accepted(entry: Entry, root: Path) -> bool:
+    return noted(root.parent, str(entry), entry.folder) is not None
 
 
 def _unreadable(path: Path) -> UserError | None:
@@ -61,8 +80,7 @@ def _method_file(path: Path, entries: Iterable[Entry], root: Path) -> Iterator[U
         method = entry.run.method
         ships, where = shipped_digest(method.name), str(entry.file(names.RUN))
         if ships is not None:
-            recorded = noted(root.parent, str(entry), entry.folder) is not None
-            if method.file_sha256 != ships and not recorded:
+            if method.file_sha256 != ships and not _accepted(entry, root):
                 yield UserError(
                     f"{method.name} is a method that ships, and the run used another file",
                     where=where,

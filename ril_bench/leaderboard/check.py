@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from ril_bench.errors import UserError
 from ril_bench.leaderboard import safety
 from ril_bench.leaderboard.cards import card_faults
+from ril_bench.leaderboard.copies import Copies
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.history import added_since
-from ril_bench.leaderboard.layout import OF_REVISION, Address, entries_root
-from ril_bench.leaderboard.resample import Resampled, Resampler
-from ril_bench.leaderboard.rules import faults
+from ril_bench.leaderboard.layout import OF_REVISION, Address, Group, entries_root
+from ril_bench.leaderboard.levels import Level, Resampled, Retrained, level
+from ril_bench.leaderboard.rerun import SHIPPED, Retrainer
+from ril_bench.leaderboard.resample import Resampler, drawn_seeds
+from ril_bench.leaderboard.rules import as_fault, faults
 
 DEPTH = 6  # folders from entries/ to an entry
+ALL: Literal["all"] = "all"
+Number = int | Literal["all"]
+Computed = TypeVar("Computed", Resampled, Retrained)
 
 
 @dataclass(frozen=True)
@@ -33,39 +40,74 @@ class EntryFault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The faults of one place below entries/: an entry, a method's revision, or a stray file."""
+    """The faults of one place below entries/: an entry, a method's revision, or a stray file.
+
+    checker_seed: the seed that drew what was computed again.
+    """
 
     place: str
     faults: tuple[EntryFault, ...]
-    resampled: Resampled | None = None
     entry: Entry | None = None
+    resampled: Resampled | None = None
+    retrained: Retrained | None = None
+    checker_seed: int | None = None
 
     @property
     def valid(self) -> bool:
         return not self.faults
+
+    @property
+    def level(self) -> Level:
+        """What this check verified of a valid entry."""
+        return level(self.resampled, self.retrained)
 
     def plain(self) -> dict[str, Any]:
         """The verdict as plain data, for scripts."""
         return {
             "place": self.place,
             "valid": self.valid,
+            "level": self.level if self.entry and self.valid else None,
             "faults": [
                 {"check": one.check, "what": one.fault.what, "where": one.fault.where, "hint": one.fault.hint}
                 for one in self.faults
             ],
             "resampled": self.resampled and asdict(self.resampled),
+            "retrained": self.retrained and asdict(self.retrained),
+            "checker_seed": self.checker_seed,
         }
 
 
-def check(target: Path, *, resample: int = 0, since: str | None = None) -> Iterator[Verdict]:
+@dataclass(frozen=True)
+class Checker:
+    """What a check computes again of the entries.
+
+    Attributes:
+        resample: how many images of each step; 0 for none.
+        rerun: "shipped" to train methods that ship again, or the file of a method; None to train nothing.
+        rerun_seeds: how many seeds of each group are trained again.
+        steps: which steps are trained again; None for all.
+        seed: draws the images and the seeds; None draws a new one, so that no entrant knows it.
+    """
+
+    resample: Number = 0
+    rerun: str | Path | None = None
+    rerun_seeds: Number = 1
+    steps: Collection[int] | None = None
+    seed: int | None = None
+
+
+NOTHING_AGAIN = Checker()
+
+
+def check(target: Path, *, since: str | None = None, checker: Checker = NOTHING_AGAIN) -> Iterator[Verdict]:
     """The verdict on each entry at or below a folder, on their methods, and on files that belong to neither.
 
     Args:
         target: a leaderboard's folder, its entries/, or any folder inside.
-        resample: how many images of each entry to generate again; see `ril_bench.leaderboard.resample`.
         since: a git revision; only files added after it are checked, and a changed or deleted file is a fault.
+        checker: what is computed again.
 
-    Raises UserError where there is no entry.
+    Raises UserError where there is no entry, or no method's file to train again.
     """
     root = entries_root(target)
     scope = _scope(root, target.absolute())
@@ -86,29 +128,105 @@ def check(target: Path, *, resample: int = 0, since: str | None = None) -> Itera
             where=str(scope),
             hint="write one: ril-bench submit RUN --method-yaml FILE",
         )
-    resampler = Resampler(resample) if resample else None
+    again = _Again(checker, addresses)
     checked: dict[Path, list[Verdict]] = defaultdict(list)  # by the revision
     for address in addresses:
-        verdict = _checked(Entry(root, address), resampler)
+        verdict = again.verdict(Entry(root, address))
         checked[root / address.group.method / address.group.revision].append(verdict)
         yield verdict
+    again.refuse_unused()
+    copies = Copies(root)
     for folder in sorted({*checked, *(one for one in revisions if inside(one))}):
         groups = {one.entry.address.group for one in checked[folder] if one.entry}
         valid = [one.entry for one in checked[folder] if one.entry and one.valid]
-        found = [EntryFault(name, fault) for name, fault in card_faults(folder, groups, root, valid)]
+        found = _of_revision(folder, groups, root, valid, copies)
         yield Verdict(folder.relative_to(root).as_posix(), tuple(found))
 
 
-def _checked(entry: Entry, resampler: Resampler | None) -> Verdict:
-    found = [EntryFault(name, fault) for name, fault in faults(entry)]
-    resampled = None
-    if resampler and not found:  # images of an invalid entry are not generated
-        try:
-            resampled, wrong = resampler(entry)
-        except UserError as error:
-            wrong = [error]
-        found = [EntryFault("resample", fault) for fault in wrong]
-    return Verdict(str(entry), tuple(found), resampled, entry)
+def _of_revision(
+    folder: Path, groups: Collection[Group], root: Path, valid: Collection[Entry], copies: Copies
+) -> Iterator[EntryFault]:
+    """The faults of a revision as a whole."""
+    try:
+        for name, fault in card_faults(folder, groups, root, valid):
+            yield EntryFault(name, fault)
+        for fault in copies.faults(valid):
+            yield EntryFault("copies", fault)
+    except Exception as error:  # one revision never stops the check of the others
+        yield EntryFault("method", as_fault(error, folder))
+
+
+class _Again:
+    """The checks of entries, with what a checker computes again."""
+
+    def __init__(self, checker: Checker, addresses: Collection[Address]):
+        self.seed = secrets.randbelow(2**32) if checker.seed is None else checker.seed
+        number = None if checker.resample == ALL else int(checker.resample)
+        self.retrainer = _retrainer(checker)
+        self.resampler = Resampler(number, self.seed) if number != 0 else None
+        self.all_images = Resampler(None, self.seed) if self.retrainer else None
+        self.drawn: set[Address] = set()
+        self.retrained = 0  # entries
+        if self.retrainer:
+            groups: dict[Group, list[int]] = defaultdict(list)
+            for one in addresses:
+                groups[one.group].append(one.seed)
+            for group, seeds in groups.items():
+                count = len(seeds) if checker.rerun_seeds == ALL else int(checker.rerun_seeds)
+                chosen = drawn_seeds(seeds, count, self.seed, group.path.as_posix())
+                self.drawn |= {Address(group, seed) for seed in chosen}
+
+    def refuse_unused(self) -> None:
+        """Raises UserError where a file was named, and no valid entry was computed with it."""
+        if self.retrainer and self.retrainer.method and not self.retrained:
+            raise UserError(
+                "no valid entry here was computed with this file",
+                where=str(self.retrainer.method),
+                hint="name the file of the runs: METHOD/REVISION/method.py of the entry",
+            )
+
+    def verdict(self, entry: Entry) -> Verdict:
+        found = [EntryFault(name, fault) for name, fault in faults(entry)]
+        if found:  # nothing is computed from an invalid entry
+            return Verdict(str(entry), tuple(found), entry)
+        rerun = self.retrainer is not None and entry.address in self.drawn and self.retrainer.takes(entry)
+        resampler = self.all_images if rerun else self.resampler
+        resampled, wrong = _computed("resample", entry, resampler)
+        retrained = None
+        self.retrained += rerun
+        if rerun and not wrong:
+            retrained, wrong = _computed("rerun", entry, self.retrainer)
+        seed = self.seed if resampled or retrained else None
+        return Verdict(str(entry), tuple(wrong), entry, resampled, retrained, seed)
+
+
+def _computed(
+    name: str, entry: Entry, compute: Callable[[Entry], tuple[Computed, list[UserError]]] | None
+) -> tuple[Computed | None, list[EntryFault]]:
+    """What was computed again of an entry, and its faults; an entry that breaks the computation has a fault."""
+    if compute is None:
+        return None, []
+    try:
+        value, faults = compute(entry)
+    except Exception as error:
+        return None, [EntryFault(name, as_fault(error, entry.folder))]
+    return value, [EntryFault(name, fault) for fault in faults]
+
+
+def _retrainer(checker: Checker) -> Retrainer | None:
+    if checker.rerun is None:
+        if checker.steps:
+            raise UserError("no method is trained again", where="--steps", hint="add --rerun shipped")
+        return None
+    if str(checker.rerun) == SHIPPED:
+        return Retrainer(None, checker.steps)
+    if not Path(checker.rerun).is_file():
+        raise UserError(
+            f"there is no file {checker.rerun}",
+            where="--rerun",
+            hint="name the file of the entries' method, or shipped",
+        )
+    return Retrainer(Path(checker.rerun), checker.steps)
 
 
 def _scope(root: Path, target: Path) -> Path:

@@ -1,18 +1,22 @@
 """What maintainers have verified about entries: a file beside entries/ that their checks write.
 
-{entry: {"digests": sha256 of its digests.json, "images": 8, "of": 128, ...}}: it is valid for exactly those files.
+{entry: {"digests": sha256 of its digests.json, "level": "resampled", ...}}: it is valid for exactly those files. An
+entry that is in it was accepted by a maintainer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ril_bench
+from ril_bench.running import provenance
+from ril_bench.running.run_record import now
 from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
 from ril_bench.storage.files import read_json, to_json, write_files
+from ril_bench.storage.read import LEVELS
 
 if TYPE_CHECKING:
     from ril_bench.leaderboard.check import Verdict
@@ -20,24 +24,47 @@ if TYPE_CHECKING:
 CHECKED = "checked.json"
 
 
-def note(file: Path, verdicts: Iterable[Verdict]) -> None:
-    """Adds verified entries to a file. The newest check of an entry counts: if it failed, earlier ones are void."""
+def note(file: Path, verdict: Verdict) -> None:
+    """Writes the verdict on an entry into a file.
+
+    The newest check of an entry counts: if it failed, earlier ones are void. A check that verified less than an earlier
+    one of the same files changes nothing.
+    """
+    if verdict.entry is None:
+        return
     known: dict[str, Any] = read_json(file) if file.exists() else {}
-    for verdict in verdicts:
-        if verdict.entry is None:
-            continue
-        known.pop(verdict.place, None)
-        if verdict.valid:
-            digest = sha256_file(verdict.entry.file(names.DIGESTS))
-            known[verdict.place] = {
-                "digests": digest,
-                **(asdict(verdict.resampled) if verdict.resampled else {}),
-            }
+    earlier = known.pop(verdict.place, None)
+    if verdict.valid:
+        record = _record(verdict)
+        same = earlier is not None and earlier["digests"] == record["digests"]
+        known[verdict.place] = earlier if same and _rank(earlier) > _rank(record) else record
     write_files({file: to_json(dict(sorted(known.items()))).encode()})
 
 
+def _record(verdict: Verdict) -> dict[str, Any]:
+    assert verdict.entry is not None
+    found: dict[str, Any] = {
+        "digests": sha256_file(verdict.entry.file(names.DIGESTS)),
+        "level": verdict.level,
+        "checked": now(),
+        "version": ril_bench.__version__,
+    }
+    if verdict.resampled or verdict.retrained:
+        found |= {"checker_seed": verdict.checker_seed, "machine": provenance.processor()}
+    for part in ("resampled", "retrained"):
+        if value := getattr(verdict, part):
+            found[part] = asdict(value)
+    return found
+
+
+def _rank(record: dict[str, Any]) -> tuple[int, int]:
+    """How much a check verified: its level, and the number of images."""
+    level = record.get("level", LEVELS[0])
+    return LEVELS.index(level), record.get("resampled", {}).get("images", 0)
+
+
 def noted(board: Path, entry: str, folder: Path) -> dict[str, Any] | None:
-    """What was verified of an entry with its present files; None where nothing was."""
+    """What was verified of an entry with its present files; None where no maintainer accepted these files."""
     file = board / CHECKED
     found = read_json(file).get(entry) if file.exists() else None
     return found if found and found["digests"] == sha256_file(folder / names.DIGESTS) else None

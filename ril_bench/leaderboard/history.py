@@ -13,7 +13,9 @@ from ril_bench.errors import UserError
 from ril_bench.machine.git import git, repository
 
 CHANGES = {"M": "changed", "D": "deleted", "T": "replaced by another kind of file"}
-SUBMODULE = "160000"  # the mode of a commit of another repository
+#: kinds of content that no entry has, by git's mode
+KINDS = {"160000": "a git submodule", "120000": "a symbolic link", "100755": "a program"}
+OF_GIT = ".git"  # begins the names of files that change how git reads the others
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,27 @@ def added_since(revision: str, root: Path, scope: Path) -> History:
     Raises UserError where the leaderboard is in no git repository, or the repository has no such revision.
     """
     changes = [one for one in _changes(revision, root) if one.path.is_relative_to(scope)]
+    found = [(one.path, _fault(one)) for one in changes]
     return History(
-        tuple(one.path for one in changes if one.status == "A" and one.mode != SUBMODULE),
-        tuple(_fault(one) for one in changes if one.status != "A" or one.mode == SUBMODULE),
+        tuple(path for path, fault in found if fault is None),
+        tuple(fault for _, fault in found if fault is not None),
     )
 
 
-def _fault(change: Change) -> UserError:
+def _fault(change: Change) -> UserError | None:
     name, where = change.path.name, str(change.path)
-    if change.mode == SUBMODULE:
+    if change.status in ("A", "T") and change.mode in KINDS:
         return UserError(
-            f"a git submodule: {name}"[:200], where=where, hint="put the files themselves in its place"
+            f"{KINDS[change.mode]}: {name}"[:200], where=where, hint="put plain files in its place"
         )
+    if name.casefold().startswith(OF_GIT) and change.status != "D":
+        return UserError(
+            f"a file that git itself reads: {name}"[:200],
+            where=where,
+            hint="delete it: entries hold results alone",
+        )
+    if change.status == "A":
+        return None
     return UserError(
         f"an entry's file was {CHANGES.get(change.status, 'changed')}: {name}"[:200],
         where=where,

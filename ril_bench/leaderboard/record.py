@@ -12,15 +12,15 @@ from ril_bench.config.yaml_source import read_source
 from ril_bench.errors import UserError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9=.,+_-]+$", max_length=120)]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9=.,+_-]*$", max_length=120)]
 # No control characters, and none that turn the direction of what follows on a page.
 Line = Annotated[
     str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$")
 ]
 Link = Annotated[str, Field(max_length=300, pattern=r"^https?://[^\s<>\"']+$")]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 LEAST_SEEDS = 3
 
@@ -124,14 +124,14 @@ class RunRecord(Record):
     seed: Count
     official: bool
     comparable: bool
-    steps: list[StepRecord]
-    cost: dict[str, float | bool] | None
+    steps: Annotated[list[StepRecord], Field(max_length=1000)]
+    cost: dict[str, Seconds | bool] | None
     calibration: CalibrationRecord | None
     device: Annotated[str, Field(max_length=40)]
-    versions: dict[str, Annotated[str, Field(max_length=80)]]
+    versions: Annotated[dict[Name, Annotated[str, Field(max_length=80)]], Field(max_length=100)]
     git: GitRecord | None
     hardware: HardwareRecord
-    weights: dict[str, Sha]
+    weights: Annotated[dict[str, Sha], Field(max_length=1000)]
     started: Annotated[str, Field(max_length=40)]
     finished: Annotated[str, Field(max_length=40)]
 
@@ -180,7 +180,7 @@ class ImagesRecord(Record):
     diversity: DiversityRecord | None
     # Entries of earlier versions have no drift.
     drift: DriftRecord | None = None
-    notes: list[Line]
+    notes: Annotated[list[Annotated[Line, Field(max_length=1000)]], Field(max_length=20)]
 
 
 def read_card(path: Path) -> MethodCard:

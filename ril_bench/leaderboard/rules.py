@@ -11,19 +11,22 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
 from ril_bench import registry
+from ril_bench.data.prompts import load_prompts
 from ril_bench.errors import UserError
 from ril_bench.leaderboard import adapter_files as adapters
-from ril_bench.leaderboard import safety
+from ril_bench.leaderboard import bounds, safety
 from ril_bench.leaderboard.differences import differences, listed
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.layout import REQUIRED, address, limit
+from ril_bench.leaderboard.method_names import shipped_digest
+from ril_bench.running.run_record import calibration_record
 from ril_bench.running.steps import off_calibration
 from ril_bench.scoring.matrix import matrix
 from ril_bench.scoring.score import from_scores, resources
@@ -126,6 +129,15 @@ def images(entry: Entry) -> Faults:
                 where=str(entry.file(names.METRICS)),
                 hint=f"a row for each of the steps {first} to {tasks}",
             )
+    prompts = load_prompts(entry.sequence.prompts.eval)[: entry.sequence.evaluation.prompts]
+    known = {f"{i:03d}": prompt for i, prompt in enumerate(prompts)}
+    for row in found.structure.worst:
+        if known.get(row.prompt_id) != row.prompt or row.step > tasks:
+            yield UserError(
+                f"structure.worst has a prompt that is not the evaluation's: {row.prompt!r:.100}",
+                where=str(entry.file(names.METRICS)),
+                hint=RESUBMIT,
+            )
 
 
 def complete(entry: Entry) -> Faults:
@@ -182,6 +194,29 @@ def calibrated(entry: Entry) -> Faults:
             where=str(entry.file(names.RUN)),
             hint="run it again with this version of ril-bench",
         )
+    elif entry.raw["calibration"] != calibration_record(entry.calibration):
+        yield UserError(
+            "the calibration written out is not the one of its digest",
+            where=str(entry.file(names.RUN)),
+            hint=RESUBMIT,
+        )
+
+
+def options(entry: Entry) -> Faults:
+    """The options of a method that ships give the values that run.json states."""
+    method = entry.run.method
+    if method.file_sha256 is None or method.file_sha256 != shipped_digest(method.name):
+        return
+    try:
+        known = registry.load("method", method.name)(**method.options).options.model_dump(mode="json")
+    except UserError:
+        known = None  # an option that the method has not, or a value that it refuses
+    if known != entry.raw["method"]["resolved"]:
+        yield UserError(
+            f"the options {method.options!r:.150} do not give the values written out",
+            where=str(entry.file(names.RUN)),
+            hint=RESUBMIT,
+        )
 
 
 def addressed(entry: Entry) -> Faults:
@@ -211,19 +246,6 @@ def oracle(entry: Entry) -> Faults:
 # -- the scores ----------------------------------------------------------------------------------------------
 
 
-def finite(entry: Entry) -> Faults:
-    """Every score is a finite number."""
-    bad = entry.scores[~np.isfinite(entry.scores["score"])]
-    if len(bad):
-        first = bad.iloc[0]
-        yield UserError(
-            f"{len(bad)} scores are not finite",
-            where=f"{entry.file(names.SCORES)}: step {first['step']}, {first['reward']}, "
-            f"prompt {first['prompt_id']}, sample {first['sample']}",
-            hint="a run whose rewards are not finite has failed; it is no entry",
-        )
-
-
 def rows(entry: Entry) -> Faults:
     """Exactly the evaluation's rows, once each: steps x rewards x prompts x samples."""
     where, key = str(entry.file(names.SCORES)), ["step", "reward", "prompt_id", "sample"]
@@ -249,10 +271,10 @@ def rows(entry: Entry) -> Faults:
 
 
 def row_zero(entry: Entry) -> Faults:
-    """Row 0 is the calibration's, within its tolerance."""
-    hardware = entry.run.hardware
+    """Row 0 is the calibration's, within 0.05 sigma."""
     row = matrix(entry.scores).to_dict("index")[0]
-    if far := off_calibration(row, entry.calibration, None if hardware.gpu else hardware.cpu):
+    # one tolerance, whatever machine the run names
+    if far := off_calibration(row, entry.calibration, entry.calibration.made_with.get("cpu")):
         yield UserError(
             far,
             where=str(entry.file(names.SCORES)),
@@ -331,19 +353,24 @@ def faults(entry: Entry) -> Iterator[tuple[str, UserError]]:
 def _raised(check: EntryCheck, entry: Entry) -> Faults:
     try:
         yield from check.faults(entry)
-    except UserError as error:
-        yield error
     except Exception as error:  # an unforeseen error refuses the entry; the other checks still run
-        yield UserError(
-            f"this check failed: {type(error).__name__}: {error}"[:300],
-            where=str(entry.folder),
-            hint="submit the files as the run wrote them; if they are, this is a bug of ril-bench: report it",
-        )
+        yield as_fault(error, entry.folder)
+
+
+def as_fault(error: Exception, folder: Path) -> UserError:
+    """The fault of an entry that made a check fail: whatever breaks the checker is the entry's fault."""
+    if isinstance(error, UserError):
+        return error
+    return UserError(
+        f"this check failed: {type(error).__name__}: {error}"[:300],
+        where=str(folder),
+        hint="submit the files as the run wrote them; if they are, this is a bug of ril-bench: report it",
+    )
 
 
 SAFE = ("files", "opens", "parses")
 RUN = (*SAFE, "record", "addressed", "sequence")
-SCORES = (*RUN, "finite", "rows")
+SCORES = (*RUN, "bounds", "rows")
 CHECKS = (
     EntryCheck("files", files),
     EntryCheck("opens", opens, ("files",)),
@@ -359,7 +386,10 @@ CHECKS = (
     EntryCheck("images", images, RUN),
     EntryCheck("complete", complete, RUN),
     EntryCheck("calibrated", calibrated, RUN),
-    EntryCheck("finite", finite, SAFE),
+    EntryCheck("options", options, RUN),
+    EntryCheck("costs", bounds.costs, (*RUN, "complete", "adapter's layers")),
+    EntryCheck("ranges", bounds.images, (*RUN, "images")),
+    EntryCheck("bounds", bounds.scores, (*RUN, "calibrated")),
     EntryCheck("rows", rows, RUN),
     EntryCheck("row 0", row_zero, SCORES),
     EntryCheck("matrix", matrix_csv, SCORES),

@@ -7,9 +7,9 @@ memory is asked for. Every fault is a UserError, given and not raised, so that a
 from __future__ import annotations
 
 import json
-import math
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ril_bench.leaderboard.layout import KB, MB, NAME
 from ril_bench.storage.names import SCORES
 
 DEPTH = 24  # of nested JSON
+LARGEST = 10**15  # number in JSON: no cost, size or count of a run reaches it
 PIXELS, SIDE = 8_000_000, 8192
 ROWS, UNPACKED, ROW_GROUPS = 2_000_000, 32 * MB, 100  # of a Parquet file
 TEXT = 200  # characters of a name in a table
@@ -163,7 +164,7 @@ def _longest(column: pyarrow.ChunkedArray) -> int:
 
 
 def read_plain_json(path: Path) -> Any:
-    """Reads plain JSON: finite numbers, each key once, nested at most DEPTH deep.
+    """Reads plain JSON: numbers of at most LARGEST, each key once, nested at most DEPTH deep.
 
     Raises UserError where it is not.
     """
@@ -190,8 +191,10 @@ def _not_finite(word: str) -> float:
 def _plain(value: Any, depth: int) -> None:
     if depth == 0:
         raise ValueError(f"nested deeper than {DEPTH}")
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, int | float) and not abs(value) <= LARGEST:
         raise ValueError("a number is too large")
+    if isinstance(value, float) and 0 < abs(value) < sys.float_info.min:
+        raise ValueError("a number is too small for its digits")
     if isinstance(value, str):
         whole_characters(value)
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

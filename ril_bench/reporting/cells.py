@@ -32,7 +32,7 @@ class TableRow:
     """The row of a method or of a run.
 
     keys: what the filters read; places: the cells before the metrics (sequence, tuner, ...); collapsed: which steps,
-    or how many runs, are, in words.
+    or how many runs, are, in words; known: false for entries that only state their scores.
     """
 
     name: str
@@ -44,6 +44,7 @@ class TableRow:
     link: str | None = None
     official: bool = True
     collapsed: str = ""
+    known: bool = True
 
     @property
     def mark(self) -> Markup:

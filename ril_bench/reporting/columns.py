@@ -13,7 +13,7 @@ from ril_bench.storage import names
 from ril_bench.storage.read import StoredRun, dig, number
 
 Reader = Callable[[StoredRun, str | None], Any]  # takes a run and the scale that its rewards are on
-Origin = Literal["scores", "images", "run"]
+Origin = Literal["scores", "updates", "images", "run"]
 #: behind the name of a metric that is in standard deviations of step 0's scores over prompts
 Z = " (z)"
 
@@ -22,13 +22,18 @@ Z = " (z)"
 class Column:
     """A metric of the table, and how a run gives its value and its floor.
 
-    origin: what is needed to compute the value again: the scores, the images, or the run itself (time, counters).
+    origin: what is needed to compute the value again: the scores, those between updates, the images, or the run itself
+        (time, counters).
     """
 
     name: str
     read: Reader
     floor: Reader | None = None
     origin: Origin = "scores"
+
+    def known_of(self, run: StoredRun) -> bool:
+        """Whether a run's value is known: an entry of a leaderboard only states what nobody computed again."""
+        return run.entry is None or (run.entry.verified and self.origin in ("scores", "images"))
 
     @property
     def better(self) -> int:
@@ -109,7 +114,7 @@ COLUMNS = (
         Column(name, partial(_continual, name))
         for name in ("BWT", "LEARN", "FINAL", "WORST", "AVG-INC", "FWT")
     ),
-    *(Column(name, partial(_anytime, name)) for name in ("AAA", "MINPERF", "WC-ACC")),
+    *(Column(name, partial(_anytime, name), None, "updates") for name in ("AAA", "MINPERF", "WC-ACC")),
     _structure("SSIM", "ssim"),
     _structure("MS-SSIM", "ms_ssim"),
     _structure("LPIPS", "lpips"),
@@ -132,7 +137,7 @@ def columns_of(z: bool) -> tuple[Column, ...]:
     return tuple(
         each
         for column in COLUMNS
-        for each in ([column, column.in_z] if z and column.origin == "scores" else [column])
+        for each in ([column, column.in_z] if z and column.origin in ("scores", "updates") else [column])
     )
 
 

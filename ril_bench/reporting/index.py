@@ -24,19 +24,28 @@ from ril_bench.reporting.cells import (
     sortable,
     value_at,
 )
+from ril_bench.reporting.glossary import better
 from ril_bench.reporting.pareto import planes
 from ril_bench.reporting.strengths import AtEqualLearning, Strengths
 from ril_bench.reporting.summary import BASELINE
 from ril_bench.reporting.svg import spread
+from ril_bench.storage.read import LEVELS
 
 # What a reader asks, and the metrics that answer: the head over the columns of the table of methods.
-QUESTIONS = (
+Questions = Sequence[tuple[str, Sequence[str]]]
+QUESTIONS: Questions = (
     ("What was forgotten", ("FORGET", "BWT")),
     ("What was learned", ("LEARN", "FINAL", "WORST")),
     ("What it cost", ("updates spent", "carried MB", "denoiser evaluations", "seconds")),
     ("What became of the images", ("drift", "SSIM to step 0", "KID", "FID", "Vendi")),
 )
-RANKED = ("FORGET", "BWT", "LEARN", "FINAL", "WORST", "SSIM to step 0", "KID", "FID")
+#: on a leaderboard, first what cannot be won by learning nothing
+QUESTIONS_OF_A_BOARD = (
+    ("What is left of all rewards", ("FINAL", "WORST")),
+    ("What was learned", ("LEARN",)),
+    *((title, names) for title, names in QUESTIONS if "LEARN" not in names),
+)
+RANKED = ("FINAL", "LEARN", "FORGET", "BWT", "WORST", "SSIM to step 0", "KID", "FID")
 COMPARED = ("FORGET", "LEARN", "FINAL", "SSIM to step 0", "KID", "FID")
 LISTED = ("FORGET", "BWT", "LEARN", "FINAL", "SSIM to step 0", "FID", "seconds")
 
@@ -79,17 +88,23 @@ def places(runs: pd.DataFrame) -> dict[str, list[str]]:
         "runs": ("sequence", "tuner", "order", "seed"),
     }
     always = {"units", "seed"}
-    return {name: [key for key in keys if key in several | always] for name, keys in kinds.items()}
+    found = {name: [key for key in keys if key in several | always] for name, keys in kinds.items()}
+    if runs["level"].ne("").any():  # entries of a leaderboard
+        for name in ("methods", "runs"):
+            found[name].append("level")
+    return found
 
 
-def head(names: Sequence[str]) -> list[tuple[str, int]]:
+def head(names: Sequence[str], questions: Questions = QUESTIONS) -> list[tuple[str, int]]:
     """(question, number of columns) over the columns."""
-    counts = ((title, sum(name in metrics for name in names)) for title, metrics in QUESTIONS)
+    counts = ((title, sum(name in metrics for name in names)) for title, metrics in questions)
     return [(title, n) for title, n in counts if n]
 
 
-def method_rows(table: pd.DataFrame, runs: pd.DataFrame, names: Sequence[str]) -> list[TableRow]:
-    """A row for each sequence, tuner and method, least FORGET first."""
+def method_rows(
+    table: pd.DataFrame, runs: pd.DataFrame, names: Sequence[str], best_first: str = "FORGET"
+) -> list[TableRow]:
+    """A row for each sequence, tuner and method, the best value of a metric first."""
     series = series_of(table)
     places = {name: precision(table, name) for name in names}
     rows = []
@@ -98,7 +113,7 @@ def method_rows(table: pd.DataFrame, runs: pd.DataFrame, names: Sequence[str]) -
             str(name): own.set_index("figure") for name, own in members.groupby("method", sort=False)
         }
         ends = _forget_ends(members)
-        for method in sorted(by_method, key=lambda name: _forget_last(by_method[name])):
+        for method in sorted(by_method, key=lambda name: _best_first(by_method[name], best_first)):
             metrics = by_method[method]
             own = runs[(runs["sequence"] == sequence) & (runs["tuner"] == tuner) & (runs["method"] == method)]
             cells = [
@@ -111,11 +126,15 @@ def method_rows(table: pd.DataFrame, runs: pd.DataFrame, names: Sequence[str]) -
             ]
             oracle, units = bool(metrics["oracle"].iloc[0]), str(metrics["units"].iloc[0])
             keys = filter_keys(sequence, tuner, method, sorted(set(own["order"])))
-            where = {"sequence": str(sequence), "tuner": str(tuner), "units": units}
+            level = text.levels(own["level"])
+            where = {"sequence": str(sequence), "tuner": str(tuner), "units": units, "level": level}
             official = bool(own["official"].all())
             fallen = int((own["collapsed"] != "").sum())
             words = f"collapsed in {fallen} of {len(own)}" if fallen else ""
-            rows.append(TableRow(method, series[method], oracle, keys, where, cells, None, official, words))
+            known = not own["level"].eq(LEVELS[0]).any()
+            rows.append(
+                TableRow(method, series[method], oracle, keys, where, cells, None, official, words, known)
+            )
     return rows
 
 
@@ -125,8 +144,8 @@ def against_rows(table: pd.DataFrame, names: Sequence[str]) -> list[TableRow]:
     places = {name: text.decimals(table.loc[table["figure"] == name, "difference"]) for name in names}
     rows = []
     for (sequence, tuner, method), members in table.groupby(["sequence", "tuner", "method"], sort=False):
-        if members["difference_low"].isna().all():
-            continue  # naive itself, or too few units
+        if members["difference_low"].isna().all() or not members["known"].any():
+            continue  # naive itself, too few units, or an entry that only states its scores
         metrics = members.set_index("figure")
         cells = [
             difference_cell(row_of(metrics, name), places[name]) if name in metrics.index else EMPTY
@@ -148,7 +167,7 @@ def run_rows(
     for run, link in zip(runs.to_dict("records"), links, strict=True):
         cells = [MetricCell(sortable(run[name]), shown(run[name], places[name])) for name in names]
         keys = filter_keys(run["sequence"], run["tuner"], run["method"], [run["order"]])
-        where = {key: str(run[key]) for key in ("sequence", "tuner", "order", "seed")}
+        where = {key: str(run[key]) for key in ("sequence", "tuner", "order", "seed", "level")}
         name, official, words = run["method"], run["official"], run["collapsed"]
         rows.append(TableRow(name, series[name], run["oracle"], keys, where, cells, link, official, words))
     return rows
@@ -215,7 +234,7 @@ def _forget_ends(members: pd.DataFrame) -> tuple[float, float]:
     return spread([0.0, *values, *(value for points in rows["points"] for value in points)])
 
 
-def _forget_last(metrics: pd.DataFrame) -> float:
-    """FORGET as a key to sort by: a method without it comes last."""
-    forget = value_at(metrics, "FORGET", "mean")
-    return forget if forget == forget else float("inf")
+def _best_first(metrics: pd.DataFrame, name: str) -> float:
+    """A metric as a key to sort by: a method without it comes last."""
+    value = value_at(metrics, name, "mean")
+    return -better(name) * value if math.isfinite(value) else math.inf

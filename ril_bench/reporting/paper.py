@@ -91,7 +91,7 @@ def _plane(plane: Plane) -> Figure:
             linestyle="none",
             marker=MARKERS[(mark.point.series + mark.point.series // SERIES) % SERIES],
             markersize=5 if mark.kind == "mean" else 3.5,
-            markerfacecolor="white" if mark.point.oracle else colour,
+            markerfacecolor="white" if mark.point.apart else colour,
             label=None if mark.point.name in named else clip(mark.point.name, 20),
         )
         named.add(mark.point.name)

@@ -27,12 +27,13 @@ PLANES = (
 class Point:
     """A method: its means with intervals or, below five units, every unit. `series` is its colour in all plots.
 
+    apart: whether it is an oracle, or its entries only state a metric: it is hollow, and on no front.
     label: what is written beside it; its name, or only the value of the option along a curve.
     """
 
     name: str
     series: int
-    oracle: bool
+    apart: bool
     x: float
     x_low: float
     x_high: float
@@ -72,11 +73,11 @@ class Plane:
 
     @property
     def front(self) -> list[Point]:
-        """The methods, oracles left out, that no other one beats in both metrics, along x.
+        """The methods that no other one beats in both metrics, along x; those that stand apart are left out.
 
         Empty where some method has too few units for an interval.
         """
-        allowed = [p for p in self.points if not p.oracle]
+        allowed = [p for p in self.points if not p.apart]
         if any(p.units for p in allowed):
             return []
         return sorted((p for p in allowed if not any(self._beats(q, p) for q in allowed)), key=lambda p: p.x)
@@ -152,7 +153,7 @@ def planes(table: pd.DataFrame, series: dict[str, int], curves: Sequence[Strengt
                 for name in xs.index
                 if math.isfinite(xs.loc[name, "mean"]) and math.isfinite(ys.loc[name, "mean"])
             ]
-            points.sort(key=lambda point: (point.oracle, point.series))
+            points.sort(key=lambda point: (point.apart, point.series))
             if not points or (x_name == "updates spent" and len({point.x for point in points}) == 1):
                 continue  # without a criterion all methods spend the same updates
             yield Plane(
@@ -174,7 +175,7 @@ def _point(name: str, label: str, series: int, x: pd.Series, y: pd.Series) -> Po
         name=name,
         label=label,
         series=series,
-        oracle=bool(x["oracle"]),
+        apart=bool(x["oracle"]) or not (x["known"] and y["known"]),
         x=float(x["mean"]),
         x_low=float(x["low"]),
         x_high=float(x["high"]),

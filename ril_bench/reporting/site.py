@@ -13,6 +13,7 @@ import pandas as pd
 from ril_bench.reporting import index, paper, summary
 from ril_bench.reporting.answers import answers
 from ril_bench.reporting.collapse import MEANING
+from ril_bench.reporting.conclusion import comparability, conclusions, provenance
 from ril_bench.reporting.entry_rows import entry_rows, origins
 from ril_bench.reporting.film import Images
 from ril_bench.reporting.glossary import METRICS, better
@@ -108,8 +109,10 @@ def _index(
     sides: list[SideBySide],
     left_out: Sequence[str],
 ) -> bytes:
-    shown = index.columns(table, [name for _, names in index.QUESTIONS for name in names])
-    rows = index.method_rows(table, frame, shown)
+    entered = entry_rows(runs)
+    questions = index.QUESTIONS_OF_A_BOARD if entered else index.QUESTIONS
+    shown = index.columns(table, [name for _, names in questions for name in names])
+    rows = index.method_rows(table, frame, shown, "FINAL" if entered else "FORGET")
     compared = index.columns(table, index.COMPARED)
     listed, ranked = index.columns(table, index.LISTED), index.columns(table, index.RANKED)
     curves = strengths(runs)
@@ -122,15 +125,18 @@ def _index(
         runs=runs,
         tasks={run.sequence: run.rewards for run in runs if run.order == "given"},
         filters={name: sorted(set(frame[name])) for name in ("sequence", "tuner", "method", "order")},
-        answers=list(answers(table)),
+        answers=list(conclusions(table, runs) if entered else answers(table)),
+        cautions=comparability(runs) if entered else [],
+        provenance=provenance(runs),
         places=index.places(frame),
         shown=shown,
-        head=index.head(shown),
+        head=index.head(shown, questions),
         meanings=[metric for metric in METRICS if metric.name in {*shown, *ranked, *compared, *listed}],
         better={name: better(name) for name in {*shown, *compared, *listed}},
         fid=fid_note(runs),
-        rows=[row for row in rows if not row.oracle],
-        oracles=[row for row in rows if row.oracle],
+        rows=[row for row in rows if row.known and not row.oracle],
+        oracles=[row for row in rows if row.known and row.oracle],
+        stated=[row for row in rows if not row.known],
         collapse=MEANING,
         scales=sorted(set(filter(None, frame["scale"]))),
         compared=compared,
@@ -143,7 +149,7 @@ def _index(
         ranked=ranked,
         rank_rows=index.rank_rows(table, ranked),
         origins=origins(runs),
-        entered=entry_rows(runs),
+        entered=entered,
         left_out=left_out,
         listed=listed,
         run_rows=index.run_rows(frame, table, links, listed),

@@ -60,9 +60,10 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     With `z`, the metrics of rewards are there in z too, as "FINAL (z)".
 
     Columns: `mean`, `low`, `high` (95% interval; NaN below five units, where `points` holds every value), `iqm`,
-    `floor` (mean over units), `biased` (FID of too few images), `collapsed` (units with a collapsed step). From five
-    units on: `rank` among the methods that are no oracles, with its interval (`rank_low`, `rank_high`). Against the
-    method `naive`: `difference` with its interval or `difference_points`, `improvement` (the probability that a unit
+    `floor` (mean over units), `biased` (FID of too few images), `collapsed` (units with a collapsed step), `known`
+    (false for what an entry of a leaderboard only states). From five units on: `rank` among the methods that are known
+    and no oracles, with its interval (`rank_low`, `rank_high`). Against the method
+    `naive`: `difference` with its interval or `difference_points`, `improvement` (the probability that a unit
     improves), `p` (paired t test) and, from ten units on, `p_holm` (adjusted over methods).
 
     Raises UserError that names every missing run, with the command that computes it.
@@ -80,11 +81,13 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
                 continue
             values = {name: by_unit(methods[name], column.name) for name in ordered}
             differences = _differences_to_naive(values, column.better)
-            ranks = _ranks({name: values[name] for name in ordered if name not in oracles}, column.better)
+            known = _known(runs, group, column)
+            ranked = {name: values[name] for name in ordered if name not in oracles and name in known}
+            ranks = _ranks(ranked, column.better)
             rows += [
                 dict(zip(GROUP, group, strict=True))
                 | {"method": name, "oracle": name in oracles, "figure": column.name}
-                | {"scale": members["scale"].iloc[0], "units": len(values[name])}
+                | {"scale": members["scale"].iloc[0], "units": len(values[name]), "known": name in known}
                 | interval(list(values[name].values()))
                 | {"floor": _floor(methods[name], column)}
                 | {"biased": column.name == "FID" and bool(methods[name]["biased"].any())}
@@ -96,6 +99,12 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _known(runs: Sequence[StoredRun], group: tuple[Any, ...], column: Column) -> set[str]:
+    """The methods whose values of a metric are known in every run."""
+    own = [run for run in runs if (run.sequence, run.tuner) == group]
+    return {run.name for run in own} - {run.name for run in own if not column.known_of(run)}
+
+
 def _run_row(run: StoredRun, columns: Sequence[Column]) -> dict[str, Any]:
     scale = common_scale([run])
     row: dict[str, Any] = {
@@ -104,6 +113,7 @@ def _run_row(run: StoredRun, columns: Sequence[Column]) -> dict[str, Any]:
         "method": run.name,
         "order": run.order,
         "seed": run.seed,
+        "level": run.entry.level if run.entry else "",
         "status": str(run.info.get("status") or "unknown"),
         "oracle": bool(dig(run.info, "method", "oracle")),
         "official": bool(run.info.get("official")),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 
-from ril_bench.storage.read import number
+from ril_bench.storage.read import LEVELS, number
 
 MISSING = "–"
 MINUS = "−"
@@ -90,3 +91,14 @@ def slugs(texts: Iterable[str]) -> list[str]:
         taken.add(name.lower())
         names.append(name)
     return names
+
+
+def levels(found: Iterable[str]) -> str:
+    """The lowest level of several entries, and how many have a higher one: "resampled; 1 of 10 reproduced".
+
+    Empty for runs that are no entries.
+    """
+    counts = Counter(found)
+    present = [level for level in LEVELS if counts[level]]
+    higher = (f"{counts[level]} of {counts.total()} {level}" for level in present[1:])
+    return "; ".join([*present[:1], *higher])

@@ -62,6 +62,7 @@ class Runner:
         account: whether to measure, at the end, the seconds that the counted calls take alone. Use False
             while other runs use the machine.
         checkpoint_every: the number of updates of a task between two checkpoints.
+        last: the last step to train; None for all. The run is not complete without all of them.
         reporter: prints the progress.
     """
 
@@ -79,6 +80,7 @@ class Runner:
         account: bool = True,
         repair: bool = False,
         checkpoint_every: int = CHECKPOINT_EVERY,
+        last: int | None = None,
         reporter: Reporter,
     ):
         self.plan, self.sequence = plan, plan.sequence
@@ -89,6 +91,7 @@ class Runner:
         self.micro_batch = 0  # 0: the size in the budget, until an update runs out of memory
         self.loaded_materials = materials
         self.checkpoint_every = checkpoint_every
+        self.last = len(self.sequence.tasks) if last is None else last
         self.reporter = reporter if self.team.main else Reporter(quiet=True)
         self.tracker, self.account = tracker if self.team.main else None, account
         self.repair, self.again = repair, Repair()
@@ -170,9 +173,11 @@ class Runner:
         done = self.team.from_main(lambda: self.steps.done)
         self.method.bind(self.materials.model)
         training = self._resumed(done) if done <= len(self.sequence.tasks) else None
-        for i in range(training.step if training else done, len(self.sequence.tasks) + 1):
+        for i in range(training.step if training else done, self.last + 1):
             self._train_and_evaluate(training or self._start_task(i))
             training = None
+        if self.last < len(self.sequence.tasks):
+            return
         self.team.on_main(lambda: self._finish(began if in_one_go and self.account else None))
 
     def _load_materials(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pyarrow import parquet
 from pyarrow.compute import VarianceOptions
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+Level = Literal["stated", "resampled", "reproduced"]
+#: how an entry of a leaderboard was verified, in ascending order: not at all; all of its images were generated again
+#: from its adapters; its adapters were trained again besides
+LEVELS: tuple[Level, ...] = ("stated", "resampled", "reproduced")
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,24 @@ class EntryNote:
         card: the content of method.yaml.
         revision: the revision of the method.
         several: whether the method has several revisions; then names show the revision.
-        remade: the results that the maintainers have computed again; None if they have computed none.
+        record: what the maintainers computed again, as `checked.json` has it; None if they computed nothing.
     """
 
     card: dict[str, Any]
     revision: str
     several: bool
-    remade: dict[str, Any] | None
+    record: dict[str, Any] | None
 
     @property
-    def whole(self) -> bool:
-        """Whether the maintainers generated all images of the last step, and their metrics, again."""
-        return bool(self.remade and self.remade.get("remade"))
+    def level(self) -> Level:
+        """How the entry was verified."""
+        found = dig(self.record, "level")
+        return found if found in LEVELS else LEVELS[0]
+
+    @property
+    def verified(self) -> bool:
+        """Whether its scores, and the metrics of its images, were computed again from all of its images."""
+        return self.level != LEVELS[0]
 
 
 @dataclass(frozen=True)

@@ -75,23 +75,15 @@ def test_the_page_of_claims_shows_a_stored_verdict(tmp_path, monkeypatch):
         registry, "shipped", lambda folder: tmp_path / folder if folder == "tasks" else shipped(folder)
     )
     claim = read_claim("naive-forgets")
-    made = {
-        "git": {"revision": "0123456789"},
-        "date": "2026-01-02",
-        "cpu": "a CPU",
-        "runs": 5,
-        "seconds": 600.0,
-        "threads": 1,
-    }
+    made = {"commits": ["0123456789"], "date": "2026-01-02", "machines": ["a CPU"], "threads": [1]}
+    made |= {"runs": 5, "seconds": 600.0}
     values = [Compared("shapes-ril", "FORGET", [1.0, 1.1, 0.9, 1.2, 0.8], "higher", 0.0)]
     verdict = decided(claim, values, 5, made).model_dump_json()
     claim.file.with_name("naive-forgets.verdict.json").write_text(verdict)
     shown = claims.page()
     assert "| [naive-forgets](#naive-forgets) | held | 5 |" in shown
-    assert (
-        "**Held**, on 5 seeds: `ril-bench reproduce naive-forgets --seeds 5`, commit 0123456, 2026-01-02, a CPU"
-        in shown
-    )
+    made_with = "commit 0123456789, 2026-01-02, a CPU with 1 thread(s) a run: 5 runs of 120 s."
+    assert f"**Held**, on 5 seeds: `ril-bench reproduce naive-forgets --seeds 5`, {made_with}" in shown
     assert "| `shapes-ril` | FORGET | +1.00 [0.80, 1.20] | higher than 0 |" in shown
     claim.file.write_text(
         claim.file.read_text().replace("expected: higher}", "expected: higher, margin: 1}", 1)

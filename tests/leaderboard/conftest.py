@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from ril_bench import registry
+from ril_bench.running.materials import Materials
+from ril_bench.sequences.spec import Sequence
 from tests.leaderboard import world
 
 
@@ -29,6 +32,25 @@ def installed(sequences: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         world.install(sequences, patch)
         yield
+
+
+@pytest.fixture(scope="session")
+def known_materials() -> dict[str, Materials]:
+    """Materials by the digest of their sequence."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(known_materials: dict[str, Materials], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks of one sequence share its model and rewards, which take seconds to load."""
+    load = Materials.load
+
+    def loaded(sequence: Sequence, device: torch.device) -> Materials:
+        if sequence.sha256 not in known_materials:
+            known_materials[sequence.sha256] = load(sequence, device)
+        return known_materials[sequence.sha256]
+
+    monkeypatch.setattr("ril_bench.leaderboard.resample.load_materials", loaded)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from ril_bench.scoring.matrix import matrix
 from ril_bench.scoring.score import from_scores
 from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.sequence_file import load_sequence
+from ril_bench.sequences.spec import Sequence
 
 Tamper = Callable[[Path], object]
 
@@ -77,26 +78,36 @@ def put(scores: pd.DataFrame, row: int, column: str, value: Any) -> pd.DataFrame
     return scores
 
 
-def rescore(folder: Path) -> None:
+def rescore(folder: Path, sequence: Sequence | None = None) -> None:
     """matrix.csv and metrics.json as they follow from whatever scores.parquet now holds."""
     scores = pd.read_parquet(folder / "scores.parquet")
     matrix(scores).to_csv(folder / "matrix.csv")
-    sequence = load_sequence("tiny-shapes")
+    sequence = sequence or load_sequence("tiny-shapes")
     block = from_scores(scores, sequence, load_calibration(sequence), None, [])
     plain = json.loads(pd.Series(block).to_json(double_precision=15))
     edit(folder, "metrics.json", **plain)
 
 
-def better_scores(folder: Path) -> None:
-    """Every score of the last step is raised, and all figures follow."""
-    scores = pd.read_parquet(folder / "scores.parquet")
-    scores.loc[scores["step"] == 2, "score"] += 6
-    scores.to_parquet(folder / "scores.parquet", index=False)
-    rescore(folder)
+def better_scores(step: int) -> Tamper:
+    """Every score of a step is raised by a tenth of sigma, and all figures follow."""
+
+    def tamper(folder: Path) -> None:
+        scores = pd.read_parquet(folder / "scores.parquet")
+        calibration = load_calibration(load_sequence("tiny-shapes"))
+        for name, entry in calibration.rewards.items():
+            scores.loc[(scores["step"] == step) & (scores["reward"] == name), "score"] += 0.1 * entry.sigma
+        scores.to_parquet(folder / "scores.parquet", index=False)
+        rescore(folder)
+
+    return tamper
 
 
 def another_adapter(folder: Path) -> None:
     shutil.copy(folder.parent / "seed-1/step-2/adapter.safetensors", folder / "step-2/adapter.safetensors")
+
+
+def earlier_adapter(folder: Path) -> None:
+    shutil.copy(folder / "step-1/adapter.safetensors", folder / "step-2/adapter.safetensors")
 
 
 def symlink(folder: Path) -> None:
@@ -311,6 +322,7 @@ def digest_of_a_stranger(folder: Path) -> None:
     edit(folder, "digests.json", **{"../../../../../../../etc/passwd": "0" * 64})
 
 
+NO_BRIGHTNESS = {"calibration__content__rewards__brightness__b": 0.0}
 CASES = (
     Case("a score", with_scores(lambda s: put(s, 40, "score", 9.0)), "matrix", "not the scores' means"),
     Case("the matrix", matrix_cell, "matrix", "step 2.brightness is"),
@@ -335,6 +347,8 @@ CASES = (
     Case("unofficial settings", run_json(official=False), "official", "unofficial settings"),
     Case("a run cut short", run_json(status="running"), "complete", "'running', not complete"),
     Case("no calibration", run_json(calibration=None), "calibrated", "without the sequence's official calibration"),
+    Case("another calibration", run_json(**NO_BRIGHTNESS), "calibrated", "not the one of its digest"),
+    Case("other options", run_json(method__options={"strength": 3}), "options", "do not give the values written out"),
     Case("an oracle unsaid", run_json(method__oracle=True), "oracle", "naive is no oracle"),
     Case("an unknown form", run_json(schema_version=2), "record", "schema_version"),
     Case("markup in the method's name", run_json(method__name="<img src=x>"), "record", "should match pattern"),
@@ -356,7 +370,7 @@ CASES = (
     Case("a bomb of one word", bomb(100, "x" * 8_000_000), "parses", "a name of 8,000,000 characters"),
     Case("a table of other columns", with_scores(lambda s: s.drop(columns="trained")), "opens", "its columns are"),
     Case("text where numbers are", with_scores(lambda s: s.astype({"score": "str"})), "opens", "column score holds"),
-    Case("NaN", with_scores(lambda s: put(s, 3, "score", np.nan)), "finite", "1 scores are not finite"),
+    Case("NaN", with_scores(lambda s: put(s, 3, "score", np.nan)), "bounds", "1 scores are not finite"),
     Case("rows twice", with_scores(lambda s: pd.concat([s, s.iloc[:2]])), "rows", "2 rows are twice"),
     Case("a prompt left out", with_scores(lambda s: s[s["prompt_id"] != "002"]), "rows", "prompt_id 002"),
     Case("another prompt", with_scores(lambda s: put(s, 0, "prompt_id", "999")), "rows", "not the evaluation's"),
@@ -368,6 +382,7 @@ CASES = (
     Case("an adapter of another rank", with_adapter(other_rank), "adapter's layers", "has A (1, "),
     Case("an adapter with NaN", with_adapter(not_finite), "adapter", "not finite"),
     Case("an adapter of other layers", with_adapter(fewer_layers), "adapter's layers", "is not there"),
+    Case("an adapter of another seed", another_adapter, "copies", "seeds 0 and 1 have the same adapter"),
     Case("a seed left out", seed_dropped, "seeds", "seeds [1] are missing of the 3"),
     Case("a seed too many", one_seed_too_many, "seeds", "seeds [3] are not among the 3"),
     Case("fewer seeds declared", edit_card(seeds=2), "method.yaml", "greater than or equal to 3"),
@@ -379,8 +394,9 @@ CASES = (
 )  # fmt: skip
 
 RESAMPLED = (
-    Case("an adapter of another run", another_adapter, "resample", "the adapter does not give the scores"),
-    Case("better scores", better_scores, "resample", "brightness at step 2 is"),
+    Case("an adapter of another step", earlier_adapter, "resample", "the adapter does not give the scores"),
+    Case("better scores", better_scores(2), "resample", "brightness at step 2 is"),
     Case("other weights", run_json(weights={"unet": "0" * 64}), "resample", "used other weights"),
-    Case("no adapter", lambda f: shutil.rmtree(f / "step-2"), "resample", "no adapter of step 2"),
+    Case("no adapter", lambda f: shutil.rmtree(f / "step-1"), "resample", "no adapter of step 1"),
+    Case("better scores on the way", better_scores(1), "resample", "at step 1 is"),
 )

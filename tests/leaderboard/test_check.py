@@ -12,15 +12,15 @@ import pytest
 
 from ril_bench.cli import main
 from ril_bench.errors import UserError
-from ril_bench.leaderboard.check import check
+from ril_bench.leaderboard.check import NOTHING_AGAIN, Checker, check
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.rules import EntryCheck
 from tests.leaderboard.tampering import CASES, RESAMPLED, Case, entry, pandas_index, seal
 
 
-def found(board: Path, **options: int) -> list[tuple[str, str]]:
+def found(board: Path, checker: Checker = NOTHING_AGAIN) -> list[tuple[str, str]]:
     """(check, fault) of all that is wrong."""
-    return [(one.check, str(one.fault)) for v in check(board, **options) for one in v.faults]
+    return [(one.check, str(one.fault)) for v in check(board, checker=checker) for one in v.faults]
 
 
 def apply(case: Case, board: Path) -> None:
@@ -53,7 +53,7 @@ def test_the_tampered_are_refused(board: Path, case: Case) -> None:
 def test_what_only_images_made_again_tell(board: Path, case: Case) -> None:
     apply(case, board)
     assert found(board) == []
-    faults = found(entry(board), resample=3)
+    faults = found(entry(board), Checker(resample=3))
     assert any(name == case.check and case.message in fault for name, fault in faults), faults
 
 
@@ -128,7 +128,9 @@ def test_the_verb(
     honest: Path, board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verb(monkeypatch, "check", honest) == 0
-    assert "all checks passed" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "all checks passed" in printed
+    assert printed.count("stated") == 3
     CASES[1].tamper(entry(board))
     assert verb(monkeypatch, "check", board, "--json") == 2
     faults = json.loads(capsys.readouterr().out)

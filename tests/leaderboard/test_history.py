@@ -62,7 +62,7 @@ def test_a_changed_a_deleted_and_a_moved_file_are_refused(repository: Path) -> N
 def test_a_file_that_becomes_a_link_is_refused(repository: Path) -> None:
     symlink(entry(repository, 0))
     commit(repository)
-    assert any("replaced by another kind of file: matrix.csv" in line for line in faults(repository))
+    assert "history: a symbolic link: matrix.csv" in faults(repository)
 
 
 def test_nothing_added_nothing_to_check(repository: Path) -> None:
@@ -110,6 +110,22 @@ def test_a_submodule_is_refused(plain: Path) -> None:
     history = added_since("main", plain, plain)
     assert [fault.what for fault in history.faults] == ["a git submodule: module"]
     assert history.added == (plain / "b",)
+
+
+def test_links_programs_and_what_git_reads_are_refused_by_name(plain: Path) -> None:
+    (plain / "link").symlink_to("a")
+    (plain / "program").write_text("#!/bin/sh\n")
+    (plain / "program").chmod(0o755)
+    (plain / ".gitattributes").write_text("*.json filter=odd\n")
+    (plain / ".gitmodules").write_text("")
+    git(plain, "add", "-A")
+    git(plain, "commit", "-q", "-m", "more")
+    assert sorted(fault.what for fault in added_since("main", plain, plain).faults) == [
+        "a file that git itself reads: .gitattributes",
+        "a file that git itself reads: .gitmodules",
+        "a program: program",
+        "a symbolic link: link",
+    ]
 
 
 def test_an_empty_folder_is_refused(board: Path) -> None:

@@ -67,7 +67,9 @@ def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries = [
         StoredRun(
             run.folder,
-            EntryNote(card, "0123456789ab", False, {"images": 8, "of": 128, "remade": False}),
+            EntryNote(
+                card, "0123456789ab", False, {"level": "resampled", "checked": "2026-01-02", "version": "1"}
+            ),
         )
         for run in summary.load([runs])
     ]
@@ -180,8 +182,8 @@ def test_a_leaderboard_shows_ranks_provenance_and_how_to_submit(page: Any, leade
     for row in ranks.all():
         assert all(cell.split()[0] in ("1", "2") for cell in row.locator("td:not(.place)").all_inner_texts())
     head = page.locator("#methods thead")
-    assert head.locator('th[data-column="FORGET"] .origin').inner_text() == "recomputed"
-    assert head.locator('th[data-column="FID"] .origin').inner_text() == "claimed"
+    assert head.locator('th[data-column="FORGET"] .origin').inner_text() == "verified"
+    assert head.locator('th[data-column="seconds"] .origin').inner_text() == "stated"
     assert "ril-bench submit" in page.locator("#submit pre").inner_text()
     entered = page.locator("table.entered tbody tr")
     assert entered.count() == 3

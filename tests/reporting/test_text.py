@@ -52,3 +52,16 @@ def test_a_column_has_one_precision() -> None:
     assert text.decimals([None, 0.01, -31.2]) == 1
     assert text.decimals([None]) == text.decimals([0.0]) == 2
     assert text.decimals([123456.0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([], ""),
+        (["", ""], ""),
+        (["stated"], "stated"),
+        (["reproduced", "resampled", "resampled"], "resampled; 1 of 3 reproduced"),
+    ],
+)
+def test_levels_of_entries_in_words(found: list[str], words: str) -> None:
+    assert text.levels(found) == words

@@ -209,7 +209,9 @@ def test_a_claim_holds_where_all_its_intervals_are_on_the_claimed_side():
     found = verdict_of([1.0, 1.1, 0.9, 1.2, 0.8], [2.0, 2.5, 1.5, 2.2, 1.8])
     assert (found.verdict, found.advice) == ("held", None)
     expected = scipy.stats.ttest_1samp([1.0, 1.1, 0.9, 1.2, 0.8], 0).confidence_interval(0.95)
-    assert (found.outcomes[0].low, found.outcomes[0].high) == pytest.approx((expected.low, expected.high))
+    assert (found.comparisons[0].low, found.comparisons[0].high) == pytest.approx(
+        (expected.low, expected.high)
+    )
     assert verdict_of([1.0, 1.1, 0.9, 1.2, 0.8], margin=1.0).verdict == "undecided"
     assert verdict_of([-1.0, -1.1, -0.9, -1.2, -0.8], expected="lower").verdict == "held"
 
@@ -225,7 +227,7 @@ def test_that_a_claim_does_not_hold_is_corrected_for_the_number_of_comparisons()
     assert verdict_of(wrong).verdict == "did not hold"
     right = [1.0, 1.1, 0.9, 1.2, 0.8]
     several = verdict_of(wrong, [0.1, -0.2, 0.1, -0.1, 0.2], right)
-    assert several.outcomes[0].p_holm == pytest.approx(2 * p)
+    assert several.comparisons[0].p_holm == pytest.approx(2 * p)
     assert several.verdict == "undecided"
 
 
@@ -233,14 +235,14 @@ def test_fewer_than_five_seeds_decide_nothing_and_it_is_said_what_would():
     few = verdict_of([1.0, 1.01, 0.99])
     assert few.verdict == "undecided"
     assert few.advice == "About 2 more seeds would decide it, if mean and spread stay as they are."
-    assert few.outcomes[0].measured == "+1.00, +1.01, +0.990"
+    assert few.comparisons[0].measured == "+1.00, +1.01, +0.990"
     assert verdict_of([1.0]).advice == "5 seeds are the fewest that can decide it."
     assert "More than 1000" in verdict_of([1.0, -1.0, 1.0, -1.0, 1.0, -1.0]).advice
     noisy = verdict_of([1.0, -0.5, 1.2, -0.4, 0.9])
-    (outcome,) = noisy.outcomes
-    assert noisy.advice.startswith(f"About {outcome.seeds_needed - 5} more seeds")
+    (one,) = noisy.comparisons
+    assert noisy.advice.startswith(f"About {one.seeds_needed - 5} more seeds")
     # mean .44, deviation .8204, SE .3669, t(.975, 4) = 2.7764
-    assert outcome.measured == "+0.44 [−0.58, 1.46]"
+    assert one.measured == "+0.44 [−0.58, 1.46]"
 
 
 @settings(max_examples=60)
@@ -252,9 +254,9 @@ def test_fewer_than_five_seeds_decide_nothing_and_it_is_said_what_would():
 def test_the_opposite_of_a_claim_never_holds_as_well(values, expected, margin):
     found = verdict_of(*values, expected=expected, margin=margin)
     opposite = verdict_of(*values, expected="lower" if expected == "higher" else "higher", margin=margin)
-    for one, other in zip(found.outcomes, opposite.outcomes, strict=True):
+    for one, other in zip(found.comparisons, opposite.comparisons, strict=True):
         assert "held" not in (one.verdict, other.verdict) or one.verdict != other.verdict
-    held = all(one.verdict == "held" for one in found.outcomes)
+    held = all(one.verdict == "held" for one in found.comparisons)
     assert (found.verdict == "held") == held
 
 
@@ -284,9 +286,9 @@ def test_reproduce_runs_what_is_missing_and_writes_the_verdict(here, tiny_sequen
     assert (verdict.verdict, verdict.seeds) == ("undecided", [0, 1])
     assert verdict.made_with["runs"] == 4
     claim = read_claim(file)
-    assert stored_verdict(claim).outcomes == verdict.outcomes
+    assert stored_verdict(claim).comparisons == verdict.comparisons
     assert verdict.claim_sha256 == claim.sha256
-    along, drift = verdict.outcomes
+    along, drift = verdict.comparisons
     rid = [StoredRun(run.plan.folder(here / "runs")) for run in planned(claim, 2) if run.arm == "rid"]
     assert drift.values == pytest.approx([run.metrics["drift"]["steps"][-1]["to_0"] for run in rid])
     gains = [along_by_hand(run) for run in rid], [along_by_hand(StoredRun(folder)) for folder in naive]

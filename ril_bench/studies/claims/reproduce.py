@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
-from ril_bench.machine.packages import versions
-from ril_bench.running import provenance
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter
 from ril_bench.storage.files import to_json, write_files
 from ril_bench.storage.read import StoredRun, read_whole_run
 from ril_bench.studies.claims.claim_file import Claim, read_claim
 from ril_bench.studies.claims.compared import compared
-from ril_bench.studies.claims.verdict import Verdict, decided, verdict_name
+from ril_bench.studies.claims.verdict import ClaimVerdict, decided, verdict_name
 from ril_bench.studies.grid.axes import plans
 from ril_bench.studies.grid.grid import GridPlan, grid, plan_grid
 from ril_bench.studies.output_files import output_file
@@ -81,7 +79,7 @@ def reproduce(
     device: str = "cpu",
     compute: Compute | None = None,
     reporter: Reporter | None = None,
-) -> Verdict:
+) -> ClaimVerdict:
     """Runs what a claim compares, and writes NAME.verdict.json. Complete runs are not repeated.
 
     The arguments are those of `calibrate`; `seeds` None means the number that the claim states.
@@ -109,22 +107,28 @@ def reproduce(
     for run, result in zip(runs, stored, strict=True):
         arms = by_sequence.setdefault(run.plan.sequence.name, {})
         arms.setdefault(run.arm, {})[run.plan.seed] = result
-    verdict = decided(claim, compared(claim, by_sequence), count, _made_with(stored, threads, device))
+    verdict = decided(claim, compared(claim, by_sequence), count, _made_with(stored))
     write_files({file: to_json(verdict.model_dump(mode="json")).encode()})
     verdict._file = file
     return verdict
 
 
-def _made_with(runs: Sequence[StoredRun], threads: int, device: str) -> dict[str, Any]:
+def _made_with(runs: Sequence[StoredRun]) -> dict[str, Any]:
+    """Where the runs come from; some may be older than the verdict."""
     steps = [step for run in runs for step in run.info["steps"]]
+    hardware = [run.info["hardware"] for run in runs]
     return {
         "date": datetime.date.today().isoformat(),
-        "git": provenance.revision(),
-        "cpu": provenance.processor(),
-        "device": device,
-        "threads": threads,
-        "versions": versions(),
+        "commits": sorted({_commit(run.info.get("git")) for run in runs}),
+        "machines": sorted({str(one.get("gpu") or one.get("cpu")) for one in hardware}),
+        "threads": sorted({one["threads"] for one in hardware}),
         "sequences": {run.sequence: run.info["sequence"]["version"] for run in runs},
         "runs": len(runs),
         "seconds": sum(step["train_seconds"] + step["evaluation_seconds"] for step in steps),
     }
+
+
+def _commit(git: Mapping[str, Any] | None) -> str:
+    if git is None:
+        return "an installed wheel"
+    return f"{git['revision'][:10]}{' with changes' if git['dirty'] else ''}"

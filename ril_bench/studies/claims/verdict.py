@@ -29,7 +29,7 @@ FAILED: Final = "did not hold"
 OPEN: Final = "undecided"
 
 
-class Outcome(Part):
+class ComparisonVerdict(Part):
     """One comparison on one sequence, over seeds.
 
     Attributes:
@@ -64,19 +64,19 @@ class Outcome(Part):
         return f"{signed(self.mean, places)} [{fixed(self.low, places)}, {fixed(self.high, places)}]"
 
 
-class Verdict(Part):
+class ClaimVerdict(Part):
     """A claim, as the runs of some seeds decide it.
 
     Attributes:
         claim_sha256: `Claim.sha256` of the claim that was tested.
-        made_with: date, commit, machine, versions, and the seconds of all runs.
+        made_with: the date; commits, machines, threads and seconds of the runs; versions of the sequences.
     """
 
     claim: str
     claim_sha256: str
     verdict: Word
     seeds: list[int] = Field(min_length=1)
-    outcomes: list[Outcome] = Field(min_length=1)
+    comparisons: list[ComparisonVerdict] = Field(min_length=1)
     made_with: dict[str, Any]
 
     _file: Path | None = PrivateAttr(default=None)
@@ -89,7 +89,7 @@ class Verdict(Part):
     @property
     def seeds_needed(self) -> int | None:
         """The seeds with which every undecided comparison would be decided; None where that is not known."""
-        needed = [outcome.seeds_needed for outcome in self.outcomes if outcome.verdict == OPEN]
+        needed = [one.seeds_needed for one in self.comparisons if one.verdict == OPEN]
         known = [seeds for seeds in needed if seeds is not None]
         return max(known) if known and len(known) == len(needed) else None
 
@@ -103,15 +103,19 @@ class Verdict(Part):
             return f"{CLAIM_UNITS} seeds are the fewest that can decide it."
         if self.seeds_needed is None:
             return "More than 1000 seeds would be needed: the difference is too small, or there is none."
-        if self.seeds_needed <= have:  # Holm's correction asks for more than the interval
-            return "More seeds: one comparison points the other way, but not beyond doubt."
+        if (
+            self.seeds_needed <= have
+        ):  # Holm's correction asks for more than an interval that excludes the margin
+            return "A few more seeds would decide it."
         more = self.seeds_needed - have
         return (
             f"About {more} more seed{'s' * (more > 1)} would decide it, if mean and spread stay as they are."
         )
 
 
-def decided(claim: Claim, compared: Sequence[Compared], seeds: int, made_with: Mapping[str, Any]) -> Verdict:
+def decided(
+    claim: Claim, compared: Sequence[Compared], seeds: int, made_with: Mapping[str, Any]
+) -> ClaimVerdict:
     """The verdict from the values of all comparisons.
 
     A claim held if all its comparisons held: the 95% interval of the mean over seeds lies on the claimed side of the
@@ -119,26 +123,26 @@ def decided(claim: Claim, compared: Sequence[Compared], seeds: int, made_with: M
     lies significantly on the other side, after Holm's correction for all comparisons. Otherwise, and below five seeds,
     it is undecided.
     """
-    outcomes = _outcomes(compared)
-    words = {outcome.verdict for outcome in outcomes}
+    judged = _judged(compared)
+    words = {one.verdict for one in judged}
     word: Word = FAILED if FAILED in words else OPEN if OPEN in words else HELD
-    return Verdict(
+    return ClaimVerdict(
         claim=claim.name,
         claim_sha256=claim.sha256,
         verdict=word,
         seeds=list(range(seeds)),
-        outcomes=outcomes,
+        comparisons=judged,
         made_with=dict(made_with),
     )
 
 
-def _outcomes(compared: Sequence[Compared]) -> list[Outcome]:
+def _judged(compared: Sequence[Compared]) -> list[ComparisonVerdict]:
     p = {
         k: paired_p(dict(enumerate(one.values)), dict.fromkeys(range(len(one.values)), one.margin))
         for k, one in enumerate(compared)
     }
     adjusted = holm(p)
-    outcomes = []
+    found = []
     for k, one in enumerate(compared):
         interval = mean_interval(one.values)
         better = 1 if one.expected == "higher" else -1
@@ -149,8 +153,8 @@ def _outcomes(compared: Sequence[Compared]) -> list[Outcome]:
             word = HELD
         elif interval.claims and ahead < 0 and adjusted[k] < CLAIMED_P:
             word = FAILED
-        outcomes.append(
-            Outcome(
+        found.append(
+            ComparisonVerdict(
                 sequence=one.sequence,
                 what=one.what,
                 expected=one.expected,
@@ -165,7 +169,7 @@ def _outcomes(compared: Sequence[Compared]) -> list[Outcome]:
                 seeds_needed=units_to_exclude(interval, one.margin),
             )
         )
-    return outcomes
+    return found
 
 
 def _known(value: float) -> float | None:
@@ -177,11 +181,11 @@ def verdict_name(claim: str) -> str:
     return f"{claim}.verdict.json"
 
 
-def stored_verdict(claim: Claim) -> Verdict | None:
+def stored_verdict(claim: Claim) -> ClaimVerdict | None:
     """The verdict beside the file of a claim; None where there is none. Raises UserError for a file with faults."""
     file = claim.file.with_name(verdict_name(claim.name))
     if not file.exists():
         return None
-    verdict = validated(Verdict, read_source(file))
+    verdict = validated(ClaimVerdict, read_source(file))
     verdict._file = file
     return verdict

@@ -1,0 +1,66 @@
+"""What a check verified of an entry, and the level that follows: stated < resampled < reproduced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ril_bench.storage.read import Level
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Images that were generated again from the adapters of an entry.
+
+    Attributes:
+        images: how many of each step.
+        of: how many the evaluation has.
+        steps: of which steps, from 0.
+        gap: the largest mean difference of a reward, in deviations over prompts (sigma).
+    """
+
+    images: int
+    of: int
+    steps: tuple[int, ...]
+    gap: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether all images were generated, and so every score and every metric of images was computed again."""
+        return self.images == self.of
+
+    def __str__(self) -> str:
+        return f"{self.images} of {self.of} images of each step regenerated: within {self.gap:.2g} sigma"
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """Steps that were trained again.
+
+    Attributes:
+        steps: which, from 1.
+        of: how many the sequence has.
+        distance: the largest relative difference of an adapter's change of the weights; 0 for the same bytes.
+    """
+
+    steps: tuple[int, ...]
+    of: int
+    distance: float
+
+    @property
+    def whole(self) -> bool:
+        return len(self.steps) == self.of
+
+    def __str__(self) -> str:
+        same = "the same bytes" if self.distance == 0 else f"within {self.distance:.2g} of their norm"
+        return f"{len(self.steps)} of {self.of} adapters trained again: {same}"
+
+
+def level(resampled: Resampled | None, retrained: Retrained | None) -> Level:
+    """The level of an entry that passed its checks.
+
+    Some images are a test by chance: a forger whose few false scores are not drawn would gain a rank. So the level
+    `resampled` needs all images of all steps, and `reproduced` all adapters besides.
+    """
+    if resampled is None or not resampled.whole:
+        return "stated"
+    return "reproduced" if retrained and retrained.whole else "resampled"
