@@ -49,7 +49,7 @@ def seeds(place: str) -> str:
 def agreement(place: str) -> str:
     """Spearman's rank correlation of two metrics over the means of methods, each turned so that higher is better."""
     rows = _runs(place)
-    names = [column.name for column in COLUMNS if column.name in METRICS or column.name in ("BWT", "FID")]
+    names = [column.name for column in COLUMNS if column.name in (*METRICS, "FID")]
     means = rows.groupby("method")[names].mean()
     turned = means * [better(name) for name in names]
     lines = [
