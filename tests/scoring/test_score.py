@@ -390,10 +390,15 @@ def test_the_samples_of_a_prompt_are_averaged():
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", [name for name in registry.names("sequence") if name.startswith("shapes-")])
-def test_shipped_shapes_sequences_are_calibrated_and_can_be_learned(name):
-    if name == "shapes-smoke":
-        pytest.skip("its metrics have no meaning")
+CALIBRATED = [file.name.partition(".")[0] for file in registry.shipped("tasks").glob("*.calibration.json")]
+
+
+def test_the_flagship_is_calibrated():
+    assert "shapes-ril" in CALIBRATED
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_rewards_of_a_calibrated_sequence_can_be_learned(name):
     sequence = load_sequence(name)
     calibration = load_calibration(sequence)
     assert calibration is not None
