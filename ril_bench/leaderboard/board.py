@@ -15,7 +15,8 @@ from ril_bench.leaderboard.method_names import shipped_digest
 from ril_bench.leaderboard.record import read_card
 from ril_bench.reporting.summary import BASELINE
 from ril_bench.storage import names
-from ril_bench.storage.read import EntryNote, StoredRun, read_run
+from ril_bench.storage.entry_note import EntryNote
+from ril_bench.storage.read import StoredRun, read_run
 
 Unit = tuple[str, int | None]  # order and seed
 

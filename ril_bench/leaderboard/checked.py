@@ -15,8 +15,8 @@ from ril_bench.running import provenance
 from ril_bench.running.run_record import now
 from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
+from ril_bench.storage.entry_note import LEVELS
 from ril_bench.storage.files import read_json, to_json, write_files
-from ril_bench.storage.read import LEVELS
 
 if TYPE_CHECKING:
     from ril_bench.leaderboard.check import Verdict

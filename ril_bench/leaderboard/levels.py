@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ril_bench.storage.read import Level
+from ril_bench.storage.entry_note import Level
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from ril_bench.reporting.pareto import planes
 from ril_bench.reporting.strengths import AtEqualLearning, Strengths
 from ril_bench.reporting.summary import BASELINE
 from ril_bench.reporting.svg import spread
-from ril_bench.storage.read import LEVELS
+from ril_bench.storage.entry_note import LEVELS
 
 # What a reader asks, and the metrics that answer: the head over the columns of the table of methods.
 Questions = Sequence[tuple[str, Sequence[str]]]

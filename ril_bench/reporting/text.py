@@ -7,7 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from ril_bench.storage.read import LEVELS, number
+from ril_bench.storage.entry_note import LEVELS
+from ril_bench.storage.read import number
 
 MISSING = "–"
 MINUS = "−"

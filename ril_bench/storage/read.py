@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pyarrow import parquet
 from pyarrow.compute import VarianceOptions
@@ -20,6 +20,7 @@ from pyarrow.compute import VarianceOptions
 from ril_bench.config.characters import encodable
 from ril_bench.errors import UserError
 from ril_bench.storage import names
+from ril_bench.storage.entry_note import EntryNote
 from ril_bench.storage.integrity import FILES, damaged_files, refuse_damage
 from ril_bench.storage.seals import unchecked_line, unsealed
 
@@ -27,38 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
-Level = Literal["stated", "resampled", "reproduced"]
-#: how an entry of a leaderboard was verified, in ascending order: not at all; all of its images were generated again
-#: from its adapters; its adapters were trained again besides
-LEVELS: tuple[Level, ...] = ("stated", "resampled", "reproduced")
-
-
-@dataclass(frozen=True)
-class EntryNote:
-    """What a leaderboard states about an entry, in addition to the files of its run.
-
-    Attributes:
-        card: the content of method.yaml.
-        revision: the revision of the method.
-        several: whether the method has several revisions; then names show the revision.
-        record: what the maintainers computed again, as `checked.json` has it; None if they computed nothing.
-    """
-
-    card: dict[str, Any]
-    revision: str
-    several: bool
-    record: dict[str, Any] | None
-
-    @property
-    def level(self) -> Level:
-        """How the entry was verified."""
-        found = dig(self.record, "level")
-        return found if found in LEVELS else LEVELS[0]
-
-    @property
-    def verified(self) -> bool:
-        """Whether its scores, and the metrics of its images, were computed again from all of its images."""
-        return self.level != LEVELS[0]
 
 
 @dataclass(frozen=True)

@@ -327,8 +327,8 @@ def on_card(old: str, new: str) -> Forge:
 
 def trials(board: Path) -> None:
     file = card(entry(board))
-    told = yaml.safe_load(file.read_text())
-    file.write_text(yaml.safe_dump(told | {"trials": {"tuned": 0, "private": 0, "how": "nothing"}}))
+    stated = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(stated | {"trials": {"tuned": 0, "private": 0, "how": "nothing"}}))
 
 
 FRAMES = [Image.new("RGB", (8, 8), (k, 0, 0)) for k in range(99)]

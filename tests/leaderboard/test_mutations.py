@@ -47,7 +47,7 @@ def good(honest: Path) -> dict[str, float]:
 
 @pytest.fixture
 def fresh(honest: Path, tmp_path: Path) -> Path:
-    """A place for a leaderboard that each example writes anew."""
+    """A place for a leaderboard that each example writes again."""
     return tmp_path / "board"
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from ril_bench.reporting import summary
 from ril_bench.reporting.site import write_site
-from ril_bench.storage.read import EntryNote, StoredRun
+from ril_bench.storage.entry_note import EntryNote
+from ril_bench.storage.read import StoredRun
 from tests.reporting.synthetic import write_runs
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
