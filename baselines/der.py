@@ -1,4 +1,4 @@
-"""der: dark experience replay (Buzzega et al. 2020, arXiv 2004.07211), for noise predictions."""
+"""der: dark experience replay (Buzzega et al. 2020, arXiv 2004.07211), for the outputs of a denoiser."""
 
 from typing import Annotated
 
@@ -10,14 +10,14 @@ from ril_bench.draws import generator
 
 
 class Der(Method):
-    """One adapter for all tasks, which keeps the noise that earlier models predicted on states that they visited.
+    """One adapter for all tasks, which keeps what earlier models predicted on states that they visited.
 
-        loss = strength * mean over `replayed` stored (x_t, t, prompt, eps) of (eps_theta(x_t, t, prompt) - eps)^2
+        loss = strength * mean over `replayed` stored (x_t, t, prompt, out) of (out_theta(x_t, t, prompt) - out)^2
 
-    At the end of each task, `samples` visited states are stored, with the noise that the model predicts there. An
+    At the end of each task, `samples` visited states are stored, with the denoiser's output there. An
     update draws from the states of all earlier tasks [code: aimagelab/mammoth]; that code draws its memory of fixed
     size from the training itself, here it grows with the tasks [ours]. It keeps states and prompts, and no reward.
-    Carries the stored states, the noise and the adapter.
+    Carries the stored states, the outputs and the adapter.
     """
 
     class Options(Method.Options):
@@ -29,7 +29,7 @@ class Der(Method):
         """Stored states in each update; each costs one call with gradient."""
 
     def bind(self, model):
-        self._model, self._memory = model, []  # [{x_t, eps: (1, C, h, w), t, prompt, guidance}]
+        self._model, self._memory = model, []  # [{x_t, output: (1, C, h, w), t, prompt, guidance}]
         self._key, self._updates = (), 0
 
     def start_task(self, task, model):
@@ -46,8 +46,8 @@ class Der(Method):
         )
         errors = []
         for kept in (self._memory[k] for k in drawn):
-            eps = self._model.predict(kept["x_t"], kept["t"], [kept["prompt"]], kept["guidance"])
-            errors.append((eps - kept["eps"]).square().mean())
+            out = self._model.predict(kept["x_t"], kept["t"], [kept["prompt"]], kept["guidance"])
+            errors.append((out - kept["output"]).square().mean())
         return self.options.strength * torch.stack(errors).mean()
 
     def after_update(self):
@@ -56,7 +56,7 @@ class Der(Method):
     def end_task(self, task, model):
         for state in task.states(model, self.options.samples):
             p = state.prediction
-            kept = {"x_t": p.x_t.clone(), "eps": p.eps.detach(), "t": p.t, "prompt": p.prompts[0]}
+            kept = {"x_t": p.x_t.clone(), "output": p.output.detach(), "t": p.t, "prompt": p.prompts[0]}
             self._memory.append({**kept, "guidance": p.guidance})
 
     def state_dict(self):

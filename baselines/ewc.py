@@ -12,7 +12,7 @@ class Ewc(Method):
     """One adapter for all tasks, with the loss strength / 2 * sum_k sum F_k (theta - theta_k)^2 over finished tasks k.
 
     F_k is measured at the end of task k on `samples` visited states, one state at a time: F_k is the mean of squared
-    gradients, not the square of their mean. importance `policy`: F = mean (d <v, eps_theta> / d theta)^2, v ~ N(0, I),
+    gradients, not the square of their mean. importance `policy`: F = mean (d <v, out_theta> / d theta)^2, v ~ N(0, I),
     the diagonal of J'J; this is the Fisher information of the Gaussian policy up to the weight b_t^2 / sigma_t^2 of the
     step [ours]. `reward`: the reward of the image of x0hat replaces <v, eps>; this is not Fisher information [ours].
     Each F is divided by its mean, so a strength means the same for all units of a reward. `online`: one term,
@@ -64,7 +64,7 @@ class Ewc(Method):
         """The scalar of one visited state whose squared gradient is the importance."""
         if self.options.importance == "reward":
             return task.reward(self._model.decode(state.prediction.x0()), state.prediction.prompts).sum()
-        return (state.noise * state.prediction.eps).sum()
+        return (state.noise * state.prediction.output).sum()
 
     def state_dict(self):
         return {"terms": self._terms}

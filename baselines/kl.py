@@ -16,13 +16,13 @@ GAIN, LIMIT = 0.1, 0.2  # of the controller (Ziegler et al. 2019, arXiv 1909.085
 class Kl(Method):
     """A new LoRA for each reward, kept close to a frozen model: the anchor.
 
-        KL   = b^2 |eps_theta - eps_anchor|^2 / (2 sigma^2)     of one step of the sampler, in nats
+        KL   = b^2 |out_theta - out_anchor|^2 / (2 sigma^2)     of one step of the sampler, in nats
         loss = strength * mean of KL over the tuner's differentiated predictions
 
     as in DPOK and Flow-GRPO (arXiv 2505.05470), which take the mean over the latents' entries, not the sum [code].
     Summed over all steps, KL is the divergence of the two sampling chains. With `target`, the strength follows after
     each update: strength <- strength (1 + .1 clip(KL / target - 1, -.2, .2)). The sampler needs eta > 0. With the
-    anchor `previous` this is lwf on the noise, each step with its own weight. Carries the adapters.
+    anchor `previous` this is lwf on the output, each step with its own weight. Carries the adapters.
     """
 
     class Options(Method.Options):
@@ -49,7 +49,7 @@ class Kl(Method):
         anchor = {name: scale for name, scale in anchor.items() if name not in model.trained}
         with torch.no_grad(), model.folded(anchor):
             other = model.predict(*inputs)
-        kl = step_kl(prediction.ddim, prediction.eps, other, prediction.step)
+        kl = step_kl(prediction.sampler, prediction.output, other, prediction.step)
         self._seen += kl.tolist()
         return self._strength * kl.mean()
 

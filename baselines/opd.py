@@ -13,7 +13,7 @@ from ril_bench.tuners.rollouts import require_random_steps
 class Opd(Method):
     """A LoRA for each reward; then a student, one more LoRA, is trained to predict what the model of each task did.
 
-        loss = mean over tasks j <= i of b^2 |eps_theta - eps_j|^2 / (2 sigma^2)     on the student's own rollouts
+        loss = mean over tasks j <= i of b^2 |out_theta - out_j|^2 / (2 sigma^2)     on the student's own rollouts
 
     The student starts as the model after task i, and teacher j is the model after the rewards' training of task j, both
     with all adapters before it. The loss is the KL of a step of the sampler, in nats, as in Flow-OPD [code:
@@ -55,5 +55,5 @@ class Opd(Method):
             if name.startswith("task"):
                 with torch.no_grad(), model.folded(dict.fromkeys(names[:end], 1.0)):
                     teacher = model.predict(*inputs)
-                losses.append(step_kl(prediction.ddim, prediction.eps, teacher, prediction.step).mean())
+                losses.append(step_kl(prediction.sampler, prediction.output, teacher, prediction.step).mean())
         return torch.stack(losses).mean()

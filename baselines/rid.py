@@ -16,9 +16,10 @@ class Rid(Method):
     the teacher has the base weights, the frozen adapters, and the moving average of the current adapter's delta,
 
         teacher <- m teacher + (1 - m) (alpha/r) B A          (after each update; 0 when a task starts)
-        loss     = strength * mean (f(eps_theta) - sg f(eps_teacher))^2
+        loss     = strength * mean (f(theta) - sg f(teacher))^2
 
-    on the tuner's differentiated noise predictions. f is the noise itself, the clean latents x0hat, or their image.
+    on the tuner's differentiated predictions. f is the noise that a model predicts, the clean latents x0hat, or their
+    image.
     Averages are of deltas, not of factors. It costs one more forward of the denoiser for each differentiated call.
     """
 
@@ -62,8 +63,8 @@ class Rid(Method):
         if self.options.teacher == "keep":
             frozen = {}
         with torch.no_grad(), self._model.folded(frozen, deltas=_sum(self._past, self._teacher())):
-            eps = self._model.predict(prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)
-            target = self._compared(prediction.with_eps(eps))
+            out = self._model.predict(prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)
+            target = self._compared(prediction.with_output(out))
         return self.options.strength * (self._compared(prediction) - target).square().mean()
 
     def after_update(self):
@@ -85,7 +86,7 @@ class Rid(Method):
 
     def _compared(self, prediction):
         if self.options.space == "noise":
-            return prediction.eps
+            return prediction.noise()
         return prediction.x0() if self.options.space == "x0" else self._model.decode(prediction.x0())
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from ril_bench import load_sequence
 from ril_bench.data.prompts import load_prompts
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, sample
+from ril_bench.diffusion.sampler import sample
 from ril_bench.draws import Draws
 from ril_bench.worlds.shapes import WEIGHTS, captions
 from ril_bench.worlds.shapes.renderer import compose
@@ -112,11 +112,11 @@ def world() -> Figure:
     rng = np.random.default_rng(0)
     plain = [compose(captions.parse(prompt), rng) for prompt in prompts]
     model = DiffusionModel.load(WEIGHTS / "pipeline", adapter=AdapterSpec(1, 1.0, ("to_q",)))
-    ddim, draws = DDIM.of(model, STEPS, ETA), Draws(("figure",), range(len(prompts)))
+    sampler, draws = model.sampler(STEPS, ETA), Draws(("figure",), range(len(prompts)))
     rows = {"plain render": rendered(plain), "web-like render": rendered(varied(plain, 0, WEB_CLARITY))}
     for guidance in (1.0, 3.0):
         rows[f"generated,\nguidance {guidance:g}"] = model.decode(
-            sample(model, ddim, prompts, draws, guidance=guidance)
+            sample(model, sampler, prompts, draws, guidance=guidance)
         )
     figure = Figure(figsize=(1.35 * len(prompts) + 1.6, 1.35 * len(rows) + 0.9), layout="constrained", dpi=84)
     panels = figure.subplots(len(rows), len(prompts), squeeze=False)

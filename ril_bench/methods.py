@@ -21,7 +21,7 @@ class Consolidation:
 
     Attributes:
         updates: how many updates it has, as a multiple of one task's budget.
-        calls: noise predictions with gradient in each rollout; `prediction_loss` is called for each.
+        calls: predictions with gradient in each rollout; `prediction_loss` is called for each.
     """
 
     updates: float = 1.0
@@ -61,7 +61,7 @@ class Method(Configurable):
         plan -> start_task                        at the start of step i
             for each update:
                 turn
-                accumulate (the tuner)            calls prediction_loss for each differentiated noise prediction
+                accumulate (the tuner)            calls prediction_loss for each differentiated prediction
                 weight_loss, then its backward
                 adjust_gradients
                 clipping, check that all values are finite, optimizer step
@@ -155,16 +155,17 @@ class Method(Configurable):
         return []
 
     def prediction_loss(self, prediction: Prediction) -> Tensor | None:
-        """A loss on one noise prediction of the tuner, such as a distillation.
+        """A loss on one prediction of the tuner, such as a distillation.
 
         Called inside `accumulate`, for every denoiser call that the tuner differentiates, with the samples of one
         micro-batch. The mean over these calls is added to the tuner's loss. The number of calls differs between
         tuners, so do not count on one call for each update.
 
         Args:
-            prediction: its `eps` (N, C, h, w) carries the graph; its other tensors do not. `prediction.x0()` is the
-                clean latents, and `prediction.with_eps(eps)` the same prediction with the noise of another model. For a
-                teacher's noise call `model.predict` inside `torch.no_grad()` and `model.folded(...)`.
+            prediction: its `output` (N, C, h, w), noise or a velocity, carries the graph; its other tensors do not.
+                `prediction.x0()` is the clean latents, `prediction.noise()` the noise, and
+                `prediction.with_output(out)` the same prediction with the output of another model. For a teacher's
+                output call `model.predict` inside `torch.no_grad()` and `model.folded(...)`.
 
         Returns:
             A scalar that averages over the N samples, or None for no loss. Never call backward on it.

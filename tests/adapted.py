@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ril_bench import registry
 from ril_bench.diffusion.adapters import AdapterSpec
-from ril_bench.diffusion.sampler import DDIM, Prediction, predict_step
+from ril_bench.diffusion.ddim import DDIM
+from ril_bench.diffusion.sampler import Prediction, predict_step
 from ril_bench.diffusion.states import visited
 from ril_bench.methods import Method
 from ril_bench.storage.checkpoint import pack, unpack
@@ -118,7 +119,7 @@ class AdaptedToy(ToyModel):
         finally:
             self._folded = None
 
-    def noise(self, x: Tensor, t: int, lengths: Tensor, weights: Any = None) -> Tensor:
+    def output(self, x: Tensor, t: float, lengths: Tensor, weights: Any = None) -> Tensor:
         rows = x.movedim(1, -1)  # channels last, as a linear layer wants them
         for layer, weight in self.layers.items():
             if self._moments is not None and self._folded is None:
@@ -133,9 +134,9 @@ class AdaptedToy(ToyModel):
             return self._folded[layer]
         return sum((scale * self._product(name, layer) for name, scale in self.active.items()), 0)
 
-    def predict(self, x: Tensor, t: int, prompts: Sequence[str], guidance: float) -> Tensor:
+    def predict(self, x: Tensor, t: float, prompts: Sequence[str], guidance: float) -> Tensor:
         x, lengths = x.double(), torch.tensor([len(p) / 25 for p in prompts], dtype=self.dtype)
-        uncond, cond = self.noise(x, t, 0 * lengths), self.noise(x, t, lengths)
+        uncond, cond = self.output(x, t, 0 * lengths), self.output(x, t, lengths)
         eps = uncond + guidance * (cond - uncond)
         self.counter["denoiser", eps.requires_grad] += len(x)
         return eps
@@ -217,7 +218,7 @@ def updated(method: Method, model: Any, task: Any, updates: int = 3, lr: float =
     for _ in range(updates):
         optimizer.zero_grad(set_to_none=True)
         now = prediction(model, task)
-        loss, added = now.eps.square().mean(), method.prediction_loss(now)
+        loss, added = now.output.square().mean(), method.prediction_loss(now)
         (loss if added is None else loss + added).backward()
         if (held := method.weight_loss()) is not None:
             held.backward()

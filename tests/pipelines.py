@@ -8,6 +8,9 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -156,4 +159,43 @@ def stable_diffusion_xl(force_zeros: bool = True) -> StableDiffusionXLPipeline:
         unet=unet,
         scheduler=scheduler(),
         force_zeros_for_empty_prompt=force_zeros,
+    )
+
+
+def stable_diffusion_3(**schedule: Any) -> StableDiffusion3Pipeline:
+    """Like SD 3 without T5: a transformer with two blocks, the first with the second attention of SD 3.5."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        words = tokenizer()
+        encoders = [
+            CLIPTextModelWithProjection(text_config(num_hidden_layers=2, projection_dim=12)) for _ in range(2)
+        ]
+        transformer = SD3Transformer2DModel(
+            sample_size=LATENT[1],
+            patch_size=2,
+            in_channels=4,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            caption_projection_dim=16,
+            joint_attention_dim=32,
+            pooled_projection_dim=24,
+            pos_embed_max_size=8,
+            qk_norm="rms_norm",
+            dual_attention_layers=(0,),
+        )
+        for parameter in transformer.parameters():  # modulations and the last layer would be nearly zero
+            torch.nn.init.normal_(parameter, std=0.15)
+        vae = autoencoder(scaling_factor=0.8, shift_factor=0.06)
+    return StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **schedule}),
+        vae=vae,
+        text_encoder=encoders[0],
+        tokenizer=words,
+        text_encoder_2=encoders[1],
+        tokenizer_2=words,
+        text_encoder_3=None,
+        tokenizer_3=None,
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 from ril_bench import registry
 from ril_bench.config.settings import parse_settings
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, Prediction
+from ril_bench.diffusion.sampler import Prediction
 from ril_bench.errors import failure_class
 from ril_bench.methods import Method
 from ril_bench.reporting.run_page import write_page_after_run
@@ -171,7 +171,7 @@ def reward_task(
         name=reward.name,
         key=(seed, index, index),
         prompts=PROMPTS,
-        sampler=DDIM.of(model, 3, 1.0),
+        sampler=model.sampler(3, 1.0),
         guidance=3.0,
         reward_model=reward,
         counter=model.counter,

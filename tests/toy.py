@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ril_bench.diffusion.sampler import DDIM
+from ril_bench.diffusion.ddim import DDIM
+from ril_bench.diffusion.flow import Flow
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws
 from ril_bench.tuners.base import Log, MicroBatch, Tuner
 
@@ -38,10 +40,10 @@ DRAWS = DoubleDraws((0, 1, 2), range(8))
 
 
 class ToyModel:
-    """eps(x, t, c) = tanh(W x + (1 + t / 1000) c v): W mixes the channels, c is the length of the prompt.
+    """out(x, t, c) = tanh(W x + (1 + t / 1000) c v): W mixes the channels, c is the length of the prompt.
 
     W = W0 + delta and v = v0 + dv. delta and dv train, and are zero in the pretrained model, like an adapter. A
-    subclass may override `noise`.
+    subclass may override `output`.
     """
 
     dtype = torch.float64
@@ -89,15 +91,15 @@ class ToyModel:
     def folded_once(self):
         return nullcontext() if self.is_folded else self.folded()
 
-    def noise(self, x: Tensor, t: int, lengths: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+    def output(self, x: Tensor, t: float, lengths: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
         shift = (1 + t / 1000) * lengths[:, None] * weights["v"]
         return torch.tanh(torch.einsum("dc,nchw->ndhw", weights["W"], x) + shift[:, :, None, None])
 
-    def predict(self, x: Tensor, t: int, prompts: Sequence[str], guidance: float) -> Tensor:
+    def predict(self, x: Tensor, t: float, prompts: Sequence[str], guidance: float) -> Tensor:
         delta = self.trained if self._stand_in is None else self._stand_in
         weights = {name: value + delta.get(name, 0) for name, value in self.frozen.items()}
         x, lengths = x.double(), torch.tensor([len(p) / 25 for p in prompts], dtype=self.dtype)
-        uncond, cond = self.noise(x, t, 0 * lengths, weights), self.noise(x, t, lengths, weights)
+        uncond, cond = self.output(x, t, 0 * lengths, weights), self.output(x, t, lengths, weights)
         eps = uncond + guidance * (cond - uncond)
         self.counter["denoiser", eps.requires_grad] += len(x)
         return eps
@@ -121,7 +123,7 @@ def colourful(images: Tensor, prompts: Sequence[str]) -> Tensor:
 
 @dataclass
 class ToyTask:
-    sampler: DDIM
+    sampler: Sampler
     guidance: float = 3.0
     reward: Any = colourful
     index: int = 1
@@ -129,8 +131,42 @@ class ToyTask:
     key: tuple[str | int, ...] = (0, 1, 1)
 
 
-def toy_task(steps: int = 6, eta: float = 1.0, guidance: float = 3.0, reward: Any = colourful) -> ToyTask:
-    return ToyTask(DDIM(ALPHAS_CUMPROD, steps, eta), guidance, reward)
+#: what the toy model predicts -> its sampler
+SAMPLERS: dict[str, Callable[[int, float], Sampler]] = {
+    "noise": lambda steps, eta: DDIM(ALPHAS_CUMPROD, steps, eta),
+    "v": lambda steps, eta: DDIM(ALPHAS_CUMPROD, steps, eta, "v_prediction"),
+    "flow": lambda steps, eta: Flow(torch.linspace(1, 0.1, steps).double().tolist(), eta),
+}
+
+
+def toy_task(
+    steps: int = 6,
+    eta: float = 1.0,
+    guidance: float = 3.0,
+    reward: Any = colourful,
+    predicts: str = "noise",
+) -> ToyTask:
+    return ToyTask(SAMPLERS[predicts](steps, eta), guidance, reward)
+
+
+def levels(sampler: Sampler, i: int) -> tuple[Tensor, Tensor]:
+    """The factors of x_0 and of the noise before step i, from the timestep alone."""
+    t = sampler.timesteps[i]
+    if isinstance(sampler, Flow):
+        s = torch.tensor(t / 1000, dtype=torch.float64)
+        return 1 - s, s
+    bar = ALPHAS_CUMPROD[int(t)]
+    return bar.sqrt(), (1 - bar).sqrt()
+
+
+def implied(sampler: Sampler, x: Tensor, out: Tensor, i: int) -> tuple[Tensor, Tensor]:
+    """(x0hat, noise) of an output, by the formula of each kind of model."""
+    clean, noisy = levels(sampler, i)
+    if isinstance(sampler, Flow):
+        return x - noisy * out, x + clean * out
+    if isinstance(sampler, DDIM) and sampler.predicts == "v_prediction":
+        return clean * x - noisy * out, noisy * x + clean * out
+    return (x - noisy * out) / clean, out
 
 
 def update(

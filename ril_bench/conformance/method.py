@@ -156,7 +156,7 @@ class _Suite:
         """reports every tensor that it carries"""
         method = self.guard.method
         reported = {tensor.data_ptr() for tensor in tensors_held(method.state_dict()).values()}
-        reported |= {p.data_ptr() for p in self.straight.materials.model.pipe.unet.parameters()}
+        reported |= {p.data_ptr() for p in self.straight.materials.model.denoiser.parameters()}
         hidden = {
             place: tensor_bytes(tensor)
             for place, tensor in tensors_held(method).items()

@@ -44,7 +44,7 @@ COMMENTS = {
     "version": "Raise it when results are no longer comparable with older results.",
     "model": "A model that ships, a folder in diffusers' format, or owner/name@revision of the Hugging Face hub.",
     "prompts": "Shipped sets, files (.txt, .csv, .json, .parquet) beside this one, or owner/name:split (hub).",
-    "sampler": "DDIM, in training and evaluation: guidance 1 means none, eta 1 means ancestral sampling.",
+    "sampler": "For training and evaluation: guidance 1 means none, eta 1 means ancestral sampling.",
     "adapter": "The LoRA that a method trains; its scale is alpha / rank.",
     "tuner": "The algorithm that raises a reward: `ril-bench list tuners`. A task may have its own tuner.",
     "budget": "The budget of each task: updates of `batch` prompts; `until: 0.5` ends a task at a gain of 0.5 sigma.",

@@ -117,7 +117,9 @@ class _Suite:
         spent = accounts.spent(accounts.from_rows(step["training_calls"]))
         forwards, calls = (spent[name] / UPDATES for name in ("denoiser_forwards", "reward_calls"))
         if not forwards:
-            raise CheckFailed("no call of the denoiser is counted", "call model.predict, not the UNet itself")
+            raise CheckFailed(
+                "no call of the denoiser is counted", "call model.predict, not the denoiser itself"
+            )
         if not calls and {"reward", "reward_gradient"} & self._cls().needs:
             raise CheckFailed("no call of the reward is counted", "call task.reward(images, prompts)")
         return f"for each update of 2 prompts: {forwards:g} denoiser evaluations, {calls:g} scored images"

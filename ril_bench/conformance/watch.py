@@ -166,7 +166,7 @@ def tensors_held(value: Any, place: str = "self", depth: int = 4) -> dict[str, T
 
 def _pretrained(model: DiffusionModel) -> str:
     """A digest of the weights that no adapter holds."""
-    parts = (model.pipe.unet, model.pipe.vae, model.pipe.text_encoder)
+    parts = (model.denoiser, model.pipe.vae, model.pipe.text_encoder)
     named = {f"{k}.{name}": p for k, part in enumerate(parts) for name, p in part.named_parameters()}
     # PEFT moves the weight of a layer one level deeper when the layer gets an adapter.
     return _digest({name.replace(".base_layer", ""): p for name, p in named.items() if ".lora_" not in name})

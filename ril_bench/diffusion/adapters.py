@@ -1,4 +1,4 @@
-"""The LoRA adapters of a UNet: which exist, which are active, and which train.
+"""The LoRA adapters of a denoiser: which exist, which are active, and which train.
 
 The layers are PEFT's, inserted by diffusers. This module adds exact control of requires_grad, refuses changes while
 an autograd graph is open, and folds adapters into the weights.
@@ -16,12 +16,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from ril_bench.diffusion.folding import PREFIX, LoraFactors, folded_layers, parts_of_file
+from ril_bench.diffusion.folding import LoraFactors, folded_layers, parts_of_file
 from ril_bench.diffusion.layer_inputs import second_moments
 from ril_bench.diffusion.open_graphs import GraphWatch
 from ril_bench.draws import Key, generator
@@ -39,7 +38,7 @@ class AdapterSpec:
     Attributes:
         rank: rank of the factors A (rank, in) and B (out, rank).
         alpha: the scaling is alpha / rank, as in PEFT.
-        targets: ends of the layers' names in the UNet, such as "to_q".
+        targets: ends of the layers' names in the denoiser, such as "to_q".
     """
 
     rank: int
@@ -51,15 +50,21 @@ class AdapterSpec:
 
 
 class Adapters:
-    """The adapters of a UNet whose own weights are frozen; `DiffusionModel` is the subclass in use."""
+    """The adapters of a denoiser whose own weights are frozen; `DiffusionModel` is the subclass in use.
 
-    def __init__(self, unet: UNet2DConditionModel, spec: AdapterSpec):
-        self.unet = unet
+    Args:
+        denoiser: a UNet or a transformer of diffusers.
+        prefix: the prefix of every key in a LoRA file of the denoiser, such as "unet.".
+    """
+
+    def __init__(self, denoiser: Any, spec: AdapterSpec, prefix: str):
+        self.denoiser = denoiser
         self.spec = spec
+        self._prefix = prefix
         self._adapters: dict[str, AdapterSpec] = {}
         self._active: dict[str, float] = {}
         self._trained: list[str] = []
-        self._layers: dict[str, LoraLayer] = {}  # path in the UNet -> PEFT's layer
+        self._layers: dict[str, LoraLayer] = {}  # path in the denoiser -> PEFT's layer
         self._folded = False
         self._graphs = GraphWatch()
 
@@ -108,7 +113,7 @@ class Adapters:
         with warnings.catch_warnings():
             # PEFT makes another adapter active; `_apply` restores the right ones.
             warnings.filterwarnings("ignore", "Adapter .* was active which is now deleted")
-            self.unet.delete_adapters(name)
+            self.denoiser.delete_adapters(name)
         del self._adapters[name]
         self._active.pop(name, None)
         self._trained = [other for other in self._trained if other != name]
@@ -129,9 +134,9 @@ class Adapters:
         with warnings.catch_warnings():
             # Several adapters are intended.
             warnings.filterwarnings("ignore", "Already found a `peft_config`")
-            self.unet.add_adapter(config, adapter_name=name)
+            self.denoiser.add_adapter(config, adapter_name=name)
         self._layers = {
-            path: module for path, module in self.unet.named_modules() if isinstance(module, LoraLayer)
+            path: module for path, module in self.denoiser.named_modules() if isinstance(module, LoraLayer)
         }
         for layer in self._layers.values():  # adapters stay in fp32 over a half-precision denoiser
             layer.lora_A[name].float()
@@ -141,7 +146,7 @@ class Adapters:
 
     def _check_targets(self, targets: Sequence[str]) -> None:
         # PEFT accepts a target without a layer if another target has one.
-        layers = {f".{path}": module for path, module in self.unet.named_modules()}
+        layers = {f".{path}": module for path, module in self.denoiser.named_modules()}
         for target in targets:
             found = [module for path, module in layers.items() if path.endswith(f".{target}")]
             if not found or not all(isinstance(module, nn.Linear | LoraLayer) for module in found):
@@ -304,7 +309,7 @@ class Adapters:
 
         Raises UserError where the tensors do not fit this denoiser.
         """
-        with self._replacing(parts_of_file(self.unet, self._layers, state), {}):
+        with self._replacing(parts_of_file(self.denoiser, self._layers, state, self._prefix), {}):
             yield
 
     def folded_once(self) -> AbstractContextManager[None]:
@@ -326,7 +331,7 @@ class Adapters:
     ) -> Iterator[None]:
         if self._folded:
             raise RuntimeError("adapters are folded into the weights already")
-        with folded_layers(self.unet, parts, deltas):
+        with folded_layers(self.denoiser, parts, deltas):
             self._folded = True
             try:
                 yield
@@ -347,8 +352,8 @@ class Adapters:
             if part:
                 down = torch.cat([down.detach() for _, down, _ in part])
                 up = torch.cat([scaling * up.detach() for scaling, _, up in part], dim=1)
-                state[f"{PREFIX}{path}.lora_A.weight"] = down.cpu()
-                state[f"{PREFIX}{path}.lora_B.weight"] = up.cpu()
+                state[f"{self._prefix}{path}.lora_A.weight"] = down.cpu()
+                state[f"{self._prefix}{path}.lora_B.weight"] = up.cpu()
         return state
 
     def lora_bytes(self) -> bytes:

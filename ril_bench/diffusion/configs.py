@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ril_bench.diffusion.families import Family, family_called, latent_size
+from ril_bench.diffusion.flow import check_flow
 from ril_bench.errors import UserError
 from ril_bench.remote.model import weight_files
 from ril_bench.remote.weights import refuse_pointer
 
-PREDICTION_TYPES = ("epsilon", "v_prediction")
 #: what diffusers calls the schedules of betas that its DDIM has
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 LARGEST = 100_000  # timesteps
@@ -26,28 +26,30 @@ def check_folder(folder: Path) -> type[Family]:
     """
     index = folder / "model_index.json"
     family = family_called(read_config(index).get("_class_name"), where=str(index))
-    _check_scheduler(folder / "scheduler" / "scheduler_config.json")
+    check_scheduler = _check_flow if family.flow else _check_betas
+    check_scheduler(folder / "scheduler" / "scheduler_config.json")
+    absent = absent_parts(folder, family)
     for part in family.weights:
-        _check_weights(folder / part)
+        if part not in absent:
+            _check_weights(folder / part)
     for part in family.tokenizers:
+        if part in absent:
+            continue
         files = [file for file in (folder / part).glob("*") if file.is_file()]
         if not files:
             raise _wrong(f"the model has no {part}", folder / part)
         for file in files:
             refuse_pointer(file)
-    latent_size(read_config(folder / "unet" / "config.json"))
+    _check_denoiser(folder / family.denoiser / "config.json", family)
     _check_autoencoder(folder / "vae" / "config.json")
     return family
 
 
-def check_prediction(kind: str) -> None:
-    """Raises UserError where a denoiser predicts neither noise nor velocity."""
-    if kind not in PREDICTION_TYPES:
-        raise UserError(
-            f"the model's denoiser predicts {kind!r}",
-            where="prediction_type in scheduler/scheduler_config.json of the model",
-            hint=f"choose a model that predicts {' or '.join(PREDICTION_TYPES)}",
-        )
+def absent_parts(folder: Path, family: type[Family]) -> list[str]:
+    """The optional parts of a family that a pipeline's folder does not have, by its index."""
+    index = read_config(folder / "model_index.json")
+    kinds = {part: index.get(part) for part in family.optional}
+    return [part for part, kind in kinds.items() if not (isinstance(kind, list) and any(kind))]
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -62,7 +64,20 @@ def read_config(file: Path) -> dict[str, Any]:
     return content
 
 
-def _check_scheduler(file: Path) -> None:
+def _check_flow(file: Path) -> None:
+    """Raises UserError where the scheduler of a model takes no Euler steps of a flow, or a value does not fit."""
+    config = read_config(file)
+    check_flow(config)
+    fits = {"num_train_timesteps": _is_count(config.get("num_train_timesteps", 1000))}
+    for key, default in {"shift": 1.0, "base_shift": 0.5, "max_shift": 1.15, "shift_terminal": 0.1}.items():
+        value = config.get(key, default)
+        fits[key] = value is None or (_is_number(value) and value > 0)
+    for key, default in {"base_image_seq_len": 256, "max_image_seq_len": 4096}.items():
+        fits[key] = _is_count(config.get(key, default))
+    _refuse(fits, config, file)
+
+
+def _check_betas(file: Path) -> None:
     """Raises UserError where the scheduler of a model has no betas, so that no DDIM sampler fits it."""
     config = read_config(file)
     if "beta_start" not in config and not config.get("trained_betas"):
@@ -78,8 +93,7 @@ def _check_scheduler(file: Path) -> None:
             key: _is_number(config.get(key, 0.01)) and 0 < config.get(key, 0.01) < 1
             for key in ("beta_start", "beta_end")
         }
-    steps = config.get("num_train_timesteps", 1000)
-    fits["num_train_timesteps"] = type(steps) is int and 0 < steps <= LARGEST
+    fits["num_train_timesteps"] = _is_count(config.get("num_train_timesteps", 1000))
     fits["beta_schedule"] = config.get("beta_schedule", "linear") in BETA_SCHEDULES
     _refuse(fits, config, file)
 
@@ -103,11 +117,25 @@ def _check_weights(part: Path) -> None:
         refuse_pointer(file)
 
 
+def _check_denoiser(file: Path, family: type[Family]) -> None:
+    """Raises UserError where the size of the latents, or of a patch of them, is missing or does not fit."""
+    config = read_config(file)
+    sides = latent_size(config)
+    if family.flow:
+        patch: Any = config.get("patch_size")
+        fits = _is_count(patch) and not any(side % patch for side in sides)
+        _refuse({"patch_size": fits}, config, file)
+
+
 def _check_autoencoder(file: Path) -> None:
     """Raises UserError where the scales of the latents are no numbers."""
     config = read_config(file)
     factor = config.get("scaling_factor", 1.0)
-    fits = {"scaling_factor": _is_number(factor) and factor > 0}
+    shift = config.get("shift_factor")
+    fits = {
+        "scaling_factor": _is_number(factor) and factor > 0,
+        "shift_factor": shift is None or _is_number(shift),
+    }
     for key in ("latents_mean", "latents_std"):
         fits[key] = config.get(key) is None or (
             _is_list(config[key]) and len(config[key]) == config.get("latent_channels", 4)
@@ -118,6 +146,10 @@ def _check_autoencoder(file: Path) -> None:
 def _refuse(fits: Mapping[str, bool], config: Mapping[str, Any], file: Path) -> None:
     if wrong := [f"{key}: {config.get(key)!r}" for key, fit in fits.items() if not fit]:
         raise _wrong(f"a value of this config does not fit: {', '.join(wrong)}"[:300], file)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value <= LARGEST
 
 
 def _is_number(value: Any) -> bool:

@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, Prediction, predict_step
+from ril_bench.diffusion.sampler import Prediction, predict_step
+from ril_bench.diffusion.steps import Sampler
 
 
-def step_kl(ddim: DDIM, eps: Tensor, other: Tensor, i: int) -> Tensor:
-    """KL in nats (N,), float64, of step i with the noise `eps` from step i with the noise `other`. [ours]
+def step_kl(sampler: Sampler, out: Tensor, other: Tensor, i: int) -> Tensor:
+    """KL in nats (N,), float64, of step i with the denoiser's output `out` from step i with `other`. [ours]
 
-    Both steps start from the same x and draw from a Gaussian of variance sigma_i^2. Their means differ by b_i (eps -
-    other), so the KL is b_i^2 |eps - other|^2 / (2 sigma_i^2). `eps` and `other` have the shape (N, C, h, w). Raises
+    Both steps start from the same x and draw from a Gaussian of variance sigma_i^2. Their means differ by b_i (out -
+    other), so the KL is b_i^2 |out - other|^2 / (2 sigma_i^2). `out` and `other` have the shape (N, C, h, w). Raises
     ZeroDivisionError where eta is 0: such a step has no noise, and no KL.
     """
-    apart = (eps.double() - other.double()).flatten(1).square().sum(1)
-    return ddim.b[i] ** 2 / (2 * ddim.sigma[i] ** 2) * apart
+    apart = (out.double() - other.double()).flatten(1).square().sum(1)
+    return sampler.b[i] ** 2 / (2 * sampler.sigma[i] ** 2) * apart
 
 
 @torch.no_grad()
@@ -36,7 +37,10 @@ def path_kl(model: DiffusionModel, rollout: Sequence[Prediction]) -> Tensor:
     return torch.stack(
         [
             step_kl(
-                p.ddim, p.eps, predict_step(model, p.ddim, p.x_t, p.step, p.prompts, p.guidance).eps, p.step
+                p.sampler,
+                p.output,
+                predict_step(model, p.sampler, p.x_t, p.step, p.prompts, p.guidance).output,
+                p.step,
             )
             for p in rollout
         ]

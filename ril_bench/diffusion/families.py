@@ -1,4 +1,4 @@
-"""The pipelines that a `DiffusionModel` can wrap, and how each passes prompts to its denoiser."""
+"""The pipelines that a `DiffusionModel` can wrap: their parts, their sampler, and how each calls its denoiser."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from torch import Tensor, nn
 
+from ril_bench.diffusion.ddim import ddim_of
+from ril_bench.diffusion.flow import flow_of
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.errors import UserError
 
 LARGEST = 4096  # a side of the latents
@@ -41,66 +44,93 @@ def latent_size(config: Mapping[str, Any]) -> tuple[int, int]:
     if not all(type(side) is int and 0 < side <= LARGEST for side in sides):
         raise UserError(
             f"the denoiser states no size of its latents: sample_size is {size!r}",
-            where="unet/config.json of the model",
+            where="config.json of the model's denoiser",
             hint=f"set sample_size to a whole number up to {LARGEST}, or to [height, width]",
         )
     return sides[0], sides[1]
 
 
-class StableDiffusion:
-    """Stable Diffusion 1.x and 2.x: the last hidden states of one text encoder."""
+class Family:
+    """A kind of pipeline; the object belongs to one pipeline, and the class attributes to all of its kind."""
 
-    pipeline: ClassVar[Any] = StableDiffusionPipeline
+    pipeline: ClassVar[Any]
     #: arguments of the pipeline's loader: parts that play no role in training are not loaded, and may be missing
-    without: ClassVar[dict[str, Any]] = {
-        "safety_checker": None,
-        "requires_safety_checker": False,
-        "feature_extractor": None,
-        "image_encoder": None,
-    }
+    without: ClassVar[dict[str, Any]] = {"feature_extractor": None, "image_encoder": None}
+    #: the part that predicts noise or a velocity; diffusers' LoRA files name it, too
+    denoiser: ClassVar[str] = "unet"
     #: the folders whose weights are loaded
-    weights: ClassVar[tuple[str, ...]] = ("text_encoder", "unet", "vae")
-    tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    weights: ClassVar[tuple[str, ...]]
+    tokenizers: ClassVar[tuple[str, ...]]
+    #: the folders that a pipeline may lack
+    optional: ClassVar[tuple[str, ...]] = ()
+    #: whether the model matches a flow, rather than the noise of Stable Diffusion's schedule
+    flow: ClassVar[bool] = False
 
     def __init__(self, pipe: Any):
         self._pipe = pipe
 
     @property
     def encoders(self) -> list[nn.Module]:
-        return [self._pipe.text_encoder]
+        """The text encoders."""
+        parts = [getattr(self._pipe, name) for name in self.weights if name.startswith("text_encoder")]
+        return [part for part in parts if part is not None]
 
     def encode(self, prompt: str, device: torch.device) -> Text:
         """One prompt, "" for the unconditional half of guidance."""
-        return Text(self._pipe.encode_prompt(prompt, device, 1, do_classifier_free_guidance=False)[0])
+        raise NotImplementedError
+
+    def predict(self, x: Tensor, t: float, text: Text) -> Tensor:
+        """The denoiser's output (N, C, h, w) for latents x (N, C, h, w) at time t: one call, without guidance."""
+        return self._pipe.unet(x, t, **self.unet_arguments(text), return_dict=False)[0]
 
     def unet_arguments(self, text: Text) -> dict[str, Any]:
-        """The denoiser's arguments besides latents and timestep."""
+        """The arguments of a UNet besides latents and time."""
         return {"encoder_hidden_states": text.tokens}
 
+    @classmethod
+    def sampler(
+        cls, scheduler: Mapping[str, Any], denoiser: Mapping[str, Any], steps: int, eta: float
+    ) -> Sampler:
+        """The sampler of a model, from the configs of its scheduler and its denoiser.
 
-class StableDiffusionXL:
+        Raises UserError where steps or eta are out of range, or the scheduler is not one of this family.
+        """
+        return ddim_of(scheduler, steps, eta)
+
+
+class StableDiffusion(Family):
+    """Stable Diffusion 1.x and 2.x: the last hidden states of one text encoder."""
+
+    pipeline = StableDiffusionPipeline
+    without: ClassVar[dict[str, Any]] = {
+        "safety_checker": None,
+        "requires_safety_checker": False,
+        **Family.without,
+    }
+    weights = ("text_encoder", "unet", "vae")
+    tokenizers = ("tokenizer",)
+
+    def encode(self, prompt: str, device: torch.device) -> Text:
+        return Text(self._pipe.encode_prompt(prompt, device, 1, do_classifier_free_guidance=False)[0])
+
+
+class StableDiffusionXL(Family):
     """SDXL (arXiv 2307.01952): two text encoders side by side, the second one's pooled vector, and the image's size.
 
     The size is the one that the model was trained on, uncropped, as in the pipeline's default. Where the pipeline's
     config has force_zeros_for_empty_prompt, as published, the empty prompt is encoded as zeros.
     """
 
-    pipeline: ClassVar[Any] = StableDiffusionXLPipeline
-    without: ClassVar[dict[str, Any]] = {"feature_extractor": None, "image_encoder": None}
-    weights: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2", "unet", "vae")
-    tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer", "tokenizer_2")
+    pipeline = StableDiffusionXLPipeline
+    weights = ("text_encoder", "text_encoder_2", "unet", "vae")
+    tokenizers = ("tokenizer", "tokenizer_2")
 
     def __init__(self, pipe: Any):
-        self._pipe = pipe
+        super().__init__(pipe)
         height, width = (pipe.vae_scale_factor * side for side in latent_size(pipe.unet.config))
         self._size = (height, width, 0, 0, height, width)  # original size, corner of the crop, target size
 
-    @property
-    def encoders(self) -> list[nn.Module]:
-        return [self._pipe.text_encoder, self._pipe.text_encoder_2]
-
     def encode(self, prompt: str, device: torch.device) -> Text:
-        """One prompt, "" for the unconditional half of guidance."""
         tokens, _, pooled, _ = self._pipe.encode_prompt(
             prompt, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
@@ -109,15 +139,60 @@ class StableDiffusionXL:
         return Text(tokens, pooled)
 
     def unet_arguments(self, text: Text) -> dict[str, Any]:
-        """The denoiser's arguments besides latents and timestep."""
         size = torch.tensor([self._size], dtype=text.tokens.dtype, device=text.tokens.device)
         added = {"text_embeds": text.pooled, "time_ids": size.repeat(len(text.tokens), 1)}
         return {"encoder_hidden_states": text.tokens, "added_cond_kwargs": added}
 
 
-Family = StableDiffusion | StableDiffusionXL
+class StableDiffusion3(Family):
+    """Stable Diffusion 3 and 3.5 (arXiv 2403.03206): a transformer that matches a flow.
+
+    Its prompts are the tokens of two CLIP encoders and of T5, and the pooled vectors of the CLIP encoders. T5 may be
+    missing. Its tokens are then zeros, here as many as a CLIP encoder has. Their number differs between versions of
+    diffusers, so a plain pipeline needs `max_sequence_length` to generate the same images.
+    """
+
+    pipeline = StableDiffusion3Pipeline
+    denoiser = "transformer"
+    weights = ("text_encoder", "text_encoder_2", "text_encoder_3", "transformer", "vae")
+    tokenizers = ("tokenizer", "tokenizer_2", "tokenizer_3")
+    optional = ("text_encoder_3", "tokenizer_3")
+    flow = True
+
+    T5_TOKENS: ClassVar[int] = 256  # the pipeline's default
+
+    def encode(self, prompt: str, device: torch.device) -> Text:
+        pipe = self._pipe
+        tokens, _, pooled, _ = pipe.encode_prompt(
+            prompt,
+            prompt,
+            prompt,
+            device=device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.T5_TOKENS if pipe.text_encoder_3 else pipe.tokenizer_max_length,
+        )
+        return Text(tokens, pooled)
+
+    def predict(self, x: Tensor, t: float, text: Text) -> Tensor:
+        return self._pipe.transformer(
+            hidden_states=x,
+            timestep=torch.full((len(x),), t, dtype=torch.float32, device=x.device),
+            encoder_hidden_states=text.tokens,
+            pooled_projections=text.pooled,
+            return_dict=False,
+        )[0]
+
+    @classmethod
+    def sampler(
+        cls, scheduler: Mapping[str, Any], denoiser: Mapping[str, Any], steps: int, eta: float
+    ) -> Sampler:
+        height, width = (side // denoiser["patch_size"] for side in latent_size(denoiser))
+        return flow_of(scheduler, steps, eta, tokens=height * width)
+
+
 FAMILIES: dict[str, type[Family]] = {
-    family.pipeline.__name__: family for family in (StableDiffusion, StableDiffusionXL)
+    family.pipeline.__name__: family for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3)
 }
 
 

@@ -12,15 +12,13 @@ from torch import Tensor, nn
 
 from ril_bench.errors import UserError
 
-#: prefix of every key in a file that diffusers' save_lora_weights writes
-PREFIX = "unet."
 #: scaling, A (rank, in), B (out, rank)
 LoraFactors = tuple[float, Tensor, Tensor]
 
 
 @contextmanager
 def folded_layers(
-    unet: nn.Module, parts: Mapping[str, Sequence[LoraFactors]], deltas: Mapping[str, Tensor]
+    denoiser: nn.Module, parts: Mapping[str, Sequence[LoraFactors]], deltas: Mapping[str, Tensor]
 ) -> Iterator[None]:
     """A context in which each layer in `parts` has the weight W + sum scaling B A + delta.
 
@@ -33,11 +31,11 @@ def folded_layers(
     slots: list[tuple[dict[str, nn.Module | None], str, nn.Module, nn.Module]] = []
     for path, part in parts.items():
         parent, _, child = path.rpartition(".")
-        layer = unet.get_submodule(path)
+        layer = denoiser.get_submodule(path)
         base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
         assert isinstance(base, nn.Linear), "adapters are on linear layers"
         copy_of_base = _with_weight(base, part, deltas.get(path))
-        slots.append((unet.get_submodule(parent)._modules, child, layer, copy_of_base))
+        slots.append((denoiser.get_submodule(parent)._modules, child, layer, copy_of_base))
     try:
         for modules, child, _, folded in slots:
             modules[child] = folded
@@ -48,7 +46,7 @@ def folded_layers(
 
 
 def parts_of_file(
-    unet: nn.Module, adapted: Collection[str], state: Mapping[str, Tensor]
+    denoiser: nn.Module, adapted: Collection[str], state: Mapping[str, Tensor], prefix: str
 ) -> dict[str, list[LoraFactors]]:
     """The factors in a LoRA file's tensors, by layer; a layer of `adapted` without factors has an empty list.
 
@@ -56,10 +54,10 @@ def parts_of_file(
     """
     parts: dict[str, list[LoraFactors]] = {path: [] for path in adapted}
     layers = {
-        path: module for path, module in unet.named_modules() if isinstance(module, nn.Linear | LoraLayer)
+        path: module for path, module in denoiser.named_modules() if isinstance(module, nn.Linear | LoraLayer)
     }
-    for path in {key.removeprefix(PREFIX).rpartition(".lora_")[0]: None for key in state}:
-        down, up = (state.get(f"{PREFIX}{path}.{factor}.weight") for factor in ("lora_A", "lora_B"))
+    for path in {key.removeprefix(prefix).rpartition(".lora_")[0]: None for key in state}:
+        down, up = (state.get(f"{prefix}{path}.{factor}.weight") for factor in ("lora_A", "lora_B"))
         layer = layers.get(path)
         if (
             layer is None

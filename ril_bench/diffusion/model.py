@@ -1,8 +1,7 @@
-"""The trainable model: a pipeline that predicts noise, decodes, encodes and has adapters."""
+"""The trainable model: a pipeline that denoises, decodes, encodes and has adapters."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
@@ -14,9 +13,9 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from ril_bench.diffusion.adapters import Adapters, AdapterSpec
-from ril_bench.diffusion.configs import check_prediction
 from ril_bench.diffusion.families import Text, family_called, latent_size
 from ril_bench.diffusion.pipelines import load_pipeline
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.machine.compute import PLAIN, Compute
 
 __all__ = ["AdapterSpec", "DiffusionModel"]
@@ -40,20 +39,20 @@ class _Clamp(torch.autograd.Function):
 class DiffusionModel(Adapters):
     """A pipeline of diffusers in evaluation mode; everything is frozen except the adapters that train.
 
-    The pipeline is a `StableDiffusionPipeline` (SD 1.x and 2.x) or a `StableDiffusionXLPipeline`. Its configs state
-    whether the denoiser predicts noise or velocity, and which inputs it takes besides latents and timestep.
+    The pipeline is a `StableDiffusionPipeline` (SD 1.x and 2.x), a `StableDiffusionXLPipeline` or a
+    `StableDiffusion3Pipeline`. Its configs state whether the denoiser predicts noise or a velocity; `sampler` gives the
+    steps that fit.
 
     Attributes:
         device: where the model runs.
         latent_shape: (C, h, w) of one sample.
-        alphas_cumprod: (T,), float64, on the CPU.
         counter: the number of calls so far, by (kind, with gradient, batch). The kinds are "denoiser", where a guided
             call has twice the batch of its latents; "denoiser chained", where the latents carry a gradient too, as in
             DRaFT-K for K > 1; "denoiser to latents", where only the latents do, on folded weights; "decode" and
             "encode". Calls that gradient checkpointing repeats are not counted.
 
     Raises:
-        UserError: the pipeline is of another class, or the denoiser predicts neither noise nor velocity.
+        UserError: the pipeline is of another class.
     """
 
     def __init__(
@@ -68,27 +67,22 @@ class DiffusionModel(Adapters):
         self.device = torch.device(device)
         self.dtype, self.vae_dtype = (getattr(torch, name) for name in (compute.dtype, compute.vae_dtype))
         self._family = family_called(type(pipe).__name__, where="the pipeline")(pipe)
-        self.predicts: str = pipe.scheduler.config.prediction_type
-        check_prediction(self.predicts)
-        for part in (pipe.unet, pipe.vae, *self._family.encoders):
+        denoiser = getattr(pipe, self._family.denoiser)
+        for part in (denoiser, pipe.vae, *self._family.encoders):
             part.requires_grad_(False).eval()
             dtype = self.vae_dtype if part is pipe.vae else self.dtype
             if part.dtype != dtype:
                 part.to(dtype)
-        for part in (pipe.unet, pipe.vae):
+        for part in (denoiser, pipe.vae):
             part.to(memory_format=torch.channels_last)  # faster on GPUs, and on CPUs too
         if compute.checkpointing:
-            pipe.unet.enable_gradient_checkpointing()
+            denoiser.enable_gradient_checkpointing()
             pipe.vae.enable_gradient_checkpointing()
         if compute.slicing:
             pipe.vae.enable_slicing()
-        super().__init__(pipe.unet, adapter)
+        super().__init__(denoiser, adapter, prefix=f"{self._family.denoiser}.")
 
-        self.latent_shape: tuple[int, int, int] = (
-            pipe.unet.config.in_channels,
-            *latent_size(pipe.unet.config),
-        )
-        self.alphas_cumprod: Tensor = torch.cumprod(1 - pipe.scheduler.betas.double(), 0).cpu()
+        self.latent_shape: tuple[int, int, int] = (denoiser.config.in_channels, *latent_size(denoiser.config))
         self.counter: Counter[tuple[str, bool, int]] = Counter()
         self._encode = lru_cache(maxsize=PROMPTS_CACHED)(self._encode_one)
 
@@ -115,6 +109,13 @@ class DiffusionModel(Adapters):
         _, height, width = self.latent_shape
         return height * self.pipe.vae_scale_factor, width * self.pipe.vae_scale_factor
 
+    def sampler(self, steps: int, eta: float) -> Sampler:
+        """The sampler of the model.
+
+        Raises UserError where steps or eta are out of range, or the model's scheduler takes other steps.
+        """
+        return self._family.sampler(self.pipe.scheduler.config, self.denoiser.config, steps, eta)
+
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """The text embeddings (N, L, D) of the prompts; "" is allowed.
 
@@ -131,46 +132,44 @@ class DiffusionModel(Adapters):
         # other batches.
         return self._family.encode(prompt, self.device)
 
-    def predict(self, x: Tensor, t: int, prompts: Sequence[str], guidance: float) -> Tensor:
-        """The guided noise (N, C, h, w), fp32, of latents x (N, C, h, w) at timestep t.
+    def predict(self, x: Tensor, t: float, prompts: Sequence[str], guidance: float) -> Tensor:
+        """The guided output (N, C, h, w), fp32, of the denoiser for latents x (N, C, h, w) at time t.
 
-        eps = eps(x, "") + guidance (eps(x, prompt) - eps(x, "")), both halves in one batch; with guidance 1 the
-        unconditional half is left out (classifier-free guidance, arXiv 2207.12598). Where autograd is on and an
-        adapter trains, the adapters are live and the noise has a graph. Otherwise the active adapters are folded into
-        the weights. Inside a `folded` context the folded weights are used in either case.
+        The output is noise or a velocity; the sampler knows which. It is
+
+            out = out(x, "") + guidance (out(x, prompt) - out(x, "")),
+
+        both halves in one batch; with guidance 1 the unconditional half is left out (classifier-free guidance, arXiv
+        2207.12598). Where autograd is on and an adapter trains, the adapters are live and the output has a graph.
+        Otherwise the active adapters are folded into the weights. Inside a `folded` context the folded weights are used
+        in either case.
         """
         guided = guidance != 1.0
         texts = [*([""] * len(prompts) if guided else []), *prompts]
         inputs = torch.cat([x, x]) if guided else x
         if self._trained and torch.is_grad_enabled():
-            noise = self.denoise(inputs, t, texts)
+            out = self.denoise(inputs, t, texts)
         else:
             with self.folded_once():
-                noise = self.denoise(inputs, t, texts)
+                out = self.denoise(inputs, t, texts)
         if guided:
-            uncond, cond = noise.chunk(2)
-            noise = uncond + guidance * (cond - uncond)
-        return self.watch(noise)
+            uncond, cond = out.chunk(2)
+            out = uncond + guidance * (cond - uncond)
+        return self.watch(out)
 
-    def denoise(self, x: Tensor, t: int, prompts: Sequence[str]) -> Tensor:
-        """The noise (N, C, h, w), fp32, of latents (N, C, h, w) at timestep t: one call, without guidance."""
-        arguments = self._family.unet_arguments(self._texts(prompts))
-        out = self.unet(x.to(self.dtype), t, **arguments, return_dict=False)[0].float()
+    def denoise(self, x: Tensor, t: float, prompts: Sequence[str]) -> Tensor:
+        """The output (N, C, h, w), fp32, for latents (N, C, h, w) at time t: one call, without guidance."""
+        out = self._family.predict(x.to(self.dtype), t, self._texts(prompts)).float()
         # A gradient to the latents (in a chain of steps) runs through every layer, so it costs more.
         to_latents = "denoiser to latents" if self.is_folded else "denoiser chained"
         self.counter[to_latents if x.requires_grad else "denoiser", out.requires_grad, len(x)] += 1
-        return out if self.predicts == "epsilon" else self._noise_of(out, x, t)
-
-    def _noise_of(self, velocity: Tensor, x: Tensor, t: int) -> Tensor:
-        """The noise eps of a velocity v = sqrt(abar) eps - sqrt(1 - abar) x_0 at x (arXiv 2202.00512, appendix D)."""
-        bar = float(self.alphas_cumprod[t])
-        return math.sqrt(bar) * velocity + math.sqrt(1 - bar) * x.float()
+        return out
 
     def decode(self, latents: Tensor) -> Tensor:
         """The images (N, 3, H, W), fp32, in [0, 1], of latents (N, C, h, w); the clamp passes gradients."""
         vae, of_channels = self.pipe.vae, self._of_channels
         if of_channels is None:
-            latents = latents / vae.config.scaling_factor
+            latents = latents / vae.config.scaling_factor + self._shift
         else:
             mean, std = of_channels
             latents = latents * std / vae.config.scaling_factor + mean
@@ -190,9 +189,14 @@ class DiffusionModel(Adapters):
         latents = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latents
         factor, of_channels = self.pipe.vae.config.scaling_factor, self._of_channels
         if of_channels is None:
-            return latents.float() * factor
+            return (latents.float() - self._shift) * factor
         mean, std = of_channels
         return (latents.float() - mean) * factor / std
+
+    @cached_property
+    def _shift(self) -> float:
+        """The mean of the latents before they are scaled, where the autoencoder states one (SD 3)."""
+        return self.pipe.vae.config.get("shift_factor") or 0.0
 
     @cached_property
     def _of_channels(self) -> tuple[Tensor, Tensor] | None:

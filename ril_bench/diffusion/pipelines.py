@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from ril_bench.diffusion.configs import check_folder
+from ril_bench.diffusion.configs import absent_parts, check_folder
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
 
@@ -26,7 +26,11 @@ def load_pipeline(folder: Path, compute: Compute) -> DiffusionPipeline:
     dtypes = {"vae": getattr(torch, compute.vae_dtype), "default": getattr(torch, compute.dtype)}
     try:
         return family.pipeline.from_pretrained(
-            str(folder), dtype=dtypes, use_safetensors=True, **family.without
+            str(folder),
+            dtype=dtypes,
+            use_safetensors=True,
+            **family.without,
+            **dict.fromkeys(absent_parts(folder, family)),
         )
     except (torch.OutOfMemoryError, MemoryError):
         raise

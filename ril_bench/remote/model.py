@@ -17,10 +17,13 @@ FILES = (
     "model_index.json",
     "scheduler/*.json",
     "tokenizer*/*",
-    *(f"{part}/config.json" for part in ("text_encoder*", "unet", "vae")),
+    *(f"{part}/config.json" for part in ("text_encoder*", "unet", "transformer", "vae")),
     *(
         f"{weights}{end}"
-        for weights in ("text_encoder*/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
+        for weights in (
+            "text_encoder*/model",
+            *(f"{part}/diffusion_pytorch_model" for part in ("unet", "transformer", "vae")),
+        )
         for end in (".safetensors", ".safetensors.index.json", "-*-of-*.safetensors")
     ),
 )

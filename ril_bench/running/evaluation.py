@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ril_bench.diffusion.drift import path_kl
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, Prediction, sample
+from ril_bench.diffusion.sampler import Prediction, sample
 from ril_bench.draws import Draws
 from ril_bench.errors import NumericalError
 from ril_bench.machine.parallel import team
@@ -62,7 +62,7 @@ class Evaluator:
         self.trained = set(sequence.order)
         self.spec = sequence.evaluation
         self.guidance = sequence.sampler.guidance
-        self.ddim = DDIM.of(model, sequence.sampler.steps, sequence.sampler.eta)
+        self.sampler = model.sampler(sequence.sampler.steps, sequence.sampler.eta)
         self.prompt_ids = [f"{index:03d}" for index in range(len(prompts))]
         cells = [
             (prompt_id, prompt, number)
@@ -143,7 +143,7 @@ class Evaluator:
             with self.model.folded_lora(lora):
                 latents = sample(
                     self.model,
-                    self.ddim,
+                    self.sampler,
                     self.prompts[part],
                     draws[part],
                     guidance=self.guidance,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, sample
+from ril_bench.diffusion.sampler import sample
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws
 from ril_bench.errors import NumericalError
 from ril_bench.machine.parallel import team
@@ -31,7 +32,7 @@ def fixed_prompts(prompts: Sequence[str], n: int) -> list[str]:
 @torch.no_grad()
 def fixed_scores(
     model: DiffusionModel,
-    ddim: DDIM,
+    sampler: Sampler,
     guidance: float,
     prompts: Sequence[str],
     rewards: Mapping[str, Reward],
@@ -53,7 +54,7 @@ def fixed_scores(
         found = []
         for start in (starts[i] for i in own):
             part = slice(start, start + at_once)
-            latents = sample(model, ddim, chosen[part], draws[part], guidance=guidance)
+            latents = sample(model, sampler, chosen[part], draws[part], guidance=guidance)
             images = model.decode(latents)
             for name in rewards:
                 model.counter[f"reward:{name}", False, len(images)] += 1

@@ -32,7 +32,13 @@ SETTINGS, MODEL, METHOD, PACKAGES = "settings of the sequence", "model", "method
 EVALUATION = "prompts of the evaluation"
 IMAGES = "images"  # the option of a tuner that names an image set
 #: the folders of a pipeline that are loaded
-PARTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae")
+PARTS = (
+    "scheduler",
+    *(f"{part}{end}" for part in ("text_encoder", "tokenizer") for end in ("", "_2", "_3")),
+    "transformer",
+    "unet",
+    "vae",
+)
 
 
 def inputs_of_method(reference: str) -> Inputs:

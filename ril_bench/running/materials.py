@@ -113,7 +113,7 @@ class Materials:
             name=spec.name,
             key=(seed, step, i),
             prompts=self.train_prompts[spec.prompts.train],
-            sampler=self.evaluator.ddim,
+            sampler=self.evaluator.sampler,
             guidance=self.sequence.sampler.guidance,
             reward_model=self.rewards[spec.name],
             counter=self.model.counter,

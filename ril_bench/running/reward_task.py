@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM
 from ril_bench.diffusion.states import State, visited
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws, Key, generator
 from ril_bench.rewards.base import Reward
 
@@ -38,7 +38,7 @@ class RewardTask:
     name: str  # the name of the reward
     key: tuple[str | int, ...]
     prompts: Sequence[str]
-    sampler: DDIM
+    sampler: Sampler
     guidance: float
     reward_model: Reward
     counter: Counter[Any] = field(repr=False)
@@ -99,7 +99,7 @@ class RewardSum:
         return self.own.key
 
     @property
-    def sampler(self) -> DDIM:
+    def sampler(self) -> Sampler:
         return self.own.sampler
 
     @property

@@ -90,7 +90,7 @@ class Units:
             with materials.model.folded({}):
                 self._measured[group] = fixed_scores(
                     materials.model,
-                    materials.evaluator.ddim,
+                    materials.evaluator.sampler,
                     sequence.sampler.guidance,
                     materials.train_prompts[task.prompts.train],
                     {name: materials.rewards[name] for name in named},

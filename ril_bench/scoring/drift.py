@@ -31,7 +31,7 @@ def drift(run: StoredRun, sequence: Sequence, notes: list[str]) -> dict[str, Any
         "convention": {
             "drift": "path KL in nats of the step's sampling chain from that of the other model",
             "rollouts": max(map(len, run.drift.values())),
-            "sampler": f"DDIM, {sampler.steps} steps, eta {sampler.eta:g}, guidance {sampler.guidance:g}",
+            "sampler": f"{sampler.steps} steps, eta {sampler.eta:g}, guidance {sampler.guidance:g}",
         },
         "steps": [
             {"step": step} | _mean(table, names.TO_0) | _mean(table, names.TO_PREVIOUS)

@@ -39,9 +39,9 @@ class TrainPrompts(Part):
 
 
 class Sampler(Part):
-    """The DDIM sampler of training and evaluation.
+    """The sampler of training and evaluation: DDIM, or Euler steps where the model matches a flow.
 
-    Guidance 1 means no guidance; eta 1 means ancestral sampling.
+    Guidance 1 means no guidance; eta 1 means ancestral sampling, and eta 0 steps without noise.
     """
 
     steps: Annotated[int, Field(ge=2)]  # one step from pure noise gives no image

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, Prediction, predict_step, sample
+from ril_bench.diffusion.sampler import Prediction, predict_step, sample
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws, Key
 from ril_bench.errors import UserError
 from ril_bench.machine.parallel import team
@@ -39,7 +40,7 @@ class AdjointMatching(RewardGradientTuner):
     vector-Jacobian product of the base model, which is never trained, so it carries no graph. Half of the K steps come
     from the first 60% of the rollout [code: microsoft/soc-fine-tuning-sd]. The release takes a_i at step i. a_{i+1},
     the adjoint of the latents that step i leads to, is exact for steps of any size [ours]. `units: noise` measures the
-    residual in units of eps, as nabla_gflownet does: the solution is the same.
+    residual in units of the denoiser's output, as nabla_gflownet does: the solution is the same.
 
     eta must be 1: x_0 then does not depend on the first noise, and the solution has no bias from it. Guidance is used
     in the rollouts alone, as in the release: with guidance the adjoint's norm explodes [code]. The release also trains
@@ -68,7 +69,8 @@ class AdjointMatching(RewardGradientTuner):
         reference: ReferenceName = "previous"
         """The base model; the paper has one task, where both names mean the same model."""
         units: Literal["control", "noise"] = "control"
-        """The unit of the residual. control: as published [code]; noise: times sigma / b, in units of eps [ours]."""
+        """The unit of the residual. control: as published [code]; noise: times sigma / b, in units of the denoiser's
+        output [ours]."""
 
     options: Options
 
@@ -87,23 +89,23 @@ class AdjointMatching(RewardGradientTuner):
         return OpenGraphs(1, together=False)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
-        ddim, prompts = task.sampler, batch.prompts
-        trained = self._steps(ddim.steps, batch.draws)
+        sampler, prompts = task.sampler, batch.prompts
+        trained = self._steps(sampler.steps, batch.draws)
         path: list[Tensor] = []
         with torch.no_grad():
             x0 = sample(
                 model,
-                ddim,
+                sampler,
                 prompts,
                 batch.draws,
                 guidance=task.guidance,
                 on_step=lambda prediction: path.append(prediction.x_t),
             )
         adjoint, reward = self._reward_adjoint(model, task, prompts, x0)
-        adjoints, base = self._adjoints(model, ddim, prompts, path, adjoint, trained)
+        adjoints, base = self._adjoints(model, sampler, prompts, path, adjoint, trained)
         losses, total = LossAccumulator(batch, calls=len(trained)), 0.0
         for i in trained:
-            prediction = predict_step(model, ddim, path[i], i, prompts, guidance=1.0)
+            prediction = predict_step(model, sampler, path[i], i, prompts, guidance=1.0)
             losses.penalise(prediction)
             loss = self._matched(batch, prediction, base[i], adjoints[i]) / len(trained)
             losses.backward(loss)
@@ -131,32 +133,32 @@ class AdjointMatching(RewardGradientTuner):
     def _adjoints(
         self,
         model: DiffusionModel,
-        ddim: DDIM,
+        sampler: Sampler,
         prompts: list[str],
         path: Sequence[Tensor],
         adjoint: Tensor,
         trained: Sequence[int],
     ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        """The adjoint of the latents after each trained step, and the base model's noise at the step."""
+        """The adjoint of the latents after each trained step, and the base model's output at the step."""
         adjoints, base = {}, {}
         with self._base.loaded(model):
-            for i in reversed(range(trained[0], ddim.steps)):
+            for i in reversed(range(trained[0], sampler.steps)):
                 adjoints[i] = adjoint
                 carried = i > trained[0]
                 with torch.set_grad_enabled(carried):
                     x = path[i].clone().requires_grad_(carried)
-                    eps = model.predict(x, ddim.timesteps[i], prompts, 1.0)
+                    out = model.predict(x, sampler.timesteps[i], prompts, 1.0)
                     if carried:
-                        (adjoint,) = torch.autograd.grad((ddim.step(x, eps, i, None) * adjoint).sum(), x)
-                base[i] = eps.detach()
+                        (adjoint,) = torch.autograd.grad((sampler.step(x, out, i, None) * adjoint).sum(), x)
+                base[i] = out.detach()
         return {i: adjoints[i] for i in trained}, {i: base[i] for i in trained}
 
     def _matched(self, batch: MicroBatch, prediction: Prediction, base: Tensor, adjoint: Tensor) -> Tensor:
         """The mean loss of one step over the images whose loss is below the threshold."""
-        ddim, i = prediction.ddim, prediction.step
-        control = ddim.b[i] / ddim.sigma[i] * (prediction.eps - base) + ddim.sigma[i] * adjoint
-        scale = 1.0 if self.options.units == "control" else ddim.sigma[i] / ddim.b[i]
-        matched = (scale * control).square().mean((1, 2, 3))
+        b, sigma = prediction.sampler.b[prediction.step], prediction.sampler.sigma[prediction.step]
+        control = b / sigma * (prediction.output - base) + sigma * adjoint
+        scale = 1.0 if self.options.units == "control" else sigma / b
+        matched, i = (scale * control).square().mean((1, 2, 3)), prediction.step
         roots = matched.detach().sqrt()
         self._roots |= {(key, i): root for key, root in zip(batch.draws.samples, roots.tolist(), strict=True)}
         return (matched if self._threshold is None else matched * (roots < self._threshold)).mean()

@@ -27,8 +27,8 @@ CUT_MEAN, CUT_SD = 42 / 50, 5 / 50
 class Alignprop(RewardGradientTuner):
     """AlignProp: DRaFT with the gradient of random steps left out; loss = coefficient |r - target|, r in sigma.
 
-    original: step i of T keeps the gradient of its noise with probability (i + 1) / (T + 1), drawn for each step; the
-    chain through x is kept at all steps. released: one cut for the whole rollout, ~ N(42, 5) of 50 steps; all steps
+    original: step i of T keeps the gradient of its prediction with probability (i + 1) / (T + 1), drawn for each step;
+    the chain through x is kept at all steps. released: one cut for the whole rollout, ~ N(42, 5) of 50 steps; all steps
     from the cut on keep their gradient. [code; T + 1 = 51 there] The last step always keeps its gradient here, so
     that every update has a gradient [ours].
 

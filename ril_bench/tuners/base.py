@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from ril_bench.config.options import Configurable
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, Prediction
+from ril_bench.diffusion.sampler import Prediction
 from ril_bench.diffusion.states import State
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 
-#: a method's loss on one noise prediction, a scalar, or None for no loss
+#: a method's loss on one prediction of the model, a scalar, or None for no loss
 Penalty = Callable[[Prediction], Tensor | None]
 
 
@@ -39,7 +40,7 @@ class Task(Protocol):
         """A key for random numbers that differs between seeds and between tasks; see `ril_bench.draws`."""
 
     @property
-    def sampler(self) -> DDIM:
+    def sampler(self) -> Sampler:
         """The sampler of the sequence: the number of steps, eta, and the tables that follow from them."""
 
     @property
@@ -68,7 +69,7 @@ class MicroBatch:
         prompts: the N prompts.
         draws: the random numbers of the N samples.
         share: N / the batch size of the update; the gradients of all micro-batches add up to the update's.
-        penalty: the method's loss on a noise prediction; None where there is no method.
+        penalty: the method's loss on a prediction; None where there is no method.
         rewards: (copies, B), what `Tuner.score` returned for all B samples of the update; None where it returns None.
     """
 
@@ -112,7 +113,7 @@ class OpenGraphs(NamedTuple):
 class LossAccumulator:
     """Runs the backward calls of one micro-batch and adds the method's penalty to them.
 
-    `penalise` gets each differentiated noise prediction once. `backward` back-propagates
+    `penalise` gets each differentiated prediction once. `backward` back-propagates
 
         share * (loss + sum of the penalties since the last backward / calls),
 
@@ -121,7 +122,7 @@ class LossAccumulator:
 
     Args:
         batch: the micro-batch.
-        calls: the number of its differentiated noise predictions.
+        calls: the number of its differentiated predictions.
     """
 
     def __init__(self, batch: MicroBatch, calls: int):

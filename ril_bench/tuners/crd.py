@@ -26,9 +26,9 @@ class Crd(ForwardProcessTuner):
         L = (5 / beta) mean [beta (r_theta - mean r_theta) - (q - mean q)]^2
             + kl mean [(m + q (1 - m)) |v_theta - v_ref|^2],     m = 1e-4 / kl
 
-    over copies and noised versions x_t of each image x0. q is that of nft, in [0, 1]; v = eps - x0hat, |.|^2 is a mean
-    over elements, and w = sg mean |v - u| of an image [code: X-GenGroup/Flow-Factory]. The unknown normalisation of
-    the tilted distribution is the same for all images of a prompt, so it cancels in the centring. The means are over
+    over copies and noised versions x_t of each image x0. q is that of nft, in [0, 1]; v = noise - x0hat, |.|^2 is a
+    mean over elements, and w = sg mean |v - u| of an image [code: X-GenGroup/Flow-Factory]. The unknown normalisation
+    of the tilted distribution is the same for all images of a prompt, so it cancels in the centring. The means are over
     the copies of a prompt; Flow-Factory takes those of all images on all devices [ours]. An image with a high reward is
     kept closer to the reference. Where all rewards are equal, the loss has its minimum at the old policy.
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ril_bench.diffusion.drift import step_kl
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, Prediction, predict_step
+from ril_bench.diffusion.sampler import Prediction, predict_step
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.errors import UserError
 from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, Task
 from ril_bench.tuners.nets import ValueNet
@@ -21,15 +22,15 @@ from ril_bench.tuners.rollouts import RolloutTuner, Trajectory, require_random_s
 from ril_bench.tuners.samples import CLIP_ADVANTAGE, advantages, stratified_steps
 
 
-def log_probability(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -> Tensor:
+def log_probability(sampler: Sampler, i: int, x: Tensor, after: Tensor, out: Tensor) -> Tensor:
     """log p(x_s | x_t) of step i, (N,), averaged over the latent's elements [code], without its constant."""
-    mean = ddim.step(x, eps, i, None)
-    return -((after - mean).square() / (2 * ddim.sigma[i] ** 2)).mean((1, 2, 3))
+    mean = sampler.step(x, out, i, None)
+    return -((after - mean).square() / (2 * sampler.sigma[i] ** 2)).mean((1, 2, 3))
 
 
-def divergence(ddim: DDIM, i: int, eps: Tensor, other: Tensor) -> Tensor:
+def divergence(sampler: Sampler, i: int, out: Tensor, other: Tensor) -> Tensor:
     """mean (mu - mu_other)^2 / (2 sigma^2) of step i, (N,): the KL in nats, divided by the latent's elements. [code]"""
-    return step_kl(ddim, eps, other, i) / eps[0].numel()
+    return step_kl(sampler, out, other, i) / out[0].numel()
 
 
 def clipped_loss(advantage: Tensor, ratio: Tensor, clip: float) -> Tensor:
@@ -53,8 +54,8 @@ class Ddpo(RolloutTuner):
     an update must not depend on the prompts that came before [ours]. A has no unit, so the unit of the reward changes
     nothing. DanceGRPO (arXiv 2505.07818) is this, with 16 copies [code]. The options of later papers may be combined:
 
-    - DPOK: `value`, a network V(x_t, t, c) whose estimate is subtracted from A, and `kappa`, kappa mean (eps_theta -
-      eps_ref)^2 [code]. V estimates A [ours].
+    - DPOK: `value`, a network V(x_t, t, c) whose estimate is subtracted from A, and `kappa`, kappa mean (out_theta -
+      out_ref)^2 of the denoiser's outputs [code]. V estimates A [ours].
     - Flow-GRPO: `std: batch`, one deviation for all rewards of the batch, and `kl`, kl mean (mu_theta - mu_ref)^2 /
       (2 sigma^2) [code; there sigma lacks the factor sqrt(dt), so an equal weight pulls 1 / dt times as hard here].
     - MixGRPO: `window`, noise and training on a few steps alone; the others are deterministic. Its first step is drawn
@@ -90,7 +91,8 @@ class Ddpo(RolloutTuner):
         width: Annotated[int, Field(ge=1, strict=True)] = 128
         """Width of the two layers of V."""
         kappa: Annotated[float, Field(ge=0)] = 0.0
-        """DPOK's weight of the distance to the `reference` in noise; DPOK has the pretrained model as reference."""
+        """DPOK's weight of the distance to the `reference` in the denoiser's output; there, the reference is the
+        pretrained model."""
         kl: Annotated[float, Field(ge=0)] = 0.0
         """Flow-GRPO's weight of the divergence of each step from the `reference`, the pretrained model there."""
 
@@ -125,23 +127,24 @@ class Ddpo(RolloutTuner):
         super().start_task(task, model)
 
     def sample_copy(self, model: DiffusionModel, task: Task, batch: MicroBatch, j: int) -> Trajectory:
-        ddim, draws = task.sampler, batch.draws.copy(j)
-        window = self.options.window or ddim.steps
-        first = batch.draws.integers(0, ddim.steps - window + 1, "window")  # the same for all copies
-        sampler = ddim.random_at(range(first, first + window)) if window < ddim.steps else ddim
+        sampler, draws = task.sampler, batch.draws.copy(j)
+        window = self.options.window or sampler.steps
+        first = batch.draws.integers(0, sampler.steps - window + 1, "window")  # the same for all copies
+        if window < sampler.steps:
+            sampler = sampler.random_at(range(first, first + window))
         return sample_trajectory(model, task, batch.prompts, draws, sampler=sampler, first=first)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         batch, copies = self.trajectories(model, task, batch)
         rewards = torch.stack([copy.reward for copy in copies])
         of_copies = advantages(rewards, batch.rewards)
-        ddim, window = task.sampler, self.options.window or task.sampler.steps
+        sampler, window = task.sampler, self.options.window or task.sampler.steps
         n = min(self.options.steps or window, window)
         losses, total = LossAccumulator(batch, calls=n * len(copies)), 0.0
         for trained in stratified_steps(window, n, batch.draws, "trained"):
             i = copies[0].first + trained
             for copy, advantage in zip(copies, of_copies, strict=True):
-                prediction = predict_step(model, ddim, copy.x[i], i, batch.prompts, task.guidance)
+                prediction = predict_step(model, sampler, copy.x[i], i, batch.prompts, task.guidance)
                 losses.penalise(prediction)
                 loss = self._loss(model, prediction, copy, advantage) / (n * len(copies))
                 losses.backward(loss)
@@ -152,8 +155,8 @@ class Ddpo(RolloutTuner):
         self, model: DiffusionModel, prediction: Prediction, copy: Trajectory, advantage: Tensor
     ) -> Tensor:
         """The mean loss of one step of one copy."""
-        ddim, i, x, eps = prediction.ddim, prediction.step, prediction.x_t, prediction.eps
-        after, sampled = copy.x[i + 1], copy.eps[i]
+        sampler, i, x, out = prediction.sampler, prediction.step, prediction.x_t, prediction.output
+        after, sampled = copy.x[i + 1], copy.outputs[i]
         added = torch.zeros(())
         if self._net is not None:
             value = self._net(x, prediction.t, model.embed(prediction.prompts))
@@ -162,12 +165,12 @@ class Ddpo(RolloutTuner):
         if self.options.kappa or self.options.kl:
             with torch.no_grad(), self._reference.loaded(model):
                 prior = model.predict(x, prediction.t, prediction.prompts, prediction.guidance)
-            added = added + self.options.kappa * (eps - prior).square().mean()
-            added = added + self.options.kl * divergence(ddim, i, eps, prior).mean()
-        log_p, log_p_sampled = (log_probability(ddim, i, x, after, noise) for noise in (eps, sampled))
+            added = added + self.options.kappa * (out - prior).square().mean()
+            added = added + self.options.kl * divergence(sampler, i, out, prior).mean()
+        log_p, log_p_sampled = (log_probability(sampler, i, x, after, one) for one in (out, sampled))
         ratio = (log_p - log_p_sampled).exp()
         if self.options.mask == "dppo":
-            loss = masked_loss(advantage, ratio, divergence(ddim, i, eps, sampled), self.options.tau)
+            loss = masked_loss(advantage, ratio, divergence(sampler, i, out, sampled), self.options.tau)
         else:
             loss = clipped_loss(advantage, ratio, self.options.clip)
         return loss.mean() + added

@@ -16,12 +16,12 @@ from ril_bench.tuners.samples import scored_copies
 
 
 class Dpo(PairTuner):
-    """Diffusion-DPO: L = -log sigmoid(-beta/2 [(m_w - m_l) - (ref_w - ref_l)]), m the mean squared noise error. [code]
+    """Diffusion-DPO: L = -log sigmoid(-beta/2 [(m_w - m_l) - (ref_w - ref_l)]), m the mean squared error. [code]
 
     Both images of a pair get the same t and noise, and beta is 5000 [code]. The paper learns from people's choices.
     Here the winner and the loser are the best and the worst of a few own images of the prompt, by the reward's values
     alone, sampled again at each update; a pair with equal scores has no loss [ours]. Ranks do not depend on the unit of
-    the reward. The noise predictions are conditional, without guidance; t is one of the sampler's own steps (as in sft)
+    the reward. The predictions are conditional, without guidance; t is one of the sampler's own steps (as in sft)
     [ours].
 
     Cost: an update of N prompts takes samples x steps calls of the denoiser without gradient, `samples` decodings and

@@ -31,7 +31,7 @@ class Draft(RewardGradientTuner):
 
     DRaFT-LV (`copies` above 0) lowers the variance of K = 1. It repeats the last step from n re-noised copies of x_0,
 
-        x~ = sqrt(abar) sg(x_0) + sqrt(1 - abar) eps,    x_0~ = the last step from x~,
+        x~ = signal sg(x_0) + level noise,    x_0~ = the last step from x~,
 
     and adds the losses of the copies to the first loss. [code/secondary; the paper's settings are secondary: lr
     2e-4..4e-4, rank 8..32, weight decay 0.1, 50 steps, guidance 7.5]
@@ -94,12 +94,12 @@ class Draft(RewardGradientTuner):
         x0: Tensor,
     ) -> float:
         """Repeats the last step from a re-noised x0, and back-propagates its loss; returns the loss."""
-        ddim, last = task.sampler, task.sampler.steps - 1
-        x = ddim.noised(x0, latent_noise(model, draws, "copy"), last)
-        prediction = predict_step(model, ddim, x, last, prompts, task.guidance)
+        sampler, last = task.sampler, task.sampler.steps - 1
+        x = sampler.noised(x0, latent_noise(model, draws, "copy"), last)
+        prediction = predict_step(model, sampler, x, last, prompts, task.guidance)
         losses.penalise(prediction)
-        step_noise = latent_noise(model, draws, "step") if ddim.eta > 0 else None
-        images = model.decode(ddim.step(x, prediction.eps, last, step_noise))
+        step_noise = latent_noise(model, draws, "step") if sampler.sigma[last] > 0 else None
+        images = model.decode(sampler.step(x, prediction.output, last, step_noise))
         loss = self.reward_loss(differentiable_reward(task, images, prompts)).mean()
         losses.backward(loss)
         return loss.item()

@@ -14,7 +14,7 @@ from ril_bench.tuners.linear import Bridge, linear_path
 
 
 class Drtune(RewardGradientTuner):
-    """DRTune: K equally spaced steps keep the gradient of their noise; the rollout can stop early.
+    """DRTune: K equally spaced steps keep the gradient of their prediction; the rollout can stop early.
 
         stop = T - randint(1, m)                        (T - 1 if m = 0)
         trained = {s + i floor(P / K), i < K}           s uniform, such that the last trained step is below P

@@ -62,7 +62,7 @@ class Noised(NamedTuple):
 class ForwardProcessTuner(RolloutTuner):
     """A tuner whose loss is on noised images that an old policy sampled. `_old` exists from `start_task` on.
 
-    The old policy is a moving average of the trained model. The noise predictions are conditional, without guidance;
+    The old policy is a moving average of the trained model. The predictions are conditional, without guidance;
     the images are sampled with the sequence's guidance [ours; the papers use none]. t is one of the sampler's own
     steps, one drawn from each of equal segments.
     """

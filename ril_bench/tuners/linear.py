@@ -1,15 +1,15 @@
 """The linear path: the exact gradient of many denoiser calls, in the memory of one. [ours]
 
-Where the denoiser gets sg(x), as in DRTune, x_0 is linear in the noise of each call: dx_0/deps_k = c_k, a scalar
-(`DDIM.slope`). The gradient of the loss then needs no chain through the sampler:
+Where the denoiser gets sg(x), as in DRTune, x_0 is linear in the output of each call: dx_0/dout_k = c_k, a scalar
+(`Sampler.slope`). The gradient of the loss then needs no chain through the sampler:
 
-    G = dloss/dx_0,    dloss/dtheta = sum_k  d <c_k sg(G), eps_k> / dtheta.
+    G = dloss/dx_0,    dloss/dtheta = sum_k  d <c_k sg(G), out_k> / dtheta.
 
-Each term is one call of the denoiser on latents that the rollout has stored. The call returns the same noise as in the
+Each term is one call of the denoiser on latents that the rollout has stored. The call returns the same output as in the
 rollout: the noise of eta is drawn once, in the rollout, and the denoiser has no dropout in evaluation mode.
 
 A bridge (FlowBP) keeps the Jacobian of one call j: the denoiser gets alpha x_j + (1 - alpha) sg(x_j) there. The calls
-before j then also reach x_0 through call j, and c_k G becomes c_k G + alpha dx_j/deps_k [deps_j/dx_j]^T c_j G.
+before j then also reach x_0 through call j, and c_k G becomes c_k G + alpha dx_j/dout_k [dout_j/dx_j]^T c_j G.
 """
 
 from __future__ import annotations
@@ -68,22 +68,22 @@ def linear_path(
         (slope_of_x0,) = torch.autograd.grad(loss, x0)
         # Frees the graphs of the decoder and of the reward before the first call of the denoiser.
         del reward, loss
-        ddim = task.sampler
-        slopes = {k: ddim.slope(k, stop) * slope_of_x0 for k in stored}
+        sampler = task.sampler
+        slopes = {k: sampler.slope(k, stop) * slope_of_x0 for k in stored}
         if bridge is not None:
             through = _through(model, stored[bridge.step], slopes[bridge.step])
             for k in (k for k in stored if k < bridge.step):
-                slopes[k] = slopes[k] + bridge.alpha * ddim.reach(k, bridge.step) * through
+                slopes[k] = slopes[k] + bridge.alpha * sampler.reach(k, bridge.step) * through
         for k, prediction in stored.items():
-            eps = model.predict(prediction.x_t, prediction.t, batch.prompts, prediction.guidance)
-            losses.penalise(prediction.with_eps(eps))
-            losses.backward((slopes[k] * eps).sum())
+            out = model.predict(prediction.x_t, prediction.t, batch.prompts, prediction.guidance)
+            losses.penalise(prediction.with_output(out))
+            losses.backward((slopes[k] * out).sum())
     return rollout
 
 
 def _through(model: DiffusionModel, prediction: Prediction, slope: Tensor) -> Tensor:
-    """[deps/dx]^T slope of the denoiser call of a prediction."""
+    """[dout/dx]^T slope of the denoiser call of a prediction."""
     with model.folded(), torch.enable_grad():
         x = prediction.x_t.clone().requires_grad_()
-        eps = model.predict(x, prediction.t, prediction.prompts, prediction.guidance)
-        return torch.autograd.grad(eps, x, slope)[0]
+        out = model.predict(x, prediction.t, prediction.prompts, prediction.guidance)
+        return torch.autograd.grad(out, x, slope)[0]

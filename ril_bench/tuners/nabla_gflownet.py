@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 import torch
@@ -10,7 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, predict_step
+from ril_bench.diffusion.sampler import predict_step
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.tuners.base import (
     Log,
     LossAccumulator,
@@ -25,20 +25,20 @@ from ril_bench.tuners.rollouts import RolloutTuner, require_random_steps
 from ril_bench.tuners.samples import stratified_steps
 
 
-def forward_score(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -> Tensor:
+def forward_score(sampler: Sampler, i: int, x: Tensor, after: Tensor, out: Tensor) -> Tensor:
     """S = grad_{x_s} log p(x_s | x_t) = -(x_s - mu(x_t)) / sigma^2 of step i."""
-    return -(after - ddim.step(x, eps, i, None)) / ddim.sigma[i] ** 2
+    return -(after - sampler.step(x, out, i, None)) / sampler.sigma[i] ** 2
 
 
-def log_transition(ddim: DDIM, i: int, x: Tensor, after: Tensor, eps: Tensor) -> Tensor:
+def log_transition(sampler: Sampler, i: int, x: Tensor, after: Tensor, out: Tensor) -> Tensor:
     """log p(x_s | x_t) of step i, summed over the batch, without its constant; its gradient by x_t is the score B."""
-    return -(after - ddim.step(x, eps, i, None)).square().sum() / (2 * ddim.sigma[i] ** 2)
+    return -(after - sampler.step(x, out, i, None)).square().sum() / (2 * sampler.sigma[i] ** 2)
 
 
-def noising_scores(ddim: DDIM, i: int, x: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+def noising_scores(sampler: Sampler, i: int, x: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients by x_s and by x_t of log P_B(x_t | x_s), the forward process from after to before step i."""
-    kept = 1 / ddim.a[i]  # sqrt(abar_t / abar_s)
-    off = (x - kept * after) / (1 - kept**2)
+    kept = sampler.signal[i] / sampler.signal[i + 1]
+    off = (x - kept * after) / (sampler.level[i] ** 2 - (kept * sampler.level[i + 1]) ** 2)
     return kept * off, -off
 
 
@@ -46,16 +46,16 @@ class NablaGflownet(RolloutTuner, RewardGradientTuner):
     """nabla-DB: tune the sampler toward p_ref exp(beta r) rather than to the largest r. [code: lzzcd001/nabla-gfn]
 
     The forward-looking flow is g(x) = h_phi(x, t) + beta gamma_t sg grad_x r(D(x0hat(x))). h is a network of the
-    tuner; gamma_t is abar_t or its root, and 1 at x_0. With S = grad_{x_s} log p_theta(x_s | x_t) and B the gradient
-    of the same by x_t,
+    tuner; gamma_t is abar_t, the square of the signal in x_t, or its root, and 1 at x_0. With S = grad_{x_s} log
+    p_theta(x_s | x_t) and B the gradient of the same by x_t,
 
         L_F = mean [S - (eta_p S_ref + g(x_s))]^2                trains theta and phi
         L_B = mean [B - (eta_p B_ref - g(x_t))]^2                trains phi alone: B carries no graph, as in the release
         L_T = mean h(x_0)^2
-        L   = L_F + w_B L_B + L_T + lambda mean (eps_theta - eps_old)^2
+        L   = L_F + w_B L_B + L_T + lambda mean (out_theta - out_old)^2
 
     over one transition from each of a few equal segments of the rollout, and the last transition, whose target has no
-    h. eps_old is the guided noise stored at sampling, so the trust region acts from the second update of `reuse` on.
+    h. out_old is the denoiser's output at sampling, so the trust region acts from the second update of `reuse` on.
     grad r goes through the current guided denoiser, x0hat and the decoder. With a `cap` it is 0 where r exceeds the cap
     [ours]. With `residual: false`, the scores of the forward process P_B replace eta_p S_ref and eta_p B_ref, and no
     reference model is needed.
@@ -88,8 +88,8 @@ class NablaGflownet(RolloutTuner, RewardGradientTuner):
         """Channels of the flow network."""
         units: Literal["score", "noise"] = "score"
         """The unit in which a transition's residuals are squared. score: as published; the last steps, whose
-        variance is small, then outweigh all others [code]. noise: times sigma^2 / b, in units of eps; the
-        solution is the same, and all steps have the same weight [ours]."""
+        variance is small, then outweigh all others [code]. noise: times sigma^2 / b, in units of the
+        denoiser's output; the solution is the same, and all steps have the same weight [ours]."""
         backward: Annotated[float, Field(ge=0)] = 1.0
         """w_B, the weight of L_B."""
         trust: Annotated[float, Field(ge=0)] = 2e3
@@ -112,46 +112,45 @@ class NablaGflownet(RolloutTuner, RewardGradientTuner):
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         batch, (path,) = self.trajectories(model, task, batch)
-        ddim, prompts, last = task.sampler, batch.prompts, task.sampler.steps - 1
+        sampler, prompts, last = task.sampler, batch.prompts, task.sampler.steps - 1
         segments = min(self.options.segments, last)
         transitions = [*stratified_steps(last, segments, batch.draws, "transition"), last]
         losses, parts, n = LossAccumulator(batch, calls=len(transitions)), [], len(transitions)
         for i in transitions:
-            x, after, t = path.x[i], path.x[i + 1], ddim.timesteps[i]
+            x, after, t = path.x[i], path.x[i + 1], sampler.timesteps[i]
             score, backward_score = self._prior_scores(model, task, prompts, x, after, i)
             target = score + self._reward_slope(model, task, prompts, after, i + 1)
             if self._net is not None and i < last:
-                target = target + self._net(after, ddim.timesteps[i + 1], model.embed(prompts))
-            prediction = predict_step(model, ddim, x, i, prompts, task.guidance)
+                target = target + self._net(after, sampler.timesteps[i + 1], model.embed(prompts))
+            prediction = predict_step(model, sampler, x, i, prompts, task.guidance)
             losses.penalise(prediction)
-            residual = forward_score(ddim, i, x, after, prediction.eps) - target
-            forward = self._weight(ddim, i) * residual.square().mean()
-            trust = self.options.trust * (prediction.eps - path.eps[i]).square().mean()
+            residual = forward_score(sampler, i, x, after, prediction.output) - target
+            forward = self._weight(sampler, i) * residual.square().mean()
+            trust = self.options.trust * (prediction.output - path.outputs[i]).square().mean()
             parts.append((forward + trust) / n)
             losses.backward(parts[-1])
             if self._net is not None and backward_score is not None:
                 # B + beta gamma grad r is one gradient through one graph.
                 slope = self._reward_slope(model, task, prompts, x, i, after)
                 residual = slope - backward_score + self._net(x, t, model.embed(prompts))
-                backward = self._weight(ddim, i) * residual.square().mean()
+                backward = self._weight(sampler, i) * residual.square().mean()
                 parts.append(self.options.backward * backward / n)
                 losses.backward(parts[-1])
         if self._net is not None:
             at_the_end = self._net(path.x[-1], 0, model.embed(prompts))
-            parts.append(self._weight(ddim, last) * at_the_end.square().mean())
+            parts.append(self._weight(sampler, last) * at_the_end.square().mean())
             losses.backward(parts[-1])
         return losses.log(path.reward.mean().item(), sum(part.item() for part in parts))
 
-    def _weight(self, ddim: DDIM, i: int) -> float:
+    def _weight(self, sampler: Sampler, i: int) -> float:
         """The weight of the squared residual at step i."""
-        return 1.0 if self.options.units == "score" else (ddim.sigma[i] ** 2 / ddim.b[i]) ** 2
+        return 1.0 if self.options.units == "score" else (sampler.sigma[i] ** 2 / sampler.b[i]) ** 2
 
-    def _beta_gamma(self, ddim: DDIM, i: int) -> float:
+    def _beta_gamma(self, sampler: Sampler, i: int) -> float:
         """beta gamma_t at the latents before step i; i = T is x_0."""
-        if i == ddim.steps:
+        if i == sampler.steps:
             return self.options.beta
-        bar = float(ddim.alphas_cumprod[ddim.timesteps[i]])
-        return self.options.beta * (bar if self.options.gamma == "abar" else math.sqrt(bar))
+        return self.options.beta * sampler.signal[i] ** (2 if self.options.gamma == "abar" else 1)
 
     def _reward_slope(
         self,
@@ -163,18 +162,18 @@ class NablaGflownet(RolloutTuner, RewardGradientTuner):
         after: Tensor | None = None,
     ) -> Tensor:
         """beta gamma_t grad_x r(D(x0hat(x))) at the latents x before step i; with `after`, plus the score B."""
-        ddim = task.sampler
+        sampler = task.sampler
         with model.folded(), torch.enable_grad():
             x = x.clone().requires_grad_()
-            if i == ddim.steps:
+            if i == sampler.steps:
                 log_p, x0 = x.new_zeros(()), x
             else:
-                eps = model.predict(x, ddim.timesteps[i], prompts, task.guidance)
-                x0 = ddim.x0hat(x, eps, i)
-                log_p = x.new_zeros(()) if after is None else log_transition(ddim, i, x, after, eps)
+                out = model.predict(x, sampler.timesteps[i], prompts, task.guidance)
+                x0 = sampler.x0hat(x, out, i)
+                log_p = x.new_zeros(()) if after is None else log_transition(sampler, i, x, after, out)
             reward = differentiable_reward(task, model.decode(x0), prompts)
             loss = self.reward_loss(reward).sum()
-            return torch.autograd.grad(log_p - self._beta_gamma(ddim, i) * loss, x)[0]
+            return torch.autograd.grad(log_p - self._beta_gamma(sampler, i) * loss, x)[0]
 
     def _prior_scores(
         self, model: DiffusionModel, task: Task, prompts: list[str], x: Tensor, after: Tensor, i: int
@@ -183,15 +182,15 @@ class NablaGflownet(RolloutTuner, RewardGradientTuner):
 
         The second is None where L_B is not needed.
         """
-        ddim, with_backward = task.sampler, self._net is not None and self.options.backward > 0
+        sampler, with_backward = task.sampler, self._net is not None and self.options.backward > 0
         if not self.options.residual:
-            by_after, by_x = noising_scores(ddim, i, x, after)
+            by_after, by_x = noising_scores(sampler, i, x, after)
             return by_after, by_x if with_backward else None
         backward_score = None
         with self._reference.loaded(model), torch.set_grad_enabled(with_backward):
             x = x.clone().requires_grad_(with_backward)
-            eps = model.predict(x, ddim.timesteps[i], prompts, task.guidance)
+            out = model.predict(x, sampler.timesteps[i], prompts, task.guidance)
             if with_backward:
-                (slope,) = torch.autograd.grad(log_transition(ddim, i, x, after, eps), x)
+                (slope,) = torch.autograd.grad(log_transition(sampler, i, x, after, out), x)
                 backward_score = self.options.prior * slope
-        return self.options.prior * forward_score(ddim, i, x.detach(), after, eps.detach()), backward_score
+        return self.options.prior * forward_score(sampler, i, x.detach(), after, out.detach()), backward_score

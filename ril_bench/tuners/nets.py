@@ -41,7 +41,7 @@ class ValueNet(nn.Module):
         )
         self.to(model.device)
 
-    def forward(self, x: Tensor, t: int, text: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: float, text: Tensor) -> Tensor:
         """(N,) of latents (N, C, h, w) and text embeddings (N, L, D)."""
         pooled = F.adaptive_avg_pool2d(x.float(), POOLED).flatten(1)
         time = torch.full_like(pooled[:, :1], t / 1000)
@@ -73,7 +73,7 @@ class FlowNet(nn.Module):
         _zeroed(self.unet.conv_out)
         self.to(model.device)
 
-    def forward(self, x: Tensor, t: int, text: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: float, text: Tensor) -> Tensor:
         """(N, C, h, w) of latents (N, C, h, w) and text embeddings (N, L, D)."""
         return self.unet(x.float(), t, encoder_hidden_states=text.float(), return_dict=False)[0]
 

@@ -16,14 +16,14 @@ class Nft(ForwardProcessTuner):
     """DiffusionNFT: denoise good images with the model, and bad images with its mirror image about the old policy.
 
         A = (r - mean over the prompt's copies) / deviation of the batch,     q = clip(A / 10 + 1/2, 0, 1)
-        eps+ = beta eps_theta + (1 - beta) eps_old,     eps- = (1 + beta) eps_old - beta eps_theta
-        L = 5 mean [q |x0(eps+) - x0|^2 / (beta w+) + (1 - q) |x0(eps-) - x0|^2 / (beta w-)]
+        v+ = beta v_theta + (1 - beta) v_old,     v- = (1 + beta) v_old - beta v_theta
+        L = 5 mean [q |x0(v+) - x0|^2 / (beta w+) + (1 - q) |x0(v-) - x0|^2 / (beta w-)]
             + kl mean |v_theta - v_ref|^2
 
-    over copies and noised versions x_t of each image x0; x0(eps) is x0hat, w = sg mean |x0(eps) - x0| of an image, and
-    v = eps - x0hat [code: NVlabs/DiffusionNFT]. The paper mixes velocities; v is affine in eps at a given x_t, so that
-    is the same [ours]. The old policy, a moving average of the model, samples the images. Where all rewards are equal,
-    q = 1/2 and the loss has its minimum at the old policy.
+    over copies and noised versions x_t of each image x0; x0(v) is x0hat, w = sg mean |x0(v) - x0| of an image, and
+    v = noise - x0hat [code: NVlabs/DiffusionNFT]. Where the denoiser predicts noise, noise is mixed: v is affine in it
+    at a given x_t, so that is the same [ours]. The old policy, a moving average of the model, samples the images. Where
+    all rewards are equal, q = 1/2 and the loss has its minimum at the old policy.
 
     Published: beta 1 (0.1 for OCR and for several rewards), kl 1e-4 with the pretrained model as reference, 24 images
     of 48 prompts, a deterministic solver of 10 to 25 steps, no guidance, lr 3e-4, rank 32 [code].
@@ -35,7 +35,7 @@ class Nft(ForwardProcessTuner):
 
     class Options(ForwardProcessTuner.Options):
         beta: Annotated[float, Field(gt=0)] = 1.0
-        """How far the two policies are from the old one, in units of eps_theta - eps_old."""
+        """How far the two policies are from the old one, in units of v_theta - v_old."""
         kl: Annotated[float, Field(ge=0)] = 1e-4
         """Weight of the distance to the `reference` in velocity; the pretrained model in the release."""
 
@@ -51,8 +51,8 @@ class Nft(ForwardProcessTuner):
                 old = self.old_prediction(model, task, noised)
                 new = noised.predicted(model, task)
                 losses.penalise(new)
-                better = new.with_eps(beta * new.eps + (1 - beta) * old.eps)
-                worse = new.with_eps((1 + beta) * old.eps - beta * new.eps)
+                better = new.with_output(beta * new.output + (1 - beta) * old.output)
+                worse = new.with_output((1 + beta) * old.output - beta * new.output)
                 good, bad = scaled_error(better.x0(), copy.x0), scaled_error(worse.x0(), copy.x0)
                 loss = CLIP_ADVANTAGE / beta * (q * good + (1 - q) * bad).mean()
                 if self.options.kl:

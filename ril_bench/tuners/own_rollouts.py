@@ -48,7 +48,7 @@ class OwnRollouts(Tuner):
             )
         losses = LossAccumulator(batch, calls=len(visited))
         for prediction in visited.values():
-            eps = model.predict(prediction.x_t, prediction.t, batch.prompts, prediction.guidance)
-            losses.penalise(prediction.with_eps(eps))
-            losses.backward(0.0 * eps.sum())  # where the method has no loss, there is still a graph
+            out = model.predict(prediction.x_t, prediction.t, batch.prompts, prediction.guidance)
+            losses.penalise(prediction.with_output(out))
+            losses.backward(0.0 * out.sum())  # where the method has no loss, there is still a graph
         return losses.log(reward=0.0, loss=0.0)

@@ -17,9 +17,10 @@ from ril_bench.tuners.samples import stratified_steps
 
 
 def pair_loss(errors: Tensor, reference_errors: Tensor, beta: float) -> Tensor:
-    """-log sigmoid(-beta/2 [(m_w - m_l) - (ref_w - ref_l)]), (N,), of noise errors (2N,), the winners' first. [code]
+    """-log sigmoid(-beta/2 [(m_w - m_l) - (ref_w - ref_l)]), (N,), of errors (2N,), the winners' first. [code]
 
-    An error is the mean square over a latent's elements; a sum would saturate the sigmoid at the published betas.
+    An error is that of the denoiser's output: the mean square over a latent's elements. A sum would saturate the
+    sigmoid at the published betas.
     """
     (won, lost), (ref_won, ref_lost) = errors.chunk(2), reference_errors.chunk(2)
     return -F.logsigmoid(-beta / 2 * ((won - lost) - (ref_won - ref_lost)))
@@ -59,18 +60,22 @@ class PairTuner(Tuner):
             reward: the mean reward of the images, for the log.
             weights: (N,), multiplied with each pair's loss; 1 by default.
         """
-        ddim, noises = task.sampler, min(self.options.noises, task.sampler.steps)
+        sampler, noises = task.sampler, min(self.options.noises, task.sampler.steps)
         losses, total = LossAccumulator(batch, noises), 0.0
         both, prompts = torch.cat([winners, losers]), batch.prompts * 2
-        for i in stratified_steps(ddim.steps, noises, batch.draws, "t"):
+        for i in stratified_steps(sampler.steps, noises, batch.draws, "t"):
             noise = latent_noise(model, batch.draws, "noise", i).repeat(2, 1, 1, 1)
-            x, t = ddim.noised(both, noise, i), ddim.timesteps[i]
+            x, target = sampler.noised(both, noise, i), sampler.target(both, noise, i)
             with torch.no_grad(), reference.loaded(model):
-                reference_errors = (model.predict(x, t, prompts, 1.0) - noise).square().mean((1, 2, 3))
-            prediction = predict_step(model, ddim, x, i, prompts, 1.0)
+                reference_errors = _errors(predict_step(model, sampler, x, i, prompts, 1.0).output, target)
+            prediction = predict_step(model, sampler, x, i, prompts, 1.0)
             losses.penalise(prediction)
-            pairs = pair_loss((prediction.eps - noise).square().mean((1, 2, 3)), reference_errors, beta)
+            pairs = pair_loss(_errors(prediction.output, target), reference_errors, beta)
             loss = (pairs if weights is None else weights * pairs).mean() / noises
             losses.backward(loss)
             total += loss.item()
         return losses.log(reward, total)
+
+
+def _errors(out: Tensor, target: Tensor) -> Tensor:
+    return (out - target).square().mean((1, 2, 3))

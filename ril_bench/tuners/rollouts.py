@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, Prediction, sample
+from ril_bench.diffusion.sampler import Prediction, sample
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws, Key
 from ril_bench.errors import UserError
 from ril_bench.machine.parallel import team
@@ -26,13 +27,13 @@ class Trajectory:
 
     Attributes:
         x: (T + 1, N, C, h, w): the latents before each step, and x_0; or x_0 alone, (1, N, C, h, w).
-        eps: (T, N, C, h, w): the guided noise of each step; or (0, N, C, h, w).
+        outputs: (T, N, C, h, w): the guided output of the denoiser at each step; or (0, N, C, h, w).
         reward: (N,), signed, in sigma.
         first: the first step with noise.
     """
 
     x: Tensor
-    eps: Tensor
+    outputs: Tensor
     reward: Tensor
     first: int = 0
 
@@ -43,15 +44,17 @@ class Trajectory:
 
     def of_sample(self, k: int) -> dict[str, Any]:
         """The trajectory of sample k alone, as plain tensors and values."""
-        tensors = {"x": self.x[:, k], "eps": self.eps[:, k], "reward": self.reward[k]}
+        tensors = {"x": self.x[:, k], "outputs": self.outputs[:, k], "reward": self.reward[k]}
         return {**{name: tensor.clone() for name, tensor in tensors.items()}, "first": self.first}
 
     @staticmethod
     def of_samples(parts: Sequence[Mapping[str, Any]], device: torch.device) -> Trajectory:
         """The trajectory of several samples of one update, from what `of_sample` returned for each."""
-        x, eps = (torch.stack([part[name] for part in parts], dim=1).to(device) for name in ("x", "eps"))
+        x, outputs = (
+            torch.stack([part[name] for part in parts], dim=1).to(device) for name in ("x", "outputs")
+        )
         reward = torch.stack([part["reward"] for part in parts]).to(device)
-        return Trajectory(x, eps, reward, parts[0]["first"])
+        return Trajectory(x, outputs, reward, parts[0]["first"])
 
 
 @torch.no_grad()
@@ -61,7 +64,7 @@ def sample_trajectory(
     prompts: list[str],
     draws: Draws,
     *,
-    sampler: DDIM | None = None,
+    sampler: Sampler | None = None,
     first: int = 0,
     images_only: bool = False,
 ) -> Trajectory:
@@ -79,7 +82,7 @@ def sample_trajectory(
     x0 = sample(model, sampler or task.sampler, prompts, draws, guidance=task.guidance, on_step=keep)
     return Trajectory(
         x=torch.stack([*(step.x_t for step in steps), x0]),
-        eps=torch.stack([step.eps for step in steps]) if steps else x0.new_zeros(0, *x0.shape),
+        outputs=torch.stack([step.output for step in steps]) if steps else x0.new_zeros(0, *x0.shape),
         reward=task.reward(model.decode(x0), prompts),
         first=first,
     )

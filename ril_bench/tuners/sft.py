@@ -17,10 +17,12 @@ from ril_bench.tuners.samples import scored_copies, stratified_steps
 
 
 class Sft(Tuner):
-    """SFT: loss = mean |eps - eps_theta(sqrt(abar) x_0 + sqrt(1 - abar) eps, t, c)|^2; the baseline of SPIN.
+    """SFT: loss = mean |target - out_theta(signal x_0 + level n, t, c)|^2; the baseline of SPIN.
+
+    The target is the noise n, or the velocity, as the denoiser predicts it: its own training loss.
 
     x_0 is the best of a few own images of the prompt, or a given image, encoded. The choice needs the reward's values
-    alone, so any reward can be used. The noise predictions are conditional, without guidance, as in every published
+    alone, so any reward can be used. The predictions are conditional, without guidance, as in every published
     denoising loss [code]. t is one of the sampler's own steps, one drawn from each of equal segments, as the sampler
     uses no others [ours].
 
@@ -62,14 +64,14 @@ class Sft(Tuner):
         return OpenGraphs(1, together=False)  # a conditional prediction, without guidance
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
-        ddim, n = task.sampler, min(self.options.noises, task.sampler.steps)
+        sampler, n = task.sampler, min(self.options.noises, task.sampler.steps)
         batch, x0, reward = self._targets(model, task, batch)
         losses, total = LossAccumulator(batch, calls=n), 0.0
-        for i in stratified_steps(ddim.steps, n, batch.draws, "t"):
+        for i in stratified_steps(sampler.steps, n, batch.draws, "t"):
             noise = latent_noise(model, batch.draws, "noise", i)
-            prediction = predict_step(model, ddim, ddim.noised(x0, noise, i), i, batch.prompts, 1.0)
+            prediction = predict_step(model, sampler, sampler.noised(x0, noise, i), i, batch.prompts, 1.0)
             losses.penalise(prediction)
-            loss = (prediction.eps - noise).square().mean() / n
+            loss = (prediction.output - sampler.target(x0, noise, i)).square().mean() / n
             losses.backward(loss)
             total += loss.item()
         return losses.log(reward, total)

@@ -34,7 +34,7 @@ def test_its_loss_by_hand():
     method.end_task(task, model)
     (kept,) = method.state_dict()["memory"]
     eps = model.predict(kept["x_t"], kept["t"], [kept["prompt"]], kept["guidance"]).detach()
-    torch.testing.assert_close(kept["eps"], eps)  # of the model at the end of the task
+    torch.testing.assert_close(kept["output"], eps)  # of the model at the end of the task
     started(method, model, 2)
     shaken(model, seed=9)
     now = model.predict(kept["x_t"], kept["t"], [kept["prompt"]], kept["guidance"])

@@ -39,7 +39,7 @@ def test_its_loss_is_the_divergence_of_two_gaussian_steps(anchor, step):
     with model.folded({} if anchor == "pretrained" else {"task-1": 1.0}):
         frozen = model.predict(now.x_t, now.t, now.prompts, now.guidance)
     steps = [
-        Normal(ddim.step(now.x_t, eps, step, None), ddim.sigma[step]) for eps in (now.eps, frozen.detach())
+        Normal(ddim.step(now.x_t, eps, step, None), ddim.sigma[step]) for eps in (now.output, frozen.detach())
     ]
     by_torch = kl_divergence(*steps).flatten(1).sum(1).mean()
     torch.testing.assert_close(method.prediction_loss(now), 2 * by_torch)
@@ -60,7 +60,7 @@ def test_with_the_anchor_previous_it_is_lwf_with_a_weight_for_each_step():
     lwf.bind(model)
     for step in (1, 4):
         now = prediction(model, task, step)
-        weight = (task.sampler.b[step] / task.sampler.sigma[step]) ** 2 / 2 * now.eps[0].numel()
+        weight = (task.sampler.b[step] / task.sampler.sigma[step]) ** 2 / 2 * now.output[0].numel()
         torch.testing.assert_close(method.prediction_loss(now), weight * lwf.prediction_loss(now))
 
 

@@ -40,7 +40,7 @@ def test_its_loss_is_the_mean_divergence_from_what_the_tasks_left(tasks):
     for change in left:
         with model.folded({}, deltas=change):
             teacher = model.predict(now.x_t, now.t, now.prompts, now.guidance).detach()
-        divergences.append(step_kl(now.ddim, now.eps, teacher, now.step).mean())
+        divergences.append(step_kl(now.sampler, now.output, teacher, now.step).mean())
     torch.testing.assert_close(method.prediction_loss(now), sum(divergences) / tasks)
 
 
@@ -55,7 +55,7 @@ def test_the_mean_over_teachers_pulls_to_the_mean_of_their_noise():
         with model.folded({}, deltas=change):
             noises.append(model.predict(now.x_t, now.t, now.prompts, now.guidance).detach())
     now = prediction(model, task)
-    loss = step_kl(now.ddim, now.eps, sum(noises) / len(noises), now.step).mean()
+    loss = step_kl(now.sampler, now.output, sum(noises) / len(noises), now.step).mean()
     expected = torch.autograd.grad(loss, model.parameters())
     assert any(gradient.any() for gradient in expected)
     for gradient, wanted in zip(found, expected, strict=True):

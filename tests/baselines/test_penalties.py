@@ -47,7 +47,7 @@ class LinearTask:
         for x, v in zip(X[:n], V[:n], strict=True):
             eps = model.weight @ x
             yield SimpleNamespace(
-                noise=v, prediction=SimpleNamespace(eps=eps, prompts=[""], x0=lambda eps=eps: eps)
+                noise=v, prediction=SimpleNamespace(output=eps, prompts=[""], x0=lambda eps=eps: eps)
             )
 
     def reward(self, images, prompts):

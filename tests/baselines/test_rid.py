@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ril_bench import registry
-from ril_bench.diffusion.sampler import DDIM, Prediction
+from ril_bench.diffusion.sampler import Prediction
 from ril_bench.errors import UserError
 from tests.tiny import PROMPTS, LoraPerTask, bound, trained, training, weights
 
@@ -27,9 +27,9 @@ def teacher(tiny_model):
         model = copy.deepcopy(plain)
         for delta in deltas:
             for path, change in delta.items():
-                model.unet.get_submodule(path).weight.add_(change)
+                model.denoiser.get_submodule(path).weight.add_(change)
         with torch.no_grad():
-            return prediction.with_eps(
+            return prediction.with_output(
                 model.predict(prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)
             )
 
@@ -38,7 +38,7 @@ def teacher(tiny_model):
 
 def prediction(model, step=2):
     """A prediction of the model as it is, with its graph."""
-    ddim = DDIM.of(model, 3, 1.0)
+    ddim = model.sampler(3, 1.0)
     x = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(0))
     eps = model.predict(x, ddim.timesteps[step], PROMPTS[:2], 3.0)
     return Prediction(x, ddim.timesteps[step], step, PROMPTS[:2], 3.0, eps, ddim)
@@ -204,9 +204,9 @@ def test_restart_takes_the_frozen_adapters_as_they_ended_and_keep_as_averages(ti
 def test_only_the_student_has_a_gradient(tiny_model):
     method = Rid(strength=1.0, decay=0.5)
     trained(tiny_model, method, [1, 2])
-    tiny_model.unet.zero_grad(set_to_none=True)
+    tiny_model.denoiser.zero_grad(set_to_none=True)
     method.prediction_loss(prediction(tiny_model)).backward()
-    with_gradient = {id(p) for p in tiny_model.unet.parameters() if p.grad is not None}
+    with_gradient = {id(p) for p in tiny_model.denoiser.parameters() if p.grad is not None}
     assert with_gradient == {id(p) for p in tiny_model.parameters()}
     assert sum(p.grad.abs().sum() for p in tiny_model.parameters()) > 0
 
@@ -232,7 +232,7 @@ def test_the_spaces_compare_noise_latents_and_images(tiny_model, teacher):
         now = prediction(model)
         found[space] = method.prediction_loss(now).item()
         student, target = (
-            {"noise": each.eps, "x0": each.x0(), "image": model.decode(each.x0())}[space]
+            {"noise": each.output, "x0": each.x0(), "image": model.decode(each.x0())}[space]
             for each in (now, teacher(now))
         )
         assert found[space] == pytest.approx((student - target).square().mean().item(), rel=1e-3)

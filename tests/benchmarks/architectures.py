@@ -39,7 +39,7 @@ def main() -> None:
     repo, compute = MODELS[given.model]
     began = time.perf_counter()
     model = random_model(repo, latent=LATENT, compute=compute)
-    weights = sum(parameter.numel() for parameter in model.unet.parameters())
+    weights = sum(parameter.numel() for parameter in model.denoiser.parameters())
     print(
         f"{given.model}: {weights / 1e6:.1f}M weights, generated in {time.perf_counter() - began:.0f} s",
         flush=True,

@@ -25,7 +25,6 @@ import torch.nn.functional as F
 
 import ril_bench
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.diffusion.sampler import DDIM
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.packages import versions
 from ril_bench.rewards.pixels import Brightness
@@ -66,7 +65,7 @@ class Bench:
         """The training of a task at its start, on a reward whose cost is negligible."""
         for name in model.adapters:
             model.delete_adapter(name)
-        sampler = DDIM.of(model, self.steps, 1.0)
+        sampler = model.sampler(self.steps, 1.0)
         task = replace(reward_task(model), sampler=sampler, guidance=GUIDANCE)
         method = bound(LoraPerTask(), model)
         return training(model, method, tuner=tuner(options), task=task, updates=updates, batch=BATCH)

@@ -48,16 +48,16 @@ def live_predict(model, x):
     """Predicts through PEFT's live layers; `predict` may fold them instead."""
     text = model.embed(["", "", *PROMPTS])
     with torch.no_grad():
-        uncond, cond = model.unet(torch.cat([x, x]), 501, encoder_hidden_states=text).sample.chunk(2)
+        uncond, cond = model.denoiser(torch.cat([x, x]), 501, encoder_hidden_states=text).sample.chunk(2)
     return uncond + 3.0 * (cond - uncond)
 
 
 def weights(model):
-    return {key: weight.clone() for key, weight in model.unet.state_dict().items()}
+    return {key: weight.clone() for key, weight in model.denoiser.state_dict().items()}
 
 
 def trainable(model):
-    return {key for key, weight in model.unet.named_parameters() if weight.requires_grad}
+    return {key for key, weight in model.denoiser.named_parameters() if weight.requires_grad}
 
 
 # -- which exist -----------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_any_name_is_refused_or_can_be_used(tiny_model, name):
 
 def test_activate_sets_requires_grad_exactly(model):
     model.activate({"a": 1.0, "bb": 1.0}, train=["bb"])
-    expected = {key for key, _ in model.unet.named_parameters() if ".bb." in key}
+    expected = {key for key, _ in model.denoiser.named_parameters() if ".bb." in key}
     assert len(expected) == 2 * 8
     assert trainable(model) == expected
     assert {id(p) for p in model.parameters()} == {id(p) for p in model.adapter_parameters("bb").values()}
@@ -234,7 +234,7 @@ def test_a_graph_that_is_dropped_is_not_open(model, x):
 def test_watching_leaves_the_gradient_alone(model, x):
     model.activate({"a": 1.0}, train=["a"])
     watched = torch.autograd.grad(model.predict(x, 501, PROMPTS, 1.0).square().sum(), model.parameters())
-    plain = model.unet(x, 501, encoder_hidden_states=model.embed(PROMPTS)).sample.square().sum()
+    plain = model.denoiser(x, 501, encoder_hidden_states=model.embed(PROMPTS)).sample.square().sum()
     for a, b in zip(watched, torch.autograd.grad(plain, model.parameters()), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -252,17 +252,17 @@ def test_folded_is_the_live_layers(model, x, a, bb):
 def test_folded_is_peft_merging(model, x, tiny_pipeline):
     model.activate({"a": 1.0, "bb": 0.5})
     folded = no_grad_predict(model, x)
-    model.unet.fuse_lora()
+    model.denoiser.fuse_lora()
     torch.testing.assert_close(folded, live_predict(model, x), rtol=1e-4, atol=1e-5)
 
 
 def test_folded_bypasses_the_lora_layers_and_puts_all_back_to_the_bit(model, x):
     model.activate({"a": 1.0, "bb": 0.5}, train=["a"])
-    before, modules = weights(model), dict(model.unet.named_modules())
+    before, modules = weights(model), dict(model.denoiser.named_modules())
 
     def interrupted():
         with model.folded():
-            assert not any(isinstance(module, LoraLayer) for module in model.unet.modules())
+            assert not any(isinstance(module, LoraLayer) for module in model.denoiser.modules())
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -270,7 +270,7 @@ def test_folded_bypasses_the_lora_layers_and_puts_all_back_to_the_bit(model, x):
     after = weights(model)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
-    assert dict(model.unet.named_modules()) == modules
+    assert dict(model.denoiser.named_modules()) == modules
     assert model.parameters() == list(model.adapter_parameters("a").values())
 
 
@@ -322,7 +322,7 @@ def test_the_gradient_of_the_latents_through_folded_weights_outlives_the_folding
         folded = model.predict(x0, 501, PROMPTS, 1.0)
     (through_folded,) = torch.autograd.grad(folded.square().sum(), x0)
     model.activate({"bb": 1.0})
-    live = model.unet(x0, 501, encoder_hidden_states=model.embed(PROMPTS)).sample
+    live = model.denoiser(x0, 501, encoder_hidden_states=model.embed(PROMPTS)).sample
     (through_live,) = torch.autograd.grad(live.square().sum(), x0)
     torch.testing.assert_close(through_folded, through_live, rtol=1e-4, atol=1e-5)
 

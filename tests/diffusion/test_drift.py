@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from ril_bench.diffusion.ddim import DDIM
 from ril_bench.diffusion.drift import path_kl, step_kl
-from ril_bench.diffusion.sampler import DDIM, sample
+from ril_bench.diffusion.sampler import sample
 from ril_bench.draws import Draws
-from tests.toy import ALPHAS_CUMPROD, SHAPE, DoubleDraws, ToyModel
+from tests.toy import ALPHAS_CUMPROD, SAMPLERS, SHAPE, DoubleDraws, ToyModel
 
 PROMPTS = ["a red circle", "a large blue star"]
 SIZE = math.prod(SHAPE)
 
 
 class Linear(ToyModel):
-    """eps(x, t, c) = slope x + shift c: all states of its chain are Gaussian. The weights are those of the adapter."""
+    """out(x, t, c) = slope x + shift c: all states of its chain are Gaussian. The weights are those of the adapter."""
 
-    def noise(self, x, t, lengths, weights):
+    def output(self, x, t, lengths, weights):
         slope, shift = weights["W"][0, 0], weights["v"][0]
         return slope * x + shift * lengths[:, None, None, None]
 
@@ -56,10 +57,12 @@ def chain(ddim, slope, shift):
     return mean, cov
 
 
-@pytest.mark.parametrize(("eta", "guidance"), [(1.0, 1.0), (0.4, 3.0)])
-def test_drift_is_the_kl_of_two_gaussian_chains(eta, guidance):
+@pytest.mark.parametrize(
+    ("eta", "guidance", "predicts"), [(1.0, 1.0, "noise"), (0.4, 3.0, "noise"), (0.6, 3.0, "flow")]
+)
+def test_drift_is_the_kl_of_two_gaussian_chains(eta, guidance, predicts):
     """The mean over rollouts estimates the KL of the joint Gaussians of all states."""
-    model, ddim, n = Linear(), DDIM(ALPHAS_CUMPROD, 4, eta), 400
+    model, ddim, n = Linear(), SAMPLERS[predicts](4, eta), 400
     length = 0.5  # ToyModel divides the length of a prompt by 25
     prompts = ["x" * round(25 * length)] * n
     length = len(prompts[0]) / 25
@@ -118,7 +121,7 @@ def shaken(tiny_model):
 
 
 def test_drift_from_the_same_model_is_0_and_from_another_is_not(shaken):
-    ddim, rollout = DDIM.of(shaken, 4, 1.0), []
+    ddim, rollout = shaken.sampler(4, 1.0), []
     sample(shaken, ddim, PROMPTS, Draws((0,), range(2)), guidance=3.0, on_step=rollout.append)
     before = shaken.counter["denoiser", False, 4]
     assert path_kl(shaken, rollout).max() < 1e-6
@@ -128,7 +131,7 @@ def test_drift_from_the_same_model_is_0_and_from_another_is_not(shaken):
 
 
 def test_a_part_of_the_samples_has_the_drift_of_the_whole(shaken):
-    ddim, rollout = DDIM.of(shaken, 4, 1.0), []
+    ddim, rollout = shaken.sampler(4, 1.0), []
     sample(shaken, ddim, PROMPTS, Draws((0,), range(2)), guidance=3.0, on_step=rollout.append)
     with shaken.folded({}):
         whole = path_kl(shaken, rollout)

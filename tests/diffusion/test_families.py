@@ -2,17 +2,18 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler, StableDiffusion3Pipeline
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, sample
+from ril_bench.diffusion.sampler import sample
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
-from tests.pipelines import LATENT, PIXELS, stable_diffusion, stable_diffusion_xl
+from tests.pipelines import LATENT, PIXELS, stable_diffusion, stable_diffusion_3, stable_diffusion_xl
 
 PROMPTS = ["a red circle", "a large blue star"]
 SPEC = AdapterSpec(rank=2, alpha=2.0, targets=("to_q", "to_k", "to_v", "to_out.0"))
@@ -23,7 +24,15 @@ PIPELINES = {
     "sd2-v": lambda: stable_diffusion("v_prediction"),
     "sdxl": lambda: stable_diffusion_xl(),
     "sdxl-empty-prompt": lambda: stable_diffusion_xl(force_zeros=False),
+    "sd3": lambda: stable_diffusion_3(),
+    "sd3-by-resolution": lambda: stable_diffusion_3(use_dynamic_shifting=True),
 }
+OF_TEXT = (
+    "add_q_proj",
+    "add_k_proj",
+    "add_v_proj",
+    "to_add_out",
+)  # SD 3's projections of the prompt's tokens
 
 
 @pytest.fixture(params=PIPELINES)
@@ -31,6 +40,11 @@ def pipe(request):
     pipeline = PIPELINES[request.param]()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def built(pipe):
+    targets = (*SPEC.targets, *OF_TEXT) if isinstance(pipe, StableDiffusion3Pipeline) else SPEC.targets
+    return DiffusionModel(pipe, adapter=replace(SPEC, targets=targets))
 
 
 def adapted(model):
@@ -47,13 +61,18 @@ def adapted(model):
 @torch.no_grad()
 def theirs(pipe, guidance, output_type):
     """What the pipeline itself generates from the same first latents, without noise in the steps."""
+    of_kind = (
+        {"max_sequence_length": pipe.tokenizer_max_length}
+        if isinstance(pipe, StableDiffusion3Pipeline)
+        else {"eta": 0.0}
+    )
     return pipe(
         prompt=PROMPTS,
         height=PIXELS,
         width=PIXELS,
         num_inference_steps=STEPS,
         guidance_scale=guidance,
-        eta=0.0,
+        **of_kind,
         latents=DRAWS.normal("init", shape=LATENT),
         output_type=output_type,
     ).images
@@ -62,9 +81,9 @@ def theirs(pipe, guidance, output_type):
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_latents_and_images_are_the_pipelines(pipe, guidance):
     latents, images = (theirs(copy.deepcopy(pipe), guidance, kind) for kind in ("latent", "pt"))
-    model = DiffusionModel(pipe, adapter=SPEC)
+    model = built(pipe)
     with torch.no_grad():
-        ours = sample(model, DDIM.of(model, STEPS, 0.0), PROMPTS, DRAWS, guidance=guidance)
+        ours = sample(model, model.sampler(STEPS, 0.0), PROMPTS, DRAWS, guidance=guidance)
         decoded = model.decode(ours)
     scale = float(latents.abs().max())
     torch.testing.assert_close(ours / scale, latents / scale, rtol=0, atol=1e-4)
@@ -72,17 +91,16 @@ def test_latents_and_images_are_the_pipelines(pipe, guidance):
 
 
 def test_a_step_of_a_velocity_model_is_diffusers(tmp_path):
-    """Its noise here and its velocity in diffusers lead to the same next latents, also with eta 1."""
     model = DiffusionModel(stable_diffusion("v_prediction"), adapter=SPEC)
     scheduler = DDIMScheduler.from_config(model.pipe.scheduler.config)
     scheduler.set_timesteps(STEPS)
     ddim, x, noise = (
-        DDIM.of(model, STEPS, 1.0),
+        model.sampler(STEPS, 1.0),
         DRAWS.normal("x", shape=LATENT),
         torch.ones(2, *LATENT),
     )
     for i, t in enumerate(ddim.timesteps):
-        velocity = model.unet(x, t, encoder_hidden_states=model.embed(PROMPTS)).sample
+        velocity = model.denoiser(x, t, encoder_hidden_states=model.embed(PROMPTS)).sample
         step = scheduler.step(velocity, t, x, eta=1.0, variance_noise=noise)
         eps = model.predict(x, t, PROMPTS, 1.0)
         torch.testing.assert_close(ddim.x0hat(x, eps, i), step.pred_original_sample, rtol=1e-4, atol=1e-4)
@@ -94,15 +112,15 @@ def test_a_folder_says_what_it_holds(pipe, tmp_path):
     x = DRAWS.normal("x", shape=LATENT)
     loaded = DiffusionModel.load(tmp_path, adapter=SPEC)
     assert type(loaded.pipe) is type(pipe)
-    model = DiffusionModel(pipe, adapter=SPEC)
+    model = built(pipe)
     assert torch.equal(loaded.predict(x, 501, PROMPTS, 3.0), model.predict(x, 501, PROMPTS, 3.0))
 
 
 def test_a_trained_adapter_opens_in_the_pipeline_itself(pipe, tmp_path):
-    fresh, model = copy.deepcopy(pipe), adapted(DiffusionModel(pipe, adapter=SPEC))
+    fresh, model = copy.deepcopy(pipe), adapted(built(pipe))
     (tmp_path / "adapter.safetensors").write_bytes(model.lora_bytes())
     with torch.no_grad():
-        ours = sample(model, DDIM.of(model, STEPS, 0.0), PROMPTS, DRAWS, guidance=3.0)
+        ours = sample(model, model.sampler(STEPS, 0.0), PROMPTS, DRAWS, guidance=3.0)
     plain = theirs(copy.deepcopy(fresh), 3.0, "latent")
     fresh.load_lora_weights(tmp_path, weight_name="adapter.safetensors")
     loaded = theirs(fresh, 3.0, "latent")
@@ -112,16 +130,19 @@ def test_a_trained_adapter_opens_in_the_pipeline_itself(pipe, tmp_path):
 
 
 def test_a_call_has_the_gradient_of_autograd_on_the_denoiser(pipe):
-    """For a velocity model, d eps / d theta = sqrt(abar) dv / d theta."""
-    model = adapted(DiffusionModel(pipe, adapter=SPEC))
+    model = adapted(built(pipe))
     x, t = DRAWS.normal("x", shape=LATENT), 501
     weight = DRAWS.normal("weight", shape=LATENT)
     (weight * model.predict(x, t, PROMPTS, 1.0)).sum().backward()
     found = [parameter.grad.clone() for parameter in model.parameters()]
-    arguments = model._family.unet_arguments(model._texts(PROMPTS))
-    raw = model.unet(x, t, **arguments).sample
-    slope = float(model.alphas_cumprod[t]) ** 0.5 if model.predicts == "v_prediction" else 1.0
-    expected = torch.autograd.grad(slope * (weight * raw).sum(), model.parameters())
+    if isinstance(pipe, StableDiffusion3Pipeline):
+        text, _, pooled, _ = pipe.encode_prompt(
+            PROMPTS, PROMPTS, PROMPTS, do_classifier_free_guidance=False, max_sequence_length=16
+        )
+        raw = model.denoiser(x, text, pooled, torch.tensor([t, t])).sample
+    else:
+        raw = model.denoiser(x, t, **model._family.unet_arguments(model._texts(PROMPTS))).sample
+    expected = torch.autograd.grad((weight * raw).sum(), model.parameters())
     for gradient, reference in zip(found, expected, strict=True):
         torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-5)
 
@@ -137,16 +158,16 @@ def test_the_published_schedulers_become_ddim(scheduler):
         clip_sample=False, set_alpha_to_one=False
     )  # keys beyond its own, as published
     pipe.scheduler = published
-    model = DiffusionModel(pipe, adapter=SPEC)
+    model = built(pipe)
     reference = DiffusionModel(stable_diffusion(), adapter=SPEC)
-    assert DDIM.of(model, 20, 1.0).a == pytest.approx(DDIM.of(reference, 20, 1.0).a)
+    assert model.sampler(20, 1.0).a == pytest.approx(reference.sampler(20, 1.0).a)
 
 
-@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+@pytest.mark.parametrize("kind", ["sd1", "sdxl", "sd3"])
 def test_a_bfloat16_denoiser_beside_a_float32_autoencoder(kind, tmp_path):
     PIPELINES[kind]().save_pretrained(tmp_path)
     model = DiffusionModel.load(tmp_path, adapter=SPEC, compute=Compute(dtype="bfloat16"))
-    parts = (model.pipe.unet, model.pipe.vae, model.pipe.text_encoder)
+    parts = (model.denoiser, model.pipe.vae, model.pipe.text_encoder)
     assert [part.dtype for part in parts] == [torch.bfloat16, torch.float32, torch.bfloat16]
     model = adapted(model)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
@@ -167,7 +188,7 @@ def test_a_pipeline_of_another_kind_is_refused(tmp_path):
 
 def test_a_denoiser_that_predicts_the_image_is_refused():
     with pytest.raises(UserError, match="predicts 'sample'") as caught:
-        DiffusionModel(stable_diffusion("sample"), adapter=SPEC)
+        DiffusionModel(stable_diffusion("sample"), adapter=SPEC).sampler(STEPS, 0.0)
     assert caught.value.hint == "choose a model that predicts epsilon or v_prediction"
 
 

@@ -23,11 +23,6 @@ def test_everything_is_frozen(tiny_model):
     assert tiny_model.latent_shape == LATENT
 
 
-def test_alphas_cumprod_is_the_schedulers(tiny_model):
-    reference = tiny_model.pipe.scheduler.alphas_cumprod
-    torch.testing.assert_close(tiny_model.alphas_cumprod, reference.double(), rtol=1e-5, atol=0)
-
-
 def test_embed_is_the_pipelines_and_computed_once_for_each_prompt(tiny_model):
     prompts = [*PROMPTS, "", PROMPTS[0]]
     reference = tiny_model.pipe.encode_prompt(prompts, "cpu", 1, False)[0]

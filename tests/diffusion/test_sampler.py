@@ -4,9 +4,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from ril_bench.diffusion.sampler import DDIM, SCHEDULE, sample
+from ril_bench.diffusion.sampler import sample
 from ril_bench.draws import Draws
-from ril_bench.errors import UserError
 from tests.pipelines import LATENT
 
 PROMPTS = ["a red circle", "a large blue star"]
@@ -31,72 +30,6 @@ def reference_scheduler(model, steps):
     return scheduler
 
 
-# -- the tables, against diffusers' DDIM -----------------------------------------------------------
-
-
-@pytest.mark.parametrize("steps", [1, 7, 20, 999])
-@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
-def test_every_step_is_diffusers(tiny_model, steps, eta):
-    ddim = DDIM.of(tiny_model, steps, eta)
-    scheduler = reference_scheduler(tiny_model, steps)
-    assert ddim.timesteps == scheduler.timesteps.tolist()
-    generator = torch.Generator().manual_seed(steps)
-    x, eps, noise = (torch.randn(1, 2, 4, 4, generator=generator) for _ in range(3))
-    for i, t in enumerate(ddim.timesteps):
-        theirs = scheduler.step(eps, t, x, eta=eta, variance_noise=noise)
-        torch.testing.assert_close(ddim.x0hat(x, eps, i), theirs.pred_original_sample, rtol=1e-5, atol=1e-5)
-        # In diffusers' fp32 tables nearly equal terms cancel, so 999 steps need a larger tolerance.
-        atol = 1e-5 if steps < 999 else 3e-4
-        torch.testing.assert_close(ddim.step(x, eps, i, noise), theirs.prev_sample, rtol=1e-5, atol=atol)
-
-
-def test_x0hat_inverts_the_forward_process(tiny_model):
-    ddim = DDIM.of(tiny_model, 10, 0.0)
-    generator = torch.Generator().manual_seed(0)
-    x0, eps = torch.randn(2, 1, 4, 4, 4, generator=generator)
-    for i, t in enumerate(ddim.timesteps):
-        x = tiny_model.pipe.scheduler.add_noise(x0, eps, torch.tensor([t]))
-        torch.testing.assert_close(ddim.x0hat(x, eps, i), x0, rtol=1e-4, atol=1e-4)
-
-
-def test_a_step_with_eta_1_has_the_variance_of_the_posterior(tiny_model):
-    # q(x_s | x_t, x_0): beta~ = (1 - abar_s) / (1 - abar_t) (1 - abar_t / abar_s); never 0.
-    ddim = DDIM.of(tiny_model, 20, 1.0)
-    bars = [float(ddim.alphas_cumprod[t]) for t in ddim.timesteps] + [float(ddim.alphas_cumprod[0])]
-    for bar_t, bar_s, sigma in zip(bars[:-1], bars[1:], ddim.sigma, strict=True):
-        assert sigma == pytest.approx(math.sqrt((1 - bar_s) / (1 - bar_t) * (1 - bar_t / bar_s)))
-        assert sigma > 0
-
-
-@pytest.mark.parametrize("key", SCHEDULE)
-def test_other_schedules_are_refused(tiny_model, key):
-    other = {"timestep_spacing": "trailing", "steps_offset": 0}
-    config = {**tiny_model.pipe.scheduler.config, key: other.get(key, True)}
-    tiny_model.pipe.scheduler = DDIMScheduler.from_config(config)
-    with pytest.raises(UserError, match=key) as error:
-        DDIM.of(tiny_model, 20, 1.0)
-    assert f"{key}: {SCHEDULE[key]}" in error.value.hint
-
-
-def test_all_faults_of_a_schedule_at_once(tiny_model):
-    tiny_model.pipe.scheduler = DDIMScheduler()  # diffusers' own defaults
-    with pytest.raises(UserError) as error:
-        DDIM.of(tiny_model, 20, 1.0)
-    assert all(key in str(error.value) for key in ("clip_sample", "set_alpha_to_one", "steps_offset"))
-
-
-@pytest.mark.parametrize("steps", [0, -1, 1000, 1001])
-def test_steps_that_do_not_fit(tiny_model, steps):
-    with pytest.raises(UserError, match="steps"):
-        DDIM.of(tiny_model, steps, 0.0)
-
-
-@pytest.mark.parametrize("eta", [-0.1, 1.1, math.nan])
-def test_eta_out_of_range(tiny_model, eta):
-    with pytest.raises(UserError, match="eta"):
-        DDIM.of(tiny_model, 20, eta)
-
-
 # -- sampling --------------------------------------------------------------------------------------
 
 
@@ -108,11 +41,11 @@ def test_sample_is_diffusers_loop(model, steps, eta, guidance):
     x = DRAWS.normal("init", shape=LATENT)
     with torch.no_grad():
         for i, t in enumerate(scheduler.timesteps):
-            cond, uncond = (model.unet(x, t, encoder_hidden_states=half).sample for half in text[:2])
+            cond, uncond = (model.denoiser(x, t, encoder_hidden_states=half).sample for half in text[:2])
             eps = uncond + guidance * (cond - uncond)
             noise = DRAWS.normal("step", i, shape=LATENT)
             x = scheduler.step(eps, t, x, eta=eta, variance_noise=noise).prev_sample
-    ddim = DDIM.of(model, steps, eta)
+    ddim = model.sampler(steps, eta)
     scale = float(x.abs().max())
     torch.testing.assert_close(
         sample(model, ddim, PROMPTS, DRAWS, guidance=guidance) / scale, x / scale, rtol=0, atol=1e-5
@@ -120,14 +53,14 @@ def test_sample_is_diffusers_loop(model, steps, eta, guidance):
 
 
 def test_a_sample_does_not_depend_on_its_batch(model):
-    ddim = DDIM.of(model, 5, 1.0)
+    ddim = model.sampler(5, 1.0)
     whole = sample(model, ddim, PROMPTS, DRAWS, guidance=3.0)
     alone = sample(model, ddim, PROMPTS[1:], DRAWS[1:], guidance=3.0)
     torch.testing.assert_close(whole[1:], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_steps_with_gradient_give_the_same_latents(model):
-    ddim = DDIM.of(model, 5, 1.0)
+    ddim = model.sampler(5, 1.0)
     plain = sample(model, ddim, PROMPTS, DRAWS, guidance=3.0)
     assert not plain.requires_grad
     for grad_steps in ([4], [0, 2, 3], range(5)):
@@ -137,7 +70,7 @@ def test_steps_with_gradient_give_the_same_latents(model):
 
 
 def test_each_step_with_gradient_is_one_call_and_reaches_the_callback(model):
-    ddim = DDIM.of(model, 5, 1.0)
+    ddim = model.sampler(5, 1.0)
     seen = []
     sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, grad_steps=[1, 4], on_grad_step=seen.append)
     # The latents of the second call depend on the first call, so the second is a chained call.
@@ -151,16 +84,16 @@ def test_each_step_with_gradient_is_one_call_and_reaches_the_callback(model):
         assert prediction.t == ddim.timesteps[prediction.step]
         assert (prediction.prompts, prediction.guidance) == (PROMPTS, 3.0)
         assert not prediction.x_t.requires_grad
-        assert prediction.eps.requires_grad
+        assert prediction.output.requires_grad
         again = model.predict(prediction.x_t, prediction.t, PROMPTS, 3.0)
-        torch.testing.assert_close(prediction.eps, again)
-        expected = ddim.x0hat(prediction.x_t, prediction.eps, prediction.step)
+        torch.testing.assert_close(prediction.output, again)
+        expected = ddim.x0hat(prediction.x_t, prediction.output, prediction.step)
         torch.testing.assert_close(prediction.x0(), expected)
         assert prediction.x0().requires_grad
 
 
 def test_folded_weights_are_the_callers(model):
-    ddim = DDIM.of(model, 3, 0.0)
+    ddim = model.sampler(3, 0.0)
     with torch.no_grad(), model.folded({}):
         pretrained = sample(model, ddim, PROMPTS, DRAWS, guidance=3.0)
     model.activate({})
@@ -168,7 +101,7 @@ def test_folded_weights_are_the_callers(model):
 
 
 def test_steps_with_gradient_where_there_can_be_none_are_refused(model):
-    ddim = DDIM.of(model, 3, 0.0)
+    ddim = model.sampler(3, 0.0)
     with pytest.raises(RuntimeError, match="steps with gradient"), model.folded():
         sample(model, ddim, PROMPTS, DRAWS, guidance=3.0, grad_steps=[2])
     with pytest.raises(RuntimeError, match="steps with gradient"), torch.no_grad():
@@ -180,7 +113,7 @@ def test_steps_with_gradient_where_there_can_be_none_are_refused(model):
 
 def test_the_gradient_of_a_detached_input_is_the_linear_path(model):
     # With eps(sg(x)), x_0 is linear in each eps_k: dx_0 / deps_k = c_k = b_k prod_{j > k} a_j.
-    ddim, grad_steps = DDIM.of(model, 6, 1.0), [1, 3, 4]
+    ddim, grad_steps = model.sampler(6, 1.0), [1, 3, 4]
     weight = torch.randn(2, *LATENT, generator=torch.Generator().manual_seed(3))
     seen = []
     latents = sample(
@@ -208,12 +141,12 @@ def test_the_gradient_of_a_detached_input_is_the_linear_path(model):
 @pytest.mark.parametrize("detach_input", [False, True])
 def test_steps_in_between_pass_the_chain_but_not_their_own_gradient(model, detach_input):
     # The expected gradient is plain autograd on PEFT's live layers.
-    ddim, grad_steps = DDIM.of(model, 5, 1.0), {1, 3}
+    ddim, grad_steps = model.sampler(5, 1.0), {1, 3}
     text = torch.cat([model.embed(["", ""]), model.embed(PROMPTS)])
     x = DRAWS.normal("init", shape=LATENT)
     for i, t in enumerate(ddim.timesteps):
         seen = x.detach() if detach_input else x
-        uncond, cond = model.unet(torch.cat([seen, seen]), t, encoder_hidden_states=text).sample.chunk(2)
+        uncond, cond = model.denoiser(torch.cat([seen, seen]), t, encoder_hidden_states=text).sample.chunk(2)
         eps = uncond + 3.0 * (cond - uncond)
         if i not in grad_steps:
             eps = eps.detach()

@@ -49,7 +49,7 @@ class Calm(Method):
         with torch.no_grad(), self._model.folded({}):
             inputs = (prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)
             eps = self._model.predict(*inputs)
-        return (prediction.eps - eps).square().mean()
+        return (prediction.output - eps).square().mean()
 
     def state_dict(self):
         return {"starts": self._starts}

@@ -105,7 +105,7 @@ def test_drift_is_the_kl_of_the_images_rollouts_and_leaves_the_images_as_they_ar
     assert torch.equal(found.images, evaluator.images(lora))
     assert evaluator.drift_positions == list(range(6))
     # by hand: the same chain, with the mean of every step by the formula of the sampler
-    ddim, draws = evaluator.ddim, Draws((5, "images"), evaluator.samples)
+    ddim, draws = evaluator.sampler, Draws((5, "images"), evaluator.samples)
     x = draws.normal("init", shape=tiny_model.latent_shape)
     expected = {"to_0": torch.zeros(6), "half": torch.zeros(6)}
 

@@ -246,10 +246,10 @@ def test_frozen_adapters_keep_their_bytes(tiny_model):
                 taught = self.model.predict(
                     prediction.x_t, prediction.t, prediction.prompts, prediction.guidance
                 )
-            return (prediction.eps - taught).square().mean()
+            return (prediction.output - taught).square().mean()
 
     method = Taught()
-    base = {name: value.clone() for name, value in tiny_model.unet.state_dict().items()}
+    base = {name: value.clone() for name, value in tiny_model.denoiser.state_dict().items()}
     trained(tiny_model, method, [1])
     first = weights(tiny_model, "task-1")
     method_lines = []
@@ -259,7 +259,9 @@ def test_frozen_adapters_keep_their_bytes(tiny_model):
     assert weights(tiny_model, "task-1") == first
     assert weights(tiny_model, "task-2") != began
     assert method_lines[-1]["penalty"] > 0
-    kept = {name.replace(".base_layer", ""): value for name, value in tiny_model.unet.state_dict().items()}
+    kept = {
+        name.replace(".base_layer", ""): value for name, value in tiny_model.denoiser.state_dict().items()
+    }
     assert all(torch.equal(kept[name], value) for name, value in base.items())
 
 

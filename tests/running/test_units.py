@@ -31,7 +31,7 @@ def test_the_unit_is_the_mean_and_the_deviation_over_images_of_the_pretrained_mo
     found = Units(materials)
     scores = fixed_scores(
         materials.model,
-        materials.evaluator.ddim,
+        materials.evaluator.sampler,
         3.0,
         materials.train_prompts[materials.sequence.prompts.train],
         {"brightness": materials.rewards["brightness"]},

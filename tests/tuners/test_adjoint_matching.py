@@ -18,6 +18,7 @@ from tests.tiny import reward_task
 from tests.toy import (
     DRAWS,
     PROMPTS,
+    SAMPLERS,
     SHAPE,
     DoubleDraws,
     ToyModel,
@@ -105,26 +106,28 @@ def test_losses_above_the_moving_quantile_have_no_gradient():
     assert tuner._threshold == pytest.approx(threshold.item())
 
 
+@pytest.mark.parametrize("predicts", SAMPLERS)
 @pytest.mark.parametrize("units", ["control", "noise"])
-def test_the_solution_of_a_gaussian_case_has_no_loss(units):
+def test_the_solution_of_a_gaussian_case_has_no_loss(units, predicts):
     """With a linear reward a_i = -beta A_i w, A_i the product of the slopes of the later steps."""
-    task = toy_task(STEPS, guidance=1.0, reward=linear_reward)
+    task = toy_task(STEPS, guidance=1.0, reward=linear_reward, predicts=predicts)
     model, ddim, reach = Gaussian(task.sampler), task.sampler, 1.0
     tuner = started(AdjointMatching(beta=0.8, steps=STEPS, units=units), task, model)
     assert update(model, task, tuner)[1].loss > 1e-4
     with torch.no_grad():
         for i in reversed(range(STEPS)):
             model.trained["shift"][i] = ddim.sigma[i] ** 2 * 0.8 * reach * W / ddim.b[i]
-            reach *= ddim.a[i] + ddim.b[i] * model.slope(ddim.timesteps[i])
+            reach *= ddim.a[i] + ddim.b[i] * model.slope(i)
     gradients, log = update(model, task, tuner)
     assert 0 <= log.loss < 1e-20
     assert max(gradient.abs().max() for gradient in gradients) < 1e-10
 
 
-def test_training_reaches_the_tilted_distribution_of_a_gaussian_case():
+@pytest.mark.parametrize("predicts", ["noise", "flow"])
+def test_training_reaches_the_tilted_distribution_of_a_gaussian_case(predicts):
     """N(m, v) tilted by exp(beta <w, x>) is N(m + beta v w, v)."""
     steps, beta = 12, 0.8
-    task = toy_task(steps, guidance=1.0, reward=linear_reward)
+    task = toy_task(steps, guidance=1.0, reward=linear_reward, predicts=predicts)
     model = Gaussian(task.sampler)
     mean, variance = model.moments()
     tuner = started(AdjointMatching(beta=beta, steps=steps, units="noise", quantile=None), task, model)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from ril_bench.diffusion.sampler import DDIM
+from ril_bench.diffusion.ddim import DDIM
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 from ril_bench.tuners.base import Log, MicroBatch
@@ -46,7 +46,7 @@ def model(tiny_model):
 
 @pytest.fixture
 def task(model):
-    return Task(DDIM.of(model, 3, 1.0))
+    return Task(model.sampler(3, 1.0))
 
 
 def gradients(model):
@@ -70,7 +70,7 @@ def by_plain_autograd(model, task, k, penalty_of_x0=None):
     x, penalty = DRAWS.normal("init", shape=LATENT), torch.zeros(())
     for i, t in enumerate(ddim.timesteps):
         with torch.set_grad_enabled(i >= ddim.steps - k):
-            uncond, cond = model.unet(torch.cat([x, x]), t, encoder_hidden_states=text).sample.chunk(2)
+            uncond, cond = model.denoiser(torch.cat([x, x]), t, encoder_hidden_states=text).sample.chunk(2)
             eps = uncond + GUIDANCE * (cond - uncond)
             if penalty_of_x0 is not None and i >= ddim.steps - k:
                 penalty = penalty + penalty_of_x0(ddim.x0hat(x.detach(), eps, i)) / k
@@ -119,7 +119,7 @@ def test_a_penalty_may_ask_a_teacher_and_may_be_none(model, task):
     def distance_to_teacher(prediction):
         with torch.no_grad(), model.folded({"old": 1.0}):
             teacher = model.predict(prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)
-        return (prediction.eps - teacher).square().mean()
+        return (prediction.output - teacher).square().mean()
 
     without, _ = update(model, task, Draft(k=1), 8)
     none, log = update(model, task, Draft(k=1), 8, penalty=lambda prediction: None)
@@ -141,7 +141,7 @@ def test_an_update_counts_what_it_says(model, task):
 
 def test_only_what_trains_gets_a_gradient(model, task):
     Draft(k=1).accumulate(model, task, MicroBatch(PROMPTS, DRAWS))
-    everything = [*model.unet.parameters(), *model.pipe.vae.parameters()]
+    everything = [*model.denoiser.parameters(), *model.pipe.vae.parameters()]
     with_gradient = {id(parameter) for parameter in everything if parameter.grad is not None}
     assert with_gradient == {id(parameter) for parameter in model.parameters()}
     model.activate({"old": 1.0})  # no graph is left open

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ril_bench import registry
-from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
 from ril_bench.rewards.jpeg import JpegKb
 from ril_bench.rewards.pixels import Brightness
@@ -22,7 +22,7 @@ from ril_bench.running.reward_task import Unit
 from ril_bench.running.training import adamw
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage.checkpoint import pack, unpack
-from tests.pipelines import PIXELS
+from tests.pipelines import PIXELS, stable_diffusion_3
 from tests.tiny import (
     PROMPTS,
     LoraPerTask,
@@ -108,7 +108,7 @@ class Counting(LoraPerTask):
 
     def prediction_loss(self, prediction):
         self.calls = [*getattr(self, "calls", []), prediction]
-        return 2.0 + 0.0 * prediction.eps.sum()
+        return 2.0 + 0.0 * prediction.output.sum()
 
 
 def one_update(model, method, options, size, **changes):
@@ -194,10 +194,10 @@ def updated(request, images, new_model):
 def test_the_penalty_weighs_the_same_however_many_calls_are_differentiated(updated):
     assert updated.line["penalty"] == pytest.approx(2.0, rel=1e-6)
     for prediction in updated.method.calls:
-        assert prediction.eps.requires_grad
+        assert prediction.output.requires_grad
         assert not prediction.x_t.requires_grad
-        assert prediction.t == prediction.ddim.timesteps[prediction.step]
-        assert len(prediction.prompts) == len(prediction.x_t) == len(prediction.eps)
+        assert prediction.t == prediction.sampler.timesteps[prediction.step]
+        assert len(prediction.prompts) == len(prediction.x_t) == len(prediction.output)
 
 
 def test_no_backward_is_counted_that_is_not_run(updated):
@@ -210,7 +210,7 @@ def test_no_backward_is_counted_that_is_not_run(updated):
 
 def require_gradients_of_the_trained_alone(model):
     """Only what trains has a gradient, and no graph is left open."""
-    parts = (model.unet, model.pipe.vae, model.pipe.text_encoder)
+    parts = (model.denoiser, model.pipe.vae, model.pipe.text_encoder)
     with_gradient = {id(p) for part in parts for p in part.parameters() if p.grad is not None}
     assert with_gradient == {id(parameter) for parameter in model.parameters()}
     model.activate({"frozen": 1.0})  # refused while a graph is open
@@ -261,6 +261,46 @@ def test_a_resume_inside_a_task_gives_the_same_bytes(tiny_model, options):
     rest.update = 1
     rest.run(lambda line: None)
     assert weights(model, "task-1") == weights(straight, "task-1")
+
+
+@pytest.fixture(scope="module")
+def new_flow_model():
+    """A function that returns a new tiny transformer that matches a flow."""
+    pipe = stable_diffusion_3()
+    shared = {id(part): part for part in (pipe.vae, pipe.text_encoder, pipe.text_encoder_2)}
+    spec = AdapterSpec(rank=2, alpha=3.0, targets=("to_q", "to_k", "to_v", "to_out.0", "add_q_proj"))
+    return lambda: DiffusionModel(copy.deepcopy(pipe, dict(shared)), adapter=spec)
+
+
+def test_every_tuner_trains_a_flow_matching_transformer(new_flow_model, options):
+    one = updated_once(new_flow_model(), options, Brightness())
+    require_gradients_of_the_trained_alone(one.model)
+    assert one.line["penalty"] == pytest.approx(2.0, rel=1e-6)
+    assert one.line["grad_norm"] > 0
+    for key in ("score", "loss", "grad_norm"):
+        assert np.isfinite(one.line[key])
+    for prediction in one.method.calls:
+        assert prediction.sampler.level[prediction.step] == pytest.approx(prediction.t / 1000)
+
+
+METHODS = {name: registry.load("method", name) for name in registry.names("method")}
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.oracle])
+def test_every_method_trains_a_flow_matching_transformer(new_flow_model, name):
+    lines = trained(new_flow_model(), METHODS[name](), updates=1, k=2)
+    for key in ("score", "loss", "penalty", "grad_norm"):
+        assert np.isfinite([line[key] for line in lines]).all()
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.oracle])
+def test_every_oracle_trains_a_flow_matching_transformer(name, tiny_data, tmp_path):
+    stable_diffusion_3().save_pretrained(tmp_path / "model")
+    changes = {"model": str(tmp_path / "model"), "budget": {"updates": 1, "batch": 2}}
+    run = runner(write_sequence(tmp_path / "tiny.yaml", tiny_data, **changes), tmp_path / "out", method=name)
+    run.execute()
+    assert len(run.folder.read_run()["steps"]) == 3
+    assert all(np.isfinite([line["loss"], line["grad_norm"]]).all() for line in run.folder.read_log())
 
 
 class Times(Brightness):

@@ -38,7 +38,7 @@ def by_one_graph(model, task, draws, trained, stop, bridge, alpha, cap):
     return torch.autograd.grad(loss + penalty, model.parameters())
 
 
-@pytest.mark.parametrize("micro_batch", [8, 2])
+@pytest.mark.parametrize(("micro_batch", "predicts"), [(8, "noise"), (2, "noise"), (4, "flow")])
 @pytest.mark.parametrize("draws", UPDATES)
 @pytest.mark.parametrize(
     "options",
@@ -50,8 +50,8 @@ def by_one_graph(model, task, draws, trained, stop, bridge, alpha, cap):
     ],
     ids=str,
 )
-def test_the_gradient_is_that_of_one_graph(options, draws, micro_batch):
-    model, task, tuner = ToyModel(), toy_task(10), Drtune(spread="late", **options)
+def test_the_gradient_is_that_of_one_graph(options, draws, micro_batch, predicts):
+    model, task, tuner = ToyModel(), toy_task(10, predicts=predicts), Drtune(spread="late", **options)
     tuner.start_task(task, model)
     trained, stop = tuner._steps(10, draws)
     alpha = options.get("bridge")

@@ -10,7 +10,19 @@ from ril_bench.tuners.forward_process import optimality, scaled_error
 from ril_bench.tuners.nft import Nft
 from ril_bench.tuners.reference import MovingAverage
 from tests.gaussian import Gaussian, W, linear_reward
-from tests.toy import DRAWS, PROMPTS, SHAPE, DoubleDraws, ToyModel, colourful, relative_gap, toy_task, update
+from tests.toy import (
+    DRAWS,
+    PROMPTS,
+    SHAPE,
+    DoubleDraws,
+    ToyModel,
+    colourful,
+    implied,
+    levels,
+    relative_gap,
+    toy_task,
+    update,
+)
 
 STEPS, COPIES = 4, 3
 
@@ -25,12 +37,6 @@ def moved(model, by=0.02):
         for value in model.trained.values():
             value.add_(by)
     return model
-
-
-def at_step(task, i):
-    """(sqrt abar, sqrt(1 - abar)) of a step."""
-    bar = task.sampler.alphas_cumprod[task.sampler.timesteps[i]]
-    return bar.sqrt(), (1 - bar).sqrt()
 
 
 def images_of(model, task):
@@ -48,10 +54,11 @@ def images_of(model, task):
 
 
 class Flow:
-    """The velocity of a noise model on the straight path z = (1 - s) x0 + s n; z is x_t rescaled."""
+    """The velocity of a model on the straight path z = (1 - s) x0 + s n; z is x_t rescaled."""
 
     def __init__(self, task, i):
-        self.clean, self.noisy = at_step(task, i)
+        self.sampler, self.i = task.sampler, i
+        self.clean, self.noisy = levels(task.sampler, i)
         self.t, self.s = task.sampler.timesteps[i], self.noisy / (self.clean + self.noisy)
 
     def path(self, x0, noise):
@@ -59,8 +66,8 @@ class Flow:
 
     def velocity(self, model, z, guidance=1.0):
         x = z * (self.clean + self.noisy)
-        eps = model.predict(x, self.t, PROMPTS, guidance)
-        return eps - (x - self.noisy * eps) / self.clean
+        x0, noise = implied(self.sampler, x, model.predict(x, self.t, PROMPTS, guidance), self.i)
+        return noise - x0
 
     def x0(self, v, z):
         return z - self.s * v
@@ -113,7 +120,9 @@ def crd_written_out(model, old, reference, task, *, beta, kl, guidance=1.0):
     return total
 
 
-@pytest.mark.parametrize(("eta", "micro_batch"), [(0.0, 8), (1.0, 2)])
+@pytest.mark.parametrize(
+    ("eta", "micro_batch", "predicts"), [(0.0, 8, "noise"), (1.0, 2, "noise"), (0.0, 4, "flow")]
+)
 @pytest.mark.parametrize(
     ("tuner", "written_out", "options"),
     [
@@ -123,8 +132,10 @@ def crd_written_out(model, old, reference, task, *, beta, kl, guidance=1.0):
         (Crd, crd_written_out, {"beta": 0.5, "kl": 0.3, "reference_guidance": 4.5}),
     ],
 )
-def test_the_gradient_is_that_of_the_published_equations(tuner, written_out, options, eta, micro_batch):
-    model, task = ToyModel(), toy_task(STEPS, eta)
+def test_the_gradient_is_that_of_the_published_equations(
+    tuner, written_out, options, eta, micro_batch, predicts
+):
+    model, task = ToyModel(), toy_task(STEPS, eta, predicts=predicts)
     one = started(tuner(samples=COPIES, noises=STEPS, reference="pretrained", **options), task, model)
     moved(model)
     how = {"guidance" if key == "reference_guidance" else key: value for key, value in options.items()}
@@ -161,9 +172,10 @@ def test_where_all_rewards_are_equal_nothing_moves(make):
     assert max(gradient.abs().max() for gradient in gradients) > 1e-4
 
 
+@pytest.mark.parametrize("predicts", ["noise", "flow"])
 @pytest.mark.parametrize("make", [Nft, Crd])
-def test_training_moves_a_denoiser_toward_the_better_images(make):
-    task = toy_task(STEPS, 0.0, 1.0, linear_reward)
+def test_training_moves_a_denoiser_toward_the_better_images(make, predicts):
+    task = toy_task(STEPS, 0.0, 1.0, linear_reward, predicts)
     model = Gaussian(task.sampler)
     tuner, begun = started(make(samples=COPIES, noises=STEPS, kl=0.0), task, model), model.moments()[0]
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03)

@@ -4,9 +4,21 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from ril_bench.diffusion.flow import Flow
 from ril_bench.errors import UserError
 from ril_bench.tuners.ddpo import Ddpo, masked_loss
-from tests.toy import DRAWS, PROMPTS, SHAPE, DoubleDraws, ToyModel, relative_gap, toy_task, update
+from tests.toy import (
+    ALPHAS_CUMPROD,
+    DRAWS,
+    PROMPTS,
+    SHAPE,
+    DoubleDraws,
+    ToyModel,
+    implied,
+    relative_gap,
+    toy_task,
+    update,
+)
 
 STEPS, COPIES = 5, 3
 
@@ -23,18 +35,21 @@ def moved(model, by=0.02):
 
 
 def rollout(model, task, draws, noisy):
-    """Latents before each step and at the end; the steps outside of `noisy` are those of DDIM with eta 0."""
+    """Latents before each step and at the end; the steps outside of `noisy` are those of eta 0."""
     ddim, x = task.sampler, [draws.normal("init", shape=SHAPE)]
     with torch.no_grad():
         for i, t in enumerate(ddim.timesteps):
-            eps, bar = model.predict(x[-1], t, PROMPTS, task.guidance), ddim.alphas_cumprod[t]
+            out = model.predict(x[-1], t, PROMPTS, task.guidance)
             if i in noisy:
                 noise = draws.normal("step", i, shape=SHAPE)
-                x.append(ddim.a[i] * x[-1] + ddim.b[i] * eps + ddim.sigma[i] * noise)
+                x.append(ddim.a[i] * x[-1] + ddim.b[i] * out + ddim.sigma[i] * noise)
+            elif isinstance(ddim, Flow):
+                after = ddim.timesteps[i + 1] if i + 1 < STEPS else 0.0
+                x.append(x[-1] + (after - t) / 1000 * out)  # Euler
             else:
-                after = ddim.alphas_cumprod[ddim.timesteps[i + 1] if i + 1 < STEPS else 0]
-                x0 = (x[-1] - (1 - bar).sqrt() * eps) / bar.sqrt()
-                x.append(after.sqrt() * x0 + (1 - after).sqrt() * eps)
+                after = ALPHAS_CUMPROD[ddim.timesteps[i + 1] if i + 1 < STEPS else 0]
+                x0, noise = implied(ddim, x[-1], out, i)
+                x.append(after.sqrt() * x0 + (1 - after).sqrt() * noise)
     return x
 
 
@@ -52,7 +67,7 @@ def groups(model, task, noisy, std):
     return paths, (rewards - rewards.mean(0)) / deviation
 
 
-@pytest.mark.parametrize("micro_batch", [8, 2])
+@pytest.mark.parametrize(("micro_batch", "predicts"), [(8, "noise"), (2, "v"), (4, "flow")])
 @pytest.mark.parametrize(
     "options",
     [
@@ -63,8 +78,8 @@ def groups(model, task, noisy, std):
     ],
     ids=str,
 )
-def test_the_gradient_is_that_of_the_equations(options, micro_batch):
-    model, task = ToyModel(), toy_task(STEPS)
+def test_the_gradient_is_that_of_the_equations(options, micro_batch, predicts):
+    model, task = ToyModel(), toy_task(STEPS, predicts=predicts)
     pretrained = options.get("reference") == "pretrained"
     tuner = started(Ddpo(samples=COPIES, **options), task, model)
     reference = ToyModel(shake=0.0) if pretrained else ToyModel()

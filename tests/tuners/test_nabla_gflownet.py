@@ -1,7 +1,5 @@
 """nabla-GFlowNet, compared with a Gaussian case solved by hand and with autograd."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -18,7 +16,19 @@ from tests.gaussian import Gaussian, W, linear_reward
 from tests.pipelines import LATENT
 from tests.tiny import PROMPTS as TINY_PROMPTS
 from tests.tiny import reward_task
-from tests.toy import DRAWS, PROMPTS, SHAPE, ToyModel, relative_gap, taken, toy_task, update
+from tests.toy import (
+    ALPHAS_CUMPROD,
+    DRAWS,
+    PROMPTS,
+    SHAPE,
+    ToyModel,
+    implied,
+    levels,
+    relative_gap,
+    taken,
+    toy_task,
+    update,
+)
 
 STEPS = 6
 
@@ -63,8 +73,8 @@ def test_the_scores_are_those_of_the_densities():
         (slope,) = torch.autograd.grad(log_transition(ddim, i, met, after, torch.tanh(met) * eps), met)
         torch.testing.assert_close(slope, by_x)
         # the forward process, from alphas_cumprod alone
-        bar_t = ddim.alphas_cumprod[ddim.timesteps[i]]
-        bar_s = ddim.alphas_cumprod[ddim.timesteps[i + 1] if i + 1 < STEPS else 0]
+        bar_t = ALPHAS_CUMPROD[ddim.timesteps[i]]
+        bar_s = ALPHAS_CUMPROD[ddim.timesteps[i + 1] if i + 1 < STEPS else 0]
         met, reached = x.clone().requires_grad_(), after.clone().requires_grad_()
         noising = Normal((bar_t / bar_s).sqrt() * reached, (1 - bar_t / bar_s).sqrt()).log_prob(met).sum()
         expected = torch.autograd.grad(noising, (reached, met))
@@ -77,30 +87,32 @@ class SolvedFlow(nn.Module):
 
     def __init__(self, values):
         super().__init__()
-        self.values = nn.ParameterDict({str(t): nn.Parameter(value) for t, value in values.items()})
+        self.times = list(values)
+        self.values = nn.ParameterList(nn.Parameter(value.double()) for value in values.values())
 
     def forward(self, x, t, text):
-        return self.values[str(t)][:, None, None].expand_as(x)
+        return self.values[self.times.index(t)][:, None, None].expand_as(x)
 
 
 @pytest.mark.parametrize("units", ["score", "noise"])
-@pytest.mark.parametrize(("gamma", "eta"), [("abar", 1.0), ("root", 0.6)])
-def test_the_solution_of_a_gaussian_case_has_no_loss_and_no_gradient(gamma, eta, units):
+@pytest.mark.parametrize(
+    ("gamma", "eta", "predicts"), [("abar", 1.0, "noise"), ("root", 0.6, "v"), ("abar", 0.6, "flow")]
+)
+def test_the_solution_of_a_gaussian_case_has_no_loss_and_no_gradient(gamma, eta, predicts, units):
     """With r = <w, x_0> and a linear chain, log E[exp(beta r) | x_i] = beta A_i <w, x_i> + const, A_i the product of
     the chain's slopes. So the tilted step is the step shifted by sigma^2 beta A_{i+1} w."""
-    beta, task = 0.8, toy_task(STEPS, eta, 1.0, linear_reward)
+    beta, task = 0.8, toy_task(STEPS, eta, 1.0, linear_reward, predicts)
     ddim, tuner = task.sampler, NablaGflownet(beta=beta, gamma=gamma, units=units, trust=0.0, segments=5)
     model = Gaussian(ddim)
     started(tuner, task, model)
     reach, values, shifts = 1.0, {0: 0 * W}, torch.zeros(STEPS, 3, dtype=torch.float64)
     for i in reversed(range(STEPS)):
-        t = ddim.timesteps[i]
-        bar = float(model.alphas_cumprod[t])
+        clean, noisy = levels(ddim, i)
         shifts[i] = ddim.sigma[i] ** 2 * beta * reach * W / ddim.b[i]
-        reach *= ddim.a[i] + ddim.b[i] * model.slope(t)
-        believed = bar if gamma == "abar" else math.sqrt(bar)
-        x0hat_slope = (1 - math.sqrt(1 - bar) * model.slope(t)) / math.sqrt(bar)
-        values[t] = beta * (reach - believed * x0hat_slope) * W
+        reach *= ddim.a[i] + ddim.b[i] * model.slope(i)
+        believed = clean**2 if gamma == "abar" else clean
+        x0hat_slope = clean * model.variance / (clean**2 * model.variance + noisy**2)
+        values[ddim.timesteps[i]] = beta * (reach - believed * x0hat_slope) * W
     tuner._net = SolvedFlow(values)
     _, before = update(model, task, tuner)
     assert before.loss > 1e-3
@@ -111,7 +123,7 @@ def test_the_solution_of_a_gaussian_case_has_no_loss_and_no_gradient(gamma, eta,
     assert 0 <= log.loss < 1e-20
     assert max(gradient.abs().max() for gradient in [*gradients, *taken(tuner.parameters())]) < 1e-9
     with torch.no_grad():  # a change of the flow alone raises the loss
-        tuner._net.values[str(ddim.timesteps[0])].add_(0.1)
+        tuner._net.values[-1].add_(0.1)
     assert update(model, task, tuner)[1].loss > 1e-6
 
 
@@ -132,9 +144,9 @@ def written_out(model, reference, flow, task, options, chosen):
         met = x[i].clone().requires_grad_()
         x0, gamma = met, 1.0
         if i < STEPS:
-            gamma = bar = ddim.alphas_cumprod[ddim.timesteps[i]]
+            gamma = levels(ddim, i)[0] ** 2
             eps = model.predict(met, ddim.timesteps[i], PROMPTS, task.guidance)
-            x0 = (met - (1 - bar).sqrt() * eps) / bar.sqrt()
+            x0, _ = implied(ddim, met, eps, i)
         reward = task.reward(torch.sigmoid(x0), PROMPTS).sum()
         return beta * gamma * torch.autograd.grad(reward, met)[0]
 
@@ -213,7 +225,7 @@ def test_the_trust_region_holds_the_policy_to_the_one_that_sampled():
         for value in model.trained.values():
             value.add_(0.02)
     loss = sum(
-        5.0 * (model.predict(path.x[i], t, PROMPTS, 3.0) - path.eps[i]).square().mean() / STEPS
+        5.0 * (model.predict(path.x[i], t, PROMPTS, 3.0) - path.outputs[i]).square().mean() / STEPS
         for i, t in enumerate(task.sampler.timesteps)
     )
     expected = torch.autograd.grad(loss, model.parameters())

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ril_bench.diffusion.flow import Flow
 from ril_bench.errors import UserError
 from ril_bench.tuners.crd import Crd
 from ril_bench.tuners.ddpo import Ddpo, clipped_loss
@@ -18,7 +19,18 @@ from ril_bench.tuners.pairs import pair_loss
 from ril_bench.tuners.samples import advantages
 from ril_bench.tuners.sft import Sft
 from ril_bench.tuners.spin import Spin
-from tests.toy import DRAWS, PROMPTS, SHAPE, DoubleDraws, ToyModel, relative_gap, taken, toy_task, update
+from tests.toy import (
+    DRAWS,
+    PROMPTS,
+    SHAPE,
+    DoubleDraws,
+    ToyModel,
+    levels,
+    relative_gap,
+    taken,
+    toy_task,
+    update,
+)
 
 STEPS = 4
 
@@ -43,9 +55,9 @@ def copies(model, task, n):
 
 
 def noised(task, x0, i):
-    bar = task.sampler.alphas_cumprod[task.sampler.timesteps[i]]
-    noise = DRAWS.normal("noise", i, shape=SHAPE)
-    return bar.sqrt() * x0 + (1 - bar).sqrt() * noise, noise
+    """x0 with the noise of step i, and what the denoiser should predict there."""
+    (clean, noisy), noise = levels(task.sampler, i), DRAWS.normal("noise", i, shape=SHAPE)
+    return clean * x0 + noisy * noise, noise - x0 if isinstance(task.sampler, Flow) else noise
 
 
 def other_model():
@@ -77,16 +89,16 @@ def started(tuner, task, model):
 # -- SFT -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("micro_batch", [8, 2])
-def test_sft_learns_the_best_of_its_own_images(micro_batch):
-    model, task = ToyModel(), toy_task(STEPS)
+@pytest.mark.parametrize(("micro_batch", "predicts"), [(8, "noise"), (2, "flow")])
+def test_sft_learns_the_best_of_its_own_images(micro_batch, predicts):
+    model, task = ToyModel(), toy_task(STEPS, predicts=predicts)
     x0, rewards = copies(model, task, 3)
     best = torch.stack([x0[rewards[:, n].argmax(), n] for n in range(8)])
     loss = torch.zeros(())
     for i in range(STEPS):
-        x, noise = noised(task, best, i)
-        eps = model.predict(x, task.sampler.timesteps[i], PROMPTS, 1.0)
-        loss = loss + (eps - noise).square().mean() / STEPS
+        x, target = noised(task, best, i)
+        out = model.predict(x, task.sampler.timesteps[i], PROMPTS, 1.0)
+        loss = loss + (out - target).square().mean() / STEPS
     expected = torch.autograd.grad(loss, model.parameters())
     tuner = started(Sft(samples=3, noises=STEPS), task, model)
     found, log = update(model, task, tuner, micro_batch)
@@ -158,8 +170,8 @@ def by_hand(model, reference, winners, losers, prompts, task, beta, weights=None
         errors = {}
         for who, one in (("ours", model), ("theirs", reference)):
             for what, x0 in (("w", winners), ("l", losers)):
-                x, noise = noised(task, x0, i)
-                errors[who, what] = (one.predict(x, t, prompts, 1.0) - noise).square().mean((1, 2, 3))
+                x, target = noised(task, x0, i)
+                errors[who, what] = (one.predict(x, t, prompts, 1.0) - target).square().mean((1, 2, 3))
         ours, theirs = (errors[who, "w"] - errors[who, "l"] for who in ("ours", "theirs"))
         losses = torch.log(1 + torch.exp(beta / 2 * (ours - theirs.detach())))
         loss = loss + (losses if weights is None else weights * losses).mean() / STEPS
@@ -167,9 +179,9 @@ def by_hand(model, reference, winners, losers, prompts, task, beta, weights=None
 
 
 @pytest.mark.parametrize("reference", ["previous", "pretrained"])
-@pytest.mark.parametrize("micro_batch", [8, 2])
-def test_dpo_on_its_own_ranked_images(reference, micro_batch):
-    model, task = ToyModel(), toy_task(STEPS)
+@pytest.mark.parametrize(("micro_batch", "predicts"), [(8, "noise"), (2, "flow")])
+def test_dpo_on_its_own_ranked_images(reference, micro_batch, predicts):
+    model, task = ToyModel(), toy_task(STEPS, predicts=predicts)
     tuner = started(Dpo(beta=7.0, samples=3, noises=STEPS, reference=reference), task, model)
     began = ToyModel() if reference == "previous" else ToyModel(shake=0.0)
     with shaken(model):
@@ -250,9 +262,11 @@ def reinforce(model, task, n):
     return torch.autograd.grad(loss, model.parameters()), rewards
 
 
-@pytest.mark.parametrize(("eta", "micro_batch"), [(1.0, 8), (0.5, 2)])
-def test_the_first_gradient_of_ddpo_is_that_of_reinforce(eta, micro_batch):
-    model, task = ToyModel(), toy_task(STEPS, eta)
+@pytest.mark.parametrize(
+    ("eta", "micro_batch", "predicts"), [(1.0, 8, "noise"), (0.5, 2, "noise"), (0.7, 4, "flow")]
+)
+def test_the_first_gradient_of_ddpo_is_that_of_reinforce(eta, micro_batch, predicts):
+    model, task = ToyModel(), toy_task(STEPS, eta, predicts=predicts)
     expected, rewards = reinforce(model, task, 3)
     tuner = started(Ddpo(samples=3), task, model)
     found, log = update(model, task, tuner, micro_batch)

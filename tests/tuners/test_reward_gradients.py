@@ -16,10 +16,13 @@ from tests.tiny import reward_task
 from tests.toy import (
     DRAWS,
     PROMPTS,
+    SAMPLERS,
     SHAPE,
     DoubleDraws,
     ToyModel,
     colourful,
+    implied,
+    levels,
     peak_of_saved,
     relative_gap,
     toy_task,
@@ -40,10 +43,9 @@ def by_plain_autograd(model, task, graded, draws, *, stop=None, detach=False, lo
         eps = model.predict(x.detach() if detach else x, t, PROMPTS, task.guidance)
         if i not in graded:
             eps = eps.detach()
-        bar = ddim.alphas_cumprod[t]
-        x0hat = (x - (1 - bar).sqrt() * eps) / bar.sqrt()
+        x0hat, _ = implied(ddim, x, eps, i)
         if penalised and i in graded:
-            seen = (x.detach() - (1 - bar).sqrt() * eps) / bar.sqrt()
+            seen, _ = implied(ddim, x.detach(), eps, i)
             penalty = penalty + 0.1 * (seen - 0.3).square().mean() / len(graded)
         if i == stop:
             x = x0hat
@@ -66,23 +68,34 @@ def held_against(model, task, tuner, draws, *, micro_batch, penalised=True, **ho
     return log
 
 
-@pytest.mark.parametrize(("eta", "guidance", "micro_batch"), [(1.0, 3.0, 8), (0.0, 1.0, 4), (0.5, 5.0, 1)])
+@pytest.mark.parametrize(
+    ("eta", "guidance", "micro_batch", "predicts"),
+    [
+        (1.0, 3.0, 8, "noise"),
+        (0.0, 1.0, 4, "noise"),
+        (0.5, 5.0, 1, "noise"),
+        (0.5, 3.0, 4, "v"),
+        (0.0, 1.0, 8, "flow"),
+        (0.7, 3.0, 2, "flow"),
+    ],
+)
 class TestPlainAutograd:
     @pytest.mark.parametrize("k", [1, 3, "full"])
-    def test_draft(self, k, eta, guidance, micro_batch):
-        task = toy_task(6, eta, guidance)
+    def test_draft(self, k, eta, guidance, micro_batch, predicts):
+        task = toy_task(6, eta, guidance, predicts=predicts)
         graded = range(0 if k == "full" else 6 - k, 6)
         held_against(ToyModel(), task, Draft(k=k), DRAWS, graded=graded, micro_batch=micro_batch)
 
-    def test_draft_on_the_linear_path(self, eta, guidance, micro_batch):
-        task = toy_task(6, eta, guidance)
+    def test_draft_on_the_linear_path(self, eta, guidance, micro_batch, predicts):
+        task = toy_task(6, eta, guidance, predicts=predicts)
         tuner = Draft(k=1, path="linear")
         held_against(ToyModel(), task, tuner, DRAWS, graded=[5], micro_batch=micro_batch)
 
     @pytest.mark.parametrize("variant", ["original", "released"])
     @pytest.mark.parametrize("draws", UPDATES[:3])
-    def test_alignprop(self, variant, draws, eta, guidance, micro_batch):
-        task, tuner = toy_task(8, eta, guidance), Alignprop(variant=variant, coefficient=0.01, target=20.0)
+    def test_alignprop(self, variant, draws, eta, guidance, micro_batch, predicts):
+        task = toy_task(8, eta, guidance, predicts=predicts)
+        tuner = Alignprop(variant=variant, coefficient=0.01, target=20.0)
         held_against(
             ToyModel(),
             task,
@@ -94,8 +107,8 @@ class TestPlainAutograd:
         )
 
     @pytest.mark.parametrize("draws", UPDATES[:3])
-    def test_refl(self, draws, eta, guidance, micro_batch):
-        task, mid = toy_task(8, eta, guidance), draws.integers(6, 8, "mid")
+    def test_refl(self, draws, eta, guidance, micro_batch, predicts):
+        task, mid = toy_task(8, eta, guidance, predicts=predicts), draws.integers(6, 8, "mid")
         held_against(
             ToyModel(),
             task,
@@ -111,15 +124,16 @@ class TestPlainAutograd:
         "options", [{"k": 1}, {"k": 3, "m": 4}, {"k": 5, "m": 0}, {"k": 4, "m": 6, "spread": "paper"}]
     )
     @pytest.mark.parametrize("draws", UPDATES[:3])
-    def test_drtune(self, options, draws, eta, guidance, micro_batch):
-        task, tuner = toy_task(12, eta, guidance), Drtune(**options)
+    def test_drtune(self, options, draws, eta, guidance, micro_batch, predicts):
+        task, tuner = toy_task(12, eta, guidance, predicts=predicts), Drtune(**options)
         graded, stop = tuner._steps(12, draws)
         how = {"graded": graded, "stop": stop, "detach": True, "micro_batch": micro_batch}
         held_against(ToyModel(), task, tuner, draws, **how)
 
 
-def test_linear_slopes_are_those_of_the_sampler():
-    ddim = toy_task(7, 1.0).sampler
+@pytest.mark.parametrize("predicts", SAMPLERS)
+def test_linear_slopes_are_those_of_the_sampler(predicts):
+    ddim = toy_task(7, 1.0, predicts=predicts).sampler
     for stop in (None, 3, 6):
         for k in range(7 if stop is None else stop + 1):
             eps = [torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(7)]
@@ -135,9 +149,10 @@ def test_linear_slopes_are_those_of_the_sampler():
 # -- DRaFT-LV ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("predicts", ["noise", "flow"])
 @pytest.mark.parametrize("path", ["chain", "linear"])
-def test_draft_lv_adds_the_losses_of_its_copies(path):
-    model, task = ToyModel(), toy_task(5)
+def test_draft_lv_adds_the_losses_of_its_copies(path, predicts):
+    model, task = ToyModel(), toy_task(5, predicts=predicts)
     ddim = task.sampler
     expected, _ = by_plain_autograd(model, task, [4], DRAWS)
     found, _ = update(model, task, Draft(k=1, path=path))
@@ -147,12 +162,13 @@ def test_draft_lv_adds_the_losses_of_its_copies(path):
         x0 = DRAWS.normal("init", shape=SHAPE).double()
         for i, t in enumerate(ddim.timesteps):
             x0 = ddim.step(x0, model.predict(x0, t, PROMPTS, 3.0), i, DRAWS.normal("step", i, shape=SHAPE))
-    total, bar = [gradient.clone() for gradient in expected], ddim.alphas_cumprod[1]
+    total, t = [gradient.clone() for gradient in expected], ddim.timesteps[-1]
+    clean, noisy = levels(ddim, 4)
     loss = -colourful(model.decode(x0), PROMPTS).mean().item()
     for j in range(2):
         draws = DRAWS.copy(j)
-        x = bar.sqrt() * x0 + (1 - bar).sqrt() * draws.normal("copy", shape=SHAPE)
-        x = ddim.step(x, model.predict(x, 1, PROMPTS, 3.0), 4, draws.normal("step", shape=SHAPE))
+        x = clean * x0 + noisy * draws.normal("copy", shape=SHAPE)
+        x = ddim.step(x, model.predict(x, t, PROMPTS, 3.0), 4, draws.normal("step", shape=SHAPE))
         of_copy = -colourful(model.decode(x), PROMPTS).mean()
         loss += of_copy.item()
         for summed, gradient in zip(total, torch.autograd.grad(of_copy, model.parameters()), strict=True):

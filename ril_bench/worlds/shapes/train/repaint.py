@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, latent_noise, predict_step
+from ril_bench.diffusion.sampler import latent_noise, predict_step
+from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws
 from ril_bench.worlds.shapes.renderer import Scene
 from ril_bench.worlds.shapes.train.common import Recipe
@@ -34,18 +35,18 @@ def pool(recipe: Recipe, some: list[Scene], seed: int) -> Tensor:
 def repainted(recipe: Recipe, some: list[Scene], seed: int) -> Tensor:
     """8-bit images (N, 3, 64, 64): renders of scenes, repainted from a random step on."""
     model = DiffusionModel.load(recipe.pipeline, adapter=AdapterSpec(1, 1.0, ("to_q",)))
-    ddim, draws = DDIM.of(model, STEPS, ETA), Draws(("repaint", seed), range(len(some)))
+    sampler, draws = model.sampler(STEPS, ETA), Draws(("repaint", seed), range(len(some)))
     parts = [slice(i, i + BATCH) for i in range(0, len(some), BATCH)]
-    images = [_repainted(model, ddim, some[part], draws[part]) for part in parts]
+    images = [_repainted(model, sampler, some[part], draws[part]) for part in parts]
     return (torch.cat(images) * 255).round().byte()
 
 
-def _repainted(model: DiffusionModel, ddim: DDIM, some: list[Scene], draws: Draws) -> Tensor:
+def _repainted(model: DiffusionModel, sampler: Sampler, some: list[Scene], draws: Draws) -> Tensor:
     vae, prompts = model.pipe.vae, [str(scene.caption) for scene in some]
     first = draws.integers(FIRST, LAST + 1, "first")
     latents = vae.encode(rendered(some) * 2 - 1).latent_dist.mean * vae.config.scaling_factor
-    x = ddim.noised(latents, latent_noise(model, draws, "noised"), first)
-    for i in range(first, ddim.steps):
-        prediction = predict_step(model, ddim, x, i, prompts, guidance=1.0)
-        x = ddim.step(x, prediction.eps, i, latent_noise(model, draws, "step", i))
+    x = sampler.noised(latents, latent_noise(model, draws, "noised"), first)
+    for i in range(first, sampler.steps):
+        prediction = predict_step(model, sampler, x, i, prompts, guidance=1.0)
+        x = sampler.step(x, prediction.output, i, latent_noise(model, draws, "step", i))
     return model.decode(x)

@@ -1,0 +1,112 @@
+"""Flow matching (arXiv 2210.02747): Euler steps on a straight path, and the same steps with noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from ril_bench.diffusion.steps import Sampler, check_eta
+from ril_bench.errors import UserError
+
+VELOCITY = (1.0, -1.0)  # the denoiser predicts n - x_0
+#: the largest noise that the last step adds where eta is 1; Stable Diffusion's schedule ends at this level
+LAST_NOISE = 0.03
+
+
+class Flow(Sampler):
+    """The steps of a flow-matching model, which predicts the velocity n - x_0 at x_s = (1 - s) x_0 + s n.
+
+        x_s' = (1 - s') x0hat + c noise + k n,    c = sqrt(s'^2 - k^2),    k^2 = eta^2 s'^2 (1 - r^2),
+        r = (1 - s) s' / ((1 - s') s)
+
+    eta 0 is the Euler step of diffusers' FlowMatchEulerDiscreteScheduler. k is that of DDIM (arXiv 2010.02502, eq. 16)
+    on this path: eta times the deviation of x_s' where x_s and x_0 are known. So eta means what it means in DDIM, and
+    eta 1 is, for small steps, the memoryless process that Adjoint Matching needs [ours]. FlowCPS (arXiv 2509.05952) has
+    k = s' sin(eta pi / 2), which does not become smaller with the step: in a Gaussian case with eta 1 it halves the
+    variance of the images with any number of steps, and this k loses 1.5% of it with 1000.
+
+    By the formula the last step, to s' = 0, has no noise, and so no probability density. Here it ends with k = eta
+    min(s, 0.03), so that tuners and methods can use every step, as with DDIM [ours].
+
+    Args:
+        sigmas: (steps,), s before each step, decreasing, at most 1.
+        eta: in [0, 1].
+        timesteps: the denoiser's time is `timesteps` times s.
+
+    Raises:
+        UserError: `eta` is out of range.
+    """
+
+    def __init__(self, sigmas: Sequence[float], eta: float, timesteps: int = 1000):
+        check_eta(eta)
+        self._sigmas, self._timesteps = list(sigmas), timesteps
+        table = []
+        for s, after in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
+            new = eta**2 * (
+                1 - ((1 - s) * after / ((1 - after) * s)) ** 2
+            )  # the share of the noise that is new
+            k, c = after * math.sqrt(new), after * math.sqrt(1 - new)
+            if not after:
+                k = eta * min(s, LAST_NOISE)
+            table.append((1 - after + c, c * (1 - s) - s * (1 - after), k))
+        levels = [*((1 - s, s) for s in sigmas), (1.0, table[-1][2])]
+        super().__init__(eta, [timesteps * s for s in sigmas], levels, [VELOCITY] * len(table), table)
+
+    def with_eta(self, eta: float) -> Flow:
+        return Flow(self._sigmas, eta, self._timesteps)
+
+
+def flow_of(config: Mapping[str, Any], steps: int, eta: float, tokens: int) -> Flow:
+    """The sampler of a model whose scheduler has this config.
+
+    Args:
+        tokens: patches of the latents, which decide the shift of a schedule with `use_dynamic_shifting`.
+
+    Raises UserError where steps or eta are out of range, or the scheduler takes other steps.
+    """
+    check_flow(config)
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
+    timesteps = scheduler.config["num_train_timesteps"]
+    least = (
+        2 if scheduler.config["shift_terminal"] else 1
+    )  # one step cannot begin with noise and end at shift_terminal
+    if not least <= steps < timesteps:
+        raise UserError(
+            f"{steps} sampling steps do not fit a model of {timesteps} timesteps",
+            where="sampler.steps",
+            hint=f"choose {least} to {timesteps - 1}",
+        )
+    scheduler.set_timesteps(steps, **dynamic_shift(scheduler.config, tokens))
+    return Flow(scheduler.sigmas[:-1].tolist(), eta, timesteps)
+
+
+def dynamic_shift(config: Mapping[str, Any], tokens: int) -> dict[str, float]:
+    """{"mu": the shift for this many patches}, as in the pipelines; {} where it does not depend on them.
+
+    mu is linear in the number of patches [code: diffusers].
+    """
+    if not config["use_dynamic_shifting"]:
+        return {}
+    few, many = config["base_image_seq_len"], config["max_image_seq_len"]
+    low, high = config["base_shift"], config["max_shift"]
+    return {"mu": low + (tokens - few) * (high - low) / (many - few)}
+
+
+def check_flow(config: Mapping[str, Any]) -> None:
+    """Raises UserError where a scheduler does not take the Euler steps of a flow."""
+    kind = config.get("_class_name", FlowMatchEulerDiscreteScheduler.__name__)
+    if kind != FlowMatchEulerDiscreteScheduler.__name__:
+        raise UserError(
+            f"the model's scheduler is {kind}",
+            where="scheduler/scheduler_config.json of the model",
+            hint=f"save the model with a {FlowMatchEulerDiscreteScheduler.__name__}",
+        )
+    if faults := [key for key in ("invert_sigmas", "stochastic_sampling") if config.get(key)]:
+        raise UserError(
+            f"the model's scheduler has {', '.join(f'{key}: true' for key in faults)}",
+            where="scheduler/scheduler_config.json of the model",
+            hint=", ".join(f"{key}: false" for key in faults),
+        )
