@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler
 
 from ril_bench.config.settings import UNCHANGED, Settings, parse_settings
 from ril_bench.diagnosis.footprint import Footprint, footprint, guided_calls, images_at_once, rate
 from ril_bench.diagnosis.gpus import estimates
 from ril_bench.diagnosis.report import Diagnosis, RunTime, size
-from ril_bench.diffusion.configs import check_folder, check_prediction, read_config
-from ril_bench.diffusion.sampler import DDIM, check_schedule
+from ril_bench.diffusion.configs import check_folder, read_config
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute, compute_of
 from ril_bench.machine.devices import named_device
@@ -123,12 +121,10 @@ def _model_faults(spec: SequenceSpec) -> Iterable[str]:
     if folder is None or not (folder / "model_index.json").is_file():
         return
     try:
-        check_folder(folder)
-        config = read_config(folder / "scheduler" / "scheduler_config.json")
-        check_schedule(config)
-        scheduler = DDIMScheduler.from_config(config)
-        check_prediction(scheduler.config["prediction_type"])
-        DDIM(scheduler.alphas_cumprod, spec.sampler.steps, spec.sampler.eta)
+        family = check_folder(folder)
+        scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
+        denoiser = read_config(folder / family.denoiser / "config.json")
+        family.sampler(scheduler, denoiser, spec.sampler.steps, spec.sampler.eta)
     except UserError as error:
         yield error.in_one_line
 

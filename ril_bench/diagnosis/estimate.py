@@ -17,7 +17,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
+from diffusers.models.attention import JointTransformerBlock
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from peft import LoraConfig
@@ -33,9 +34,11 @@ from ril_bench.machine.compute import Compute
 
 P = ParamSpec("P")
 R = TypeVar("R")
-TOKENS = 77  # of CLIP's text encoders
+TOKENS, T5_TOKENS = 77, 256  # of CLIP's text encoders, and of T5 in Stable Diffusion 3
 #: The blocks that checkpointing runs again. The backward call keeps all tensors of one block at a time.
-BLOCKS = (ResnetBlock2D, Transformer2DModel)
+BLOCKS = (ResnetBlock2D, Transformer2DModel, JointTransformerBlock)
+#: The denoiser's part of a pipeline -> its class
+DENOISERS: dict[str, Any] = {"unet": UNet2DConditionModel, "transformer": SD3Transformer2DModel}
 
 
 @dataclass(frozen=True)
@@ -110,40 +113,56 @@ def once(count: Callable[P, R]) -> Callable[P, R]:
 
 @once
 def denoiser(
-    config: Mapping[str, Any], rank: int, targets: list[str], compute: Compute, *, chained: bool
+    part: str, config: Mapping[str, Any], rank: int, targets: list[str], compute: Compute, *, chained: bool
 ) -> ModelCall:
     """A call of a denoiser with one adapter that trains.
 
     Args:
-        config: unet/config.json of the model.
+        part: "unet" or "transformer".
+        config: PART/config.json of the model.
         chained: whether the latents also have a gradient.
     """
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(config).requires_grad_(False)
+        model = DENOISERS[part].from_config(config).requires_grad_(False)
         # diffusers' own `to` warns about modules that this model does not have
-        nn.Module.to(unet, getattr(torch, compute.dtype))
-        unet.add_adapter(LoraConfig(r=rank, target_modules=list(targets)))
-        for name, parameter in unet.named_parameters():
+        nn.Module.to(model, getattr(torch, compute.dtype))
+        model.add_adapter(LoraConfig(r=rank, target_modules=list(targets)))
+        for name, parameter in model.named_parameters():
             if ".lora_" in name:
                 parameter.data = parameter.data.float()
-        dtype, known = getattr(torch, compute.dtype), unet.config
+        dtype, known = getattr(torch, compute.dtype), model.config
         x = torch.empty(1, known.in_channels, *latent_size(config), dtype=dtype, requires_grad=chained)
-        arguments: dict[str, Any] = {
-            "encoder_hidden_states": torch.empty(1, TOKENS, known.cross_attention_dim, dtype=dtype)
-        }
-        if known.addition_embed_type == "text_time":
-            pooled = known.projection_class_embeddings_input_dim - 6 * known.addition_time_embed_dim
-            arguments["added_cond_kwargs"] = {
-                "text_embeds": torch.empty(1, pooled, dtype=dtype),
-                "time_ids": torch.empty(1, 6, dtype=dtype),
-            }
-        call = _measured(unet, lambda: unet(x, torch.tensor(1), **arguments), compute)
-        adapted = [layer for layer in unet.modules() if isinstance(layer, LoraLayer)]
+        arguments = _inputs(part, known, dtype)
+        call = _measured(model, lambda: model(x, **arguments), compute)
+        adapted = [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
         return replace(
             call,
-            trained=sum(p.numel() for name, p in unet.named_parameters() if ".lora_" in name),
+            trained=sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name),
             folded=sum(layer.get_base_layer().weight.nbytes for layer in adapted),
         )
+
+
+def _inputs(part: str, known: Any, dtype: torch.dtype) -> dict[str, Any]:
+    """The denoiser's inputs besides the latents, for one image and from its config."""
+    if part == "transformer":
+        return {
+            "encoder_hidden_states": torch.empty(
+                1, TOKENS + T5_TOKENS, known.joint_attention_dim, dtype=dtype
+            ),
+            "pooled_projections": torch.empty(1, known.pooled_projection_dim, dtype=dtype),
+            "timestep": torch.ones(1),
+        }
+    arguments: dict[str, Any] = {
+        "timestep": torch.tensor(1),
+        "encoder_hidden_states": torch.empty(1, TOKENS, known.cross_attention_dim, dtype=dtype),
+    }
+    if known.addition_embed_type == "text_time":
+        pooled = known.projection_class_embeddings_input_dim - 6 * known.addition_time_embed_dim
+        arguments["added_cond_kwargs"] = {
+            "text_embeds": torch.empty(1, pooled, dtype=dtype),
+            "time_ids": torch.empty(1, 6, dtype=dtype),
+        }
+    return arguments
 
 
 @once

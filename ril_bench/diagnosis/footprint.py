@@ -87,15 +87,15 @@ def footprint(sequence: Sequence, device: torch.device, compute: Compute) -> Foo
     configs = _configs(sequence.model)
     if configs is None:
         return None
-    rank, targets = sequence.adapter.rank, sequence.adapter.targets
+    (part,), rank, targets = configs.keys() - {"vae"}, sequence.adapter.rank, sequence.adapter.targets
     tuners = {task.name: new_tuner(sequence, i, sequence.reward(task.name)) for i, task in _tasks(sequence)}
     guided = guided_calls(sequence)
     graphs = {name: tuner.open_graphs(sequence.sampler.steps, guided) for name, tuner in tuners.items()}
     calls = {
-        chained: estimate.denoiser(configs["unet"], rank, targets, compute, chained=chained)
+        chained: estimate.denoiser(part, configs[part], rank, targets, compute, chained=chained)
         for chained in {bool(open_graphs.together) for open_graphs in graphs.values()}
     }
-    decoding = estimate.decoder(configs["vae"], latent_size(configs["unet"]), compute)
+    decoding = estimate.decoder(configs["vae"], latent_size(configs[part]), compute)
     kept: dict[str, tuple[int, int]] = {}
     for _, task in _tasks(sequence):
         tuner, (evaluations, together) = tuners[task.name], graphs[task.name]
@@ -190,11 +190,11 @@ def rate(device: torch.device, compute: Compute, seconds: float = 0.5) -> float:
 
 
 def _configs(reference: str) -> Mapping[str, Mapping[str, Any]] | None:
-    """The configs of unet and vae, from the model's folder, else as published."""
+    """The configs of the denoiser and of the autoencoder by part, from the model's folder, else as published."""
     if folder := local_folder(reference):
-        files = {part: folder / part / "config.json" for part in ("unet", "vae")}
-        whole = all(file.is_file() for file in files.values())
-        return {part: read_config(file) for part, file in files.items()} if whole else None
+        files = {part: folder / part / "config.json" for part in (*estimate.DENOISERS, "vae")}
+        found = {part: read_config(file) for part, file in files.items() if file.is_file()}
+        return found if len(found) == 2 and "vae" in found else None
     model = hub_model(reference)
     return ARCHITECTURES.get(model.repo) if model else None
 
@@ -203,9 +203,9 @@ def _weights(
     sequence: Sequence, configs: Mapping[str, Mapping[str, Any]], compute: Compute
 ) -> dict[str, int]:
     """Bytes in memory, by part."""
+    (part,) = configs.keys() - {"vae"}
     found = {
-        "denoiser": BYTES[compute.dtype]
-        * estimate.parameters(configs["unet"], estimate.UNet2DConditionModel),
+        "denoiser": BYTES[compute.dtype] * estimate.parameters(configs[part], estimate.DENOISERS[part]),
         "autoencoder": BYTES[compute.vae_dtype] * estimate.parameters(configs["vae"], estimate.AutoencoderKL),
         "text encoders": BYTES[compute.dtype] * _text_weights(sequence.model),
     }

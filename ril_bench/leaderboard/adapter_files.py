@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from ril_bench import registry
-from ril_bench.diffusion.folding import PREFIX
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.layout import OTHER_BYTES
@@ -142,20 +141,26 @@ def _misfit(shapes: Shapes, layers: Shapes) -> str | None:
 
 
 def _key(layer: str, factor: str) -> str:
-    return f"{PREFIX}{layer}.lora_{factor}.weight"
+    return f"{layer}.lora_{factor}.weight"
 
 
 @cache
 def denoiser_layers(model: str, targets: tuple[str, ...]) -> Shapes:
-    """(out, in) of the layers of a sequence's denoiser that its adapters sit on; no weights are loaded."""
+    """(out, in) of the layers that a sequence adapts, by their names in a LoRA file; no weights are loaded."""
+    import diffusers
     import torch
-    from diffusers import UNet2DConditionModel
 
-    config = UNet2DConditionModel.load_config(registry.load("model", model), subfolder="unet")
+    from ril_bench.diffusion.configs import read_config
+    from ril_bench.diffusion.families import family_called
+
+    folder = Path(str(registry.load("model", model)))
+    index = folder / "model_index.json"
+    part = family_called(read_config(index).get("_class_name"), where=str(index)).denoiser
+    config = read_config(folder / part / "config.json")
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(config)
+        denoiser = getattr(diffusers, config["_class_name"]).from_config(config)
     return {
-        name: (module.out_features, module.in_features)
-        for name, module in unet.named_modules()
+        f"{part}.{name}": (module.out_features, module.in_features)
+        for name, module in denoiser.named_modules()
         if isinstance(module, torch.nn.Linear) and f".{name}".endswith(tuple(f".{t}" for t in targets))
     }

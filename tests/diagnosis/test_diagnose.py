@@ -17,7 +17,6 @@ from ril_bench.diagnosis.diagnose import doctor
 from ril_bench.diagnosis.gpus import GPUS
 from ril_bench.diagnosis.report import size
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.diffusion.sampler import DDIM
 from ril_bench.errors import UserError
 from ril_bench.remote import search as remote
 from ril_bench.running.plan import plan_run
@@ -146,7 +145,7 @@ def test_the_scheduler_of_a_model_is_checked_as_a_run_checks_it(real, tmp_path):
     pipe.save_pretrained(tmp_path / "mine")
     found = doctor(real(model=str(tmp_path / "mine")))
     with pytest.raises(UserError) as caught:
-        DDIM.of(DiffusionModel(pipe, adapter=AdapterSpec(1, 1.0, ("to_q",))), 3, 1.0)
+        DiffusionModel(pipe, adapter=AdapterSpec(1, 1.0, ("to_q",))).sampler(3, 1.0)
     assert caught.value.in_one_line in found.faults
     assert "clip_sample: True" in caught.value.what
 

@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from peft import LoraConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from ril_bench.diagnosis.architectures import ARCHITECTURES
-from ril_bench.diagnosis.estimate import counted_saves, decoder, denoiser, parameters, stored_weights
+from ril_bench.diagnosis.estimate import (
+    DENOISERS,
+    counted_saves,
+    decoder,
+    denoiser,
+    parameters,
+    stored_weights,
+)
 from ril_bench.machine.compute import Compute
 from ril_bench.remote.published import MODELS
-from tests.pipelines import LATENT, autoencoder, stable_diffusion_xl
+from tests.pipelines import LATENT, autoencoder, stable_diffusion_3, stable_diffusion_xl
 from tests.pipelines import denoiser as tiny_denoiser
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 #: On a CPU, fused attention needs more than a few tokens and channels.
 CONFIG = {**tiny_denoiser().config, "block_out_channels": (16, 32), "attention_head_dim": 8}
-CONFIGS = {"sd": CONFIG, "sdxl": dict(stable_diffusion_xl().unet.config)}
+CONFIGS = {
+    "sd": ("unet", CONFIG),
+    "sdxl": ("unet", dict(stable_diffusion_xl().unet.config)),
+    "sd3": ("transformer", dict(stable_diffusion_3().transformer.config)),
+}
 
 
-def text_arguments(unet: UNet2DConditionModel) -> dict[str, object]:
-    """Random text embeddings, and the further inputs of SDXL's denoiser."""
-    more = {}
-    if unet.config.addition_embed_type == "text_time":
-        pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
+def inputs_of(model: Any) -> dict[str, Any]:
+    """Random text embeddings, and the further inputs of SDXL's and SD 3's denoisers."""
+    known, more = model.config, {}
+    if isinstance(model, SD3Transformer2DModel):
+        return {
+            "encoder_hidden_states": torch.randn(1, 333, known.joint_attention_dim),
+            "pooled_projections": torch.randn(1, known.pooled_projection_dim),
+            "timestep": torch.ones(1),
+        }
+    if known.addition_embed_type == "text_time":
+        pooled = known.projection_class_embeddings_input_dim - 6 * known.addition_time_embed_dim
         more["added_cond_kwargs"] = {"text_embeds": torch.randn(1, pooled), "time_ids": torch.randn(1, 6)}
-    return {"encoder_hidden_states": torch.randn(1, 77, unet.config.cross_attention_dim), **more}
+    text = torch.randn(1, 77, known.cross_attention_dim)
+    return {"timestep": torch.tensor(1), "encoder_hidden_states": text, **more}
 
 
 @pytest.mark.parametrize("chained", [False, True])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_call_keeps_what_autograd_keeps_on_the_cpu(name: str, chained: bool) -> None:
-    config = CONFIGS[name]
-    unet = UNet2DConditionModel.from_config(config).requires_grad_(False)
-    unet.add_adapter(LoraConfig(r=2, target_modules=TARGETS))
+    part, config = CONFIGS[name]
+    model = DENOISERS[part].from_config(config).requires_grad_(False)
+    model.add_adapter(LoraConfig(r=2, target_modules=TARGETS))
     x = torch.randn(1, *LATENT, requires_grad=chained)
-    with counted_saves(unet) as kept:
-        unet(x, torch.tensor(1), **text_arguments(unet))
-    found = denoiser(config, 2, TARGETS, Compute(), chained=chained)
+    with counted_saves(model) as kept:
+        model(x, **inputs_of(model))
+    found = denoiser(part, config, 2, TARGETS, Compute(), chained=chained)
     assert found.kept == pytest.approx(sum(kept.values()), rel=0.05)
-    assert found.trained == sum(p.numel() for name, p in unet.named_parameters() if "lora" in name)
+    assert found.trained == sum(p.numel() for name, p in model.named_parameters() if "lora" in name)
 
 
 def test_operations_are_those_of_the_plain_attention_too() -> None:
@@ -51,9 +71,9 @@ def test_operations_are_those_of_the_plain_attention_too() -> None:
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
         FlopCounterMode(display=False) as counted,
     ):
-        unet(torch.randn(1, *LATENT), torch.tensor(1), **text_arguments(unet))
+        unet(torch.randn(1, *LATENT), **inputs_of(unet))
     adapterless = counted.get_total_flops()
-    assert denoiser(CONFIG, 1, ["to_q"], Compute(), chained=False).flops == pytest.approx(
+    assert denoiser("unet", CONFIG, 1, ["to_q"], Compute(), chained=False).flops == pytest.approx(
         adapterless, rel=0.01
     )
 
@@ -67,7 +87,7 @@ def test_a_decoding_keeps_what_autograd_keeps_on_the_cpu() -> None:
 
 def test_options_that_save_memory_are_counted() -> None:
     plain, half, again = (
-        denoiser(CONFIG, 2, TARGETS, compute, chained=True).kept
+        denoiser("unet", CONFIG, 2, TARGETS, compute, chained=True).kept
         for compute in (Compute(), Compute(dtype="bfloat16"), Compute(checkpointing=True))
     )
     assert half < 0.8 * plain
