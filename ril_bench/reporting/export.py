@@ -43,18 +43,31 @@ Mean rewards over the evaluation's prompts, before any tuning and at this step:
 Run this in the folder of this card{requirement}:
 
 ```python
-import torch
+{code}
+```
+
+{measured}
+"""
+DIFFUSION = """import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 {imports}
 pipe = DiffusionPipeline.from_pretrained({model_argument}).to(torch.{dtype})
 pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
 pipe.load_lora_weights(".")
-image = pipe({prompt}, num_inference_steps={sampler_steps}, guidance_scale={guidance}, eta={eta}).images[0]
-image.save("image.png")
-```
-
-The rewards were measured with this sampler, {sampler_steps} steps, eta {eta} and guidance {guidance}.
-"""
+image = pipe({prompt}, num_inference_steps={steps}, guidance_scale={guidance}, eta={eta}).images[0]
+image.save("image.png")"""
+FLOW = """import torch
+from diffusers import DiffusionPipeline
+{imports}
+pipe = DiffusionPipeline.from_pretrained({model_argument}{absent}).to(torch.{dtype})
+pipe.load_lora_weights(".")
+image = pipe({prompt}, num_inference_steps={steps}, guidance_scale={guidance}{length}).images[0]
+image.save("image.png")"""
+MEASURED = "The rewards were measured with this sampler, {steps} steps, eta {eta} and guidance {guidance}."
+WITH_NOISE = (
+    "The rewards were measured with {steps} steps and guidance {guidance}, and with noise in each step (eta {eta}), "
+    "which diffusers' sampler does not have."
+)
 
 
 def export(run: str | Path, out: str | Path, *, step: int | None = None, licence: str | None = None) -> Path:
@@ -116,15 +129,41 @@ def model_card(run: StoredRun, step: int, licence: str | None = None) -> str:
         tuner=run.tuner,
         seed=run.seed,
         table=_table(run, step),
-        sampler_steps=spec["sampler"]["steps"],
-        eta=spec["sampler"]["eta"],
-        guidance=spec["sampler"]["guidance"],
+        requirement=f"; `{model}` ships with the package `ril-bench`" if ships else "",
+        code=_code(run),
+        measured=(WITH_NOISE if _flow(run) and spec["sampler"]["eta"] else MEASURED).format(
+            **spec["sampler"]
+        ),
+    )
+
+
+def _code(run: StoredRun) -> str:
+    """Python code that generates an image with the LoRA, for a run's kind of model."""
+    spec = run.info["sequence"]
+    absent, length = "", ""
+    if not any("text_encoder_3" in file for file in _weights(run)):
+        # Versions of diffusers differ in the number of tokens that stand for a missing T5.
+        absent = ", text_encoder_3=None, tokenizer_3=None"
+        length = ", max_sequence_length=pipe.tokenizer_max_length"
+    return (FLOW if _flow(run) else DIFFUSION).format(
+        **spec["sampler"],
         dtype=(run.info.get("hardware") or {}).get("compute", {}).get("dtype", "float32"),
         prompt=json.dumps(next(iter(run.prompts.values()), "a photo")),
-        requirement=f"; `{model}` ships with the package `ril-bench`" if ships else "",
-        imports=f"{WORLD_IMPORT}\n" if ships else "",
-        model_argument=_model_argument(model),
+        imports=f"{WORLD_IMPORT}\n" if spec["model"] in registry.names("model") else "",
+        model_argument=_model_argument(spec["model"]),
+        absent=absent,
+        length=length,
     )
+
+
+def _flow(run: StoredRun) -> bool:
+    """Whether the run's model matches a flow: its denoiser is then a transformer."""
+    return any("transformer/" in file for file in _weights(run))
+
+
+def _weights(run: StoredRun) -> list[str]:
+    """The names of the files that the run's scores depend on."""
+    return list(run.info.get("weights") or {})
 
 
 def _on_hub(model: str) -> bool:
@@ -135,7 +174,7 @@ def _on_hub(model: str) -> bool:
 def _model_argument(model: str) -> str:
     """The arguments with which from_pretrained loads a sequence's model, as Python code."""
     if model in registry.names("model"):
-        return 'WEIGHTS / "pipeline"'
+        return f"WEIGHTS / {json.dumps(Path(str(registry.locate('model', model))).name)}"
     repo, _, revision = model.partition("@") if _on_hub(model) else (model, "", "")
     return f"{json.dumps(repo)}, revision={json.dumps(revision)}" if revision else json.dumps(repo)
 

@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 from huggingface_hub import ModelCard
 from PIL import Image
 
 import ril_bench
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
-from ril_bench.reporting.export import _model_argument
+from ril_bench.reporting.export import _model_argument, model_card
 from ril_bench.storage.names import IMAGES
+from ril_bench.storage.read import read_whole_run
 from tests import tiny
-from tests.pipelines import LATENT, PIXELS, stable_diffusion_xl
+from tests.pipelines import LATENT, PIXELS, stable_diffusion_3, stable_diffusion_xl
 
 LEVELS = 1  # of 255: PEFT adds B A x where the run's evaluation has folded B A into W
 
@@ -33,12 +34,33 @@ def run(tiny_data, tmp_path_factory) -> Path:
     return tiny.runner(sequence, folder / "runs").execute()
 
 
+@pytest.fixture(scope="module")
+def flow_run(tiny_data, tmp_path_factory) -> Path:
+    """As `run`, on a transformer that matches a flow."""
+    folder = tmp_path_factory.mktemp("export-flow")
+    stable_diffusion_3().save_pretrained(folder / "model")
+    changes = {"model": str(folder / "model"), "sampler": {"steps": 3, "guidance": 3.0, "eta": 0.0}}
+    sequence = tiny.write_sequence(folder / "still.yaml", tiny_data, **changes)
+    return tiny.runner(sequence, folder / "runs").execute()
+
+
 def test_diffusers_draws_the_runs_own_images(run, tiny_pipeline, tmp_path):
     pipe = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
+    require_the_runs_images(pipe, run, tmp_path, eta=0.0)
+
+
+def test_diffusers_draws_the_images_of_a_flow(flow_run, tmp_path):
+    pipe = StableDiffusion3Pipeline.from_pretrained(
+        flow_run.parents[5] / "model", text_encoder_3=None, tokenizer_3=None
+    )
+    require_the_runs_images(pipe, flow_run, tmp_path, max_sequence_length=pipe.tokenizer_max_length)
+
+
+def require_the_runs_images(pipe, run, tmp_path, **of_kind):
     prompts = [one["prompt"] for one in json.loads((run / "prompts.json").read_text()) for _ in range(2)]
     samples = [(f"{i // 2:03d}", i % 2) for i in range(len(prompts))]
     latents = Draws((5, IMAGES), samples).normal("init", shape=LATENT)
-    options = {"num_inference_steps": 3, "guidance_scale": 3.0, "eta": 0.0, "output_type": "np"}
+    options = {"num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "np", **of_kind}
     before = pipe(prompts, latents=latents, **options).images
     for step in (1, 2):
         pipe.load_lora_weights(ril_bench.export(run, tmp_path / f"step-{step}", step=step))
@@ -78,10 +100,12 @@ def code_of(card: Path) -> str:
     return code
 
 
-@pytest.mark.parametrize("family", ["stable diffusion", "sdxl", "shapes"])
-def test_the_code_of_a_card_works(family, run, tiny_data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("family", ["stable diffusion", "sdxl", "sd3", "shapes"])
+def test_the_code_of_a_card_works(family, run, flow_run, tiny_data, tmp_path, monkeypatch):
     """As it is written, in the card's folder."""
-    if family != "stable diffusion":
+    if family == "sd3":
+        run = flow_run
+    elif family != "stable diffusion":
         model = "shapes-64"
         if family == "sdxl":
             model = str(tmp_path / "sdxl")
@@ -94,6 +118,13 @@ def test_the_code_of_a_card_works(family, run, tiny_data, tmp_path, monkeypatch)
     monkeypatch.chdir(folder)
     exec(compile(code_of(folder / "README.md"), "README.md", "exec"), {})
     assert Image.open("image.png").size == ((64, 64) if family == "shapes" else (PIXELS, PIXELS))
+
+
+def test_the_card_of_a_flow_states_that_its_sampler_has_no_noise(flow_run):
+    read = read_whole_run(flow_run)
+    assert "measured with this sampler, 3 steps, eta 0.0" in model_card(read, 1)
+    read.info["sequence"]["sampler"]["eta"] = 0.5
+    assert "with noise in each step (eta 0.5)" in model_card(read, 1)
 
 
 def test_a_model_of_the_hub_is_loaded_at_its_revision():
