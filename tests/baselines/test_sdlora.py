@@ -30,12 +30,12 @@ def in_task(index=3, scale=1.0):
 @pytest.mark.parametrize("scale", [1.0, 0.7])
 def test_the_gradient_of_a_magnitude_is_autograds(scale):
     method, model, task = in_task(scale=scale)
-    prediction(model, task).eps.square().mean().backward()
+    prediction(model, task).output.square().mean().backward()
     method.adjust_gradients()
     found = [magnitude.grad for magnitude in method.parameters()]
     scales = [torch.tensor(scale, dtype=torch.float64, requires_grad=True) for _ in found]
     model.active.update({f"task-{k}": s for k, s in enumerate(scales, 1)})
-    expected = torch.autograd.grad(prediction(model, task).eps.square().mean(), scales)
+    expected = torch.autograd.grad(prediction(model, task).output.square().mean(), scales)
     torch.testing.assert_close(torch.stack(found).double(), torch.stack(expected), rtol=1e-5, atol=1e-8)
 
 

@@ -42,7 +42,7 @@ def test_the_path_integral_of_small_steps_is_the_fall_of_the_loss():
     task = started(method, model)
     start, end = [], []
     for losses in (start, end):
-        losses.append(prediction(model, task).eps.square().mean().item())
+        losses.append(prediction(model, task).output.square().mean().item())
         if losses is start:
             updated(method, model, task, updates=60, lr=2e-4)
     path = sum(path.sum().item() for path in method.state_dict()["path"].values())

@@ -2,7 +2,7 @@
 
 Without a name, it runs all stages.
 
-About two hours on two CPU cores. Each stage needs the files of the stages before it. The weights that ship are in the
+Hours on two CPU cores. Each stage needs the files of the stages before it. The weights that ship are in the
 package's `weights/`, where nothing is overwritten: `--out` names the folder to write to.
 """
 
@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from ril_bench.worlds.shapes.train import autoencoder, classifier, denoiser, encoders, quality, tastes
+from ril_bench.worlds.shapes.train import autoencoder, classifier, denoiser, encoders, flow, quality, tastes
 from ril_bench.worlds.shapes.train.common import Recipe
 
 STAGES: dict[str, Callable[[Recipe], None]] = {
@@ -20,6 +20,8 @@ STAGES: dict[str, Callable[[Recipe], None]] = {
     "decoder": autoencoder.refine,
     "denoiser": denoiser.train,
     "web": denoiser.train_on_web,
+    "flow": flow.train,
+    "flow-web": flow.train_on_web,
     "classifier": classifier.train,
     "clip-reward": lambda recipe: encoders.train(recipe, recipe.reward_encoder, seed=20),
     "clip-probe": lambda recipe: encoders.train(recipe, recipe.probe_encoder, seed=30),
@@ -39,10 +41,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="a factor on updates and images; use 0.001 for a quick test"
     )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="where the denoisers are trained, such as cuda; everything else uses the CPU",
+    )
     given = parser.parse_args(arguments)
     if unknown := [name for name in given.stages if name not in STAGES]:
         parser.error(f"no stage is called {', '.join(unknown)}; there are: {', '.join(STAGES)}")
-    recipe = Recipe(given.out, given.scale)
+    recipe = Recipe(given.out, given.scale, given.device)
     for name in given.stages or STAGES:
         STAGES[name](recipe)
 

@@ -25,10 +25,12 @@ class Recipe:
     Attributes:
         folder: the folder of the weights; it gets the same files as the `weights/` that ship.
         scale: a factor on the numbers of updates, images and measurements; 1 is the recipe of the weights that ship.
+        device: where the denoisers are trained; everything else runs on the CPU.
     """
 
     folder: Path
     scale: float = 1.0
+    device: str = "cpu"
 
     def scaled(self, count: int, least: int = 2) -> int:
         """A number of the full recipe times the scale, and not below `least`."""
@@ -37,6 +39,10 @@ class Recipe:
     @property
     def pipeline(self) -> Path:
         return self.folder / "pipeline"
+
+    @property
+    def flow_pipeline(self) -> Path:
+        return self.folder / "pipeline-flow"
 
     @property
     def classifier(self) -> Path:

@@ -21,6 +21,7 @@ updates of 32 (attributes .51 at guidance 1, .68 at guidance 3).
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -90,6 +91,31 @@ def encoded(recipe: Recipe, some: list[Scene]) -> Tensor:
     return torch.cat(parts) * vae.config["scaling_factor"]
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Latents of scenes and the tokens of their captions.
+
+    Attributes:
+        latents: (N, 4, 16, 16).
+        tokens: (N + 1, L); the last row is the empty caption.
+    """
+
+    latents: Tensor
+    tokens: Tensor
+
+    @classmethod
+    def of(cls, recipe: Recipe, some: list[Scene], captions: list[Caption]) -> Pairs:
+        """The pairs of scenes and captions, on the recipe's device."""
+        words = CLIPTokenizer.from_pretrained(recipe.pipeline / "tokenizer")
+        texts = [*map(str, captions), ""]
+        tokens = torch.tensor(words(texts, padding="max_length", truncation=True)["input_ids"])
+        return cls(encoded(recipe, some).to(recipe.device), tokens.to(recipe.device))
+
+    def shown(self, chosen: Tensor) -> Tensor:
+        """The tokens of the captions of some scenes; one caption in ten is dropped, for guidance."""
+        return self.tokens[torch.where(torch.rand(len(chosen)) < DROPPED, len(self.latents), chosen)]
+
+
 def web_captions(some: list[Scene], seed: int) -> list[Caption]:
     """Captions of scenes, of which a share `WRONG` is wrong."""
     words = random.Random(seed)
@@ -128,19 +154,16 @@ def _fit(
     ema: float,
 ) -> None:
     """Trains the UNet and the text encoder of `net` on scenes and their captions, and saves them."""
-    batch, latents, texts = recipe.scaled(32), encoded(recipe, some), [str(caption) for caption in captions]
-    words = CLIPTokenizer.from_pretrained(recipe.pipeline / "tokenizer")
-    tokens = torch.tensor(words([*texts, ""], padding="max_length", truncation=True)["input_ids"])
-    scheduler = schedule()
+    batch, pairs, scheduler = recipe.scaled(32), Pairs.of(recipe, some, captions), schedule()
     snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
-    weight, draw = snr.rsqrt().clamp(*WEIGHTS_OF_NOISE), batches(len(some), batch, seed=62)
+    weight = snr.rsqrt().clamp(*WEIGHTS_OF_NOISE).to(recipe.device)
+    draw = batches(len(some), batch, seed=62)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)
-        x0, noise = latents[chosen], torch.randn(batch, 4, 16, 16)
-        t = torch.randint(0, scheduler.config["num_train_timesteps"], (batch,))
-        shown = torch.where(torch.rand(batch) < DROPPED, len(texts), chosen)  # the last text is the empty one
-        text = net["text"](tokens[shown]).last_hidden_state
+        x0, noise = pairs.latents[chosen], torch.randn(batch, 4, 16, 16).to(recipe.device)
+        t = torch.randint(0, scheduler.config["num_train_timesteps"], (batch,)).to(recipe.device)
+        text = net["text"](pairs.shown(chosen)).last_hidden_state
         predicted = net["unet"](scheduler.add_noise(x0, noise, t), t, text).sample
         return (weight[t] * (predicted - noise).square().mean(dim=(1, 2, 3))).mean()
 
@@ -148,7 +171,7 @@ def _fit(
         if update % 500 == 0 or update == updates:
             save(averaged["unet"], averaged["text"], recipe)
 
-    fit(recipe, stage, net, loss_of, updates=updates, lr=lr, ema=ema, on_log=snapshot)
+    fit(recipe, stage, net.to(recipe.device), loss_of, updates=updates, lr=lr, ema=ema, on_log=snapshot)
 
 
 def save(unet: UNet2DConditionModel, text: CLIPTextModel, recipe: Recipe) -> None:

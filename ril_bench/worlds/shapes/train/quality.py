@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -16,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
-from ril_bench.diffusion.sampler import DDIM, sample
+from ril_bench.diffusion.sampler import sample
 from ril_bench.draws import Draws
 from ril_bench.metrics.frechet import frechet_distance
 from ril_bench.remote.weights import MANIFEST
@@ -51,8 +52,11 @@ def measure(recipe: Recipe) -> None:
         **of_classifier(recipe),
         **of_rewards(recipe),
         **of_encoders(recipe),
-        **of_generator(recipe),
+        **of_generator(recipe, recipe.pipeline, "generator"),
+        **of_autoencoder(recipe),
     }
+    if recipe.flow_pipeline.is_dir():
+        measured |= of_generator(recipe, recipe.flow_pipeline, "flow generator")
     text = json.dumps({name: round(value, 4) for name, value in measured.items()}, indent=2)
     (recipe.folder / "quality.json").write_text(text + "\n")
     print(text)
@@ -133,26 +137,19 @@ def of_encoders(recipe: Recipe) -> dict[str, float]:
 
 
 @torch.no_grad()
-def of_generator(recipe: Recipe) -> dict[str, float]:
-    """Accuracy of two images for each evaluation prompt, by guidance; FID to renders; reconstructions."""
-    model = DiffusionModel.load(recipe.pipeline, adapter=AdapterSpec(1, 1.0, ("to_q",)))
+def of_generator(recipe: Recipe, pipeline: Path, name: str) -> dict[str, float]:
+    """Accuracy of two images for each evaluation prompt, by guidance; FID to renders; the denoiser's size."""
+    model = DiffusionModel.load(pipeline, adapter=AdapterSpec(1, 1.0, ("to_q",)))
     classifier, eval_prompts = load_classifier(file=recipe.classifier), captions.prompts("eval")
     # at least three: every third prompt has two objects
     prompts = [prompt for prompt in eval_prompts[: recipe.scaled(len(eval_prompts), 3)] for _ in range(2)]
-    renders, more_renders, web = (
-        rendered(some)
-        for some in (
-            scenes(len(prompts), seed=71, held_out=True, two=1 / 3),
-            scenes(len(prompts), seed=72, held_out=True, two=1 / 3),
-            varied(scenes(len(prompts), seed=73, held_out=True, two=1 / 3), 73, WEB_CLARITY),
-        )
-    )
+    renders, _, web = measured_renders(len(prompts))
     measured: dict[str, float] = {}
     for guidance in GUIDANCES:
         images = generated(model, prompts, guidance)
         right = classifier.correct(images, [parse(prompt) for prompt in prompts]).float()
         single = torch.tensor([parse(prompt).relation is None for prompt in prompts])
-        of = f"generator, guidance {guidance:g}"
+        of = f"{name}, guidance {guidance:g}"
         measured |= {
             f"{of}: attributes right": right.mean().item(),
             f"{of}: single-object prompts right in every attribute": right[single].prod(1).mean().item(),
@@ -160,22 +157,39 @@ def of_generator(recipe: Recipe) -> dict[str, float]:
             f"{of}: FID to plain renders": distance(classifier, images, renders),
             f"{of}: FID to web-like renders": distance(classifier, images, web),
         }
+    weights = sum(p.numel() for p in model.denoiser.parameters()) / 1e6
+    return {**measured, f"{name}: denoiser weights, millions": weights}
+
+
+@torch.no_grad()
+def of_autoencoder(recipe: Recipe) -> dict[str, float]:
+    """FID between sets of renders, and the error of reconstructed renders."""
+    model = DiffusionModel.load(recipe.pipeline, adapter=AdapterSpec(1, 1.0, ("to_q",)))
+    classifier = load_classifier(file=recipe.classifier)
+    renders, more_renders, web = measured_renders(2 * recipe.scaled(len(captions.prompts("eval")), 3))
     return {
-        **measured,
         "FID of plain renders to plain renders": distance(classifier, more_renders, renders),
         "FID of web-like renders to plain renders": distance(classifier, web, renders),
         "autoencoder: L1 of reconstructed renders": reconstruction_error(model, renders),
         "autoencoder: L1 of reconstructed web-like renders": reconstruction_error(model, web),
-        "generator: denoiser weights, millions": sum(p.numel() for p in model.unet.parameters()) / 1e6,
     }
+
+
+def measured_renders(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Two sets of plain renders of held-out scenes, and a set of web-like ones."""
+    plain, more, web = (scenes(count, seed=seed, held_out=True, two=1 / 3) for seed in (71, 72, 73))
+    return rendered(plain), rendered(more), rendered(varied(web, 73, WEB_CLARITY))
 
 
 def generated(model: DiffusionModel, prompts: list[str], guidance: float) -> Tensor:
     """Images (N, 3, 64, 64) of N prompts."""
-    ddim, draws = DDIM.of(model, STEPS, ETA), Draws(("quality",), range(len(prompts)))
+    sampler, draws = model.sampler(STEPS, ETA), Draws(("quality",), range(len(prompts)))
     parts = [slice(start, start + 32) for start in range(0, len(prompts), 32)]
     return torch.cat(
-        [model.decode(sample(model, ddim, prompts[part], draws[part], guidance=guidance)) for part in parts]
+        [
+            model.decode(sample(model, sampler, prompts[part], draws[part], guidance=guidance))
+            for part in parts
+        ]
     )
 
 
