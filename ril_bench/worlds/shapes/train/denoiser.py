@@ -56,19 +56,17 @@ def build_unet() -> UNet2DConditionModel:
     )
 
 
-def build_text_encoder(words: CLIPTokenizer) -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(words),
-            hidden_size=WIDTH,
-            intermediate_size=2 * WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=tokenizer.CONTEXT,
-            bos_token_id=words.bos_token_id,
-            eos_token_id=words.eos_token_id,
-            pad_token_id=words.pad_token_id,
-        )
+def text_config(words: CLIPTokenizer) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.CONTEXT,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
     )
 
 
@@ -116,20 +114,30 @@ class Pairs:
         return self.tokens[torch.where(torch.rand(len(chosen)) < DROPPED, len(self.latents), chosen)]
 
 
+def plain_pairs(recipe: Recipe) -> Pairs:
+    """Plain renders with true captions."""
+    some = scenes(recipe.scaled(32_000), seed=61)
+    return Pairs.of(recipe, some, [scene.caption for scene in some])
+
+
 def web_captions(some: list[Scene], seed: int) -> list[Caption]:
     """Captions of scenes, of which a share `WRONG` is wrong."""
     words = random.Random(seed)
     return [changed(scene.caption, words) if words.random() < WRONG else scene.caption for scene in some]
 
 
+def web_pairs(recipe: Recipe) -> Pairs:
+    """Web-like renders with web-like captions."""
+    some = varied(scenes(recipe.scaled(16_000), seed=64), 64, WEB_CLARITY)
+    return Pairs.of(recipe, some, web_captions(some, seed=64))
+
+
 def train(recipe: Recipe) -> None:
     """Stage `denoiser`: from random weights, on plain renders with true captions."""
     torch.manual_seed(60)
     words = tokenizer.write(recipe.pipeline / "tokenizer")
-    net = nn.ModuleDict({"unet": build_unet(), "text": build_text_encoder(words)})
-    some = scenes(recipe.scaled(32_000), seed=61)
-    captions = [scene.caption for scene in some]
-    _fit(recipe, "denoiser", net, some, captions, updates=recipe.scaled(8000), lr=1e-3, ema=0.999)
+    net = nn.ModuleDict({"unet": build_unet(), "text": CLIPTextModel(text_config(words))})
+    _fit(recipe, "denoiser", net, plain_pairs(recipe), updates=recipe.scaled(8000), lr=1e-3, ema=0.999)
 
 
 def train_on_web(recipe: Recipe) -> None:
@@ -137,27 +145,17 @@ def train_on_web(recipe: Recipe) -> None:
     torch.manual_seed(63)
     pipe = StableDiffusionPipeline.from_pretrained(recipe.pipeline, torch_dtype=torch.float32)
     net = nn.ModuleDict({"unet": pipe.unet.train(), "text": pipe.text_encoder.train()})
-    some = varied(scenes(recipe.scaled(16_000), seed=64), 64, WEB_CLARITY)
-    captions = web_captions(some, seed=64)
-    _fit(recipe, "web", net, some, captions, updates=recipe.scaled(1000), lr=3e-4, ema=0.995)
+    _fit(recipe, "web", net, web_pairs(recipe), updates=recipe.scaled(1000), lr=3e-4, ema=0.995)
 
 
 def _fit(
-    recipe: Recipe,
-    stage: str,
-    net: nn.ModuleDict,
-    some: list[Scene],
-    captions: list[Caption],
-    *,
-    updates: int,
-    lr: float,
-    ema: float,
+    recipe: Recipe, stage: str, net: nn.ModuleDict, pairs: Pairs, *, updates: int, lr: float, ema: float
 ) -> None:
-    """Trains the UNet and the text encoder of `net` on scenes and their captions, and saves them."""
-    batch, pairs, scheduler = recipe.scaled(32), Pairs.of(recipe, some, captions), schedule()
+    """Trains the UNet and the text encoder of `net` on latents and captions, and saves them."""
+    batch, scheduler = recipe.scaled(32), schedule()
     snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
     weight = snr.rsqrt().clamp(*WEIGHTS_OF_NOISE).to(recipe.device)
-    draw = batches(len(some), batch, seed=62)
+    draw = batches(len(pairs.latents), batch, seed=62)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)

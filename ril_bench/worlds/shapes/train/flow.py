@@ -21,14 +21,10 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from ril_bench.worlds.shapes.captions import Caption
-from ril_bench.worlds.shapes.renderer import Scene
-from ril_bench.worlds.shapes.train import tokenizer
 from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves
-from ril_bench.worlds.shapes.train.data import scenes, varied
-from ril_bench.worlds.shapes.train.denoiser import WEB_CLARITY, WIDTH, Pairs, web_captions
+from ril_bench.worlds.shapes.train.denoiser import WIDTH, Pairs, plain_pairs, text_config, web_pairs
 
 TIMESTEPS = 1000
 LOGIT_MEAN, LOGIT_DEVIATION = 0.4, 1.3
@@ -66,20 +62,9 @@ def build_transformer() -> SD3Transformer2DModel:
 
 
 def build_text_encoder(words: CLIPTokenizer) -> CLIPTextModelWithProjection:
-    return CLIPTextModelWithProjection(
-        CLIPTextConfig(
-            vocab_size=len(words),
-            hidden_size=WIDTH,
-            intermediate_size=2 * WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            projection_dim=WIDTH,
-            max_position_embeddings=tokenizer.CONTEXT,
-            bos_token_id=words.bos_token_id,
-            eos_token_id=words.eos_token_id,
-            pad_token_id=words.pad_token_id,
-        )
-    )
+    config = text_config(words)
+    config.projection_dim = WIDTH
+    return CLIPTextModelWithProjection(config)
 
 
 def schedule() -> FlowMatchEulerDiscreteScheduler:
@@ -102,49 +87,25 @@ def train(recipe: Recipe) -> None:
     torch.manual_seed(65)
     words = CLIPTokenizer.from_pretrained(recipe.pipeline / "tokenizer")
     net = nn.ModuleDict({"transformer": build_transformer(), "text": build_text_encoder(words)})
-    some = scenes(recipe.scaled(32_000), seed=61)
-    captions = [scene.caption for scene in some]
-    _fit(recipe, "flow", net, some, captions, updates=recipe.scaled(12_000), lr=1e-3, ema=0.999)
+    _fit(recipe, "flow", net, plain_pairs(recipe), updates=recipe.scaled(12_000), lr=1e-3, ema=0.999)
 
 
 def train_on_web(recipe: Recipe) -> None:
     """Stage `flow-web`: from the weights of stage `flow`, on web-like renders and captions."""
     torch.manual_seed(66)
-    transformer, text = (
-        kind.from_pretrained(recipe.flow_pipeline / part, torch_dtype=torch.float32).train()
-        for part, kind in (
-            ("transformer", SD3Transformer2DModel),
-            ("text_encoder", CLIPTextModelWithProjection),
-        )
-    )
-    some = varied(scenes(recipe.scaled(16_000), seed=64), 64, WEB_CLARITY)
-    net = nn.ModuleDict({"transformer": transformer, "text": text})
-    _fit(
-        recipe,
-        "flow-web",
-        net,
-        some,
-        web_captions(some, seed=64),
-        updates=recipe.scaled(1500),
-        lr=3e-4,
-        ema=0.995,
-    )
+    folder = recipe.flow_pipeline
+    transformer = SD3Transformer2DModel.from_pretrained(folder / "transformer", torch_dtype=torch.float32)
+    text = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder", torch_dtype=torch.float32)
+    net = nn.ModuleDict({"transformer": transformer.train(), "text": text.train()})
+    _fit(recipe, "flow-web", net, web_pairs(recipe), updates=recipe.scaled(1500), lr=3e-4, ema=0.995)
 
 
 def _fit(
-    recipe: Recipe,
-    stage: str,
-    net: nn.ModuleDict,
-    some: list[Scene],
-    captions: list[Caption],
-    *,
-    updates: int,
-    lr: float,
-    ema: float,
+    recipe: Recipe, stage: str, net: nn.ModuleDict, pairs: Pairs, *, updates: int, lr: float, ema: float
 ) -> None:
-    """Trains the transformer and the text encoder of `net` on scenes and their captions, and saves them."""
-    batch, pairs = recipe.scaled(32), Pairs.of(recipe, some, captions)
-    draw = batches(len(some), batch, seed=62)
+    """Trains the transformer and the text encoder of `net` on latents and captions, and saves them."""
+    batch = recipe.scaled(32)
+    draw = batches(len(pairs.latents), batch, seed=62)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)
