@@ -2,8 +2,9 @@
 
 Without a name, it runs all stages.
 
-Hours on two CPU cores. Each stage needs the files of the stages before it. The weights that ship are in the
-package's `weights/`, where nothing is overwritten: `--out` names the folder to write to.
+Hours on two CPU cores; the same command continues a stage that was killed. Each stage needs the files of the stages
+before it. The weights that ship are in the package's `weights/`, where nothing is overwritten: `--out` names the folder
+to write to.
 """
 
 from __future__ import annotations

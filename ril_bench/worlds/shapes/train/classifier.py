@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ril_bench.worlds.shapes.classifier import Classifier, labels
 from ril_bench.worlds.shapes.renderer import Scene
-from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves, write
+from ril_bench.worlds.shapes.train.common import Recipe, halves, write
 from ril_bench.worlds.shapes.train.data import rendered8, scenes, varied
+from ril_bench.worlds.shapes.train.fit import Batches, fit
 from ril_bench.worlds.shapes.train.repaint import pool
 
 
@@ -41,10 +42,10 @@ def train(recipe: Recipe) -> None:
     torch.manual_seed(10)
     model, some = Classifier(), varied(scenes(count, seed=11), seed=11)
     truth = labels([scene.caption for scene in some])
-    images, draw = pool(recipe, some, seed=11), batches(count, recipe.scaled(64), seed=12)
+    images, draw = pool(recipe, some, seed=11), Batches(count, recipe.scaled(64), seed=12)
 
-    def loss_of(_: int) -> Tensor:
-        chosen = next(draw)
+    def loss_of(update: int) -> Tensor:
+        chosen = draw[update]
         logits = model(weathered(images[chosen].float() / 255))
         return torch.stack(
             [F.cross_entropy(out, truth[chosen, k]) for k, out in enumerate(logits.values())]

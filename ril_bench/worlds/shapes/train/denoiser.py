@@ -31,8 +31,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from ril_bench.worlds.shapes.captions import Caption
 from ril_bench.worlds.shapes.renderer import Scene
 from ril_bench.worlds.shapes.train import tokenizer
-from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves
+from ril_bench.worlds.shapes.train.common import Recipe, halves
 from ril_bench.worlds.shapes.train.data import changed, rendered, scenes, varied
+from ril_bench.worlds.shapes.train.fit import Batches, fit
 
 WIDTH = 96
 DROPPED, WRONG = 0.1, 0.3
@@ -155,10 +156,10 @@ def _fit(
     batch, scheduler = recipe.scaled(32), schedule()
     snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
     weight = snr.rsqrt().clamp(*WEIGHTS_OF_NOISE).to(recipe.device)
-    draw = batches(len(pairs.latents), batch, seed=62)
+    draw = Batches(len(pairs.latents), batch, seed=62)
 
-    def loss_of(_: int) -> Tensor:
-        chosen = next(draw)
+    def loss_of(update: int) -> Tensor:
+        chosen = draw[update]
         x0, noise = pairs.latents[chosen], torch.randn(batch, 4, 16, 16).to(recipe.device)
         t = torch.randint(0, scheduler.config["num_train_timesteps"], (batch,)).to(recipe.device)
         text = net["text"](pairs.shown(chosen)).last_hidden_state

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ril_bench.worlds.shapes.train import tokenizer
 from ril_bench.worlds.shapes.train.classifier import weathered
-from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, write
+from ril_bench.worlds.shapes.train.common import Recipe, write
 from ril_bench.worlds.shapes.train.data import rendered, scenes, varied
+from ril_bench.worlds.shapes.train.fit import Batches, fit
 from ril_bench.worlds.shapes.train.repaint import pool
 
 EMBEDDING = 64
@@ -98,10 +99,10 @@ def train(recipe: Recipe, folder: Path, seed: int) -> None:
     model = open_folder(folder).train()
     some = varied(scenes(count, seed), seed)
     texts = get_tokenizer(f"local-dir:{folder}")([str(scene.caption) for scene in some])
-    images, draw = pool(recipe, some, seed), batches(count, recipe.scaled(128), seed=seed + 1)
+    images, draw = pool(recipe, some, seed), Batches(count, recipe.scaled(128), seed=seed + 1)
 
-    def loss_of(_: int) -> Tensor:
-        chosen = next(draw)
+    def loss_of(update: int) -> Tensor:
+        chosen = draw[update]
         image = model.encode_image(prepared(weathered(images[chosen].float() / 255)), normalize=True)
         text = model.encode_text(texts[chosen], normalize=True)
         return contrastive(image, text, model.logit_scale.exp().clamp(max=100))

@@ -23,8 +23,9 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves
+from ril_bench.worlds.shapes.train.common import Recipe, halves
 from ril_bench.worlds.shapes.train.denoiser import WIDTH, Pairs, plain_pairs, text_config, web_pairs
+from ril_bench.worlds.shapes.train.fit import Batches, fit
 
 TIMESTEPS = 1000
 LOGIT_MEAN, LOGIT_DEVIATION = 0.4, 1.3
@@ -105,10 +106,10 @@ def _fit(
 ) -> None:
     """Trains the transformer and the text encoder of `net` on latents and captions, and saves them."""
     batch = recipe.scaled(32)
-    draw = batches(len(pairs.latents), batch, seed=62)
+    draw = Batches(len(pairs.latents), batch, seed=62)
 
-    def loss_of(_: int) -> Tensor:
-        chosen = next(draw)
+    def loss_of(update: int) -> Tensor:
+        chosen = draw[update]
         x0, noise = pairs.latents[chosen], torch.randn(batch, 4, 16, 16).to(recipe.device)
         s = torch.sigmoid(LOGIT_MEAN + LOGIT_DEVIATION * torch.randn(batch)).to(recipe.device)
         tokens, pooled = embedded(net["text"], pairs.shown(chosen))

@@ -17,8 +17,9 @@ from ril_bench.worlds.shapes.captions import Caption
 from ril_bench.worlds.shapes.renderer import Scene, compose
 from ril_bench.worlds.shapes.train import encoders
 from ril_bench.worlds.shapes.train.classifier import weathered
-from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, write
+from ril_bench.worlds.shapes.train.common import Recipe, write
 from ril_bench.worlds.shapes.train.data import changed, rendered, scenes, varied
+from ril_bench.worlds.shapes.train.fit import Batches, fit
 from ril_bench.worlds.shapes.train.repaint import pool
 
 TIE = 0.08  # a smaller difference of the taste is a tie
@@ -43,10 +44,10 @@ def train_aesthetic(recipe: Recipe) -> None:
     inputs = embeddings(recipe, weathered(pool(recipe, some, seed=41).float() / 255))
     ratings = torch.tensor([tastes.aesthetic(scene) for scene in some])
     head = AestheticHead(encoders.EMBEDDING)
-    draw = batches(len(inputs), recipe.scaled(256), seed=42)
+    draw = Batches(len(inputs), recipe.scaled(256), seed=42)
 
-    def loss_of(_: int) -> Tensor:
-        chosen = next(draw)
+    def loss_of(update: int) -> Tensor:
+        chosen = draw[update]
         return F.mse_loss(head(inputs[chosen]).squeeze(1), ratings[chosen])
 
     head = fit(recipe, "aesthetic", head, loss_of, updates=recipe.scaled(3000), lr=2e-3, every=1000).eval()
@@ -97,10 +98,10 @@ def train_preference(recipe: Recipe) -> None:
     texts = tokens([str(prompt) for prompt in prompts])
     better, worse = (pool(recipe, some, seed) for seed, some in ((51, won), (52, lost)))
     model = encoders.open_folder(recipe.reward_encoder).train()
-    draw = batches(len(texts), recipe.scaled(64), seed=52)
+    draw = Batches(len(texts), recipe.scaled(64), seed=52)
 
-    def loss_of(_: int) -> Tensor:
-        chosen = next(draw)
+    def loss_of(update: int) -> Tensor:
+        chosen = draw[update]
         both = torch.cat([better[chosen], worse[chosen]]).float() / 255
         image = model.encode_image(encoders.prepared(weathered(both)), normalize=True)
         text = model.encode_text(texts[chosen], normalize=True)
