@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import ril_bench
+from ril_bench import registry
 from ril_bench.storage import names
 from tests.tiny import forkserver, results
 
 SETTINGS = {"budget.updates": 12}  # with a checkpoint after 10
-METHODS = ("naive", "rid", "ewc", "ema", "lora_per_task", "replay")
-TUNERS = ("draft", "refl", "drtune", "dpo", "ddpo", "sft", "spin", "nabla_gflownet")
+METHODS, TUNERS = registry.names("method"), registry.names("tuner")
 GRACE = 0.5  # seconds: the processes of a grid end with their parent, a moment later
 
 
@@ -158,7 +158,7 @@ def differences(case: Case, place: Path, seed: int, times: int = 1) -> tuple[int
     )
 
 
-def cases(rng: random.Random) -> Case:
+def random_case(rng: random.Random) -> Case:
     """A random case: mostly one process, as most runs are."""
     kind = rng.choices(["run", "grid", "parallel"], [6, 1, 1])[0]
     return Case(rng.choice(METHODS), rng.choice(TUNERS), 2 if kind == "parallel" else 1, kind == "grid")
@@ -168,7 +168,7 @@ def main(number: int) -> int:
     rng, done, equal = random.Random(0), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         while done < number:
-            case = cases(rng)
+            case = random_case(rng)
             place = Path(folder, str(case).replace(" ", "-"))
             kills, other = differences(case, place, seed=done, times=min(3, number - done))
             done, equal = done + kills, equal + kills * (not other)
