@@ -1,6 +1,7 @@
 # make demo         the first thing to try: the embedded sequence, three methods, a report
-# make test         lint, types, layers and tests: every change must pass them
-# make test-lowest  the tests with the oldest versions of every dependency that pyproject.toml allows
+# make test         lint, types, layers and quick tests: every change must pass them
+# make test-slow    the tests of whole programs: guides, kills, several processes, forgeries, every baseline
+# make test-lowest  the quick tests with the oldest versions of every dependency that pyproject.toml allows
 # make test-browser the site in headless Chromium
 # make test-ray     grids on a Ray cluster of this machine
 # make kill         kills runs at 100 random moments, and compares what the same command then completes
@@ -12,7 +13,7 @@
 # make dist-check   installs the wheel into a new environment of each supported Python, and runs it there
 # Each target installs what it needs, in .venv. PYTHON=/path/to/python3.12 chooses the interpreter.
 
-.PHONY: demo test test-lowest test-browser test-ray kill fuzz flips docs readme dist dist-check venv clean
+.PHONY: demo test test-slow test-lowest test-browser test-ray kill fuzz flips docs readme dist dist-check venv clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -30,12 +31,15 @@ test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(PYTEST) -n 2 --dist worksteal
+	$(PYTEST) -n 2 --dist worksteal -m "not slow"
+
+test-slow: .venv/.dev
+	$(PYTEST) -n 2 --dist worksteal -m slow
 
 test-lowest: $(LOWEST)/.installed
 	@echo "direct dependencies, as installed in $(LOWEST):"
 	@$(LOWEST)/bin/python tests/packaging/versions.py
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -W ignore
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -m "not slow" -W ignore
 
 test-browser: .venv/.browser
 	$(PYTEST) tests/reporting/test_browser.py

@@ -34,6 +34,7 @@ CAUGHT = {  # file: a part of the fault, and a part of the hint
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_broken_method_is_caught_with_its_own_message(name, tiny_sequence):
     fault, hint = CAUGHT[name]
@@ -50,6 +51,7 @@ def test_every_broken_method_is_a_case():
     assert len({fault for fault, _ in CAUGHT.values()}) == len(CAUGHT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names("method"))
 def test_every_baseline_passes(name, tiny_sequence):
     results = list(check_method(name, tiny_sequence))

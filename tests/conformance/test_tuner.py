@@ -63,6 +63,7 @@ BROKEN = {  # base class, body, the fault, the hint
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_tuner_is_caught_with_its_own_message(name, tmp_path, tiny_sequence):
     base, body, fault, hint = BROKEN[name]
@@ -80,6 +81,7 @@ def test_a_shipped_tuner_passes(tiny_sequence):
     assert [result.fault for result in check_tuner("draft", tiny_sequence)] == [None] * 8
 
 
+@pytest.mark.slow
 def test_a_tuner_that_learns_from_images_gets_some():
     """In the embedded world, whose captions its image set needs; the first two checks show it."""
     assert [result.fault for result in islice(check_tuner("spin"), 2)] == [None] * 2

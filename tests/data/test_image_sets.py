@@ -46,6 +46,7 @@ def test_a_shipped_set_has_an_image_for_any_prompt(reference):
     assert not torch.equal(other, images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", SETS)
 def test_a_reward_scores_the_images_of_its_set_higher_than_other_renders(reference):
     name = reference.partition("/")[2]

@@ -88,6 +88,7 @@ def typed(command: list[str]) -> int:
     return 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_can_be_followed(
     page, tmp_path, monkeypatch, in_this_process, shared_runs, small_sequences, without_figures
@@ -151,6 +152,7 @@ def test_make_knows_the_targets_that_pages_name(target):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_first_commands_work_in_a_new_shell(tmp_path, own_cache):
     """With bash and the installed entry point, in an environment with only a few variables."""
     script = (

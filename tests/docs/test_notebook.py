@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import nbformat
+import pytest
 import yaml
 
 from ril_bench import registry
 from tests.docs.pages import ROOT, script
 
 
+@pytest.mark.slow
 def test_it_runs_and_has_the_stored_kinds_of_outputs(tmp_path, monkeypatch):
     execute = script("notebooks/execute.py")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -55,6 +55,7 @@ def printed(monkeypatch, capsys, readme):
     monkeypatch.setattr(readme, "printed", in_this_process)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "blocks"), [("results/methods.md", 3), ("results/tuners.md", 3), ("claims.md", 1)]
 )
@@ -66,6 +67,7 @@ def test_tables_are_what_their_commands_print(page, blocks, readme, printed, mon
         pytest.fail(f"docs/{page} shows other numbers than are stored: make readme")
 
 
+@pytest.mark.slow
 def test_the_page_of_claims_shows_a_stored_verdict(tmp_path, monkeypatch):
     """A verdict beside a claim is shown with its origin, and no longer counts when the claim has changed."""
     claims = script("claims.py")
@@ -96,6 +98,7 @@ def test_the_page_of_metrics_is_the_table_in_the_code():
     assert stored == script("generate.py").metrics(), "make readme"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["film-strip.png", "steps.png", "world.png", "tuners.svg"])
 def test_images_are_what_is_drawn_from_the_stored_numbers(name, tmp_path, monkeypatch):
     figures = script("figures.py")

@@ -22,6 +22,7 @@ def names(verdicts: list[Verdict]) -> set[str]:
     return {one.check for verdict in verdicts for one in verdict.faults}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: forgery.name)
 def test_a_forgery_gains_no_rank(board: Path, forgery: Forgery) -> None:
     place = forgery.forge(board) or entry(board, 1)

@@ -24,6 +24,8 @@ numbers = (
     | st.floats(allow_nan=False)
     | st.integers(-(2**64), 2**64)
 )
+
+pytestmark = pytest.mark.slow
 values = numbers | st.none() | st.booleans() | st.text(max_size=12)
 some = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 #: metrics that a verified entry can have a rank in

@@ -14,6 +14,8 @@ from ril_bench.leaderboard.checked import note, noted
 from tests.leaderboard import world
 from tests.leaderboard.tampering import entry
 
+pytestmark = pytest.mark.slow
+
 NAIVE = registry.shipped("baselines") / "naive.py"
 
 

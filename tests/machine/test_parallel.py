@@ -158,6 +158,7 @@ def folder(runs: tuple[Path, Path], name: str) -> tuple[Path, Path]:
     return found[0], found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CASES, "interrupted"])
 def test_two_processes_compute_the_run_of_one(runs, name):
     one, two = folder(runs, name)
@@ -171,6 +172,7 @@ def test_two_processes_compute_the_run_of_one(runs, name):
     pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_call_is_counted_once(runs, name):
     """In samples: the number of samples in a call depends on the micro-batch."""
@@ -186,6 +188,7 @@ def count(step: dict[str, Any]) -> dict[str, int]:
     return {key: step[key] for key in ("denoiser_forwards", "denoiser_backwards", "reward_calls")}
 
 
+@pytest.mark.slow
 def test_the_log_is_that_of_the_whole_batch(runs):
     one, two = (pd.read_json(path / "log.jsonl", lines=True) for path in folder(runs, "drtune-rid"))
     assert len(one) == len(two) == 2 * UPDATES
@@ -193,6 +196,7 @@ def test_the_log_is_that_of_the_whole_batch(runs):
         assert two[column].tolist() == pytest.approx(one[column].tolist(), rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_gains_are_those_of_one_process(runs):
     one, two = (steps(path)[1:] for path in folder(runs, "joint-criterion"))
     assert [step["updates"] for step in one] == [step["updates"] for step in two]
@@ -200,6 +204,7 @@ def test_the_gains_are_those_of_one_process(runs):
         assert other["gain"] == pytest.approx(step["gain"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_is_recorded(runs):
     hardware = [pd.read_json(path / "run.json", typ="series")["hardware"] for path in folder(runs, "nabla")]
     assert [machine["processes"] for machine in hardware] == [1, 2]

@@ -13,6 +13,7 @@ import pytest
 from tests.running.kills import Case, differences
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [Case("rid", "dpo"), Case("naive", "draft", processes=2)], ids=str)
 def test_a_killed_run_is_completed_to_the_same_bytes_and_calls(
     case: Case, tiny_sequence: str, tmp_path: Path

@@ -45,6 +45,7 @@ def test_an_interrupted_run_still_has_the_status_running(tiny_sequence, tmp_path
     assert (status(run_json.parent)["status"], status(run_json.parent)["failure"]) == ("running", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [True, False], ids=["after a write", "during a write"])
 def test_killed_around_any_write(tiny_sequence, tmp_path, straight, monkeypatch, whole):
     replace, left = storage_files._replace, [0]

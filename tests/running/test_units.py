@@ -124,6 +124,7 @@ class Hundredfold{name}({name}):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "tuner"),
     [

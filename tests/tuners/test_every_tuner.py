@@ -286,6 +286,7 @@ def test_every_tuner_trains_a_flow_matching_transformer(new_flow_model, options)
 METHODS = {name: registry.load("method", name) for name in registry.names("method")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.oracle])
 def test_every_method_trains_a_flow_matching_transformer(new_flow_model, name):
     lines = trained(new_flow_model(), METHODS[name](), updates=1, k=2)

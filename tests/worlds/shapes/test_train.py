@@ -16,6 +16,7 @@ def files(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_every_stage_writes_the_files_that_ship(tmp_path, capsys):
     """Two updates on a few images for each stage.
 
