@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ril_bench.config.options import Configurable
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction
-from ril_bench.errors import MethodError, UserError, nearest
+from ril_bench.errors import UserError, nearest
 from ril_bench.tuners.base import Task
 
 
@@ -222,18 +222,6 @@ class Method(Configurable):
         Called on a resume, after `bind`, with the adapters in place. A run that was interrupted and resumed must
         write the same bytes as a run without interruption.
         """
-
-
-def scalar_loss(loss: object, hook: str) -> Tensor | None:
-    """What a hook returned as a loss. Raises MethodError where it is no scalar; None is no loss."""
-    if loss is None or (isinstance(loss, Tensor) and loss.shape == () and loss.is_floating_point()):
-        return loss
-    got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-    raise MethodError(
-        f"the method's {hook} returned {got}; a loss is a tensor of one floating-point number, of shape ()",
-        where=hook,
-        hint="return the mean, as loss.mean(), or None for no loss",
-    )
 
 
 HOOKS = frozenset(

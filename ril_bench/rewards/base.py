@@ -23,7 +23,7 @@ class Reward:
 
     Two calls lead to a score. `reward(images, prompts)` is for training and calls `score`.
     `reward.reference(images, prompts)` is for the evaluation and calls `reference_score`. Both check the images first,
-    and return fp32.
+    and return fp32. `score` gets its own copy of the images, so a reward that changes them in place changes no other.
 
     The score of an image must depend on this image and its prompt alone, not on the other images of the batch, and
     must be the same at every call: batches are split where memory is short. A score that is not finite stops the run.
@@ -75,7 +75,7 @@ class Reward:
             ValueError: the images have another shape, values outside [0, 1], or another number than the prompts.
             RewardError: the scores are not a tensor with one number for each image.
         """
-        return self._checked_scores(self.score(checked(images, prompts), prompts), len(images))
+        return self._checked_scores(self.score(checked(images, prompts).clone(), prompts), len(images))
 
     @torch.no_grad()
     def reference(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -83,7 +83,7 @@ class Reward:
 
         Do not override it.
         """
-        scores = self.reference_score(checked(images, prompts), prompts)
+        scores = self.reference_score(checked(images, prompts).clone(), prompts)
         return self._checked_scores(scores, len(images)).detach()
 
     def _checked_scores(self, scores: object, n: int) -> Tensor:

@@ -145,4 +145,5 @@ def next_check(checks: Sequence[tuple[int, float]], until: Until) -> int:
         return update + max(min(LEAST, until.every), math.ceil(until.every / 2))
     if max(rates) <= 0:
         return update + until.every
-    return update + min(until.every, max(LEAST, math.floor((until.gain - gain) / max(rates))))
+    wait = min(until.every, (until.gain - gain) / max(rates))  # before rounding: a tiny rate gives infinity
+    return update + max(min(LEAST, until.every), math.floor(wait))

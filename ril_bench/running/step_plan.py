@@ -17,16 +17,11 @@ COMMON = ("tuner", "optimizer", "batch")
 def step_plan(method: Method, sequence: Sequence, i: int) -> Plan:
     """The plan of step i.
 
-    Raises UserError for weights that are not positive or belong to no task up to i, and for tasks that cannot share an
-    update.
+    Raises MethodError for a plan that does not fit the step, and UserError for tasks that cannot share an update.
     """
-    plan = method.plan(sequence.order[:i], i)
-    if not plan.weights or any(j not in range(1, i + 1) or weight <= 0 for j, weight in plan.weights.items()):
-        raise UserError(
-            f"step {i} has the weights {dict(plan.weights)}",
-            where=f"{type(method).__name__}.plan",
-            hint=f"return Plan(weights=...) with positive weights for tasks among 1 to {i}",
-        )
+    from ril_bench.running.hook_results import checked_plan  # torch, which only a method needs
+
+    plan = checked_plan(method.plan(sequence.order[:i], i), method, i)
     for j in plan.weights:
         task, own = sequence.task(j), sequence.task(i)
         pairs = (

@@ -20,9 +20,10 @@ from ril_bench.diffusion.sampler import Prediction
 from ril_bench.draws import Draws, Key
 from ril_bench.errors import NumericalError, OutOfMemoryError, UserError
 from ril_bench.machine.parallel import Team, team
-from ril_bench.methods import Method, scalar_loss
+from ril_bench.methods import Method
 from ril_bench.running import accounts
 from ril_bench.running.criterion import Criterion
+from ril_bench.running.hook_results import checked_log, scalar_loss, tasks_of_turn, trained_parameters
 from ril_bench.running.reward_task import RewardSum, RewardTask, summed
 from ril_bench.sequences.spec import TaskSpec
 from ril_bench.storage.names import CONSOLIDATION
@@ -74,7 +75,11 @@ class Training:
     @property
     def parameters(self) -> list[nn.Parameter]:
         """All trained parameters: those of the adapters, of the tuner's own networks, and of the method."""
-        return [*self.model.parameters(), *self.tuner.parameters(), *self.method.parameters()]
+        return [
+            *self.model.parameters(),
+            *trained_parameters(self.tuner),
+            *trained_parameters(self.method),
+        ]
 
     @property
     def spent(self) -> bool:
@@ -102,11 +107,9 @@ class Training:
         own = self.tasks[self.step]
         if self.consolidates_from is not None:
             return own
-        turn = self.method.turn(self.update)
+        turn = tasks_of_turn(self.method.turn(self.update), self.weights)
         met = self.criterion.met if self.criterion else []
-        parts = {
-            j: (self.tasks[j], weight) for j, weight in self.weights.items() if turn is None or j in turn
-        }
+        parts = {j: (self.tasks[j], weight) for j, weight in self.weights.items() if j in turn}
         return summed(own, [part for j, part in parts.items() if j not in met] or list(parts.values()))
 
     def run(self, after: Callable[[dict[str, Any]], None]) -> None:
@@ -204,7 +207,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         log = Log(0.0, 0.0, 0.0)
         for batch in self._micro_batches(task):
-            log += self.tuner.accumulate(self.model, task, replace(batch, rewards=rewards))
+            log += checked_log(self.tuner.accumulate(self.model, task, replace(batch, rewards=rewards)))
         return log
 
     def _micro_batches(self, task: RewardTask | RewardSum) -> Iterator[MicroBatch]:
@@ -253,7 +256,10 @@ def adamw(model: DiffusionModel, method: Method, tuner: Tuner, spec: TaskSpec) -
             hint="call model.add_adapter(name, seed_key=task.key), then "
             "model.activate({name: 1.0}, train=[name])",
         )
-    groups = [{"params": list(owner.parameters())} for owner in (model, tuner, method)]
+    groups = [
+        {"params": each}
+        for each in (model.parameters(), trained_parameters(tuner), trained_parameters(method))
+    ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=spec.optimizer.lr,

@@ -114,7 +114,9 @@ class Budget(Part):
     @field_validator("until", mode="before")
     @classmethod
     def _gain_alone(cls, value: Any) -> Any:
-        return {"gain": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+        if value is None or isinstance(value, Mapping | Until):
+            return value
+        return {"gain": value}
 
     @property
     def bounds(self) -> dict[str, int]:

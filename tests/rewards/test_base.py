@@ -116,3 +116,19 @@ def test_a_class_that_breaks_the_contract_is_refused_when_it_is_defined(attribut
         type("Odd", (Reward,), {"name": "odd", "unit": "none", **attributes})
     assert str(caught.value.where).endswith("class Odd")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("call", ["__call__", "reference"])
+def test_a_reward_that_changes_images_in_place_changes_no_other(call):
+    class Clamping(Reward):
+        name, unit = "clamping", "levels"
+
+        def score(self, images, prompts):
+            scores = images.mean((1, 2, 3))
+            images.data.clamp_(0.2, 0.8)
+            return scores
+
+    images = torch.rand(3, 3, 8, 8)
+    before = images.clone()
+    getattr(Clamping(), call)(images, ["a"] * 3)
+    assert torch.equal(images, before)

@@ -1,0 +1,106 @@
+"""What the hooks of a method and of a tuner return, checked where the run takes it: a fault names the hook.
+
+Without these checks the fault would show later, in code of this package, and look like a bug of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from numbers import Real
+from typing import Any, get_args, get_type_hints
+
+from torch import Tensor, nn
+
+from ril_bench.errors import MethodError
+from ril_bench.methods import Consolidation, Method, Plan
+from ril_bench.tuners.base import Log, Tuner
+
+
+def checked_plan(plan: object, method: Method, i: int) -> Plan:
+    """The plan of step i."""
+    where = f"{type(method).__name__}.plan"
+    if not isinstance(plan, Plan):
+        raise _wrong("plan returned", plan, "a Plan", "return Plan(weights={i: 1.0})", where)
+    if not _weights_fit(plan.weights, i):
+        raise MethodError(
+            f"step {i} has the weights {plan.weights!r}",
+            where=where,
+            hint=f"return Plan(weights=...) with positive weights for tasks among 1 to {i}",
+        )
+    for name in ("updates", "start"):
+        allowed = get_args(get_type_hints(Plan)[name])
+        if (value := getattr(plan, name)) not in allowed:
+            raise _wrong(f"the plan's {name} is", value, " or ".join(map(repr, allowed)), None, where)
+    if not _positive(plan.extension):
+        raise _wrong("the plan's extension is", plan.extension, "a positive number", None, where)
+    if plan.consolidation is not None and not _consolidation_fits(plan.consolidation):
+        wanted = "a Consolidation with updates of at least 0 and calls of at least 1"
+        raise _wrong("the plan's consolidation is", plan.consolidation, wanted, None, where)
+    return plan
+
+
+def tasks_of_turn(turn: object, weights: Mapping[int, float]) -> Collection[int]:
+    """The tasks whose rewards an update raises: those that `turn` chose, or all."""
+    if turn is None:
+        return weights.keys()
+    if (
+        isinstance(turn, Collection)
+        and not isinstance(turn, str)
+        and turn
+        and all(j in weights for j in turn)
+    ):
+        return turn
+    wanted = f"numbers among {sorted(weights)}, at least one, or None for all"
+    raise _wrong("turn returned", turn, wanted, "choose from the weights that plan returned", "turn")
+
+
+def trained_parameters(owner: Method | Tuner) -> list[nn.Parameter]:
+    """The parameters that a method or a tuner trains besides the adapters."""
+    found = owner.parameters()
+    parameters = list(found) if isinstance(found, Iterable) else [found]
+    for one in parameters:
+        if not (isinstance(one, Tensor) and one.is_leaf and one.is_floating_point()):
+            wanted = "leaf tensors that are trained"
+            raise _wrong("parameters returned", one, wanted, "return a list of nn.Parameter", "parameters")
+    return parameters
+
+
+def scalar_loss(loss: object, hook: str) -> Tensor | None:
+    """What a hook returned as a loss; None is no loss."""
+    if loss is None or (isinstance(loss, Tensor) and loss.shape == () and loss.is_floating_point()):
+        return loss
+    wanted = "a tensor of one floating-point number, of shape (), or None"
+    hint = "return the mean, as loss.mean(), or None for no loss"
+    raise _wrong(f"{hook} returned", loss, wanted, hint, hook)
+
+
+def checked_log(log: object) -> Log:
+    """What a tuner's `accumulate` returned."""
+    if isinstance(log, Log) and all(isinstance(value, Real) for value in vars(log).values()):
+        return log
+    wanted = "a Log of three numbers"
+    raise _wrong("accumulate returned", log, wanted, "return Log(reward, loss, penalty)", "accumulate")
+
+
+def _weights_fit(weights: Any, i: int) -> bool:
+    return (
+        isinstance(weights, Mapping)
+        and len(weights) > 0
+        and all(j in range(1, i + 1) and _positive(weight) for j, weight in weights.items())
+    )
+
+
+def _consolidation_fits(phase: object) -> bool:
+    if not isinstance(phase, Consolidation):
+        return False
+    return (phase.updates == 0 or _positive(phase.updates)) and _positive(phase.calls)
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < math.inf
+
+
+def _wrong(what: str, got: object, wanted: str, hint: str | None, where: str) -> MethodError:
+    shown = f"a tensor of shape {tuple(got.shape)}" if isinstance(got, Tensor) else repr(got)[:80]
+    return MethodError(f"{what} {shown}; it must be {wanted}", where=where, hint=hint)
