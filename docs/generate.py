@@ -69,7 +69,8 @@ def metrics() -> str:
             "The [glossary](glossary.md) explains the words *step*, *task*, *reward* and *probe*."
         ),
         (
-            "A **floor** is the value that a metric would show if nothing had changed: it comes from noise alone. "
+            "A **floor** is what a metric shows where there is nothing to see. For FORGET, FID and KID it is the value "
+            "from noise alone, if nothing had changed; for a similarity, that of two unrelated images of one prompt. "
             "Compare a metric with its floor before you compare it with another method."
         ),
         f"**Notation.** {_words(NOTATION)}",

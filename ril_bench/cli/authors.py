@@ -171,7 +171,7 @@ def _check_entries(
         show_json([verdict.plain() for verdict in verdicts])
     else:
         if verdicts:
-            show_table(("place", "level", "computed again"), map(_row, verdicts))
+            show_table(("place", "level by this check", "computed again"), map(_row, verdicts))
         if seed := next((one.checker_seed for one in verdicts if one.checker_seed is not None), None):
             say(f"drawn with --checker-seed {seed}")
         say(f"{refused} of {len(verdicts)} refused" if refused else "all checks passed")

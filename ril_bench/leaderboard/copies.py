@@ -61,7 +61,7 @@ class Copies:
             for other, known in seen:
                 if _near(sketch, known, NEAR_SEED):
                     yield UserError(
-                        f"seeds {other.address.seed} and {entry.address.seed} have the same adapter",
+                        f"seeds {other.address.seed} and {entry.address.seed} have the same last adapter",
                         where=str(entry.folder),
                         hint="submit runs of different seeds; a method that trains nothing is no entry",
                     )

@@ -119,8 +119,9 @@ def differences(a: Mapping[Key, float], b: Mapping[Key, float]) -> list[float]:
 def paired_difference(a: Mapping[Key, float], b: Mapping[Key, float]) -> Interval:
     """The interval of the mean of a - b over units, paired by key, such as (order, seed).
 
-    Two methods on one unit have the same order and the same random draws, so their difference is less noisy than
-    either value. Raises ValueError naming the units that only one of them has.
+    Two methods on one unit have the same order, prompts and latents, so their difference is less noisy than either
+    value. Their new adapters begin at the same weights only where these have the same name. Raises ValueError naming
+    the units that only one of them has.
     """
     return mean_interval(differences(a, b))
 

@@ -89,20 +89,18 @@ def _verdict(name: str, row: pd.Series, a: str, b: str) -> str:
     gain, units = row["better"] * row["difference"], int(row["units"])
     pairs = f"{units} pair{'s' if units > 1 else ''}"
     what = {
-        "FORGET": ("forgets less than", "forgets more than", "forgets as much as"),
-        "FINAL": ("ends higher than", "ends lower than", "ends where"),
+        "FORGET": ("forgets less than", "forgets more than"),
+        "FINAL": ("ends higher than", "ends lower than"),
     }[name]
-    verb = what[0] if gain > 0 else what[1] if gain < 0 else what[2]
-    sentence = (
-        f"{b} {verb} {a}{' ends' if verb == 'ends where' else ''}: {name} {text.signed(row['difference'])}"
-    )
+    difference = f"{name} {text.signed(row['difference'])}"
     if units < CLAIM_UNITS:
-        return f"{sentence}; {pairs} cannot show a difference, {CLAIM_UNITS} are needed."
+        return f"{b} against {a}: {difference}; {pairs} cannot show a difference, {CLAIM_UNITS} are needed."
     low, high = row["difference_low"], row["difference_high"]
-    sentence += f" [{text.short(low)}, {text.short(high)}]"
+    difference += f" [{text.short(low)}, {text.short(high)}]"
     if low <= 0 <= high:
-        return f"{sentence}; not distinguishable at {pairs}."
-    return f"{sentence}; distinguishable at {pairs} (p {text.p_value(row['p'])})."
+        return f"{b} against {a}: {difference}; not distinguishable at {pairs}."
+    verb = what[0] if gain > 0 else what[1]
+    return f"{b} {verb} {a}: {difference}; distinguishable at {pairs} (p {text.p_value(row['p'])})."
 
 
 def _refuse_unpaired(place: Iterable[object], a: Mapping[Any, Any], b: Mapping[Any, Any]) -> None:

@@ -274,14 +274,14 @@ METRICS = (
         "In how many steps images stopped following their prompts, or became nearly the same for all latents.",
         "A reward that is not about the prompt may lower attributes without a visible collapse: look at the images. "
         "The bound is a convention. Only the measures that the sequence has are watched.",
-        "diversity.steps[].pairwise",
+        "nothing of its own: computed from matrix.csv and diversity.steps[].pairwise",
     ),
     Metric(
         "updates spent",
         COST,
         -1,
         "sum over steps of the updates that were made",
-        "0 upward; at most the budgets",
+        "0 upward; at most the sum of the budgets, and for joint training k times the budgets so far in every step",
         "How much training a method used; where tasks end at a criterion, a method that learns slowly spends more.",
         "Without a criterion every method spends its budget, and the number says nothing about the method.",
         "run.json: steps[].updates",
