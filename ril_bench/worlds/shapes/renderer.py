@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ril_bench.worlds.shapes.captions import COLOURS, Caption
+from ril_bench.worlds.shapes.captions import COLOURS, SHAPES, Caption
 
 SIZE = 64
 RGB: dict[str, tuple[float, float, float]] = {
@@ -26,6 +26,7 @@ RGB: dict[str, tuple[float, float, float]] = {
     "black": (0.07, 0.07, 0.08),
 }
 RADIUS = {"small": (9.0, 11.0), "large": (19.0, 22.0), None: (11.0, 13.0)}
+CLUTTER_RADIUS, CLUTTER_OPACITY = (2.0, 4.0), 0.7
 
 Array = NDArray[np.float32]
 _Y, _X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
@@ -49,7 +50,8 @@ class Scene:
     """Everything that decides an image.
 
     `clarity` is the contrast of the objects to the background: 1 is their plain colour, below 1 they fade into the
-    background, above 1 they have more contrast than their plain colour, clipped to [0, 1].
+    background, above 1 they have more contrast than their plain colour, clipped to [0, 1]. `clutter` are small marks
+    behind the objects, which no caption names.
     """
 
     caption: Caption
@@ -59,6 +61,7 @@ class Scene:
     pattern_phase: tuple[float, float]
     pattern_period: float
     clarity: float = 1.0
+    clutter: tuple[Thing, ...] = ()
 
 
 def compose(caption: Caption, rng: np.random.Generator) -> Scene:
@@ -102,10 +105,17 @@ def compose(caption: Caption, rng: np.random.Generator) -> Scene:
 def render(scene: Scene) -> Array:
     """The image of a scene, (3, 64, 64) in [0, 1]."""
     image = _ground(scene)
+    for mark in scene.clutter:
+        _draw(image, mark, CLUTTER_OPACITY)
     for thing in scene.things:
-        coverage = np.clip(0.5 - distance(thing), 0.0, 1.0) * scene.clarity
-        image += coverage * (np.asarray(thing.rgb, np.float32)[:, None, None] - image)
+        _draw(image, thing, scene.clarity)
     return image.clip(0.0, 1.0)
+
+
+def _draw(image: Array, thing: Thing, opacity: float) -> None:
+    """Moves the pixels of an object, in place, from their colour towards the object's."""
+    coverage = np.clip(0.5 - distance(thing), 0.0, 1.0) * opacity
+    image += coverage * (np.asarray(thing.rgb, np.float32)[:, None, None] - image)
 
 
 def render_all(scenes: Sequence[Scene]) -> Array:
@@ -116,6 +126,20 @@ def render_all(scenes: Sequence[Scene]) -> Array:
 def with_clarity(scene: Scene, clarity: float) -> Scene:
     """The same scene with less or more contrast of its objects."""
     return replace(scene, clarity=clarity)
+
+
+def with_clutter(scene: Scene, marks: int, rng: np.random.Generator) -> Scene:
+    """The same scene with `marks` small marks at random places behind its objects."""
+    colours = [colour for colour in COLOURS if colour != scene.caption.background]
+    clutter = []
+    for _ in range(marks):
+        shape, colour = str(rng.choice(SHAPES)), str(rng.choice(colours))
+        x, y = rng.uniform(4.0, SIZE - 4.0, size=2)
+        radius, angle = rng.uniform(*CLUTTER_RADIUS), rng.uniform(0.0, 2 * math.pi)
+        clutter.append(
+            Thing(shape, colour, _shade(colour, rng), float(x), float(y), float(radius), float(angle))
+        )
+    return replace(scene, clutter=tuple(clutter))
 
 
 def _shade(colour: str, rng: np.random.Generator) -> tuple[float, float, float]:

@@ -3,7 +3,7 @@
 A taste reads the scene of an image, so its preferences are known exactly; a reward sees only pixels.
 The tastes conflict. Light, warm objects on dark and ornamented backgrounds raise the aesthetic score, but they no
 longer have the prompt's colours, which count most for the preference taste. Compressibility conflicts with the
-aesthetic taste: an image that JPEG compresses well has no ornament.
+aesthetic taste: an image that JPEG compresses well has no ornament. They agree in one thing: neither likes clutter.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ril_bench.worlds.shapes.renderer import SIZE, Scene
 
 Colour = tuple[float, float, float]
 ORNAMENT = {"plain": 0.0, "striped": 0.5, "dotted": 0.8, "checkered": 1.0}
+CLUTTER = 0.25  # what one mark of clutter costs
 
 
 def luminance(rgb: Colour) -> float:
@@ -30,6 +31,13 @@ def warmth(rgb: Colour) -> float:
     """1 for a vivid orange, -1 for a vivid blue, 0 for greys."""
     hue, saturation, _ = colorsys.rgb_to_hsv(*rgb)
     return saturation * math.cos(2 * math.pi * (hue - 1 / 12))
+
+
+def drawn(scene: Scene) -> list[Colour]:
+    """The colour of each object as the image shows it, faded by the scene's clarity."""
+    ground = np.asarray(scene.ground_rgb)
+    shown = [(ground + scene.clarity * (np.asarray(thing.rgb) - ground)).clip(0, 1) for thing in scene.things]
+    return [(float(r), float(g), float(b)) for r, g, b in shown]
 
 
 def balance(scene: Scene) -> float:
@@ -44,13 +52,14 @@ def aesthetic(scene: Scene) -> float:
     """The aesthetic taste, about 1 to 10.
 
     It prefers light objects on a dark background (contrast), warm objects on a cool background (harmony), an ornamented
-    background, and a balanced place of the objects.
+    background, a balanced place of the objects, and no clutter.
     """
-    colours = [thing.rgb for thing in scene.things]
+    colours = drawn(scene)
     contrast = float(np.mean([luminance(rgb) for rgb in colours])) - luminance(scene.ground_rgb)
     harmony = (float(np.mean([warmth(rgb) for rgb in colours])) - warmth(scene.ground_rgb)) / 2
     ornament = ORNAMENT[scene.caption.texture]
-    return 5.5 + 2.5 * contrast + 1.5 * harmony + 2.5 * (ornament - 0.5) + 1.0 * (balance(scene) - 0.8)
+    calm = -CLUTTER * len(scene.clutter)
+    return 5.5 + 2.5 * contrast + 1.5 * harmony + 2.5 * (ornament - 0.5) + 1.0 * (balance(scene) - 0.8) + calm
 
 
 def faithfulness(scene: Scene, prompt: Caption) -> float:
@@ -66,8 +75,7 @@ def clearness(scene: Scene) -> float:
     """
     size = sum(math.pi * thing.radius**2 for thing in scene.things) / SIZE**2
     ground = np.asarray(scene.ground_rgb)
-    drawn = [(ground + scene.clarity * (np.asarray(thing.rgb) - ground)).clip(0, 1) for thing in scene.things]
-    stands_out = min(float(np.linalg.norm(rgb - ground)) for rgb in drawn) / math.sqrt(3)
+    stands_out = min(float(np.linalg.norm(np.subtract(rgb, ground))) for rgb in drawn(scene)) / math.sqrt(3)
     return 0.3 * min(size / 0.3, 1.0) + 0.7 * stands_out
 
 

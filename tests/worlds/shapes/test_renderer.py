@@ -21,6 +21,7 @@ from ril_bench.worlds.shapes.renderer import (
     render,
     render_all,
     with_clarity,
+    with_clutter,
 )
 
 CENTRE = np.mgrid[0:SIZE, 0:SIZE].astype(np.float64) + 0.5  # of the pixels: y, x
@@ -137,6 +138,25 @@ def test_fading_mixes_the_objects_into_the_ground():
     np.testing.assert_allclose(
         render(with_clarity(example, 0.25)), ground + 0.25 * (full - ground), atol=1e-6
     )
+
+
+def test_clutter_lies_behind_the_objects_and_is_small():
+    example = scene("a large yellow star on a plain purple background")
+    cluttered = with_clutter(example, 5, np.random.default_rng(0))
+    assert len(cluttered.clutter) == 5
+    assert cluttered.caption == example.caption
+    assert all(mark.colour != "purple" and 2 <= mark.radius <= 4 for mark in cluttered.clutter)
+    changed = np.abs(render(cluttered) - render(example)).max(0) > 1e-3
+    y, x = np.nonzero(changed)
+    nearest = np.min([np.hypot(x + 0.5 - mark.x, y + 0.5 - mark.y) for mark in cluttered.clutter], axis=0)
+    assert changed.any()
+    assert nearest.max() < 4 * 1.25 + 1
+    assert not changed[distance(example.things[0]) < -1].any()
+
+
+def test_no_marks_change_nothing():
+    example = scene("a large yellow star on a plain purple background")
+    assert np.array_equal(render(with_clutter(example, 0, np.random.default_rng(0))), render(example))
 
 
 def test_the_same_draw_gives_the_same_image_and_another_seed_another():

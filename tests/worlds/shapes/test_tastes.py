@@ -14,7 +14,7 @@ from ril_bench.rewards.jpeg import jpeg_distance
 from ril_bench.worlds.shapes import tastes
 from ril_bench.worlds.shapes.captions import draw, parse
 from ril_bench.worlds.shapes.classifier import answers
-from ril_bench.worlds.shapes.renderer import RGB, compose, render_all, with_clarity
+from ril_bench.worlds.shapes.renderer import RGB, compose, render_all, with_clarity, with_clutter
 
 SMALL = "a small red circle on a striped blue background"
 
@@ -139,6 +139,23 @@ def test_preference_puts_the_prompt_first():
     assert tastes.clearness(bold) > tastes.clearness(faint) + 0.5
     assert tastes.preference(faint, parse(SMALL)) > tastes.preference(bold, parse(SMALL))
     assert tastes.preference(scene(SMALL), parse(SMALL)) > tastes.preference(faint, parse(SMALL))
+
+
+def test_a_mark_of_clutter_costs_the_same_everywhere():
+    rng = np.random.default_rng(0)
+    for one in scenes(10):
+        assert tastes.aesthetic(with_clutter(one, 3, rng)) == pytest.approx(
+            tastes.aesthetic(one) - 3 * tastes.CLUTTER
+        )
+
+
+def test_a_faint_object_has_the_colour_that_the_image_shows():
+    faint = with_clarity(scene(SMALL), 0.25)
+    red, blue = np.asarray(RGB["red"]), np.asarray(RGB["blue"])
+    np.testing.assert_allclose(tastes.drawn(faint), [0.25 * red + 0.75 * blue])
+    invisible = with_clarity(scene(SMALL), 0.0)
+    # neither contrast nor harmony is left: 5.5, half an ornament, and a central place
+    assert tastes.aesthetic(invisible) == pytest.approx(5.5 + 0.2)
 
 
 def test_ornament_is_liked_and_costs_bytes():

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves, rendered, rendered8, scenes
+from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves
+from ril_bench.worlds.shapes.train.data import rendered, rendered8, scenes
 
 KL_WEIGHT = 3e-4
 HALF = torch.autocast("cpu", torch.bfloat16)  # 1.7 times as fast if the processor has bf16 products
@@ -42,7 +43,7 @@ def train(recipe: Recipe) -> None:
     torch.manual_seed(0)
     vae = build()
     count = recipe.scaled(16_000)
-    pool, draw = rendered8(count, seed=1), batches(count, recipe.scaled(16), seed=2)
+    pool, draw = rendered8(scenes(count, 1)), batches(count, recipe.scaled(16), seed=2)
 
     def loss_of(_: int) -> Tensor:
         x = pool[next(draw)].float() / 127.5 - 1
@@ -69,7 +70,7 @@ def refine(recipe: Recipe) -> None:
     """
     vae = AutoencoderKL.from_pretrained(recipe.pipeline / "vae", torch_dtype=torch.float32)
     count = recipe.scaled(16_000)
-    pool, draw = rendered8(count, seed=3), batches(count, recipe.scaled(16), seed=4)
+    pool, draw = rendered8(scenes(count, 3)), batches(count, recipe.scaled(16), seed=4)
     decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder])
 
     def loss_of(_: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Stage `classifier`: the attribute probe, trained on renders with a little blur and noise."""
+"""Stage `classifier`: the attribute probe, trained on renders and on repainted renders of every clarity."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ from torch import Tensor
 
 from ril_bench.worlds.shapes.classifier import Classifier, labels
 from ril_bench.worlds.shapes.renderer import Scene
-from ril_bench.worlds.shapes.train.common import (
-    Recipe,
-    batches,
-    fit,
-    halves,
-    rendered,
-    rendered8,
-    scenes,
-    write,
-)
+from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves, write
+from ril_bench.worlds.shapes.train.data import rendered8, scenes, varied
+from ril_bench.worlds.shapes.train.repaint import pool
 
 
 def weathered(images: Tensor) -> Tensor:
@@ -31,22 +24,28 @@ def weathered(images: Tensor) -> Tensor:
 
 
 def accuracy(model: Classifier, some: list[Scene]) -> Tensor:
-    """Which attributes are right, (N, questions), bool; computed in batches of 256."""
-    parts = [some[i : i + 256] for i in range(0, len(some), 256)]
-    with torch.no_grad():
-        return torch.cat([model.correct(rendered(part), [s.caption for s in part]) for part in parts])
+    """Which attributes of the scenes' renders are right, (N, questions), bool."""
+    return read(model, rendered8(some), some)
+
+
+@torch.no_grad()
+def read(model: Classifier, images: Tensor, some: list[Scene]) -> Tensor:
+    """Which attributes of 8-bit images (N, 3, 64, 64) of scenes are right, (N, questions), bool."""
+    captions = [scene.caption for scene in some]
+    parts = [slice(i, i + 256) for i in range(0, len(some), 256)]
+    return torch.cat([model.correct(images[part].float() / 255, captions[part]) for part in parts])
 
 
 def train(recipe: Recipe) -> None:
-    count = recipe.scaled(40_000)
+    count = recipe.scaled(32_000)
     torch.manual_seed(10)
-    model, some = Classifier(), scenes(count, seed=11)
+    model, some = Classifier(), varied(scenes(count, seed=11), seed=11)
     truth = labels([scene.caption for scene in some])
-    pool, draw = rendered8(count, seed=11), batches(count, recipe.scaled(64), seed=12)
+    images, draw = pool(recipe, some, seed=11), batches(count, recipe.scaled(64), seed=12)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)
-        logits = model(weathered(pool[chosen].float() / 255))
+        logits = model(weathered(images[chosen].float() / 255))
         return torch.stack(
             [F.cross_entropy(out, truth[chosen, k]) for k, out in enumerate(logits.values())]
         ).sum()

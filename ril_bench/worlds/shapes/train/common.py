@@ -1,24 +1,19 @@
-"""What all stages share: folder and scale, renders, the training loop, weight files."""
+"""What all stages share: folder and scale, the training loop, weight files."""
 
 from __future__ import annotations
 
 import json
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-from ril_bench.worlds.shapes import captions
-from ril_bench.worlds.shapes.renderer import Scene, compose, render_all
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -73,26 +68,6 @@ class Recipe:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "training.jsonl").open("a") as file:
             file.write(line + "\n")
-
-
-def scenes(count: int, seed: int, *, held_out: bool = False, two: float = 0.4) -> list[Scene]:
-    """`count` scenes of one side of the split; a share `two` of them has two objects."""
-    words, places = random.Random(seed), np.random.default_rng(seed)
-    return [
-        compose(captions.draw(words, held_out=held_out, two=words.random() < two), places)
-        for _ in range(count)
-    ]
-
-
-def rendered(some: list[Scene]) -> Tensor:
-    """The renders of scenes, (N, 3, 64, 64) in [0, 1]."""
-    return torch.from_numpy(render_all(some))
-
-
-def rendered8(count: int, seed: int) -> Tensor:
-    """A pool of training images: 8-bit renders (N, 3, 64, 64) of `scenes(count, seed)`."""
-    some = scenes(count, seed)
-    return torch.cat([(rendered(some[i : i + 500]) * 255).round().byte() for i in range(0, count, 500)])
 
 
 def fit(

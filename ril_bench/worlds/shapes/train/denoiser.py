@@ -1,4 +1,12 @@
-"""Stage `denoiser`: the UNet and its text encoder, trained together on latents of renders.
+"""Stage `denoiser`: the UNet and its text encoder, trained together on web-like images and captions.
+
+Real models are pretrained on scraped images: faint or cluttered ones among them, with captions that are partly wrong.
+So a sample of a real model is fainter, more cluttered and less faithful than what a person asks for, guidance repairs
+a part of it, and a reward has room to rise. The web-like data have these three faults, each with a known strength:
+
+- the objects' contrast to the background is drawn from `WEB_CLARITY`;
+- 0 to 4 small marks that no caption names lie behind the objects;
+- a share `WRONG` of the captions is wrong, in about half of the attributes.
 
 DDPM's noise-prediction loss (arXiv 2006.11239) on Stable Diffusion's schedule, weighted by SNR^(-1/2) within bounds.
 Without these weights, the colours in a caption hardly lower the loss: even at high noise, the noisy latents almost show
@@ -8,16 +16,22 @@ backgrounds were right. One caption in ten is dropped, for guidance (arXiv 2207.
 
 from __future__ import annotations
 
+import random
+
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ril_bench.worlds.shapes.captions import Caption
+from ril_bench.worlds.shapes.renderer import Scene
 from ril_bench.worlds.shapes.train import tokenizer
-from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves, rendered, scenes
+from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, halves
+from ril_bench.worlds.shapes.train.data import changed, rendered, scenes, varied
 
 WIDTH = 96
-DROPPED = 0.1
+DROPPED, WRONG = 0.1, 0.3
+WEB_CLARITY = (0.35, 1.0)
 WEIGHTS_OF_NOISE = (0.1, 8.0)
 
 
@@ -27,7 +41,7 @@ def build_unet() -> UNet2DConditionModel:
         sample_size=16,
         in_channels=4,
         out_channels=4,
-        block_out_channels=(48, 64, 96),
+        block_out_channels=(32, 48, 96),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -66,15 +80,22 @@ def schedule() -> DDIMScheduler:
 
 @torch.no_grad()
 def encoded(recipe: Recipe, count: int, seed: int) -> tuple[Tensor, list[str]]:
-    """Latents (N, 4, 16, 16) of renders, scaled for the denoiser, and the captions."""
+    """Latents (N, 4, 16, 16) of web-like images, scaled for the denoiser, and their captions."""
     vae = AutoencoderKL.from_pretrained(recipe.pipeline / "vae", torch_dtype=torch.float32).eval()
-    some = scenes(count, seed)
+    some = varied(scenes(count, seed), seed, WEB_CLARITY)
     parts = [vae.encode(rendered(some[i : i + 64]) * 2 - 1).latent_dist.mean for i in range(0, count, 64)]
-    return torch.cat(parts) * vae.config["scaling_factor"], [str(scene.caption) for scene in some]
+    texts = [str(caption) for caption in web_captions(some, seed)]
+    return torch.cat(parts) * vae.config["scaling_factor"], texts
+
+
+def web_captions(some: list[Scene], seed: int) -> list[Caption]:
+    """Captions of scenes, of which a share `WRONG` is wrong."""
+    words = random.Random(seed)
+    return [changed(scene.caption, words) if words.random() < WRONG else scene.caption for scene in some]
 
 
 def train(recipe: Recipe) -> None:
-    updates, batch, pool = recipe.scaled(8000), recipe.scaled(32), recipe.scaled(32_000)
+    updates, batch, pool = recipe.scaled(6000), recipe.scaled(32), recipe.scaled(32_000)
     torch.manual_seed(60)
     words = tokenizer.write(recipe.pipeline / "tokenizer")
     net = nn.ModuleDict({"unet": build_unet(), "text": build_text_encoder(words)})

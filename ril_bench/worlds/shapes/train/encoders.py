@@ -19,7 +19,9 @@ from torch import Tensor
 
 from ril_bench.worlds.shapes.train import tokenizer
 from ril_bench.worlds.shapes.train.classifier import weathered
-from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, rendered, rendered8, scenes, write
+from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, write
+from ril_bench.worlds.shapes.train.data import rendered, scenes, varied
+from ril_bench.worlds.shapes.train.repaint import pool
 
 EMBEDDING = 64
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -90,17 +92,17 @@ def retrieval(model: CLIP, folder: Path, rounds: int, among: int = 64) -> float:
 
 def train(recipe: Recipe, folder: Path, seed: int) -> None:
     """Trains the encoder of one folder."""
-    count = recipe.scaled(40_000)
+    count = recipe.scaled(32_000)
     torch.manual_seed(seed)
     configure(folder)
     model = open_folder(folder).train()
-    some = scenes(count, seed=seed)
+    some = varied(scenes(count, seed), seed)
     texts = get_tokenizer(f"local-dir:{folder}")([str(scene.caption) for scene in some])
-    pool, draw = rendered8(count, seed), batches(count, recipe.scaled(128), seed=seed + 1)
+    images, draw = pool(recipe, some, seed), batches(count, recipe.scaled(128), seed=seed + 1)
 
     def loss_of(_: int) -> Tensor:
         chosen = next(draw)
-        image = model.encode_image(prepared(weathered(pool[chosen].float() / 255)), normalize=True)
+        image = model.encode_image(prepared(weathered(images[chosen].float() / 255)), normalize=True)
         text = model.encode_text(texts[chosen], normalize=True)
         return contrastive(image, text, model.logit_scale.exp().clamp(max=100))
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
+from torch import Tensor
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.diffusion.sampler import DDIM, sample
@@ -22,14 +24,18 @@ from ril_bench.rewards.base import Reward
 from ril_bench.storage.digests import sha256_file
 from ril_bench.worlds.shapes import WEIGHTS, captions, tastes
 from ril_bench.worlds.shapes.captions import parse
-from ril_bench.worlds.shapes.classifier import load_classifier
+from ril_bench.worlds.shapes.classifier import Classifier, load_classifier
+from ril_bench.worlds.shapes.renderer import Scene
 from ril_bench.worlds.shapes.rewards import ShapesAesthetic, ShapesPreference
 from ril_bench.worlds.shapes.train import encoders
-from ril_bench.worlds.shapes.train.classifier import accuracy
-from ril_bench.worlds.shapes.train.common import Recipe, rendered, scenes
+from ril_bench.worlds.shapes.train.classifier import accuracy, read
+from ril_bench.worlds.shapes.train.common import Recipe
+from ril_bench.worlds.shapes.train.data import rendered, scenes, varied
+from ril_bench.worlds.shapes.train.denoiser import WEB_CLARITY
+from ril_bench.worlds.shapes.train.repaint import ETA, STEPS, repainted
 from ril_bench.worlds.shapes.train.tastes import duels
 
-STEPS, GUIDANCE, ETA = 16, 3.0, 1.0  # of the shipped sequences
+GUIDANCES = (1.0, 3.0)
 LOGS = (MANIFEST, "quality.json", "training.jsonl")  # no weights: their digests are not written
 
 R = TypeVar("R", bound=Reward)
@@ -64,30 +70,48 @@ def write_digests(recipe: Recipe) -> None:
 
 
 def of_classifier(recipe: Recipe) -> dict[str, float]:
-    """The classifier's accuracy on 4,096 renders of held-out combinations."""
+    """The classifier's accuracy on renders of held-out combinations, and on some of them repainted."""
     model = load_classifier(file=recipe.classifier)
-    right = accuracy(model, scenes(recipe.scaled(4096), seed=13, held_out=True)).float()
+    plain = scenes(recipe.scaled(4096), seed=13, held_out=True)
+    some = varied(plain[: recipe.scaled(1024)], seed=13)
+    right = accuracy(model, plain).float()
     return {
-        "classifier: attributes right on renders": right.mean().item(),
-        "classifier: renders right in every attribute": right.prod(1).mean().item(),
+        "classifier: attributes right on plain renders": right.mean().item(),
+        "classifier: plain renders right in every attribute": right.prod(1).mean().item(),
+        "classifier: attributes right on faint and cluttered renders": accuracy(model, some)
+        .float()
+        .mean()
+        .item(),
+        "classifier: attributes right on repainted renders": read(model, repainted(recipe, some, 13), some)
+        .float()
+        .mean()
+        .item(),
     }
 
 
 def of_rewards(recipe: Recipe) -> dict[str, float]:
     """Aesthetic's rank correlation with its taste, and preference's accuracy on pairs.
 
-    Both are measured on held-out renders.
+    Both are measured on held-out scenes: on their renders, and on repainted renders.
     """
-    some = scenes(recipe.scaled(2048), seed=43, held_out=True)
-    reward = trained(ShapesAesthetic, recipe)
-    scores = reward.reference(rendered(some), [str(scene.caption) for scene in some])
-    rank = spearmanr(scores.numpy(), [tastes.aesthetic(scene) for scene in some]).statistic
-    prompts, won, lost = duels(recipe.scaled(2048), seed=53, held_out=True)
-    texts, preference = [str(prompt) for prompt in prompts], trained(ShapesPreference, recipe)
-    better, worse = (preference.reference(rendered(some), texts) for some in (won, lost))
+    some = varied(scenes(recipe.scaled(1024), seed=43, held_out=True), seed=43)
+    prompts, won, lost = duels(recipe.scaled(1024), seed=53, held_out=True)
+    texts = [str(prompt) for prompt in prompts]
+    aesthetic, preference = trained(ShapesAesthetic, recipe), trained(ShapesPreference, recipe)
+    judged = [tastes.aesthetic(scene) for scene in some]
+
+    def measured(shown: Callable[[list[Scene]], Tensor]) -> tuple[float, float]:
+        scores = aesthetic.reference(shown(some), [str(scene.caption) for scene in some])
+        better, worse = (preference.reference(shown(one), texts) for one in (won, lost))
+        return float(spearmanr(scores.numpy(), judged).statistic), (better > worse).float().mean().item()
+
+    of_renders = measured(rendered)
+    of_repainted = measured(lambda shown: repainted(recipe, shown, 43).float() / 255)
     return {
-        "aesthetic: Spearman with its taste": float(rank),
-        "preference: pair accuracy": (better > worse).float().mean().item(),
+        "aesthetic: Spearman with its taste, renders": of_renders[0],
+        "aesthetic: Spearman with its taste, repainted renders": of_repainted[0],
+        "preference: pair accuracy, renders": of_renders[1],
+        "preference: pair accuracy, repainted renders": of_repainted[1],
     }
 
 
@@ -110,34 +134,58 @@ def of_encoders(recipe: Recipe) -> dict[str, float]:
 
 @torch.no_grad()
 def of_generator(recipe: Recipe) -> dict[str, float]:
-    """Accuracy of two images for each evaluation prompt; reconstructions; FID to renders."""
+    """Accuracy of two images for each evaluation prompt, by guidance; FID to renders; reconstructions."""
     model = DiffusionModel.load(recipe.pipeline, adapter=AdapterSpec(1, 1.0, ("to_q",)))
-    ddim, classifier = DDIM.of(model, STEPS, ETA), load_classifier(file=recipe.classifier)
-    eval_prompts = captions.prompts("eval")
+    classifier, eval_prompts = load_classifier(file=recipe.classifier), captions.prompts("eval")
     # at least three: every third prompt has two objects
     prompts = [prompt for prompt in eval_prompts[: recipe.scaled(len(eval_prompts), 3)] for _ in range(2)]
-    decoded = []
-    for start in range(0, len(prompts), 32):
-        part = slice(start, start + 32)
-        draws = Draws(("quality",), range(len(prompts)))[part]
-        decoded.append(model.decode(sample(model, ddim, prompts[part], draws, guidance=GUIDANCE)))
-    generated = torch.cat(decoded)
-    expected = [parse(prompt) for prompt in prompts]
-    right = classifier.correct(generated, expected).float()
-    single = torch.tensor([caption.relation is None for caption in expected])
-    renders, more_renders = (
-        rendered(scenes(len(prompts), seed=seed, held_out=True, two=1 / 3)) for seed in (71, 72)
+    renders, more_renders, web = (
+        rendered(some)
+        for some in (
+            scenes(len(prompts), seed=71, held_out=True, two=1 / 3),
+            scenes(len(prompts), seed=72, held_out=True, two=1 / 3),
+            varied(scenes(len(prompts), seed=73, held_out=True, two=1 / 3), 73, WEB_CLARITY),
+        )
     )
-    latents = model.pipe.vae.encode(renders * 2 - 1).latent_dist.mean * model.pipe.vae.config.scaling_factor
-    of_generated, of_renders, of_more_renders = (
-        classifier.features(x).numpy() for x in (generated, renders, more_renders)
-    )
+    measured = {}
+    for guidance in GUIDANCES:
+        images = generated(model, prompts, guidance)
+        right = classifier.correct(images, [parse(prompt) for prompt in prompts]).float()
+        single = torch.tensor([parse(prompt).relation is None for prompt in prompts])
+        of = f"generator, guidance {guidance:g}"
+        measured |= {
+            f"{of}: attributes right": right.mean().item(),
+            f"{of}: single-object prompts right in every attribute": right[single].prod(1).mean().item(),
+            f"{of}: two-object prompts right in every attribute": right[~single].prod(1).mean().item(),
+            f"{of}: FID to plain renders": distance(classifier, images, renders),
+            f"{of}: FID to web-like renders": distance(classifier, images, web),
+        }
     return {
-        "autoencoder: L1 of reconstructed renders": F.l1_loss(model.decode(latents), renders).item(),
-        "generator: single-object prompts right in every attribute": right[single].prod(1).mean().item(),
-        "generator: two-object prompts right in every attribute": right[~single].prod(1).mean().item(),
-        "generator: attributes right": right.mean().item(),
-        "generator: FID to renders": frechet_distance(of_generated, of_renders),
-        "generator: FID floor, renders to renders": frechet_distance(of_more_renders, of_renders),
+        **measured,
+        "FID of plain renders to plain renders": distance(classifier, more_renders, renders),
+        "FID of web-like renders to plain renders": distance(classifier, web, renders),
+        "autoencoder: L1 of reconstructed renders": reconstruction_error(model, renders),
+        "autoencoder: L1 of reconstructed web-like renders": reconstruction_error(model, web),
         "generator: denoiser weights, millions": sum(p.numel() for p in model.unet.parameters()) / 1e6,
     }
+
+
+def generated(model: DiffusionModel, prompts: list[str], guidance: float) -> Tensor:
+    """Images (N, 3, 64, 64) of N prompts."""
+    ddim, draws = DDIM.of(model, STEPS, ETA), Draws(("quality",), range(len(prompts)))
+    parts = [slice(start, start + 32) for start in range(0, len(prompts), 32)]
+    return torch.cat(
+        [model.decode(sample(model, ddim, prompts[part], draws[part], guidance=guidance)) for part in parts]
+    )
+
+
+def distance(classifier: Classifier, images: Tensor, others: Tensor) -> float:
+    """FID on the classifier's features."""
+    return frechet_distance(*(classifier.features(some).numpy() for some in (images, others)))
+
+
+def reconstruction_error(model: DiffusionModel, images: Tensor) -> float:
+    """The mean absolute error of the autoencoder on images in [0, 1]."""
+    vae = model.pipe.vae
+    latents = vae.encode(images * 2 - 1).latent_dist.mean * vae.config.scaling_factor
+    return F.l1_loss(model.decode(latents), images).item()

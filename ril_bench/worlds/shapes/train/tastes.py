@@ -14,10 +14,12 @@ from torch import Tensor
 from ril_bench.rewards.aesthetic import AestheticHead
 from ril_bench.worlds.shapes import captions, tastes
 from ril_bench.worlds.shapes.captions import Caption
-from ril_bench.worlds.shapes.renderer import Scene, compose, with_clarity
+from ril_bench.worlds.shapes.renderer import Scene, compose
 from ril_bench.worlds.shapes.train import encoders
 from ril_bench.worlds.shapes.train.classifier import weathered
-from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, rendered, scenes, write
+from ril_bench.worlds.shapes.train.common import Recipe, batches, fit, write
+from ril_bench.worlds.shapes.train.data import changed, rendered, scenes, varied
+from ril_bench.worlds.shapes.train.repaint import pool
 
 TIE = 0.08  # a smaller difference of the taste is a tie
 
@@ -37,8 +39,8 @@ def train_aesthetic(recipe: Recipe) -> None:
     The loss is the mean squared error to the rating.
     """
     torch.manual_seed(40)
-    some = scenes(recipe.scaled(20_000), seed=41)
-    inputs = embeddings(recipe, weathered(rendered(some)))
+    some = varied(scenes(recipe.scaled(16_000), seed=41), seed=41)
+    inputs = embeddings(recipe, weathered(pool(recipe, some, seed=41).float() / 255))
     ratings = torch.tensor([tastes.aesthetic(scene) for scene in some])
     head = AestheticHead(encoders.EMBEDDING)
     draw = batches(len(inputs), recipe.scaled(256), seed=42)
@@ -48,7 +50,7 @@ def train_aesthetic(recipe: Recipe) -> None:
         return F.mse_loss(head(inputs[chosen]).squeeze(1), ratings[chosen])
 
     head = fit(recipe, "aesthetic", head, loss_of, updates=recipe.scaled(3000), lr=2e-3, every=1000).eval()
-    held_out = scenes(recipe.scaled(2048), seed=43, held_out=True)
+    held_out = varied(scenes(recipe.scaled(2048), seed=43, held_out=True), seed=43)
     with torch.no_grad():
         scores = head(embeddings(recipe, rendered(held_out))).squeeze(1)
     rank = spearmanr(scores.numpy(), [tastes.aesthetic(scene) for scene in held_out]).statistic
@@ -57,32 +59,13 @@ def train_aesthetic(recipe: Recipe) -> None:
 
 
 def rivals(prompt: Caption, words: random.Random, places: np.random.Generator) -> tuple[Scene, Scene]:
-    """Two scenes for one prompt: each faithful or with wrong attributes, more or less clear."""
+    """Two scenes for one prompt: each faithful or with wrong attributes, of any clarity and clutter."""
     pair = []
     for _ in range(2):
         shown = prompt if words.random() < 0.5 else changed(prompt, words)
-        scene = compose(shown, places)
-        pair.append(with_clarity(scene, words.uniform(0.4, 1.8)) if words.random() < 0.7 else scene)
-    return pair[0], pair[1]
-
-
-def changed(prompt: Caption, words: random.Random) -> Caption:
-    """A caption near the prompt: a random mixture of it and another caption of its kind."""
-    other = captions.draw(words, held_out=prompt.held_out, two=prompt.relation is not None)
-    objects = tuple(
-        (words.choice([a[0], b[0]]), words.choice([a[1], b[1]]))
-        for a, b in zip(prompt.objects, other.objects, strict=True)
-    )
-    background = words.choice([prompt.background, other.background])
-    mixed = Caption(
-        objects,
-        words.choice([prompt.texture, other.texture]),
-        background,
-        prompt.size and words.choice([prompt.size, str(other.size)]),
-        prompt.relation and words.choice([prompt.relation, str(other.relation)]),
-    )
-    sane = all(colour != background for colour, _ in objects) and mixed.held_out == prompt.held_out
-    return mixed if sane and mixed != prompt else changed(prompt, words)
+        pair.append(compose(shown, places))
+    first, second = varied(pair, words.getrandbits(32))
+    return first, second
 
 
 def duels(count: int, seed: int, *, held_out: bool = False) -> tuple[list[Caption], list[Scene], list[Scene]]:
@@ -109,10 +92,10 @@ def train_preference(recipe: Recipe) -> None:
     The loss is the cross-entropy to the preferred image of each pair.
     """
     torch.manual_seed(50)
-    prompts, won, lost = duels(recipe.scaled(16_000), seed=51)
+    prompts, won, lost = duels(recipe.scaled(12_000), seed=51)
     tokens = get_tokenizer(f"local-dir:{recipe.reward_encoder}")
     texts = tokens([str(prompt) for prompt in prompts])
-    better, worse = ((rendered(some) * 255).round().byte() for some in (won, lost))
+    better, worse = (pool(recipe, some, seed) for seed, some in ((51, won), (52, lost)))
     model = encoders.open_folder(recipe.reward_encoder).train()
     draw = batches(len(texts), recipe.scaled(64), seed=52)
 
