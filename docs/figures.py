@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,6 +21,14 @@ from PIL import Image
 
 from ril_bench import load_sequence
 from ril_bench.data.prompts import load_prompts
+from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
+from ril_bench.diffusion.sampler import DDIM, sample
+from ril_bench.draws import Draws
+from ril_bench.worlds.shapes import WEIGHTS, captions
+from ril_bench.worlds.shapes.renderer import compose
+from ril_bench.worlds.shapes.train.data import rendered, varied
+from ril_bench.worlds.shapes.train.denoiser import WEB_CLARITY
+from ril_bench.worlds.shapes.train.repaint import ETA, STEPS
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -49,6 +58,7 @@ def draw_all() -> None:
     """Every image; the screenshot of the site needs a Chromium, and is left out with a message without one."""
     with style.context(["default", STYLE]), matplotlib.rc_context({"text.parse_math": False}):
         saved(film_strip(), "film-strip.png")
+        saved(world(), "world.png")
         saved(tuners(), "tuners.svg")
         saved(rid_strength(), "rid-strength.svg")
     with tempfile.TemporaryDirectory() as folder:
@@ -90,6 +100,33 @@ def _sheet(method: str, steps: int) -> np.ndarray:
     pixels = np.asarray(Image.open(file))
     side = pixels.shape[0] // steps
     return pixels.reshape(steps, side, -1, side, 3).swapaxes(1, 2)
+
+
+@torch.no_grad()
+def world() -> Figure:
+    """Evaluation prompts of the embedded world: a plain and a web-like render, and samples of the pretrained model."""
+    prompts = captions.prompts("eval")[:8]
+    rng = np.random.default_rng(0)
+    plain = [compose(captions.parse(prompt), rng) for prompt in prompts]
+    model = DiffusionModel.load(WEIGHTS / "pipeline", adapter=AdapterSpec(1, 1.0, ("to_q",)))
+    ddim, draws = DDIM.of(model, STEPS, ETA), Draws(("figure",), range(len(prompts)))
+    rows = {"plain render": rendered(plain), "web-like render": rendered(varied(plain, 0, WEB_CLARITY))}
+    for guidance in (1.0, 3.0):
+        rows[f"generated,\nguidance {guidance:g}"] = model.decode(
+            sample(model, ddim, prompts, draws, guidance=guidance)
+        )
+    figure = Figure(figsize=(1.35 * len(prompts) + 1.6, 1.35 * len(rows) + 0.9), layout="constrained", dpi=84)
+    panels = figure.subplots(len(rows), len(prompts), squeeze=False)
+    for axes_of_row, (label, images) in zip(panels, rows.items(), strict=True):
+        for axes, image in zip(axes_of_row, images, strict=True):
+            axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+            axes.set_axis_off()
+        axes_of_row[0].text(
+            -0.08, 0.5, label, transform=axes_of_row[0].transAxes, ha="right", va="center", fontsize=10
+        )
+    for axes, prompt in zip(panels[0], prompts, strict=True):
+        axes.set_title(textwrap.fill(prompt, 20), fontsize=8)
+    return figure
 
 
 def tuners() -> Figure:
