@@ -19,6 +19,7 @@ STAGES: dict[str, Callable[[Recipe], None]] = {
     "autoencoder": autoencoder.train,
     "decoder": autoencoder.refine,
     "denoiser": denoiser.train,
+    "web": denoiser.train_on_web,
     "classifier": classifier.train,
     "clip-reward": lambda recipe: encoders.train(recipe, recipe.reward_encoder, seed=20),
     "clip-probe": lambda recipe: encoders.train(recipe, recipe.probe_encoder, seed=30),
