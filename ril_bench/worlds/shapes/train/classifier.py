@@ -50,7 +50,7 @@ def train(recipe: Recipe) -> None:
             [F.cross_entropy(out, truth[chosen, k]) for k, out in enumerate(logits.values())]
         ).sum()
 
-    updates = recipe.scaled(3000)
+    updates = recipe.scaled(2000)
     model = fit(
         recipe, "classifier", model, loss_of, updates=updates, lr=2e-3, weight_decay=0.05, every=250
     ).eval()

@@ -106,7 +106,7 @@ def train(recipe: Recipe, folder: Path, seed: int) -> None:
         text = model.encode_text(texts[chosen], normalize=True)
         return contrastive(image, text, model.logit_scale.exp().clamp(max=100))
 
-    updates = recipe.scaled(2000)
+    updates = recipe.scaled(1500)
     model = fit(
         recipe, folder.name, model, loss_of, updates=updates, lr=1.5e-3, weight_decay=0.05, every=250
     ).eval()

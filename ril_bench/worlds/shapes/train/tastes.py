@@ -108,6 +108,6 @@ def train_preference(recipe: Recipe) -> None:
         logits = model.logit_scale.exp().clamp(max=100) * torch.stack([first, second], dim=1)
         return F.cross_entropy(logits, torch.zeros(len(chosen), dtype=torch.long))
 
-    updates = recipe.scaled(1500)
+    updates = recipe.scaled(1000)
     model = fit(recipe, "preference", model, loss_of, updates=updates, lr=5e-4, every=250).eval()
     write(model.state_dict(), recipe.preference)
