@@ -92,7 +92,7 @@ def retrieval(model: CLIP, folder: Path, rounds: int, among: int = 64) -> float:
 
 def train(recipe: Recipe, folder: Path, seed: int) -> None:
     """Trains the encoder of one folder."""
-    count = recipe.scaled(32_000)
+    count = recipe.scaled(24_000)
     torch.manual_seed(seed)
     configure(folder)
     model = open_folder(folder).train()

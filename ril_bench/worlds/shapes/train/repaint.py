@@ -19,14 +19,14 @@ from ril_bench.worlds.shapes.train.data import rendered, rendered8
 
 STEPS, ETA = 8, 1.0  # of the shipped sequences
 FIRST, LAST = 2, 6  # the range of the first step that is painted again; 0 would be a sample from noise
-SHARE = 0.25  # of a pool of training images
+EVERY = 6  # one image in so many of a training pool is repainted
 BATCH = 32
 
 
 def pool(recipe: Recipe, some: list[Scene], seed: int) -> Tensor:
-    """8-bit images (N, 3, 64, 64) of scenes: every fourth is repainted, the others are renders."""
-    images, every = rendered8(some), round(1 / SHARE)
-    images[::every] = repainted(recipe, some[::every], seed)
+    """8-bit images (N, 3, 64, 64) of scenes: one in `EVERY` is repainted, the others are renders."""
+    images = rendered8(some)
+    images[::EVERY] = repainted(recipe, some[::EVERY], seed)
     return images
 
 
