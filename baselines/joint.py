@@ -18,7 +18,7 @@ class Joint(Method):
     oracle = True
 
     class Options(Method.Options):
-        k: Annotated[float, Field(ge=1)] = 4.0
+        k: Annotated[float, Field(ge=1)] = 2.0
         """Factor of the updates where all tasks have a criterion."""
 
     def plan(self, tasks, i):

@@ -37,8 +37,12 @@ MEASURED = ROOT / "docs" / "studies" / "measured"
 SEQUENCE = "shapes-ril"
 #: the plane of the leaderboard's site that the results page shows
 PLANE = f"{SEQUENCE}-draft-FINAL-SSIM-to-step-0.svg"
-#: rows of the film strip: a method and one of its steps
+#: rows of a film strip: a method and one of its steps
 FILM = [("naive", 0), ("naive", 1), ("naive", 2), ("naive", 3), ("rid", 3), ("joint", 3)]
+EVERY_STEP = [
+    ("naive", 0),
+    *((method, step) for method in ("naive", "single", "joint") for step in (1, 2, 3)),
+]
 COLOURS_OF_PNG = 192
 COLOURS = ["#5e3c99", "#d9680d", "#2a8c82", "#6b6e78", "#b03a78", "#8a6d1d"]
 MARKERS = ["o", "s", "D", "^", "v", "P"]
@@ -57,7 +61,8 @@ STYLE = {
 def draw_all() -> None:
     """Every image; the screenshot of the site needs a Chromium, and is left out with a message without one."""
     with style.context(["default", STYLE]), matplotlib.rc_context({"text.parse_math": False}):
-        saved(film_strip(), "film-strip.png")
+        saved(film_strip(FILM), "film-strip.png")
+        saved(film_strip(EVERY_STEP), "steps.png")
         saved(world(), "world.png")
         saved(tuners(), "tuners.svg")
         saved(rid_strength(), "rid-strength.svg")
@@ -69,17 +74,17 @@ def draw_all() -> None:
         screenshot(site / "index.html", IMAGES / "site.png")
 
 
-def film_strip() -> Figure:
-    """The same prompts from the same latents: the pretrained model, naive tuning, then RID and the oracle."""
+def film_strip(rows: list[tuple[str, int]]) -> Figure:
+    """The same prompts from the same latents: a row for each method and step. Step 0 is the pretrained model."""
     sequence = load_sequence(SEQUENCE)
     after = ["pretrained model", *(f"after {task.reward}" for task in sequence.tasks)]
-    sheets = {method: _sheet(method, len(after)) for method in dict.fromkeys(name for name, _ in FILM)}
+    sheets = {method: _sheet(method, len(after)) for method in dict.fromkeys(name for name, _ in rows)}
     prompts = load_prompts(sequence.prompts.eval)[: sequence.evaluation.prompts]
     columns = sheets["naive"].shape[1]
     shown = [prompts[(2 * i + 1) * len(prompts) // (2 * columns)] for i in range(columns)]
-    figure = Figure(figsize=(1.35 * columns + 1.6, 1.35 * len(FILM) + 0.9), layout="constrained", dpi=84)
-    panels = figure.subplots(len(FILM), columns, squeeze=False)
-    for row, (method, step) in zip(panels, FILM, strict=True):
+    figure = Figure(figsize=(1.35 * columns + 1.6, 1.35 * len(rows) + 0.9), layout="constrained", dpi=84)
+    panels = figure.subplots(len(rows), columns, squeeze=False)
+    for row, (method, step) in zip(panels, rows, strict=True):
         for axes, image in zip(row, sheets[method][step], strict=True):
             axes.imshow(image, interpolation="nearest")
             axes.set_axis_off()

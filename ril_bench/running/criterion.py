@@ -15,6 +15,9 @@ from ril_bench.running.fixed_images import fixed_scores
 from ril_bench.running.reward_task import RewardTask
 from ril_bench.sequences.spec import Until
 
+LEAST = 2  # updates between two checks
+RECENT = 3  # pairs of checks whose rates count
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -124,11 +127,11 @@ class Criterion:
 def next_check(checks: Sequence[tuple[int, float]], until: Until) -> int:
     """The number of updates after which to measure a gain again.
 
-    The next check comes when the rest of the gain would be made at the fastest rate between two checks so far, but at
-    least one update and at most `every` updates after the last check. So a task that gains at an even rate does not
-    overshoot. A task that becomes faster overshoots by at most what `every` updates gain. Without a rate (after one
-    check, or without any gain), the next check comes after half of `every`. A task that meets its criterion is measured
-    again after `every`. [ours]
+    The next check comes when the rest of the gain would be made at the fastest rate between two of the newest checks,
+    but at least two and at most `every` updates after the last check: a check costs as much as two updates. So a task
+    that gains at an even rate overshoots by less than two updates. A task that becomes faster overshoots by at most
+    what `every` updates gain. After the first check, which gives no rate, the next one comes after half of `every`. A
+    task that does not gain, or that meets its criterion, is measured again after `every`. [ours]
 
     Args:
         checks: (updates done, gain) of each check so far, in order; at least one.
@@ -136,7 +139,10 @@ def next_check(checks: Sequence[tuple[int, float]], until: Until) -> int:
     update, gain = checks[-1]
     if gain >= until.gain:
         return update + until.every
-    rates = [(after - before) / (later - earlier) for (earlier, before), (later, after) in pairwise(checks)]
-    if (fastest := max(rates, default=0.0)) <= 0:
-        return update + math.ceil(until.every / 2)
-    return update + max(1, min(until.every, math.floor((until.gain - gain) / fastest)))
+    newest = pairwise(checks[-RECENT - 1 :])
+    rates = [(after - before) / (later - earlier) for (earlier, before), (later, after) in newest]
+    if not rates:
+        return update + max(min(LEAST, until.every), math.ceil(until.every / 2))
+    if max(rates) <= 0:
+        return update + until.every
+    return update + min(until.every, max(LEAST, math.floor((until.gain - gain) / max(rates))))
