@@ -1,4 +1,4 @@
-# make demo         the first thing to try: the embedded sequence, three methods, a report
+# make demo         the first thing to try: two tasks in the embedded world, three methods, a report
 # make test         lint, types, layers and quick tests: every change must pass them
 # make test-slow    the tests of whole programs: guides, kills, several processes, forgeries, every baseline
 # make test-lowest  the quick tests with the oldest versions of every dependency that pyproject.toml allows

@@ -18,8 +18,9 @@ def calibration(name: str) -> Calibration:
 
 
 def main(names: list[str]) -> None:
-    """A row a property and a column a sequence; then the gain and the gradient of each task."""
-    measured = {name: calibration(name).properties or {} for name in names}
+    """A row a property and a column a sequence; then the gain and the gradient of each task; then how it was made."""
+    found = {name: calibration(name) for name in names}
+    measured = {name: each.properties or {} for name, each in found.items()}
     print(f"| property | bound | {' | '.join(f'`{name}`' for name in names)} |")
     print(f"|---|---|{'---:|' * len(names)}")
     for key, known in PROPERTIES.items():
@@ -36,6 +37,14 @@ def main(names: list[str]) -> None:
             parts = (records[key].parts.get(task) for key in ("headroom", "equal_gradients", "attainable"))
             cells = [f"{part:.3g}" if part is not None else "-" for part in parts]
             print(f"| `{name}` | {task} | {' | '.join(cells)} |")
+    print("\n| sequence | seeds | commit | torch | processor |")
+    print("|---|---|---|---|---|")
+    for name, each in found.items():
+        made = each.made_with
+        seeds = ", ".join(f"{method} {min(used)} to {max(used)}" for method, used in made["seeds"].items())
+        print(
+            f"| `{name}` | {seeds} | {made['git']['revision'][:7]} | {made['versions']['torch']} | {made['cpu']} |"
+        )
 
 
 if __name__ == "__main__":

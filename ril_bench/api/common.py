@@ -16,6 +16,7 @@ Settings = Mapping[str, Any] | Iterable[str]
 Places = Run | str | Path | Sequence[Run | str | Path]
 
 OUT = Path("runs")
+DEMO_SEQUENCE = "shapes-conflict"  # two tasks: three runs take about three minutes on two cores
 DEMO_METHODS = ("naive", "rid", "soup")
 THREADS = 1  # as the leaderboard uses: sums over another number of threads round differently
 

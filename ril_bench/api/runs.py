@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ril_bench.api.common import DEMO_METHODS, OUT, THREADS, Settings, reporter_of, set_network
+from ril_bench.api.common import DEMO_METHODS, DEMO_SEQUENCE, OUT, THREADS, Settings, reporter_of, set_network
 from ril_bench.api.notebook import Run
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def grid(
 
 def demo(
     *,
-    sequence: str = "shapes-ril",
+    sequence: str = DEMO_SEQUENCE,
     methods: Sequence[str] = DEMO_METHODS,
     jobs: int | None = None,
     out: str | Path = OUT / "demo",
@@ -165,7 +165,7 @@ def demo(
     quiet: bool = False,
     verbose: bool = False,
 ) -> list[Run]:
-    """Runs the embedded sequence with several methods, and writes a page that compares them.
+    """Runs a sequence of two tasks with several methods, and writes a page that compares them.
 
     The page is OUT/index.html. The other arguments are those of `grid`. Raises the first failure of a run.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from ril_bench.api.common import DEMO_METHODS, OUT, THREADS
+from ril_bench.api.common import DEMO_METHODS, DEMO_SEQUENCE, OUT, THREADS
 from ril_bench.cli.common import (
     HOW,
     SHOWN,
@@ -47,7 +47,7 @@ def demo(
     sequence: Annotated[
         str,
         typer.Option(help="The sequence to run.", autocompletion=names_of("sequence"), rich_help_panel=WHAT),
-    ] = "shapes-ril",
+    ] = DEMO_SEQUENCE,
     methods: Annotated[
         list[str],
         typer.Option(
@@ -65,7 +65,7 @@ def demo(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Run the embedded sequence with three methods, and write a page that compares them.
+    """Run a sequence of two tasks with three methods, and write a page that compares them.
 
     This is the first command to try.
     """
