@@ -273,8 +273,9 @@ METRICS = (
         "0 to T; 0 has no collapsed step",
         "In how many steps images stopped following their prompts, or became nearly the same for all latents.",
         "A reward that is not about the prompt may lower attributes without a visible collapse: look at the images. "
-        "The bound is a convention. Only the measures that the sequence has are watched.",
-        "nothing of its own: computed from matrix.csv and diversity.steps[].pairwise",
+        "The bound is a convention. Only the measures that the sequence has are watched. No file has the count: it is "
+        "computed from the diversity and from matrix.csv.",
+        "diversity.steps[].pairwise",
     ),
     Metric(
         "updates spent",
