@@ -39,6 +39,7 @@ def test_the_honest_stand(honest: Path) -> None:
     assert places[3].count("/") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_tampered_are_refused(board: Path, case: Case) -> None:
     apply(case, board)

@@ -94,6 +94,7 @@ def test_an_adapter_without_room_in_half_precision_stays_as_it_is(value: float) 
     assert load(halved(save({"a": np.full((2, 2), 0.1, np.float32)})))["a"].dtype == np.float16
 
 
+@pytest.mark.slow
 def test_a_strangers_method_is_in_its_entries(sequences: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text((registry.shipped("baselines") / "naive.py").read_text() + "# mine\n")
@@ -144,6 +145,7 @@ def test_an_entry_is_never_changed(runs: Path, card: Path, board: Path) -> None:
     assert "exists already" in refused(runs, card, board)
 
 
+@pytest.mark.slow
 def test_a_second_sequence_goes_beside_the_first_under_the_same_card(
     runs: Path, card: Path, board: Path, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def beside(folder: Path, content: dict[str, Any], **changes: Any) -> str:
     return write_sequence(folder / "small.yaml", DATA, **changes)
 
 
+@pytest.mark.slow
 def test_units_and_properties_come_from_the_stored_runs(small: tuple[str, Path, dict[str, Any]]) -> None:
     _, out, content = small
     runs = {

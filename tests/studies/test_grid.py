@@ -191,6 +191,7 @@ def test_only_runs_of_one_method_tuner_and_seed_share_steps():
 # -- cost ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -253,6 +254,7 @@ def one_after_the_other(tiny_sequence, tmp_path_factory) -> dict[str, bytes]:
     return everything(out / "runs")
 
 
+@pytest.mark.slow
 def test_two_shards_give_the_same_bytes(
     tiny_sequence, tmp_path, fresh_cache, in_this_process, one_after_the_other
 ):
@@ -304,6 +306,7 @@ def failed(outcomes: list[Outcome], kind: str, expected: str) -> tuple[str, dict
     return failure.message, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "part"),
     [
