@@ -14,7 +14,7 @@ class Ewc(Method):
     F_k is measured at the end of task k on `samples` visited states, one state at a time: F_k is the mean of squared
     gradients, not the square of their mean. importance `policy`: F = mean (d <v, out_theta> / d theta)^2, v ~ N(0, I),
     the diagonal of J'J; this is the Fisher information of the Gaussian policy up to the weight b_t^2 / sigma_t^2 of the
-    step [ours]. `reward`: the reward of the image of x0hat replaces <v, eps>; this is not Fisher information [ours].
+    step [ours]. `reward`: the reward of the image of x0hat replaces <v, out>; this is not Fisher information [ours].
     Each F is divided by its mean, so a strength means the same for all units of a reward. `online`: one term,
     F <- decay F + F_k, at the newest weights (Schwarz et al. 2018, arXiv 1805.06370); `per task`: one term for each.
     """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ril_bench import registry
-from ril_bench.diffusion.adapters import AdapterSpec
+from ril_bench.diffusion.adapter_spec import AdapterSpec
 from ril_bench.diffusion.ddim import DDIM
 from ril_bench.diffusion.sampler import Prediction, predict_step
 from ril_bench.diffusion.states import visited

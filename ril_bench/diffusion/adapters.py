@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import safetensors.torch
@@ -20,6 +20,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from ril_bench.diffusion.adapter_spec import AdapterSpec
 from ril_bench.diffusion.folding import LoraFactors, folded_layers, parts_of_file
 from ril_bench.diffusion.layer_inputs import second_moments
 from ril_bench.diffusion.open_graphs import GraphWatch
@@ -29,24 +30,6 @@ from ril_bench.errors import UserError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 #: names that torch's containers of layers use themselves
 _TAKEN = {*dir(nn.ModuleDict()), *dir(nn.ParameterDict())}
-
-
-@dataclass(frozen=True)
-class AdapterSpec:
-    """The shape of a LoRA adapter: alpha / rank * B A is added to every linear layer that `targets` names.
-
-    Attributes:
-        rank: rank of the factors A (rank, in) and B (out, rank).
-        alpha: the scaling is alpha / rank, as in PEFT.
-        targets: ends of the layers' names in the denoiser, such as "to_q".
-    """
-
-    rank: int
-    alpha: float
-    targets: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "targets", tuple(self.targets))
 
 
 class Adapters:

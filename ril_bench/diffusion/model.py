@@ -12,7 +12,8 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from ril_bench.diffusion.adapters import Adapters, AdapterSpec
+from ril_bench.diffusion.adapter_spec import AdapterSpec
+from ril_bench.diffusion.adapters import Adapters
 from ril_bench.diffusion.families import Text, family_called, latent_size
 from ril_bench.diffusion.pipelines import load_pipeline
 from ril_bench.diffusion.steps import Sampler
