@@ -213,15 +213,20 @@ def with_properties() -> list[str]:
     return [name for name, one in found.items() if one and one.properties and one.version >= 2]
 
 
+# docs/results/instrument.md says what these sequences cannot show and why; strict: a record that holds leaves this list
+FALLS_SHORT = {("shapes-conflict", "resolution")}
+
+
+@pytest.mark.parametrize("key", PROPERTIES)
 @pytest.mark.parametrize("name", with_properties())
-def test_a_shipped_sequence_has_every_property(name: str) -> None:
+def test_a_shipped_sequence_has_every_property(name: str, key: str, request: pytest.FixtureRequest) -> None:
+    if (name, key) in FALLS_SHORT:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="stated in docs/results/instrument.md"))
     calibration = load_calibration(load_sequence(name), official=True)
     assert calibration is not None
     assert calibration.properties is not None
     assert list(calibration.properties) == list(PROPERTIES)
     assert not any(entry.refused for entry in calibration.rewards.values())
-    for key, known in PROPERTIES.items():
-        record = calibration.properties[key]
-        assert known.bound is None or known.holds(record.value), (
-            f"{key}: {record.value}, {known.bound_in_words}"
-        )
+    record = calibration.properties[key]
+    known = PROPERTIES[key]
+    assert known.bound is None or known.holds(record.value), f"{record.value}, {known.bound_in_words}"
