@@ -74,7 +74,7 @@ dist-check: dist
 # A stamp is touched last: an installation that was interrupted is repeated.
 .venv/.core: pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory venv
-	$(INSTALL) .
+	$(INSTALL) --no-compile .
 	@touch $@
 
 .venv/.dev .venv/.docs .venv/.ray .venv/.browser: .venv/.%: .venv/.core

@@ -173,8 +173,8 @@ def _faults(files: Mapping[Path, bytes]) -> list[UserError]:
     with TemporaryDirectory() as trial:
         write_files({Path(trial, ENTRIES, name): data for name, data in files.items()})
         faults = [found.fault for verdict in check(Path(trial)) for found in verdict.faults]
-        root = str(Path(trial).resolve() / ENTRIES)
-        for fault in faults:
-            where = (fault.where or "").replace(root, "").replace(f"{Path(trial) / ENTRIES}", "").lstrip("/")
-            fault.where = where or None
+        for root in (f"{Path(trial).resolve() / ENTRIES}", f"{Path(trial) / ENTRIES}"):
+            for fault in faults:
+                fault.what = fault.what.replace(f"{root}/", "")
+                fault.where = (fault.where or "").replace(root, "").lstrip("/") or None
         return faults

@@ -42,19 +42,17 @@ def _words(known: pd.DataFrame, runs: Sequence[StoredRun]) -> Markup:
     best = str(ranked.index[0])
     levels = text.levels(run.entry.level for run in runs if run.entry and run.name == best)
     row = row_of(ranked, best)
-    words = Markup(
-        "<strong>{}</strong> has the highest FINAL of {} methods, {} (95% interval over {} runs; {})."
+    highest = Markup(
+        "<strong>{}</strong> has the highest FINAL of {} methods, {} (95% interval over {} runs; {})"
     ).format(best, len(ranked), with_interval(row), int(row["units"]), levels)
-    return words + _others(ranked, best)
-
-
-def _others(ranked: pd.DataFrame, best: str) -> Markup:
-    """Which methods the runs do not tell apart from the best."""
     near = [str(name) for name in ranked.index if str(name) != best and ranked.loc[name, "rank_low"] == 1]
     if not near:
-        return Markup(" Its runs tell it apart from every other method.")
+        return highest + ". Its runs tell it apart from every other method."
     more = f" and {len(near) - NAMED} more" if len(near) > NAMED else ""
-    return Markup(" Its runs do not tell it apart from {}{}.").format(", ".join(near[:NAMED]), more)
+    listed = Markup(", ").join(near[:NAMED]) + more
+    return Markup("no method is shown to be the best: {}, but its runs do not tell it apart from {}.").format(
+        highest, listed
+    )
 
 
 def _world(runs: Sequence[StoredRun]) -> str:

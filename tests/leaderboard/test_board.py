@@ -193,6 +193,16 @@ def test_only_what_was_computed_again_is_ranked(tmp_path: Path) -> None:
     assert words == {"FID": "in-part", "seconds": "stated"}
 
 
+def test_the_first_sentence_names_no_best_method_where_the_runs_tell_none_apart(tmp_path: Path) -> None:
+    runs = [*entered(tmp_path, "naive", 5), *entered(tmp_path, "rid", 5, keep=0.36)]
+    site = write_site(runs, tmp_path / "site").parent
+    html = (site / "index.html").read_text()
+    answer = html[html.index('class="answers') : html.index("<form")]
+    doubt = answer.index("no method is shown to be the best: ")
+    assert doubt < answer.index("has the highest FINAL of 2 methods")
+    assert "its runs do not tell it apart from " in answer
+
+
 def verb(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
     monkeypatch.setattr(sys, "argv", ["ril-bench", *map(str, arguments)])
     with pytest.raises(SystemExit) as left:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,10 @@ def test_a_rehearsal_lists_what_would_be_refused(runs: Path, card: Path, tmp_pat
     (seeds,) = rehearse([one], card=card)
     assert "seeds [0, 2] are missing" in seeds.what
     assert "no method.yaml" in rehearse([runs])[0].what
+    (tmp_path / "short.yaml").write_text("paper: none\n")
+    (short,) = rehearse([runs], card=tmp_path / "short.yaml")
+    assert "/method.yaml:1: authors: missing" in short.what
+    assert tempfile.gettempdir() not in str(short)
     unofficial = shutil.copytree(one, tmp_path / "unofficial")
     folder = RunFolder(unofficial)
     folder.update_run(official=False)
