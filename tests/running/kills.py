@@ -2,7 +2,8 @@
 
 `python -m tests.running.kills 100` kills runs of shapes-smoke; it prints a line for each case, and a summary. A kill
 is SIGKILL to the process of the run, after a random number of steps forward: lines of the log and files on the disk.
-Some cases have two processes that share each batch (gloo), and some are the two runs of a grid.
+Some cases have two processes that share each batch (gloo), some are the two runs of a grid, and in some a task ends at a
+criterion.
 """
 
 from __future__ import annotations
@@ -26,23 +27,35 @@ from ril_bench.storage import names
 from tests.tiny import forkserver, results
 
 SETTINGS = {"budget.updates": 12}  # with a checkpoint after 10
+UNTIL = {
+    "budget.until": {"gain": 0.03, "images": 4, "every": 3}
+}  # some tasks meet it, some spend their updates
 METHODS, TUNERS = registry.names("method"), registry.names("tuner")
+REWARD = {"reward", "reward_gradient"}  # a tuner that needs neither can have no criterion
 GRACE = 0.5  # seconds: the processes of a grid end with their parent, a moment later
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is killed: a run of a method and a tuner, in one or two processes, or a grid of two orders."""
+    """What is killed: a run of a method and a tuner, in one or two processes, or a grid of two orders.
+
+    until: whether its tasks end at a criterion.
+    """
 
     method: str
     tuner: str
     processes: int = 1
     grid: bool = False
+    until: bool = False
     sequence: str = "shapes-smoke"
 
     def __str__(self) -> str:
         kind = "grid" if self.grid else f"{self.processes} process{'es' * (self.processes > 1)}"
-        return f"{self.method} on {self.tuner}, {kind}"
+        return f"{self.method} on {self.tuner}, {kind}{', until a gain' * self.until}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return SETTINGS | (UNTIL if self.until else {})
 
 
 def outcome(out: Path) -> dict[str, Any]:
@@ -71,7 +84,13 @@ def go(case: Case, out: str, rank: int = 0, port: int = 0) -> None:
             "WORLD_SIZE": str(case.processes), "RANK": str(rank), "LOCAL_RANK": str(rank),
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         }  # fmt: skip
-    common: dict[str, Any] = {"settings": SETTINGS, "out": out, "threads": 1, "device": "cpu", "quiet": True}
+    common: dict[str, Any] = {
+        "settings": case.settings,
+        "out": out,
+        "threads": 1,
+        "device": "cpu",
+        "quiet": True,
+    }
     if case.grid:
         ril_bench.grid(
             sequences=[case.sequence], methods=[case.method], tuners=[case.tuner], orders=["given", "reversed"], jobs=1,
@@ -161,7 +180,9 @@ def differences(case: Case, place: Path, seed: int, times: int = 1) -> tuple[int
 def random_case(rng: random.Random) -> Case:
     """A random case: mostly one process, as most runs are."""
     kind = rng.choices(["run", "grid", "parallel"], [6, 1, 1])[0]
-    return Case(rng.choice(METHODS), rng.choice(TUNERS), 2 if kind == "parallel" else 1, kind == "grid")
+    tuner = rng.choice(TUNERS)
+    until = bool(registry.load("tuner", tuner).needs & REWARD) and rng.random() < 0.4
+    return Case(rng.choice(METHODS), tuner, 2 if kind == "parallel" else 1, kind == "grid", until)
 
 
 def main(number: int) -> int:
