@@ -2,8 +2,8 @@
 
 `python -m tests.running.kills 100` kills runs of shapes-smoke; it prints a line for each case, and a summary. A kill
 is SIGKILL to the process of the run, after a random number of steps forward: lines of the log and files on the disk.
-Some cases have two processes that share each batch (gloo), some are the two runs of a grid, and in some a task ends at a
-criterion.
+Some cases have two processes that share each batch (gloo), some are the two runs of a grid, and in some a task ends at
+a criterion.
 """
 
 from __future__ import annotations
