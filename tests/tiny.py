@@ -27,7 +27,7 @@ from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.running.reward_task import RewardTask, Unit
 from ril_bench.running.runner import Runner
-from ril_bench.running.training import Training, adamw
+from ril_bench.running.training import Training
 from ril_bench.sequences.spec import TaskSpec
 from ril_bench.storage.digests import sha256_json
 from ril_bench.studies.grid import grid as grids
@@ -209,7 +209,6 @@ def training(
         model=model,
         method=method,
         tuner=tuner,
-        optimizer=adamw(model, method, tuner, spec),
         spec=spec,
         tasks={step: task},
         weights={step: 1.0},

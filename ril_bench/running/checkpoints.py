@@ -34,7 +34,7 @@ def save(folder: RunFolder, name: str, training: Training) -> None:
         "watched_seconds": training.watched_seconds,
         "watched_calls": accounts.as_rows(training.watched_calls),
         "adapters": training.model.adapter_state(),
-        "optimizer": training.optimizer.state_dict(),
+        "optimizer": None if training.ended else training.optimizer.state_dict(),
         "criterion": training.criterion.state() if training.criterion else [],
         "consolidation": consolidation.state_of(training),
         "method": training.method.state_dict(),
@@ -77,7 +77,8 @@ def restore(training: Training, state: Mapping[str, Any]) -> None:
 
     The caller has already restored the adapters and the method.
     """
-    training.optimizer.load_state_dict(state["optimizer"])
+    if not state["ended"]:
+        training.optimizer.load_state_dict(state["optimizer"])
     if training.criterion:
         training.criterion.load(state["criterion"])
     training.tuner.load_state_dict(on_device(training.model.device, state["tuner"]))

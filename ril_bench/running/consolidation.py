@@ -8,7 +8,7 @@ from typing import Any
 
 from ril_bench.methods import Consolidation
 from ril_bench.running import accounts
-from ril_bench.running.training import Training, adamw
+from ril_bench.running.training import Training
 from ril_bench.tuners.own_rollouts import OwnRollouts
 
 
@@ -44,7 +44,6 @@ def _phase(training: Training, phase: Consolidation, start: int, bounds: Mapping
     return replace(
         training,
         tuner=tuner,
-        optimizer=adamw(training.model, training.method, tuner, training.spec),
         weights={training.step: 1.0},
         update=start,
         updates=start + round(phase.updates * training.spec.budget.updates),

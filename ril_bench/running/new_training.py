@@ -9,7 +9,7 @@ from ril_bench.running.criterion import Criterion, Goal
 from ril_bench.running.materials import Materials
 from ril_bench.running.reward_task import RewardTask
 from ril_bench.running.step_plan import step_budget, step_plan
-from ril_bench.running.training import Training, adamw
+from ril_bench.running.training import Training
 from ril_bench.running.units import Units
 from ril_bench.sequences.spec import Sequence
 
@@ -32,7 +32,6 @@ def new_training(
         model=materials.model,
         method=method,
         tuner=tuner,
-        optimizer=adamw(materials.model, method, tuner, spec),
         spec=spec,
         tasks=tasks,
         weights=plan.weights,

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -47,7 +48,6 @@ class Training:
     model: DiffusionModel
     method: Method
     tuner: Tuner
-    optimizer: torch.optim.Optimizer
     spec: TaskSpec
     tasks: Mapping[int, RewardTask]
     weights: Mapping[int, float]
@@ -71,6 +71,14 @@ class Training:
         own = math.ceil(self.spec.budget.batch / self.team.size)
         self.micro_batch = min(self.micro_batch or own, self.spec.budget.micro_batch or own, own)
         self.began_with = self.micro_batch
+
+    @cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW over what trains now; made when it is first used, because a step that has ended may train nothing.
+
+        Raises UserError where no adapter trains.
+        """
+        return adamw(self.model, self.method, self.tuner, self.spec)
 
     @property
     def parameters(self) -> list[nn.Parameter]:

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.running.progress import Reporter
 from ril_bench.running.runner import Runner
+from ril_bench.running.steps import Steps
+from ril_bench.running.training import Training
 from ril_bench.storage import files as storage_files
 from tests.running.stopping import RID, Killed, Stopping, go_on_until_done, log_lines, status, stopped
 from tests.tiny import CHECKPOINT_EVERY, UPDATES, results, runner
@@ -43,6 +46,28 @@ def test_an_interrupted_run_still_has_the_status_running(tiny_sequence, tmp_path
         runner(tiny_sequence, tmp_path, reporter=Stopping(4)).execute()
     (run_json,) = tmp_path.rglob("run.json")
     assert (status(run_json.parent)["status"], status(run_json.parent)["failure"]) == ("running", None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", registry.names("method"))
+def test_killed_between_the_end_of_a_task_and_its_evaluation(tiny_sequence, tmp_path, monkeypatch, method):
+    """Some methods let nothing train at that moment."""
+    whole = runner(tiny_sequence, tmp_path / "whole", method=method).execute()
+    evaluate, killed = Steps.evaluate, []
+
+    def dying(self: Steps, training: Training) -> None:
+        if training.step not in killed:
+            killed.append(training.step)
+            raise Killed
+        evaluate(self, training)
+
+    monkeypatch.setattr(Steps, "evaluate", dying)
+    folder, times = go_on_until_done(
+        lambda: runner(tiny_sequence, tmp_path / "killed", method=method), Killed
+    )
+    assert times == 2
+    assert results(folder) == results(whole)
+    assert log_lines(folder) == log_lines(whole)
 
 
 @pytest.mark.slow
