@@ -25,11 +25,7 @@ def damaged_files(folder: Path, info: Mapping[str, Any]) -> dict[str, str]:
     Args:
         info: run.json of the folder.
     """
-    found: dict[str, str] = {}
-    writing = info.get(WRITING) or {}
-    for name, digest in (info.get(FILES) or {}).items():
-        if state := _damage(folder / name, {digest, writing.get(name)}):
-            found[name] = state
+    found = {name: state for name in info.get(FILES) or {} if (state := damage_of(folder, info, name))}
     if FILES in info and (folder / names.METRICS).is_file():
         try:
             _, sealed = unsealed((folder / names.METRICS).read_bytes())
@@ -38,6 +34,13 @@ def damaged_files(folder: Path, info: Mapping[str, Any]) -> dict[str, str]:
         if not sealed:
             found[names.METRICS] = "has changed"
     return found
+
+
+def damage_of(folder: Path, info: Mapping[str, Any], name: str) -> str | None:
+    """What is wrong with a file of a finished step; None where nothing is, or run.json has no digest of it."""
+    if (digest := (info.get(FILES) or {}).get(name)) is None:
+        return None
+    return _damage(folder / name, {digest, (info.get(WRITING) or {}).get(name)})
 
 
 def _damage(path: Path, digests: set[str | None]) -> str | None:
@@ -56,12 +59,16 @@ def refuse_damage(folder: Path, info: Mapping[str, Any], *, but: str | None = No
         but: a file that the caller computes again.
     """
     damaged = {name: state for name, state in damaged_files(folder, info).items() if name != but}
-    if not damaged:
-        return
+    if damaged:
+        raise damage_error(folder, damaged)
+
+
+def damage_error(folder: Path, damaged: Mapping[str, str]) -> UserError:
+    """The error for damaged files: {file: what is wrong}."""
     count = "a file of this run is" if len(damaged) == 1 else f"{len(damaged)} files of this run are"
     listed = ", ".join(f"{name} {state}" for name, state in list(damaged.items())[:3])
     more = f", and {len(damaged) - 3} more" if len(damaged) > 3 else ""
-    raise UserError(
+    return UserError(
         f"{count} damaged: {listed}{more}",
         where=str(folder),
         hint="restore it, or compute it again: the command of the run (ril-bench run ...) with --repair",

@@ -21,7 +21,7 @@ from ril_bench.config.characters import encodable
 from ril_bench.errors import UserError
 from ril_bench.storage import names
 from ril_bench.storage.entry_note import EntryNote
-from ril_bench.storage.integrity import FILES, damaged_files, refuse_damage
+from ril_bench.storage.integrity import FILES, damage_error, damage_of, damaged_files, refuse_damage
 from ril_bench.storage.seals import unchecked_line, unsealed
 
 if TYPE_CHECKING:
@@ -66,12 +66,20 @@ class StoredRun:
     @cached_property
     def prompts(self) -> dict[str, str]:
         """The evaluation prompts by their ids."""
-        return {str(p["prompt_id"]): str(p["prompt"]) for p in _json(self.folder / names.PROMPTS, list)}
+        return {str(p["prompt_id"]): str(p["prompt"]) for p in _json(self._whole(names.PROMPTS), list)}
 
     @cached_property
     def log(self) -> list[dict[str, Any]]:
         """log.jsonl: one line for each update."""
         return read_log(self.folder, checked=FILES in self.info)
+
+    def _whole(self, name: str) -> Path:
+        """The path of a file, which was compared with its digest. Raises UserError where it is damaged."""
+        if damage_of(self.folder, self.info, name):
+            info = read_info(self.folder)  # a run that is at work may have written it since
+            if state := damage_of(self.folder, info, name):
+                raise damage_error(self.folder, {name: state})
+        return self.folder / name
 
     # -- scores ----------------------------------------------------------------------------------------------
 
@@ -86,13 +94,12 @@ class StoredRun:
             raise UserError(
                 "this run has no scores yet", where=str(self.folder), hint="run it: ril-bench run ..."
             )
-        return _table(path)
+        return _table(self._whole(names.SCORES))
 
     @cached_property
     def anytime_scores(self) -> pd.DataFrame | None:
         """anytime.parquet: scores between updates, with a column `update`; None if there are none."""
-        path = self.folder / names.ANYTIME
-        return _table(path) if path.is_file() else None
+        return _table(self._whole(names.ANYTIME)) if (self.folder / names.ANYTIME).is_file() else None
 
     @cached_property
     def drift(self) -> dict[int, pd.DataFrame]:
@@ -106,11 +113,12 @@ class StoredRun:
 
     def _tables_of_steps(self, pattern: str) -> dict[int, pd.DataFrame]:
         found = {names.step_number(path.parent.name): path for path in self.folder.glob(pattern)}
-        return {step: _table(found[step]) for step in sorted(step for step in found if step is not None)}
+        whole = {step: self._whole(path.relative_to(self.folder).as_posix()) for step, path in found.items()}
+        return {step: _table(whole[step]) for step in sorted(step for step in found if step is not None)}
 
     @cached_property
     def _matrix(self) -> tuple[list[str], list[int], list[list[float | None]]]:
-        return _matrix(self.folder / names.MATRIX)
+        return _matrix(self._whole(names.MATRIX))
 
     @property
     def columns(self) -> list[str]:
@@ -138,7 +146,7 @@ class StoredRun:
     @cached_property
     def error(self) -> dict[tuple[int, str], float]:
         """The standard error over prompts of (step, reward)."""
-        return _standard_errors(self.folder / names.SCORES)
+        return _standard_errors(self._whole(names.SCORES))
 
     # -- images ----------------------------------------------------------------------------------------------
 

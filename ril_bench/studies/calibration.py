@@ -22,7 +22,7 @@ from ril_bench.running.progress import Reporter
 from ril_bench.sequences.calibrations import Calibration, RewardCalibration
 from ril_bench.sequences.sequence_file import SequenceFile, read_sequence
 from ril_bench.storage.files import to_json, write_files
-from ril_bench.storage.read import StoredRun
+from ril_bench.storage.read import read_whole_run
 from ril_bench.studies.evidence import Evidence, property_records
 from ril_bench.studies.grid.workers import run_all
 from ril_bench.studies.output_files import output_file
@@ -86,7 +86,7 @@ def calibrate(
         run_all(every, out, jobs=jobs, threads=threads, device=device, compute=compute, reporter=reporter)
     finally:
         reporter.close()
-    stored = {method: [StoredRun(plan.folder(out)) for plan in plans[method]] for method in plans}
+    stored = {method: [read_whole_run(plan.folder(out)) for plan in plans[method]] for method in plans}
     evidence = Evidence(sequence, stored["single"], stored["naive"], stored["joint"])
     rewards = _units(evidence)
     calibration = Calibration(

@@ -13,6 +13,7 @@ import pytest
 from ril_bench.errors import UserError
 from ril_bench.reporting.run_page import write_page
 from ril_bench.scoring.score import score_run
+from ril_bench.storage.read import read_run
 from ril_bench.storage.run_folder import RunFolder
 from tests.running.stopping import RID, Stopping, log_lines, status
 from tests.tiny import UPDATES, results, runner
@@ -84,6 +85,22 @@ def test_damage_is_named_by_all_that_read_a_run(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(UserError, match=f"{name} is missing"):
         write_page(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("matrix.csv", "reward_matrix"),
+        ("scores.parquet", "scores"),
+        ("scores.parquet", "error"),
+        ("prompts.json", "prompts"),
+        ("step-1/drift.parquet", "drift"),
+    ],
+)
+def test_a_table_is_compared_with_its_digest_before_it_is_read(copy: Path, name: str, read: str) -> None:
+    (copy / name).write_bytes((copy / name).read_bytes() + b"\n")  # still a table, if it is text
+    with pytest.raises(UserError, match=f"a file of this run is damaged: {name} has changed"):
+        getattr(read_run(copy), read)
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,15 @@ def test_complete_runs_are_not_repeated(small: tuple[str, Path, dict[str, Any]])
     assert written == {path: path.stat().st_mtime_ns for path in out.rglob("run.json")}
 
 
+def test_a_damaged_run_is_no_evidence(small: tuple[str, Path, dict[str, Any]], tmp_path: Path) -> None:
+    sequence, out, _ = small
+    shutil.copytree(out / "small", tmp_path / "small")
+    image = next((tmp_path / "small/given/naive").rglob("step-1/images/*.png"))
+    image.write_bytes(image.read_bytes()[:-1])
+    with pytest.raises(UserError, match=f"damaged: step-1/images/{image.name} has changed"):
+        measured(sequence, tmp_path)
+
+
 def entry(gain: float, sigma: float = 1.0, se: float = 0.01, direction: int = 1) -> RewardCalibration:
     values = {"direction": direction, "unit": "points", "b": 5.0, "sigma": sigma, "se": se}
     return RewardCalibration.model_validate({**values, "u": 5.0 + direction * gain, "seeds": [5.0] * 3})
