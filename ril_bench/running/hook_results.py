@@ -75,6 +75,22 @@ def scalar_loss(loss: object, hook: str) -> Tensor | None:
     raise _wrong(f"{hook} returned", loss, wanted, hint, hook)
 
 
+def checked_scores(scores: object, samples: int) -> Tensor | None:
+    """What a tuner's `score` returned for a micro-batch of `samples`; None is no scores."""
+    if scores is None:
+        return None
+    if (
+        isinstance(scores, Tensor)
+        and scores.is_floating_point()
+        and scores.dim() == 2
+        and scores.shape[1] == samples
+    ):
+        return scores
+    wanted = f"a floating-point tensor of shape (copies, {samples}), or None"
+    hint = "return the signed scores, a row for each copy and a column for each sample"
+    raise _wrong("score returned", scores, wanted, hint, "score")
+
+
 def checked_log(log: object) -> Log:
     """What a tuner's `accumulate` returned."""
     if isinstance(log, Log) and all(isinstance(value, Real) for value in vars(log).values()):

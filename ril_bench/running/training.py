@@ -24,7 +24,13 @@ from ril_bench.machine.parallel import Team, team
 from ril_bench.methods import Method
 from ril_bench.running import accounts
 from ril_bench.running.criterion import Criterion
-from ril_bench.running.hook_results import checked_log, scalar_loss, tasks_of_turn, trained_parameters
+from ril_bench.running.hook_results import (
+    checked_log,
+    checked_scores,
+    scalar_loss,
+    tasks_of_turn,
+    trained_parameters,
+)
 from ril_bench.running.reward_task import RewardSum, RewardTask, summed
 from ril_bench.sequences.spec import TaskSpec
 from ril_bench.storage.names import CONSOLIDATION
@@ -204,7 +210,8 @@ class Training:
         """The scores (copies,) of each sample of this process; empty if the tuner needs none before its loss."""
         found: dict[Key, Tensor] = {}
         for batch in self._micro_batches(task):
-            rewards = self.tuner.score(self.model, task, batch)
+            scores = self.tuner.score(self.model, task, batch)
+            rewards = checked_scores(scores, len(batch.draws.samples))
             if rewards is None:
                 break
             found |= dict(zip(batch.draws.samples, rewards.cpu().unbind(1), strict=True))

@@ -14,6 +14,7 @@ from ril_bench.methods import Consolidation, Method, Plan
 from ril_bench.running.hook_results import (
     checked_log,
     checked_plan,
+    checked_scores,
     scalar_loss,
     tasks_of_turn,
     trained_parameters,
@@ -51,6 +52,27 @@ def test_plans_that_fit():
         Plan(weights={2: 1.0}, consolidation=Consolidation(updates=0.5)),
     ):
         assert checked_plan(plan, Method(), 2) is plan
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        torch.zeros(3),
+        torch.zeros(2, 4),
+        torch.zeros(1, 2, 3),
+        torch.zeros(2, 3, dtype=torch.long),
+        [[1.0]],
+        0.0,
+    ],
+)
+def test_scores_of_another_shape_are_refused(scores):
+    with pytest.raises(MethodError, match=r"score returned .* it must be .* \(copies, 3\)"):
+        checked_scores(scores, 3)
+
+
+def test_scores_that_fit():
+    assert checked_scores(None, 3) is None
+    assert checked_scores(scores := torch.zeros(2, 3), 3) is scores
 
 
 @pytest.mark.parametrize("turn", [[9], [], 1, "1", {"1"}, [None]])
