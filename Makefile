@@ -71,10 +71,10 @@ dist-check: dist
 	@$(PIP) -q uv
 	UV=$(BIN)/uv bash tests/packaging/try_wheel.sh dist/*.whl
 
-# A stamp is touched last: an installation that was interrupted is repeated.
+# A stamp is touched last: an installation that was interrupted is repeated. Python compiles what it imports: less than all.
 .venv/.core: pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory venv
-	$(INSTALL) --no-compile .
+	$(PIP) --no-compile -e .
 	@touch $@
 
 .venv/.dev .venv/.docs .venv/.ray .venv/.browser: .venv/.%: .venv/.core
