@@ -18,7 +18,8 @@
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
-INSTALL := $(PIP) -e
+# Python compiles what it imports, which is much less than all that is installed.
+INSTALL := $(PIP) --no-compile -e
 LOWEST := .venv-lowest
 # One thread for each process: on small tensors, more threads only wait for one another.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -71,10 +72,10 @@ dist-check: dist
 	@$(PIP) -q uv
 	UV=$(BIN)/uv bash tests/packaging/try_wheel.sh dist/*.whl
 
-# A stamp is touched last: an installation that was interrupted is repeated. Python compiles what it imports: less than all.
+# A stamp is touched last: an installation that was interrupted is repeated.
 .venv/.core: pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory venv
-	$(PIP) --no-compile -e .
+	$(INSTALL) .
 	@touch $@
 
 .venv/.dev .venv/.docs .venv/.ray .venv/.browser: .venv/.%: .venv/.core

@@ -74,8 +74,11 @@ class StoredRun:
         return read_log(self.folder, checked=FILES in self.info)
 
     def _whole(self, name: str) -> Path:
-        """The path of a file, which was compared with its digest. Raises UserError where it is damaged."""
-        if damage_of(self.folder, self.info, name):
+        """The path of a file, which was compared with its digest. Raises UserError where it is damaged.
+
+        Without run.json, as in a folder of images that are generated again, no digest is known.
+        """
+        if (self.folder / names.RUN).is_file() and damage_of(self.folder, self.info, name):
             info = read_info(self.folder)  # a run that is at work may have written it since
             if state := damage_of(self.folder, info, name):
                 raise damage_error(self.folder, {name: state})

@@ -20,7 +20,6 @@ def sequence(tiny_sequence):
 
 def write(folder: Path, step: int, rows: list[tuple[str, int, float, float]]) -> None:
     (folder / f"step-{step}").mkdir(parents=True)
-    (folder / "run.json").write_text('{"schema_version": 1}')
     table = pd.DataFrame(rows, columns=["prompt_id", "sample", "to_0", "to_previous"])
     table.to_parquet(folder / f"step-{step}" / "drift.parquet", index=False)
 
