@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,7 @@ UNTIL = {
 }  # some tasks meet it, some spend their updates
 METHODS, TUNERS = registry.names("method"), registry.names("tuner")
 REWARD = {"reward", "reward_gradient"}  # a tuner that needs neither can have no criterion
+TIMES = 3  # kills of a case, at most
 GRACE = 0.5  # seconds: the processes of a grid end with their parent, a moment later
 
 
@@ -186,16 +188,28 @@ def random_case(rng: random.Random) -> Case:
 
 
 def main(number: int) -> int:
-    rng, done, equal = random.Random(0), 0, 0
-    with tempfile.TemporaryDirectory() as folder:
-        while done < number:
-            case = random_case(rng)
-            place = Path(folder, str(case).replace(" ", "-"))
-            kills, other = differences(case, place, seed=done, times=min(3, number - done))
-            done, equal = done + kills, equal + kills * (not other)
-            print(f"{done:4} of {number}  {case}: {', '.join(other[:4]) or 'equal'}", flush=True)
-    print(f"{equal} of {done} kills: the same bytes, calls and log lines as without a kill")
-    return int(equal < done)
+    """Kills `number` times, in as many cases at once as there are cores; returns the exit code."""
+    rng, drawn, kills, equal = random.Random(0), 0, 0, 0
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        at_work: dict[Future[tuple[int, list[str]]], Case] = {}
+
+        def draw() -> None:
+            nonlocal drawn
+            case, place = random_case(rng), Path(folder, str(drawn))
+            at_work[pool.submit(differences, case, place, drawn, TIMES)] = case
+            drawn += 1
+
+        for _ in range(os.cpu_count() or 1):
+            draw()
+        while at_work:
+            for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+                case, (times, other) = at_work.pop(future), future.result()
+                kills, equal = kills + times, equal + times * (not other)
+                print(f"{kills:4} of {number}  {case}: {', '.join(other[:4]) or 'equal'}", flush=True)
+                if kills + TIMES * len(at_work) < number:
+                    draw()
+    print(f"{equal} of {kills} kills: the same bytes, calls and log lines as without a kill")
+    return int(equal < kills)
 
 
 if __name__ == "__main__":

@@ -265,6 +265,7 @@ def test_two_shards_give_the_same_bytes(
     assert len(list(tmp_path.rglob(names.PAGE))) == 4
 
 
+@pytest.mark.slow
 def test_a_grid_that_is_killed_and_started_again_gives_the_same_bytes(
     tiny_sequence, tmp_path, fresh_cache, in_this_process, one_after_the_other
 ):
