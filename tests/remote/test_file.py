@@ -168,7 +168,8 @@ def test_a_plain_address_gives_the_whole_file_or_none(site, monkeypatch, tmp_pat
     assert file.fetch(offline=True) == path
 
 
-@pytest.mark.parametrize("proxy", ["foo:bar", "http://[", "://"])
+# The hub client tries an address with a known scheme again and again: 20 seconds.
+@pytest.mark.parametrize("proxy", ["foo:bar", pytest.param("http://[", marks=pytest.mark.slow), "://"])
 def test_a_proxy_that_is_no_address(file, monkeypatch, tmp_path, proxy):
     """The libraries that download raise errors of their own kinds for it."""
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
