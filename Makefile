@@ -87,7 +87,7 @@ $(LOWEST)/.installed: pyproject.toml
 	@$(LOWEST)/bin/python -m pip --version >/dev/null 2>&1 || \
 		$(MAKE) --no-print-directory venv VENV=$(LOWEST) PYTHON=$(or $(PYTHON),python3.11)
 	$(LOWEST)/bin/python -m pip install --disable-pip-version-check -q uv
-	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --upgrade --resolution lowest-direct -e '.[test]'
+	$(LOWEST)/bin/uv --system-certs pip install --python $(LOWEST)/bin/python --upgrade --resolution lowest-direct -e '.[test]'
 	@touch $@
 
 # A shim may start no Python, so the version of each candidate is checked.

@@ -6,6 +6,7 @@ memory is asked for. Every fault is a UserError, given and not raised, so that a
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import stat
@@ -38,6 +39,12 @@ COLUMNS = {
     "trained": kinds.is_boolean,
 }
 CODED = ("reward", "prompt_id")  # columns of text
+#: versions of pyarrow without this option read no type of an extension
+_NO_EXTENSIONS: dict[str, Any] = (
+    {"arrow_extensions_enabled": False}
+    if "arrow_extensions_enabled" in inspect.signature(parquet.ParquetFile).parameters
+    else {}
+)
 WITHIN = {"update": kinds.is_int64}  # one more, in anytime.parquet
 DEEPEST = 10  # folders of a path
 
@@ -153,7 +160,7 @@ def _parquet(path: Path) -> parquet.ParquetFile:
         thrift_string_size_limit=1 * MB,
         thrift_container_size_limit=100 * KB,
         page_checksum_verification=True,
-        arrow_extensions_enabled=False,
+        **_NO_EXTENSIONS,
     )
 
 

@@ -31,7 +31,8 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants as hub
 
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):  # the name depends on the version
+        monkeypatch.setattr(datasets.config, name, True, raising=False)
 
 
 def written(file: Path) -> str:

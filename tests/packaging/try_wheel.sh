@@ -33,7 +33,7 @@ for version in 3.11 3.12 3.13; do
     fi
     started=$SECONDS
     "$uv" venv --quiet --python "$python" "env-$version"
-    "$uv" pip install --quiet --python "env-$version/bin/python" "$wheel"
+    "$uv" --system-certs pip install --quiet --python "env-$version/bin/python" "$wheel"
     installed=$((SECONDS - started))
     bin=env-$version/bin
     "$bin/ril-bench" --version

@@ -25,7 +25,6 @@ def test_the_files_of_a_run(finished):
     found -= {names.PAGE}  # another test calls a verb on this run, and the verb writes this page
     images = {f"{prompt}-{number}.png" for prompt in ("000", "001", "002") for number in (0, 1)}
     expected = {
-        ".lock",
         "run.json",
         "scores.parquet",
         "matrix.csv",
@@ -36,7 +35,7 @@ def test_the_files_of_a_run(finished):
     expected |= {f"step-{i}/images/{image}" for i in range(3) for image in images}
     expected |= {f"step-{i}/scores.parquet" for i in range(3)}
     expected |= {f"step-{i}/{name}" for i in (1, 2) for name in ("adapter.safetensors", "drift.parquet")}
-    assert found == expected
+    assert found - {".lock"} == expected  # some versions of filelock delete the file of a released lock
 
 
 def test_run_json_states_the_run_and_its_machine(finished, tiny_sequence, tiny_pipeline):

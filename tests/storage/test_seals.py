@@ -43,6 +43,12 @@ def test_no_changed_byte_passes_as_sealed(value: dict[str, Any], data: st.DataOb
         assert found.keys() != value.keys()
 
 
+def test_a_digit_that_makes_a_number_infinite_is_noticed() -> None:
+    for text, read in ((sealed({"a": 1e16}), unsealed), (checked_line({"a": 1e16})[:-1], unchecked_line)):
+        with pytest.raises(ValueError, match="was changed or is damaged"):
+            read(text.replace("e+16", "e+916").encode())
+
+
 def test_values_that_json_lacks() -> None:
     assert unsealed(sealed({"a": math.nan}).encode()) == ({"a": None}, True)
     assert unsealed(b'{"a": 1}') == ({"a": 1}, False)
