@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.utils import logging as transformers_logging
 
+from ril_bench.diffusion.clip_weights import fill_clip
 from ril_bench.diffusion.configs import absent_parts, check_folder
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
@@ -25,13 +30,20 @@ def load_pipeline(folder: Path, compute: Compute) -> DiffusionPipeline:
     family = check_folder(folder)
     dtypes = {"vae": getattr(torch, compute.vae_dtype), "default": getattr(torch, compute.dtype)}
     try:
-        return family.pipeline.from_pretrained(
-            str(folder),
-            dtype=dtypes,
-            use_safetensors=True,
-            **family.without,
-            **dict.fromkeys(absent_parts(folder, family)),
-        )
+        with _quiet():
+            pipe = family.pipeline.from_pretrained(
+                str(folder),
+                torch_dtype=dtypes,  # old versions of diffusers do not know its new name, dtype
+                use_safetensors=True,
+                **family.without,
+                **dict.fromkeys(absent_parts(folder, family)),
+            )
+        for name in family.weights:
+            if isinstance(part := getattr(pipe, name), CLIPTextModel | CLIPTextModelWithProjection):
+                fill_clip(part, folder / name)
+        return pipe
+    except UserError:
+        raise
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:  # the libraries raise errors of many kinds for files that do not fit
@@ -40,3 +52,16 @@ def load_pipeline(folder: Path, compute: Compute) -> DiffusionPipeline:
             where=str(folder),
             hint="name a folder that a diffusers pipeline was saved in, or a hub id",
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences warnings of old names, and of weights that `fill_clip` fills."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        transformers_logging.set_verbosity(before)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler, StableDiffusion3Pipeline
+from safetensors.torch import load_file, save_file
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.diffusion.sampler import sample
@@ -190,6 +191,36 @@ def test_a_denoiser_that_predicts_the_image_is_refused():
     with pytest.raises(UserError, match="predicts 'sample'") as caught:
         DiffusionModel(stable_diffusion("sample"), adapter=SPEC).sampler(STEPS, 0.0)
     assert caught.value.hint == "choose a model that predicts epsilon or v_prediction"
+
+
+@pytest.mark.parametrize("build", [stable_diffusion, stable_diffusion_xl, stable_diffusion_3])
+def test_a_text_encoder_gets_all_of_its_weights_under_the_names_of_any_version(tmp_path, build):
+    build().save_pretrained(tmp_path)
+    # Some versions of safetensors map the file into memory, and it is written again below.
+    expected = [
+        copy.deepcopy(part.state_dict())
+        for part in DiffusionModel.load(tmp_path, adapter=SPEC)._family.encoders
+    ]
+    for prefix in ("", "text_model."):
+        for file in tmp_path.glob("text_encoder*/model.safetensors"):
+            if (state := load_file(file)).keys() & {"shared.weight"}:  # T5
+                continue
+            names = {key: key.removeprefix("text_model.") for key in state}
+            own = {
+                key: (prefix + name).replace("text_model.text_proj", "text_proj")
+                for key, name in names.items()
+            }
+            save_file({own[key]: value for key, value in state.items()}, file, metadata={"format": "pt"})
+        for want, found in zip(
+            expected, DiffusionModel.load(tmp_path, adapter=SPEC)._family.encoders, strict=True
+        ):
+            assert all(torch.equal(value, want[key]) for key, value in found.state_dict().items())
+    file = tmp_path / "text_encoder/model.safetensors"
+    state = load_file(file)
+    lost = next(key for key in state if key.endswith("fc1.weight"))
+    save_file({key: value for key, value in state.items() if key != lost}, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"1 weights of the text encoder are missing.*fc1\.weight"):
+        DiffusionModel.load(tmp_path, adapter=SPEC)
 
 
 def test_weights_that_would_be_unpickled_are_not_read(tmp_path):

@@ -33,6 +33,7 @@ UNTIL = {
 }  # some tasks meet it, some spend their updates
 METHODS, TUNERS = registry.names("method"), registry.names("tuner")
 REWARD = {"reward", "reward_gradient"}  # a tuner that needs neither can have no criterion
+SEED = int(os.environ.get("RIL_BENCH_KILLS_SEED", "0"))  # draws the cases
 TIMES = 3  # kills of a case, at most
 GRACE = 0.5  # seconds: the processes of a grid end with their parent, a moment later
 
@@ -57,7 +58,8 @@ class Case:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return SETTINGS | (UNTIL if self.until else {})
+        images = {"tuner.images": "shapes"} if "images" in registry.load("tuner", self.tuner).needs else {}
+        return SETTINGS | images | (UNTIL if self.until else {})
 
 
 def outcome(out: Path) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def random_case(rng: random.Random) -> Case:
 
 def main(number: int) -> int:
     """Kills `number` times, in as many cases at once as there are cores; returns the exit code."""
-    rng, drawn, kills, equal = random.Random(0), 0, 0, 0
+    rng, drawn, kills, equal = random.Random(SEED), 0, 0, 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         at_work: dict[Future[tuple[int, list[str]]], Case] = {}
 

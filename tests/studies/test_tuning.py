@@ -223,7 +223,7 @@ def test_a_study_shows_how_many_runs_are_done(world, method, sequence, judged_on
 def test_tuning_with_real_runs(tiny_data, judged_on, tmp_path, in_this_process):
     """The l2 baseline with a strength of 0, which is naive, and with one that stops learning."""
     tasks = [{"reward": "brightness"}, {"reward": "colorfulness"}]
-    optimizer = {**tiny_data["optimizer"], "lr": 1e-2}  # naive must raise both, whatever the version of torch
+    optimizer = {**tiny_data["optimizer"], "lr": 0.1}  # naive must raise both, whatever the version of torch
     sequence = write_sequence(tmp_path / "two.yaml", tiny_data, tasks=tasks, optimizer=optimizer)
     copy = tmp_path / "l2.py"
     copy.write_bytes((shipped("baselines") / "l2.py").read_bytes())
