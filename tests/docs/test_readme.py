@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from matplotlib import style
 
+import ril_bench
 from ril_bench import cli, registry
 from ril_bench.leaderboard import board
 from ril_bench.studies.claims.claim_file import read_claim
@@ -130,3 +132,13 @@ def test_a_table_has_at_most_seven_columns(page):
     for line in page.read_text(encoding="utf-8").splitlines():
         if re.fullmatch(r"\|(?: ?:?-+:? ?\|)+", line):
             assert line.count("|") - 1 <= COLUMNS
+
+
+def test_the_shortest_example_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    """With every supported version of every library: a part whose weights are not loaded shows here."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").split("```text\n", 1)[1].splitlines()
+    header = next(line.split()[1:] for line in lines if line.split()[:1] == ["step"])
+    shown = [list(map(float, line.split()[2:])) for line in lines if re.match(r"  \d ", line)]
+    matrix = ril_bench.run("shapes-smoke", method="naive", out=tmp_path, quiet=True).matrix
+    assert list(matrix.columns) == header
+    assert matrix.to_numpy() == pytest.approx(np.array(shown), rel=5e-3)
