@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -30,10 +28,12 @@ def load_pipeline(folder: Path, compute: Compute) -> DiffusionPipeline:
     family = check_folder(folder)
     dtypes = {"vae": getattr(torch, compute.vae_dtype), "default": getattr(torch, compute.dtype)}
     try:
-        with _quiet():
+        with warnings.catch_warnings():
+            # Newer versions warn of torch_dtype, whose new name older ones do not know.
+            warnings.simplefilter("ignore", FutureWarning)
             pipe = family.pipeline.from_pretrained(
                 str(folder),
-                torch_dtype=dtypes,  # old versions of diffusers do not know its new name, dtype
+                torch_dtype=dtypes,
                 use_safetensors=True,
                 **family.without,
                 **dict.fromkeys(absent_parts(folder, family)),
@@ -52,16 +52,3 @@ def load_pipeline(folder: Path, compute: Compute) -> DiffusionPipeline:
             where=str(folder),
             hint="name a folder that a diffusers pipeline was saved in, or a hub id",
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences warnings of old names, and of weights that `fill_clip` fills."""
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        transformers_logging.set_verbosity(before)
