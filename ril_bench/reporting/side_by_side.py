@@ -57,7 +57,6 @@ def side_by_side(
         links=links,
         collapsed=[collapsed_steps(run) for run in runs],
         timed=any(dig(run.info, "cost") for run in runs),
-        same_step_1=len(runs) > 1 and _same_step_1(runs),
         headlines=[headline(run, common_scale(runs)) for run in runs],
         strip=film_strip(runs, images, names),
         sheets=[
@@ -69,11 +68,6 @@ def side_by_side(
         curves=reward_curves(runs, names),
         trends=trends(runs, names),
     )
-
-
-def _same_step_1(runs: Sequence[StoredRun]) -> bool:
-    """Whether all runs have the same model after their first task, as methods have that only act between tasks."""
-    return len({tuple(map(tuple, run.matrix[1:2])) for run in runs}) == 1 and len(runs[0].matrix) > 1
 
 
 def relative_link(path: Path, start: Path) -> str:
