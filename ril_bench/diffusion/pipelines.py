@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.utils import logging as transformers_logging
 
-from ril_bench.diffusion.clip_weights import fill_clip
-from ril_bench.diffusion.configs import absent_parts, check_folder
+from ril_bench.diffusion.configs import absent_parts, check_folder, read_config
+from ril_bench.diffusion.parts import load_part
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
 
@@ -26,22 +25,20 @@ def load_pipeline(folder: Path, compute: Compute) -> DiffusionPipeline:
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     family = check_folder(folder)
+    absent, index = absent_parts(folder, family), read_config(folder / "model_index.json")
     dtypes = {"vae": getattr(torch, compute.vae_dtype), "default": getattr(torch, compute.dtype)}
     try:
         with warnings.catch_warnings():
             # Newer versions warn of torch_dtype, whose new name older ones do not know.
             warnings.simplefilter("ignore", FutureWarning)
-            pipe = family.pipeline.from_pretrained(
-                str(folder),
-                torch_dtype=dtypes,
-                use_safetensors=True,
-                **family.without,
-                **dict.fromkeys(absent_parts(folder, family)),
+            parts = {
+                name: load_part(folder / name, index[name], dtypes.get(name, dtypes["default"]))
+                for name in family.weights
+                if name not in absent
+            }
+            return family.pipeline.from_pretrained(
+                str(folder), **parts, **family.without, **dict.fromkeys(absent)
             )
-        for name in family.weights:
-            if isinstance(part := getattr(pipe, name), CLIPTextModel | CLIPTextModelWithProjection):
-                fill_clip(part, folder / name)
-        return pipe
     except UserError:
         raise
     except (torch.OutOfMemoryError, MemoryError):

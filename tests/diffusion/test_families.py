@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -215,12 +216,22 @@ def test_a_text_encoder_gets_all_of_its_weights_under_the_names_of_any_version(t
             expected, DiffusionModel.load(tmp_path, adapter=SPEC)._family.encoders, strict=True
         ):
             assert all(torch.equal(value, want[key]) for key, value in found.state_dict().items())
-    file = tmp_path / "text_encoder/model.safetensors"
-    state = load_file(file)
-    lost = next(key for key in state if key.endswith("fc1.weight"))
-    save_file({key: value for key, value in state.items() if key != lost}, file, metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"1 weights of the text encoder are missing.*fc1\.weight"):
-        DiffusionModel.load(tmp_path, adapter=SPEC)
+
+
+@pytest.mark.parametrize("build", [stable_diffusion, stable_diffusion_xl, stable_diffusion_3])
+def test_a_part_whose_file_lacks_a_weight_is_refused(tmp_path, build):
+    """The libraries alone would warn, and draw that weight at random."""
+    build().save_pretrained(tmp_path)
+    check = random.Random(0)
+    for file in sorted(tmp_path.glob("*/*.safetensors")):
+        whole = copy.deepcopy(load_file(file))
+        for lost in check.sample(sorted(whole), 2):
+            save_file({key: whole[key] for key in whole if key != lost}, file, metadata={"format": "pt"})
+            with pytest.raises(UserError, match=f"1 weights of the {file.parent.name} are missing") as caught:
+                DiffusionModel.load(tmp_path, adapter=SPEC)
+            assert lost.removeprefix("text_model.") in caught.value.what
+        save_file(whole, file, metadata={"format": "pt"})
+    DiffusionModel.load(tmp_path, adapter=SPEC)
 
 
 def test_weights_that_would_be_unpickled_are_not_read(tmp_path):
