@@ -1,4 +1,4 @@
-"""Adapters, compared with PEFT and diffusers: live layers, `fuse_lora`, `load_lora_weights`."""
+"""Adapters, compared with PEFT and diffusers: which exist, which train, their files and deltas."""
 
 import math
 
@@ -8,57 +8,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peft.tuners.lora import LoraLayer
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
-from tests.pipelines import LATENT
-
-PROMPTS = ["a red circle", "a large blue star"]
-
-
-def filled(model, name, **options):
-    """Adds an adapter whose B is not zero, so that it changes the images by more than rounding."""
-    model.add_adapter(name, seed_key=("test",), **options)
-    generator = torch.Generator().manual_seed(len(name))
-    with torch.no_grad():
-        for parameter in model.adapter_parameters(name).values():
-            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
-
-
-@pytest.fixture
-def model(tiny_model):
-    """Two adapters of different ranks."""
-    filled(tiny_model, "a")
-    filled(tiny_model, "bb", rank=3)
-    return tiny_model
-
-
-@pytest.fixture
-def x():
-    return torch.randn(2, *LATENT, generator=torch.Generator().manual_seed(1))
-
-
-def no_grad_predict(model, x):
-    with torch.no_grad():
-        return model.predict(x, 501, PROMPTS, 3.0)
-
-
-def live_predict(model, x):
-    """Predicts through PEFT's live layers; `predict` may fold them instead."""
-    text = model.embed(["", "", *PROMPTS])
-    with torch.no_grad():
-        uncond, cond = model.denoiser(torch.cat([x, x]), 501, encoder_hidden_states=text).sample.chunk(2)
-    return uncond + 3.0 * (cond - uncond)
-
-
-def weights(model):
-    return {key: weight.clone() for key, weight in model.denoiser.state_dict().items()}
-
-
-def trainable(model):
-    return {key for key, weight in model.denoiser.named_parameters() if weight.requires_grad}
-
+from tests.diffusion.adapted import PROMPTS, filled, live_predict, no_grad_predict, trainable, weights
 
 # -- which exist -----------------------------------------------------------------------------------
 
@@ -237,107 +190,6 @@ def test_watching_leaves_the_gradient_alone(model, x):
     plain = model.denoiser(x, 501, encoder_hidden_states=model.embed(PROMPTS)).sample.square().sum()
     for a, b in zip(watched, torch.autograd.grad(plain, model.parameters()), strict=True):
         torch.testing.assert_close(a, b)
-
-
-# -- folding ---------------------------------------------------------------------------------------
-
-
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(a=st.floats(-1, 1), bb=st.floats(-1, 1))
-def test_folded_is_the_live_layers(model, x, a, bb):
-    model.activate({"a": a, "bb": bb})
-    torch.testing.assert_close(no_grad_predict(model, x), live_predict(model, x), rtol=1e-4, atol=1e-5)
-
-
-def test_folded_is_peft_merging(model, x, tiny_pipeline):
-    model.activate({"a": 1.0, "bb": 0.5})
-    folded = no_grad_predict(model, x)
-    model.denoiser.fuse_lora()
-    torch.testing.assert_close(folded, live_predict(model, x), rtol=1e-4, atol=1e-5)
-
-
-def test_folded_bypasses_the_lora_layers_and_puts_all_back_to_the_bit(model, x):
-    model.activate({"a": 1.0, "bb": 0.5}, train=["a"])
-    before, modules = weights(model), dict(model.denoiser.named_modules())
-
-    def interrupted():
-        with model.folded():
-            assert not any(isinstance(module, LoraLayer) for module in model.denoiser.modules())
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    after = weights(model)
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[key], after[key]) for key in before)
-    assert dict(model.denoiser.named_modules()) == modules
-    assert model.parameters() == list(model.adapter_parameters("a").values())
-
-
-def test_folded_takes_scales_of_its_own(model, x, tiny_pipeline):
-    model.activate({"a": 1.0}, train=["a"])
-    with torch.no_grad(), model.folded({"a": 0.5, "bb": 2.0}):
-        own = model.predict(x, 501, PROMPTS, 3.0)
-    with torch.no_grad(), model.folded({}):
-        pretrained = model.predict(x, 501, PROMPTS, 3.0)
-    model.activate({"a": 0.5, "bb": 2.0})
-    torch.testing.assert_close(own, live_predict(model, x), rtol=1e-4, atol=1e-5)
-    fresh = DiffusionModel.load(str(tiny_pipeline), adapter=model.spec)
-    assert torch.equal(pretrained, no_grad_predict(fresh, x))
-
-
-def test_an_average_is_one_of_deltas(model, x):
-    model.activate({"a": 1.0})
-    a, bb = model.delta("a"), model.delta("bb")
-    for path, layer in model._layers.items():
-        torch.testing.assert_close(a[path], layer.get_delta_weight("a"))
-    mean = {path: (a[path] + bb[path]) / 2 for path in a}
-    with torch.no_grad(), model.folded({}, deltas=mean):
-        folded = model.predict(x, 501, PROMPTS, 3.0)
-    model.activate({"a": 0.5, "bb": 0.5})
-    torch.testing.assert_close(folded, live_predict(model, x), rtol=1e-4, atol=1e-5)
-
-
-def test_folding_while_a_graph_is_open_leaves_its_gradient_alone(model, x):
-    model.activate({"a": 1.0, "bb": 1.0}, train=["a"])
-
-    def gradient(between):
-        x0 = x.clone().requires_grad_()
-        eps = model.predict(x0, 501, PROMPTS, 3.0)
-        between()
-        return torch.autograd.grad(eps.square().sum(), [x0, *model.parameters()])
-
-    def teacher():
-        with torch.no_grad(), model.folded({"bb": 3.0}):
-            model.predict(x, 501, PROMPTS, 3.0)
-
-    for a, b in zip(gradient(teacher), gradient(lambda: None), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_the_gradient_of_the_latents_through_folded_weights_outlives_the_folding(model, x):
-    model.activate({"a": 1.0})
-    x0 = x.clone().requires_grad_()
-    with model.folded({"bb": 1.0}):
-        folded = model.predict(x0, 501, PROMPTS, 1.0)
-    (through_folded,) = torch.autograd.grad(folded.square().sum(), x0)
-    model.activate({"bb": 1.0})
-    live = model.denoiser(x0, 501, encoder_hidden_states=model.embed(PROMPTS)).sample
-    (through_live,) = torch.autograd.grad(live.square().sum(), x0)
-    torch.testing.assert_close(through_folded, through_live, rtol=1e-4, atol=1e-5)
-
-
-def test_no_folding_within_folding_and_no_changes(model):
-    with model.folded():
-        assert model.is_folded
-        with pytest.raises(RuntimeError, match="folded"), model.folded({}):
-            pass
-        with pytest.raises(RuntimeError, match="folded"):
-            model.activate({"a": 1.0})
-        with model.folded_once():
-            pass
-        assert model.is_folded
-    assert not model.is_folded
 
 
 # -- files and resumes -----------------------------------------------------------------------------
