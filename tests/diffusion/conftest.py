@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.diffusion.adapted import filled
+from tests.diffusion.two_adapters import filled
 from tests.pipelines import LATENT
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
-from tests.diffusion.adapted import PROMPTS, filled, live_predict, no_grad_predict, trainable, weights
+from tests.diffusion.two_adapters import PROMPTS, filled, live_predict, no_grad_predict, trainable, weights
 
 # -- which exist -----------------------------------------------------------------------------------
 

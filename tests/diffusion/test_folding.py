@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
 
 from ril_bench.diffusion.model import DiffusionModel
-from tests.diffusion.adapted import PROMPTS, live_predict, no_grad_predict, weights
+from tests.diffusion.two_adapters import PROMPTS, live_predict, no_grad_predict, weights
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

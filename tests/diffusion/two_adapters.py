@@ -1,4 +1,4 @@
-"""A tiny model with adapters that change its images, and ways to ask it for its prediction."""
+"""Adapters that change the images of a tiny model, and two ways to predict with them."""
 
 import torch
 
