@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ril_bench.api.common import Places, places_of
+from ril_bench.storage.files import expanded
 
 
 def submit(
@@ -29,6 +30,6 @@ def submit(
     return submit(
         places_of(runs),
         card=Path(method_yaml),
-        board=Path(to),
+        board=expanded(to),
         method_file=None if method_file is None else Path(method_file),
     )

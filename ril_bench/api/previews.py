@@ -12,6 +12,7 @@ import yaml
 from ril_bench.api.common import OUT, THREADS, Settings
 from ril_bench.api.doctor import doctor
 from ril_bench.api.runs import plan_of, spec_of
+from ril_bench.storage.files import expanded
 
 if TYPE_CHECKING:
     from ril_bench.studies.grid.axes import GridSpec
@@ -93,7 +94,7 @@ def preview(
     # the plan has only the options that are set; this adds the defaults of the class
     options = plan.build_method().options.model_dump(mode="json")
     settings_of_plan = plan.identity()
-    folder = plan.folder(Path(out))
+    folder = plan.folder(expanded(out))
     complete = plan.is_complete(RunFolder(folder))
     on_tuner = {"tuner": {"name": tuner}} if tuner else {}
     found = doctor(
@@ -137,7 +138,7 @@ def preview_grid(
 
     spec = spec_of(file, sequences, methods, tuners, orders, seeds, settings)
     return plan_grid(
-        spec, Path(out), shard=shard, jobs=jobs, threads=threads, device=device, engine=engine, gpus=gpus
+        spec, expanded(out), shard=shard, jobs=jobs, threads=threads, device=device, engine=engine, gpus=gpus
     )
 
 
@@ -156,4 +157,4 @@ def preview_claim(
     """
     from ril_bench.studies.claims.reproduce import plan_claim
 
-    return plan_claim(claim, out=Path(out), seeds=seeds, jobs=jobs, threads=threads, device=device)
+    return plan_claim(claim, out=expanded(out), seeds=seeds, jobs=jobs, threads=threads, device=device)

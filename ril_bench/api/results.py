@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from ril_bench.api.common import Places, places_of, run_of
 from ril_bench.api.notebook import Run
 from ril_bench.errors import UserError
+from ril_bench.storage.files import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +85,7 @@ def report(
     if out is not None:
         from ril_bench.reporting.site import write_site
 
-        page = write_site(found, Path(out), left_out)
+        page = write_site(found, expanded(out), left_out)
     if format is None:
         assert page is not None
         return page
@@ -149,7 +150,7 @@ def compare(
         first = sides[0][0]
         cell = (first.sequence, first.order, first.tuner, first.seed)
         partner = next(r for r in sides[1] if (r.sequence, r.order, r.tuner, r.seed) == cell)
-        write_side_by_side([first.folder, partner.folder], Path(out))
+        write_side_by_side([first.folder, partner.folder], expanded(out))
     return chosen(rows, metrics) if metrics else rows
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ril_bench.api.common import DEMO_METHODS, DEMO_SEQUENCE, OUT, THREADS, Settings, reporter_of, set_network
 from ril_bench.api.notebook import Run
+from ril_bench.storage.files import expanded
 
 if TYPE_CHECKING:
     from ril_bench.running.plan import RunPlan
@@ -75,10 +76,10 @@ def run(
     from ril_bench.running.trackers import Tracker
     from ril_bench.worlds.missing import missing_metrics
 
-    folder, reporter = plan.folder(Path(out)), reporter_of(quiet, verbose)
+    folder, reporter = plan.folder(expanded(out)), reporter_of(quiet, verbose)
     runner = Runner(
         plan,
-        Path(out),
+        expanded(out),
         device=named_device(device),
         threads=threads,
         compute=compute_of(compute) if compute else None,
@@ -142,7 +143,7 @@ def grid(
     set_network(offline)
     return grid(
         spec_of(file, sequences, methods, tuners, orders, seeds, settings),
-        Path(out),
+        expanded(out),
         shard=shard,
         jobs=jobs,
         threads=threads,
@@ -178,7 +179,7 @@ def demo(
     for outcome in outcomes:
         if outcome.failure:
             raise outcome.failure.error(where=str(outcome.folder))
-    write_side_by_side([outcome.folder for outcome in outcomes], Path(out) / "index.html")
+    write_side_by_side([outcome.folder for outcome in outcomes], expanded(out) / "index.html")
     return [Run(outcome.folder) for outcome in outcomes]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ril_bench.api.common import OUT, THREADS, Settings, reporter_of, set_network
+from ril_bench.storage.files import expanded
 
 if TYPE_CHECKING:
     from ril_bench.studies.claims.verdict import ClaimVerdict
@@ -58,8 +59,9 @@ def tune(
     set_network(offline)
     return tune(
         method, sequence, keep=keep, option=option, values=STRENGTHS if values is None else values, prompts=prompts,
-        tuner=tuner, settings=settings, seeds=seeds, out=Path(out), jobs=jobs, device=named_device(device),
-        threads=threads, to=None if to is None else Path(to), in_place=in_place, reporter=reporter_of(quiet, verbose),
+        tuner=tuner, settings=settings, seeds=seeds, out=expanded(out), jobs=jobs, device=named_device(device),
+        threads=threads, to=None if to is None else expanded(to), in_place=in_place,
+        reporter=reporter_of(quiet, verbose),
     )  # fmt: skip
 
 
@@ -96,8 +98,8 @@ def calibrate(
 
     set_network(offline)
     return calibrate(
-        sequence, out=Path(out), seeds=seeds, jobs=jobs, device=named_device(device), threads=threads,
-        to=None if to is None else Path(to), in_place=in_place,
+        sequence, out=expanded(out), seeds=seeds, jobs=jobs, device=named_device(device), threads=threads,
+        to=None if to is None else expanded(to), in_place=in_place,
         compute=compute_of(compute) if compute else None, reporter=reporter_of(quiet, verbose),
     )  # fmt: skip
 
@@ -135,7 +137,7 @@ def reproduce(
 
     set_network(offline)
     return reproduce(
-        claim, out=Path(out), seeds=seeds, to=None if to is None else Path(to), in_place=in_place, jobs=jobs,
+        claim, out=expanded(out), seeds=seeds, to=None if to is None else expanded(to), in_place=in_place, jobs=jobs,
         device=named_device(device), threads=threads, compute=compute_of(compute) if compute else None,
         reporter=reporter_of(quiet, verbose),
     )  # fmt: skip

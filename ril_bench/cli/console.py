@@ -32,6 +32,11 @@ class _Console(Console):
         raise ReaderLeftError
 
 
+if (
+    os.environ.get("COLUMNS", "").strip("0") == ""
+):  # some programs state a width of 0; Rich would print nothing
+    os.environ.pop("COLUMNS", None)
+
 _OUT, _ERR = _Console(**_LITERAL), _Console(stderr=True, **_LITERAL)
 
 #: The width of a table that is not printed to a terminal, in characters: nothing is wrapped or cut.

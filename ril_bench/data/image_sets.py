@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ril_bench.data.prompts import text_column
-from ril_bench.data.tables import Table, is_text, read_table
+from ril_bench.data.tables import Table, is_text, kind_of, read_table
 from ril_bench.errors import UserError, nearest
 from ril_bench.storage.files import expanded
 from ril_bench.storage.known_digests import file_digest
@@ -156,9 +156,10 @@ def _rows(folder: Path) -> list[Row]:
     for number, (name, prompt) in enumerate(zip(names, prompts, strict=True), 1):
         if not (is_text(name) and is_text(prompt)):
             raise UserError(
-                f"row {number} has no text for {'the prompt' if is_text(name) else FILE}",
+                f"row {number} has no text for {'the prompt' if is_text(name) else FILE}: "
+                + kind_of(prompt if is_text(name) else name),
                 where=str(file),
-                hint="remove the row, or fill it in",
+                hint="see whether this is the right column; remove the row, or write a text",
             )
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise UserError(
@@ -173,7 +174,7 @@ def _rows(folder: Path) -> list[Row]:
 def _prompts(table: Table) -> list[object]:
     others = [name for name in table.names if name != FILE]
     texts = [name for name in table.texts if name != FILE]
-    return table.column(text_column(others, texts, str(table.path), table.headless))
+    return table.column(text_column(others, texts, str(table.path)))
 
 
 def _bad_image(file: Path, why: object) -> UserError:

@@ -26,6 +26,8 @@ def read_pixels(file: Path, size: tuple[int, int] | None) -> NDArray[np.float32]
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as opened:
+                if opened.mode == "I" and opened.format == "TIFF":  # in PNG and PPM it has 16 bits
+                    raise ValueError("its levels have 32 bits, and no stated range")
                 image = ImageOps.exif_transpose(opened)
                 pixels = _pixels(image)
     except Exception as error:  # PIL raises errors of many kinds for a broken file
@@ -41,6 +43,8 @@ def _pixels(image: Image.Image) -> NDArray[np.float32]:
         grey = np.asarray(image, np.float32)
         if grey.size and not (grey.min() >= 0 and grey.max() <= 65535):
             raise ValueError("its levels are not those of 16 bits")
+        if isinstance(clear := image.info.get("transparency"), int):
+            grey = np.where(grey == clear, np.float32(65535), grey)
         return np.repeat(grey[..., None] / 65535, 3, axis=2).astype(np.float32)
     if image.mode == "F":
         raise ValueError("its levels are floating point, and have no stated range")

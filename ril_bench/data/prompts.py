@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ril_bench.data.tables import SUFFIXES, has_known_suffix, is_text, read_table
+from ril_bench.data.tables import SUFFIXES, has_known_suffix, is_text, kind_of, read_table
 from ril_bench.errors import InfrastructureError, UserError, nearest
 from ril_bench.remote.published import used_by
 from ril_bench.remote.search import FOLDER
@@ -114,7 +114,9 @@ def load_prompts(reference: str) -> list[str]:
     for row, text in enumerate(texts):
         if not is_text(text):
             raise UserError(
-                f"row {row + 1} is not text", where=reference, hint="remove the row, or fill it in"
+                f"row {row + 1} is not text: {kind_of(text)}",
+                where=reference,
+                hint="see whether this is the column of the prompts; remove the row, or write a text",
             )
     return [text.strip() for text in texts]
 

@@ -87,6 +87,15 @@ def is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and "\0" not in value and has_characters(value)
 
 
+def kind_of(value: object) -> str:
+    """What a value is that is no text, in words."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | None):
+        return f"it is a {type(value).__name__}"
+    if isinstance(value, str) or value is None:
+        return "nothing in it can be seen"
+    return "it is a number (in a CSV file: all values of its column are)"
+
+
 def _unreadable(path: Path, why: object, line: int | None = None) -> UserError:
     place = f"line {line}: " if line else ""
     return UserError(f"cannot read the file: {place}{why}", where=str(path), hint="correct the file")
@@ -157,6 +166,12 @@ def _separated(path: Path, separator: str, quoting: Any) -> Table:
 
 def _refuse_other_separators(path: Path, names: list[str], separator: str) -> None:
     """A header that is one long name because its columns are separated in another way."""
+    if names[0].lower().startswith("sep="):
+        raise UserError(
+            f"cannot read the file: its first line, {names[0]}, is for a spreadsheet program",
+            where=str(path),
+            hint="delete that line",
+        )
     others = [other for other in (";", "\t", ",", "|") if other != separator and other in names[0]]
     if len(names) == 1 and others:
         kind = {"\t": "tabs", ",": "commas"}.get(others[0], f'"{others[0]}"')

@@ -74,8 +74,10 @@ def inputs_of(sequence: Sequence, *, download: bool = True) -> Inputs:
         found |= _named(f"prompts of task {i}", _prompts(task.prompts.train, None, download))
         found |= _named(f"images of task {i}", _images(task))
         found |= _named(f"tuner of task {i}", _code("tuner", task.tuner.name))
+        found |= _named(f"source of the tuner of task {i}", _source(task.tuner.name))
     for name, reference in sequence.rewards.items():
         found |= _named(f"reward {name}", _reward(sequence, name, reference))
+        found |= _named(f"source of the reward {name}", _source(reference))
     return found
 
 
@@ -253,6 +255,11 @@ def _reward(sequence: Sequence, name: str, reference: str) -> dict[str, str]:
     for file in sequence.reward(name).weights:
         found |= _published([file]) if isinstance(file, RemoteFile) else digests(file)
     return found
+
+
+def _source(reference: str) -> dict[str, str]:
+    """Whether a tuner or a reward ships, or is a file of the user: both may have one name."""
+    return {reference: "own file"} if registry.is_path(reference) else {"ril-bench": "ships"}
 
 
 def _published(files: Iterable[RemoteFile]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ril_bench.errors import UserError
 from ril_bench.running.checkpoints import LATEST, START
 from ril_bench.storage import names
-from ril_bench.storage.integrity import FILES, damaged_files
+from ril_bench.storage.integrity import FILES, damage_of, damaged_files
 from ril_bench.storage.run_folder import RunFolder
 
 LOST_LINES = "log_lines_lost"  # a key of run.json
@@ -44,10 +44,11 @@ def prepare(folder: RunFolder) -> Repair:
     done = len(info["steps"])
     damaged = list(damaged_files(folder.path, info))
     damaged += _without_damaged_checkpoints(folder)
-    damaged += _without_damaged_lines(folder)
+    if _repair_log(folder) and names.LOG not in damaged:
+        damaged.append(names.LOG)
     if not damaged:
         return Repair()
-    unfinished = info["status"] != "complete" and done > 1
+    unfinished = 1 < done <= len(info["sequence"]["tasks"])
     left = [name for name in (START, LATEST) if folder.checkpoint(name).exists()]
     train = any(map(_is_of_training, damaged)) or (unfinished and not left)
     steps = {names.step_number(name.partition("/")[0]) for name in damaged if "/" in name}
@@ -84,15 +85,18 @@ def _without_damaged_checkpoints(folder: RunFolder) -> Iterable[str]:
             yield names.checkpoint(name)
 
 
-def _without_damaged_lines(folder: RunFolder) -> Iterable[str]:
-    """Takes damaged lines out of the log; the numbers in them are lost."""
+def _repair_log(folder: RunFolder) -> bool:
+    """Keeps the lines of the log that are whole; the numbers in the others are lost. Returns whether any were."""
+    info = folder.read_run()
+    changed = damage_of(folder.path, info, names.LOG) is not None
     lost = folder.drop_damaged_log_lines()
-    if lost:
-        before = folder.read_run().get(LOST_LINES) or 0
-        data = (folder.path / names.LOG).read_bytes()
-        recorded = names.LOG in folder.read_run().get(FILES, {})
-        folder.record({names.LOG: data} if recorded else {}, **{LOST_LINES: before + lost})
-        yield names.LOG
+    if not (changed or lost):
+        return False
+    if changed:  # lines may be missing that nobody can count
+        lost = max(lost, 1)
+        folder.record({names.LOG: folder.rewrite_log()})
+    folder.update_run(**{LOST_LINES: (info.get(LOST_LINES) or 0) + lost})
+    return True
 
 
 def refuse_log_gap(folder: RunFolder, task: int, update: int, *, repair: bool) -> None:

@@ -60,10 +60,14 @@ class Appearance:
         found = {step: read_images(folder / names.in_step(step, names.IMAGES)) for step in steps}
         second = read_images(folder / names.in_step(0, names.FID_REFERENCE))
         self.names = list(found[0])
-        if any(list(images) != self.names for images in (*found.values(), second or found[0])):
-            raise UserError(
-                "the steps hold different images", where=str(folder), hint="run the same command again"
-            )
+        for images in (*found.values(), second or found[0]):
+            if odd := sorted(images.keys() ^ found[0].keys()):
+                raise UserError(
+                    f"the steps hold different images: {odd[0]}.png is not in all of them",
+                    where=str(folder),
+                    hint="move images away that are not of this run; the command of the run, with --repair, computes "
+                    "missing ones",
+                )
         self.prompts = [name.rpartition("-")[0] for name in self.names]  # PROMPT-SAMPLE
         self.measured = measured
         self.steps = {step: self._image_set(images) for step, images in found.items()}

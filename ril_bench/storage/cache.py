@@ -19,7 +19,7 @@ import platformdirs
 
 from ril_bench.errors import UserError
 from ril_bench.storage.digests import canonical_json, sha256_json
-from ril_bench.storage.files import write_files
+from ril_bench.storage.files import expanded, write_files
 from ril_bench.storage.locks import LocksRefusedError, acquired
 from ril_bench.storage.names import DIGESTS
 
@@ -36,7 +36,7 @@ def cache_folder() -> Path:
     no home folder.
     """
     if chosen := os.environ.get(CACHE):
-        return Path(chosen)
+        return expanded(chosen)
     try:
         folder = Path(platformdirs.user_cache_dir(APPLICATION))
     except (RuntimeError, KeyError, OSError) as error:

@@ -19,7 +19,16 @@ from ril_bench.config.characters import encodable
 from ril_bench.errors import InfrastructureError, NumericalError, RilError, UserError
 from ril_bench.storage.names import temporary
 
-_USERS_FAULT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+_CHOOSE = "choose a folder that you may write to with --out"
+_IN_THE_WAY = "a file is where a folder belongs, or a folder where a file belongs: move it away"
+#: errors for which the user can do something, and what
+_HINTS = {
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EINVAL, errno.ELOOP), _CHOOSE
+    ),
+    errno.ENAMETOOLONG: "choose a shorter name, with --out or --label",
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY), _IN_THE_WAY),
+}
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:
@@ -69,8 +78,8 @@ def _sync_folder(folder: Path) -> None:
 def write_error(path: Path, error: OSError) -> RilError:
     """The error to raise for a file that cannot be written: UserError or InfrastructureError."""
     what = f"cannot write {path.name}: {error.strerror or error}"
-    if error.errno in _USERS_FAULT:
-        return UserError(what, where=str(path), hint="choose a folder that you may write to with --out")
+    if hint := _HINTS.get(error.errno or 0):
+        return UserError(what, where=str(path), hint=hint)
     return InfrastructureError(
         what, where=str(path), hint="make room on the disk, then run the same command again: the run resumes"
     )

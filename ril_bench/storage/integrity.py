@@ -26,14 +26,19 @@ def damaged_files(folder: Path, info: Mapping[str, Any]) -> dict[str, str]:
         info: run.json of the folder.
     """
     found = {name: state for name in info.get(FILES) or {} if (state := damage_of(folder, info, name))}
-    if FILES in info and (folder / names.METRICS).is_file():
-        try:
-            _, sealed = unsealed((folder / names.METRICS).read_bytes())
-        except (OSError, ValueError):
-            sealed = False
-        if not sealed:
-            found[names.METRICS] = "has changed"
+    if FILES in info and (state := _damage_of_metrics(folder / names.METRICS, info)):
+        found[names.METRICS] = state
     return found
+
+
+def _damage_of_metrics(path: Path, info: Mapping[str, Any]) -> str | None:
+    """What is wrong with metrics.json, which has its digest in itself; a complete run has it."""
+    try:
+        return None if unsealed(path.read_bytes())[1] else "has changed"
+    except FileNotFoundError:
+        return "is missing" if info.get("status") == "complete" else None
+    except (OSError, ValueError):
+        return "has changed"
 
 
 def damage_of(folder: Path, info: Mapping[str, Any], name: str) -> str | None:

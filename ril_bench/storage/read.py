@@ -60,8 +60,12 @@ class StoredRun:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """metrics.json; a metric that is undefined is None."""
-        path = self.folder / names.METRICS
-        return _sealed(path, required=FILES in self.info) if path.is_file() else {}
+        path, sealed = self.folder / names.METRICS, FILES in self.info
+        if path.is_file():
+            return _sealed(path, required=sealed)
+        if sealed and self.info["status"] == "complete":
+            raise damage_error(self.folder, {names.METRICS: "is missing"})
+        return {}
 
     @cached_property
     def prompts(self) -> dict[str, str]:
@@ -268,9 +272,11 @@ def read_log(folder: Path, *, checked: bool = False) -> list[dict[str, Any]]:
 def image_files(folder: Path) -> dict[tuple[str, int], Path]:
     """The images of a folder, in the order of their names: {(prompt_id, sample): path}.
 
-    Lists the folder, so that a prompt id from an untrusted file never becomes a part of a path.
+    Lists the folder, so that a prompt id from an untrusted file never becomes a part of a path. Hidden files, such as
+    those that macOS adds, are no images.
     """
-    found = {names.image_key(path.stem): path for path in sorted(folder.glob("*.png"))}
+    files = [path for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")]
+    found = {names.image_key(path.stem): path for path in files}
     return {key: path for key, path in found.items() if key is not None}
 
 

@@ -155,6 +155,12 @@ class RunFolder:
             self.write_text(names.LOG, "".join(map(checked_line, kept)))
         return len(lines) - len(kept)
 
+    def rewrite_log(self) -> bytes:
+        """Writes the log without a partial last line, and without a second line of an update; returns its bytes."""
+        lines = {(line["task"], line["update"]): line for line in reversed(self.read_log())}
+        self.write_text(names.LOG, "".join(map(checked_line, reversed(lines.values()))))
+        return (self.path / names.LOG).read_bytes()
+
     # -- checkpoints -----------------------------------------------------------------------------------------
 
     def checkpoint(self, name: str) -> Path:

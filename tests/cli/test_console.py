@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -60,6 +62,15 @@ def test_a_table_shows_brackets_and_is_not_cut_in_a_pipe(capsys, monkeypatch):
     printed = capsys.readouterr().out
     for text in ("[t]", "[b]", "[red]", "1.0 [0.5, 1.5]", "x" * 150):
         assert text in printed
+
+
+@pytest.mark.parametrize("width", ["0", "00", ""])
+def test_a_width_of_nothing_is_no_width(width):
+    """As some programs set it; Rich would print nothing."""
+    command = [sys.executable, "-m", "ril_bench", "run", "nope", "-m", "naive"]
+    done = subprocess.run(command, env=os.environ | {"COLUMNS": width}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "nope" in done.stderr
 
 
 def test_json_is_ascii_and_has_no_nan(capsys):

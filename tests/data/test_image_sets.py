@@ -143,12 +143,29 @@ def test_images_of_other_sizes_are_brought_to_the_models(tmp_path):
         load_images(reference)
 
 
-@pytest.mark.parametrize(("kind", "name"), [(np.uint16, "a.png"), (np.int32, "a.tif")])
-def test_grey_images_of_16_bits_keep_their_range(tmp_path, kind, name):
-    reference = one_image(tmp_path, Image.fromarray(np.array([[0, 257, 25700, 65535]], kind)), name)
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_grey_images_of_16_bits_keep_their_range(tmp_path, name):
+    reference = one_image(tmp_path, Image.fromarray(np.array([[0, 257, 25700, 65535]], np.uint16)), name)
     (image,), _ = load_images(reference).of(["x"], Draws((0,), [0]))
     expected = torch.tensor([0, 1 / 255, 100 / 255, 1])
     torch.testing.assert_close(image, expected.expand(3, 1, 4))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_levels_without_a_stated_range_are_refused(tmp_path, kind):
+    """200 would be bright in 8 bits, and black in 16."""
+    image = Image.fromarray(np.array([[0, 1, 100, 200]], kind))
+    with pytest.raises(UserError, match="no stated range"):
+        load_images(one_image(tmp_path, image, "a.tif")).of(["x"], Draws((0,), [0]))
+
+
+def test_a_level_of_a_grey_image_may_be_transparent(tmp_path):
+    image = Image.fromarray(np.array([[0, 25700]], np.uint16))
+    image.save(tmp_path / "grey.png", transparency=0)
+    (found,), _ = load_images(one_image(tmp_path, Image.open(tmp_path / "grey.png"), "a.png")).of(
+        ["x"], Draws((0,), [0])
+    )
+    torch.testing.assert_close(found[0], torch.tensor([[1.0, 100 / 255]]))
 
 
 def test_a_transparent_image_is_laid_on_white(tmp_path):

@@ -137,6 +137,33 @@ def test_a_change_of_any_file_is_named(code: Path, name: str, use: str) -> None:
     assert "--out" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "source"),
+    [
+        ("brightness", "./others/brightness.py", "the reward brightness"),
+        ("symmetry", "./others/symmetry.py", "the reward symmetry"),
+        ("draft", "./others/draft.py", "the tuner of task 2"),
+    ],
+)
+def test_a_file_of_the_user_is_never_taken_for_what_ships_under_its_name(
+    code: Path, old: str, new: str, source: str
+) -> None:
+    (code / "others").mkdir()
+    for name, cls in {"brightness": "Brightness", "symmetry": "Symmetry"}.items():
+        (code / f"others/{name}.py").write_text(
+            f"from ril_bench.rewards.pixels import {cls}\nclass Mine({cls}):\n    pass\n"
+        )
+    (code / "others/draft.py").write_text(
+        "from ril_bench.tuners.draft import Draft\nclass Mine(Draft):\n    pass\n"
+    )
+    (code / "own.yaml").write_text((code / "sequence.yaml").read_text().replace(old, new))
+    ships, own = inputs(code), inputs(code, "own.yaml")
+    for before, after in ((ships, own), (own, ships)):
+        for complete in (False, True):
+            with pytest.raises(UserError, match=f"source of {source}"):
+                refuse_changes(before, after, code, complete=complete)
+
+
 def test_nothing_changed(code: Path) -> None:
     before = inputs(code)
     for file in code.rglob("*"):

@@ -12,6 +12,7 @@ import pytest
 
 from ril_bench.errors import UserError
 from ril_bench.reporting.run_page import write_page
+from ril_bench.running.training import Training
 from ril_bench.scoring.score import score_run
 from ril_bench.storage.read import read_run
 from ril_bench.storage.run_folder import RunFolder
@@ -135,6 +136,61 @@ def test_repair_of_a_log_keeps_the_other_lines(copy: Path, tiny_sequence: str) -
     assert log_lines(copy) == before[:1] + before[2:]
     assert status(copy)["log_lines_lost"] == 1
     assert runner(tiny_sequence, copy.parents[4]).execute() == copy
+
+
+LOGS = {
+    "cut in its last line": lambda data: data[:-30],
+    "without its last newline": lambda data: data[:-1],
+    "without a line": lambda data: b"".join(data.splitlines(keepends=True)[1:]),
+    "with a line twice": lambda data: data + data.splitlines(keepends=True)[-1],
+    "with an empty line": lambda data: b"\n" + data,
+    "empty": lambda data: b"",
+    "missing": lambda data: None,
+}
+
+
+@pytest.mark.parametrize("kind", LOGS)
+def test_repair_of_a_log_trains_nothing(
+    copy: Path, finished: Path, tiny_sequence: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, before = copy / "log.jsonl", log_lines(copy)
+    data = LOGS[kind](log.read_bytes())
+    log.unlink() if data is None else log.write_bytes(data)
+    with pytest.raises(UserError, match=r"log\.jsonl"):
+        runner(tiny_sequence, copy.parents[4]).execute()
+    monkeypatch.setattr(Training, "run", None)  # a training would fail
+    runner(tiny_sequence, copy.parents[4], repair=True).execute()
+    assert results(copy) == results(finished)
+    assert status(copy)["status"] == "complete"
+    assert status(copy)["log_lines_lost"] >= 1
+    assert all(line in before for line in log_lines(copy))
+    assert runner(tiny_sequence, copy.parents[4]).execute() == copy
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.json", "log.jsonl", "scores.parquet", "step-1/adapter.safetensors"]
+)
+def test_a_complete_run_without_one_of_its_files_is_damaged(
+    copy: Path, tiny_sequence: str, name: str
+) -> None:
+    (copy / name).unlink()
+    with pytest.raises(UserError, match=f"{name} is missing"):
+        runner(tiny_sequence, copy.parents[4]).execute()
+    if name == "metrics.json":
+        with pytest.raises(UserError, match=f"{name} is missing"):
+            _ = read_run(copy).metrics
+    runner(tiny_sequence, copy.parents[4], repair=True).execute()
+    assert runner(tiny_sequence, copy.parents[4]).execute() == copy
+
+
+def test_images_that_are_not_of_the_run_are_named(copy: Path) -> None:
+    image = (copy / "step-1/images/000-0.png").read_bytes()
+    (copy / "step-1/images/._000-0.png").write_bytes(b"of macOS")
+    score_run(copy)
+    (copy / "step-1/images/099-0.png").write_bytes(image)
+    with pytest.raises(UserError, match=r"099-0\.png is not in all of them") as caught:
+        score_run(copy)
+    assert "move images away" in str(caught.value.hint)
 
 
 def test_a_log_that_lost_lines_before_a_resume(tiny_sequence: str, tmp_path: Path) -> None:

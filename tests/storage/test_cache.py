@@ -48,6 +48,9 @@ def test_a_failed_computation_is_not_stored(folder):
 def test_the_place_of_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RIL_BENCH_CACHE", "~/mine")
+    assert cache_folder() == tmp_path / "mine"
     monkeypatch.delenv("RIL_BENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder() == tmp_path / "xdg" / "ril-bench"

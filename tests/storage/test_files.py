@@ -13,7 +13,7 @@ import pytest
 
 from ril_bench.errors import InfrastructureError, NumericalError, UserError
 from ril_bench.storage.digests import sha256_file, sha256_json
-from ril_bench.storage.files import read_json, to_json
+from ril_bench.storage.files import read_json, to_json, write_files
 from ril_bench.storage.run_folder import RunFolder
 
 
@@ -61,6 +61,23 @@ def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
         RunFolder(tmp_path / "file" / "run").write_text("a", "x")
+
+
+@pytest.mark.parametrize("kind", ["loop", "long name", "proc", "a folder", "below a file"])
+def test_a_place_that_cannot_hold_a_file_is_the_users_error(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    place = {
+        "loop": tmp_path / "loop/a.txt",
+        "long name": tmp_path / ("x" * 300) / "a.txt",
+        "proc": Path("/proc/a.txt"),
+        "a folder": tmp_path / "folder",
+        "below a file": tmp_path / "file/a.txt",
+    }[kind]
+    with pytest.raises(UserError, match="cannot write") as caught:
+        write_files({place: b""})
+    assert "disk" not in str(caught.value.hint)
 
 
 def test_json_with_half_of_a_character_can_be_written():
