@@ -183,12 +183,12 @@ def parameters(config: Mapping[str, Any], kind: type[nn.Module]) -> int:
 
     kind: a class of diffusers, or of transformers.
     """
+    known: Any = kind
     with torch.device("meta"):
-        model = (
-            kind(kind.config_class(**config))
-            if issubclass(kind, PreTrainedModel)
-            else kind.from_config(dict(config))  # type: ignore[attr-defined]
-        )
+        if issubclass(kind, PreTrainedModel):
+            model = known(known.config_class(**config))
+        else:
+            model = known.from_config(dict(config))
         return sum(tensor.numel() for tensor in [*model.parameters(), *model.buffers()])
 
 
