@@ -13,6 +13,7 @@ from ril_bench.diagnosis.footprint import Footprint, footprint, guided_calls, im
 from ril_bench.diagnosis.gpus import estimates
 from ril_bench.diagnosis.report import Diagnosis, RunTime, size
 from ril_bench.diffusion.configs import check_folder, read_config
+from ril_bench.diffusion.families import resized
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute, compute_of
 from ril_bench.machine.devices import named_device
@@ -124,6 +125,8 @@ def _model_faults(spec: SequenceSpec) -> Iterable[str]:
         family = check_folder(folder)
         scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
         denoiser = read_config(folder / family.denoiser / "config.json")
+        if size := spec.sampler.size:
+            denoiser |= resized(denoiser, read_config(folder / "vae" / "config.json"), size)
         family.sampler(scheduler, denoiser, spec.sampler.steps, spec.sampler.eta)
     except UserError as error:
         yield error.in_one_line

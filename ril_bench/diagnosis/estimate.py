@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
 
 from ril_bench.diffusion.families import latent_size
 from ril_bench.errors import UserError
@@ -178,9 +179,17 @@ def decoder(config: Mapping[str, Any], latents: tuple[int, int], compute: Comput
 
 @once
 def parameters(config: Mapping[str, Any], kind: type[nn.Module]) -> int:
-    """How many weights a model of a config has."""
+    """How many weights a model of a config has, with its tables of positions.
+
+    kind: a class of diffusers, or of transformers.
+    """
+    known: Any = kind
     with torch.device("meta"):
-        return sum(p.numel() for p in kind.from_config(dict(config)).parameters())  # type: ignore[attr-defined]
+        if issubclass(kind, PreTrainedModel):
+            model = known(known.config_class(**config))
+        else:
+            model = known.from_config(dict(config))
+        return sum(tensor.numel() for tensor in [*model.parameters(), *model.buffers()])
 
 
 def stored_weights(file: Path) -> int:

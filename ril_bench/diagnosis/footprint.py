@@ -22,9 +22,9 @@ import psutil
 import torch
 
 from ril_bench.diagnosis import estimate
-from ril_bench.diagnosis.architectures import ARCHITECTURES
+from ril_bench.diagnosis.architectures import ARCHITECTURES, TEXT_ENCODERS
 from ril_bench.diffusion.configs import read_config
-from ril_bench.diffusion.families import latent_size
+from ril_bench.diffusion.families import latent_size, resized
 from ril_bench.machine.compute import Compute
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.model import weight_files
@@ -84,7 +84,7 @@ def footprint(sequence: Sequence, device: torch.device, compute: Compute) -> Foo
 
     It is not known if the model's folder is not on this machine and the model is not a pinned one.
     """
-    configs = _configs(sequence.model)
+    configs = _configs(sequence)
     if configs is None:
         return None
     (part,), rank, targets = configs.keys() - {"vae"}, sequence.adapter.rank, sequence.adapter.targets
@@ -189,8 +189,17 @@ def rate(device: torch.device, compute: Compute, seconds: float = 0.5) -> float:
     return 2.0 * side**3 / min(taken)
 
 
-def _configs(reference: str) -> Mapping[str, Mapping[str, Any]] | None:
-    """The configs of the denoiser and of the autoencoder by part, from the model's folder, else as published."""
+def _configs(sequence: Sequence) -> Mapping[str, Mapping[str, Any]] | None:
+    """The configs of the denoiser and of the autoencoder by part, for the size of the sequence's images."""
+    configs, size = _configs_of_model(sequence.model), sequence.sampler.size
+    if configs is None or size is None:
+        return configs
+    (part,) = configs.keys() - {"vae"}
+    return {**configs, part: {**configs[part], **resized(configs[part], configs["vae"], size)}}
+
+
+def _configs_of_model(reference: str) -> Mapping[str, Mapping[str, Any]] | None:
+    """From the model's folder, else as published."""
     if folder := local_folder(reference):
         files = {part: folder / part / "config.json" for part in (*estimate.DENOISERS, "vae")}
         found = {part: read_config(file) for part, file in files.items() if file.is_file()}
@@ -228,8 +237,8 @@ def _text_weights(reference: str) -> int:
             for file in weight_files(part)
         )
     model = hub_model(reference)
-    files = [file for file in model.pinned_files if "text_encoder" in file.file] if model else []
-    return sum((file.size or 0) // BYTES["float32"] for file in files)
+    encoders = TEXT_ENCODERS.get(model.repo, ()) if model else ()
+    return sum(estimate.parameters(config, kind) for kind, config in encoders)
 
 
 def _bytes(file: Path | RemoteFile) -> int:

@@ -50,6 +50,22 @@ def latent_size(config: Mapping[str, Any]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
+def resized(denoiser: Mapping[str, Any], vae: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """What changes in the config of a denoiser for images of `size` pixels a side.
+
+    Raises UserError where latents or patches of that size are not whole.
+    """
+    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    pixels = factor * (denoiser.get("patch_size") or 1)
+    if size % pixels:
+        raise UserError(
+            f"this model generates no images of {size} pixels a side",
+            where="sampler.size",
+            hint=f"choose a multiple of {pixels}, such as {max(1, size // pixels) * pixels}",
+        )
+    return {"sample_size": size // factor}
+
+
 class Family:
     """A kind of pipeline; the object belongs to one pipeline, and the class attributes to all of its kind."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ril_bench.diffusion.adapter_spec import AdapterSpec
 from ril_bench.diffusion.adapters import Adapters
-from ril_bench.diffusion.families import Text, family_called, latent_size
+from ril_bench.diffusion.families import Text, family_called, latent_size, resized
 from ril_bench.diffusion.pipelines import load_pipeline
 from ril_bench.diffusion.steps import Sampler
 from ril_bench.machine.compute import PLAIN, Compute
@@ -95,13 +95,22 @@ class DiffusionModel(Adapters):
         adapter: AdapterSpec,
         device: torch.device | str = "cpu",
         compute: Compute = PLAIN,
+        size: int | None = None,
     ) -> DiffusionModel:
         """Loads the model from a folder in diffusers' format.
 
-        Only safetensors are read; nothing is unpickled. Raises UserError where the folder has no pipeline, or a
-        pipeline that is not supported.
+        Only safetensors are read; nothing is unpickled.
+
+        Args:
+            size: the side of the images in pixels; by default the size that the model was trained on.
+
+        Raises UserError where the folder has no pipeline, or a pipeline that is not supported, or the size does not
+        fit.
         """
         pipe = load_pipeline(Path(folder), compute)
+        if size is not None:
+            denoiser = getattr(pipe, family_called(type(pipe).__name__, where="the pipeline").denoiser)
+            denoiser.register_to_config(**resized(denoiser.config, pipe.vae.config, size))
         return cls(pipe, adapter=adapter, device=device, compute=compute)
 
     @property

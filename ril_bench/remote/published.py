@@ -290,6 +290,12 @@ MODELS: dict[str, tuple[RemoteFile, ...]] = {
     ),
 }
 
+#: the licences of models whose files have no known digest, by repository
+LICENCES = {
+    "stabilityai/stable-diffusion-3.5-medium": "Stability AI Community License; gated: accept it on the model's page, "
+    "then type: hf auth login",
+}
+
 _BY_NAME = {file.name: file for file in FILES}
 
 

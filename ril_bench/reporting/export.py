@@ -54,14 +54,14 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 pipe = DiffusionPipeline.from_pretrained({model_argument}).to(torch.{dtype})
 pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
 pipe.load_lora_weights(".")
-image = pipe({prompt}, num_inference_steps={steps}, guidance_scale={guidance}, eta={eta}).images[0]
+image = pipe({prompt}, num_inference_steps={steps}, guidance_scale={guidance}, eta={eta}{pixels}).images[0]
 image.save("image.png")"""
 FLOW = """import torch
 from diffusers import DiffusionPipeline
 {imports}
 pipe = DiffusionPipeline.from_pretrained({model_argument}{absent}).to(torch.{dtype})
 pipe.load_lora_weights(".")
-image = pipe({prompt}, num_inference_steps={steps}, guidance_scale={guidance}{length}).images[0]
+image = pipe({prompt}, num_inference_steps={steps}, guidance_scale={guidance}{pixels}{length}).images[0]
 image.save("image.png")"""
 MEASURED = "The rewards were measured with this sampler, {steps} steps, eta {eta} and guidance {guidance}."
 WITH_NOISE = (
@@ -140,7 +140,7 @@ def model_card(run: StoredRun, step: int, licence: str | None = None) -> str:
 def _code(run: StoredRun) -> str:
     """Python code that generates an image with the LoRA, for a run's kind of model."""
     spec = run.info["sequence"]
-    absent, length = "", ""
+    size, absent, length = spec["sampler"].get("size"), "", ""
     if not any("text_encoder_3" in file for file in _weights(run)):
         # Versions of diffusers differ in the number of tokens that stand for a missing T5.
         absent = ", text_encoder_3=None, tokenizer_3=None"
@@ -151,6 +151,7 @@ def _code(run: StoredRun) -> str:
         prompt=json.dumps(next(iter(run.prompts.values()), "a photo")),
         imports=f"{WORLD_IMPORT}\n" if spec["model"] in registry.names("model") else "",
         model_argument=_model_argument(spec["model"]),
+        pixels=f", height={size}, width={size}" if size else "",
         absent=absent,
         length=length,
     )

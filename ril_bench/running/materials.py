@@ -50,7 +50,11 @@ class Materials:
         inputs = inputs_of(sequence)
         place = verified(model_folder(sequence.model))
         model = DiffusionModel.load(
-            place, adapter=AdapterSpec(**sequence.adapter.model_dump()), device=device, compute=compute
+            place,
+            adapter=AdapterSpec(**sequence.adapter.model_dump()),
+            device=device,
+            compute=compute,
+            size=sequence.sampler.size,
         )
         rewards = {name: _reward(sequence, name, device) for name in sequence.rewards}
         prompts = load_prompts(sequence.prompts.eval)

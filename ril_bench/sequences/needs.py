@@ -15,7 +15,7 @@ from ril_bench.errors import UserError
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.model import HubModel, loaded_files
 from ril_bench.remote.network import HUB
-from ril_bench.remote.published import used_by
+from ril_bench.remote.published import LICENCES, used_by
 from ril_bench.remote.weights import refuse_unusable
 from ril_bench.sequences.model_folders import hub_model, local_folder
 from ril_bench.sequences.spec import Sequence
@@ -113,7 +113,8 @@ def _of_model(reference: str) -> Iterable[Need]:
 def _of_unpinned_model(reference: str, model: HubModel, folder: Path | None) -> Need:
     fixed = bool(re.fullmatch("[0-9a-f]{40}", model.revision or ""))
     hint = None if folder else model.by_hand
-    return Need(reference, "model", model.url, _size(folder), None, fixed, folder is not None, hint)
+    licence = LICENCES.get(model.repo)
+    return Need(reference, "model", model.url, _size(folder), licence, fixed, folder is not None, hint)
 
 
 def _of_shipped_rewards(sequence: Sequence) -> Iterable[Need]:

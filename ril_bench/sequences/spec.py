@@ -41,12 +41,16 @@ class TrainPrompts(Part):
 class Sampler(Part):
     """The sampler of training and evaluation: DDIM, or Euler steps where the model matches a flow.
 
-    Guidance 1 means no guidance; eta 1 means ancestral sampling, and eta 0 steps without noise.
+    Guidance 1 means no guidance; eta 1 means ancestral sampling, and eta 0 steps without noise. `size` is the side of
+    the images in pixels (null: the size that the model was trained on).
     """
+
+    omitted_if_none = frozenset({"size"})
 
     steps: Annotated[int, Field(ge=2)]  # one step from pure noise gives no image
     guidance: Annotated[float, Field(ge=1)]
     eta: Annotated[float, Field(ge=0, le=1)]
+    size: Annotated[int, Field(ge=8, le=8192)] | None = None
 
 
 class AdapterOptions(Part):

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.architectures sd15           # 860M weights in float32
     python -m tests.benchmarks.architectures sdxl --tuner draft --tuner drtune      # 2.6B weights in bfloat16
+    python -m tests.benchmarks.architectures sd35           # 2.5B weights in bfloat16, without T5
 
-Weights are random and images are tiny. It takes minutes and 6 GB (sd15) or 9 GB (sdxl) of memory, so it is not part of
-the suite.
+Weights are random and images are tiny. It takes minutes and 6 GB (sd15) or 9 GB (sdxl, sd35) of memory, so it is not
+part of the suite.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from PIL import Image
 
 from ril_bench.machine.compute import Compute
 from ril_bench.running.provenance import peak_memory
-from tests.benchmarks.published import SD15, SDXL, random_model
+from tests.benchmarks.published import SD15, SD35, SDXL, random_model
 from tests.tiny import PROMPTS, LoraPerTask, bound, training, tuner
 from tests.tuners.test_every_tuner import IMAGES, TUNERS
 
-MODELS = {"sd15": (SD15, Compute()), "sdxl": (SDXL, Compute(dtype="bfloat16", vae_dtype="bfloat16"))}
+HALF = Compute(dtype="bfloat16", vae_dtype="bfloat16")
+MODELS = {"sd15": (SD15, Compute()), "sdxl": (SDXL, HALF), "sd35": (SD35, HALF)}
 LATENT = 8  # 64 pixels
 
 

@@ -12,25 +12,32 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
 
-from ril_bench.diagnosis.architectures import ARCHITECTURES
+from ril_bench.diagnosis.architectures import ARCHITECTURES, TEXT_ENCODERS
+from ril_bench.diagnosis.estimate import DENOISERS
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.machine.compute import Compute
 from tests.pipelines import scheduler, tokenizer
 
-SD15, SDXL = ARCHITECTURES
+SD15, SDXL, SD35 = ARCHITECTURES
+PIPELINES: dict[str, Any] = {
+    SD15: StableDiffusionPipeline,
+    SDXL: StableDiffusionXLPipeline,
+    SD35: StableDiffusion3Pipeline,
+}
+ABSENT: dict[str, dict[str, Any]] = {
+    SD15: {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
+    SDXL: {},
+    SD35: {"text_encoder_3": None, "tokenizer_3": None},
+}
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-# text_encoder/config.json of either, and text_encoder_2/config.json of SDXL
-CLIP_L: dict[str, Any] = {
-    "vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
-    "num_attention_heads": 12, "projection_dim": 768, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
-}  # fmt: skip
-CLIP_G = CLIP_L | {
-    "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
-    "projection_dim": 1280, "hidden_act": "gelu",
-}  # fmt: skip
 
 
 @contextmanager
@@ -46,31 +53,27 @@ def _default_format(dtype: str) -> Iterator[None]:
 def random_model(
     repo: str, *, latent: int | None = None, device: str = "cpu", compute: Compute, rank: int = 8
 ) -> DiffusionModel:
-    """A model of the published architecture.
+    """A model of the published architecture; Stable Diffusion 3.5 without T5, whose weights alone take 9.5 GB.
 
     `latent` is the side of latents that are smaller than the published ones.
     """
     torch.manual_seed(0)
     configs = ARCHITECTURES[repo]
+    ((part, config),) = [(part, config) for part, config in configs.items() if part != "vae"]
+    words = tokenizer(77)
     with _default_format(compute.dtype):
-        unet = UNet2DConditionModel.from_config(
-            {**configs["unet"], **({"sample_size": latent} if latent else {})}
-        )
-        encoder = CLIPTextModel(CLIPTextConfig(**CLIP_L))
-        encoder_2 = CLIPTextModelWithProjection(CLIPTextConfig(**CLIP_G)) if repo == SDXL else None
+        parts: dict[str, Any] = {
+            part: DENOISERS[part].from_config(config | ({"sample_size": latent} if latent else {})),
+            "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0) if repo == SD35 else scheduler(),
+        }
+        for number, (kind, values) in enumerate(TEXT_ENCODERS[repo][:2]):
+            end = f"_{number + 1}" * (number > 0)
+            parts |= {f"text_encoder{end}": kind(kind.config_class(**values)), f"tokenizer{end}": words}
     with _default_format(compute.vae_dtype):
-        vae = AutoencoderKL.from_config(configs["vae"])
-    parts: dict[str, Any] = {
-        "unet": unet,
-        "vae": vae,
-        "text_encoder": encoder,
-        "tokenizer": tokenizer(77),
-        "scheduler": scheduler(),
-    }
-    if encoder_2 is not None:
-        pipe = StableDiffusionXLPipeline(**parts, text_encoder_2=encoder_2, tokenizer_2=parts["tokenizer"])
-    else:
-        pipe = StableDiffusionPipeline(
-            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-        )
-    return DiffusionModel(pipe, adapter=AdapterSpec(rank, rank, TARGETS), device=device, compute=compute)
+        parts["vae"] = AutoencoderKL.from_config(configs["vae"])
+    return DiffusionModel(
+        PIPELINES[repo](**parts, **ABSENT[repo]),
+        adapter=AdapterSpec(rank, rank, TARGETS),
+        device=device,
+        compute=compute,
+    )

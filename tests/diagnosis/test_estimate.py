@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from peft import LoraConfig
 from torch.utils.flop_counter import FlopCounterMode
 
-from ril_bench.diagnosis.architectures import ARCHITECTURES
+from ril_bench.diagnosis.architectures import ARCHITECTURES, TEXT_ENCODERS
 from ril_bench.diagnosis.estimate import (
     DENOISERS,
     counted_saves,
@@ -24,6 +24,7 @@ from ril_bench.remote.published import MODELS
 from tests.pipelines import LATENT, autoencoder, stable_diffusion_3, stable_diffusion_xl
 from tests.pipelines import denoiser as tiny_denoiser
 
+SD35 = "stabilityai/stable-diffusion-3.5-medium"
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 #: On a CPU, fused attention needs more than a few tokens and channels.
 CONFIG = {**tiny_denoiser().config, "block_out_channels": (16, 32), "attention_head_dim": 8}
@@ -94,13 +95,29 @@ def test_options_that_save_memory_are_counted() -> None:
     assert again < 0.6 * plain
 
 
-@pytest.mark.parametrize("repo", ARCHITECTURES)
-@pytest.mark.parametrize(("part", "kind"), [("unet", UNet2DConditionModel), ("vae", AutoencoderKL)])
-def test_the_published_architectures_have_the_weights_of_the_published_files(repo, part, kind) -> None:
+@pytest.mark.parametrize("repo", MODELS)
+def test_the_published_architectures_have_the_weights_of_the_published_files(repo) -> None:
     """Stored in float32; the rest of a file is its header."""
-    (file,) = [file for file in MODELS[repo] if file.file.startswith(f"{part}/")]
-    count = parameters(ARCHITECTURES[repo][part], kind)
-    assert 0 < file.size - 4 * count < 300_000
+    configs, encoders = ARCHITECTURES[repo], TEXT_ENCODERS[repo]
+    counts = {
+        "unet": parameters(configs["unet"], UNet2DConditionModel),
+        "vae": parameters(configs["vae"], AutoencoderKL),
+        **{
+            f"text_encoder{'_2' * (k > 0)}": parameters(config, kind)
+            for k, (kind, config) in enumerate(encoders)
+        },
+    }
+    sizes = {file.file.partition("/")[0]: file.size for file in MODELS[repo]}
+    assert counts.keys() == sizes.keys()
+    for part, count in counts.items():
+        assert 0 < sizes[part] - 4 * count < 300_000
+
+
+def test_stable_diffusion_3_5_medium_has_the_weights_that_were_published() -> None:
+    """In billions, 2.5 of the denoiser [secondary: the model's page] and 4.7 of T5's encoder [arXiv 2403.03206]."""
+    configs, encoders = ARCHITECTURES[SD35], TEXT_ENCODERS[SD35]
+    assert parameters(configs["transformer"], SD3Transformer2DModel) == pytest.approx(2.5e9, rel=0.02)
+    assert parameters(encoders[-1][1], encoders[-1][0]) == pytest.approx(4.7e9, rel=0.02)
 
 
 def test_the_weights_of_a_file_are_counted_by_its_header(tmp_path) -> None:

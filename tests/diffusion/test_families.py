@@ -61,7 +61,7 @@ def adapted(model):
 
 
 @torch.no_grad()
-def theirs(pipe, guidance, output_type):
+def theirs(pipe, guidance, output_type, size=PIXELS):
     """What the pipeline itself generates from the same first latents, without noise in the steps."""
     of_kind = (
         {"max_sequence_length": pipe.tokenizer_max_length}
@@ -70,12 +70,12 @@ def theirs(pipe, guidance, output_type):
     )
     return pipe(
         prompt=PROMPTS,
-        height=PIXELS,
-        width=PIXELS,
+        height=size,
+        width=size,
         num_inference_steps=STEPS,
         guidance_scale=guidance,
         **of_kind,
-        latents=DRAWS.normal("init", shape=LATENT),
+        latents=DRAWS.normal("init", shape=(LATENT[0], *(size * side // PIXELS for side in LATENT[1:]))),
         output_type=output_type,
     ).images
 
@@ -90,6 +90,25 @@ def test_latents_and_images_are_the_pipelines(pipe, guidance):
     scale = float(latents.abs().max())
     torch.testing.assert_close(ours / scale, latents / scale, rtol=0, atol=1e-4)
     torch.testing.assert_close(decoded, images, rtol=0, atol=1e-4)
+
+
+def test_images_of_another_size_are_the_pipelines(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path)
+    size = PIXELS // 2
+    latents = theirs(copy.deepcopy(pipe), 4.0, "latent", size)
+    model = DiffusionModel.load(tmp_path, adapter=SPEC, size=size)
+    assert model.image_size == (size, size)
+    with torch.no_grad():
+        ours = sample(model, model.sampler(STEPS, 0.0), PROMPTS, DRAWS, guidance=4.0)
+    scale = float(latents.abs().max())
+    torch.testing.assert_close(ours / scale, latents / scale, rtol=0, atol=1e-4)
+
+
+def test_a_size_without_whole_latents_is_refused(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="generates no images of 61 pixels a side") as caught:
+        DiffusionModel.load(tmp_path, adapter=SPEC, size=61)
+    assert caught.value.hint.startswith("choose a multiple of ")
 
 
 def test_a_step_of_a_velocity_model_is_diffusers(tmp_path):

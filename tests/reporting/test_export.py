@@ -100,6 +100,9 @@ def code_of(card: Path) -> str:
     return code
 
 
+SMALL = PIXELS // 2
+
+
 @pytest.mark.parametrize("family", ["stable diffusion", "sdxl", "sd3", "shapes"])
 def test_the_code_of_a_card_works(family, run, flow_run, tiny_data, tmp_path, monkeypatch):
     """As it is written, in the card's folder."""
@@ -111,13 +114,16 @@ def test_the_code_of_a_card_works(family, run, flow_run, tiny_data, tmp_path, mo
             model = str(tmp_path / "sdxl")
             stable_diffusion_xl().save_pretrained(model)
         changes = {"model": model, "tasks": [{"reward": "brightness"}], "budget": {"updates": 1, "batch": 1}}
+        if family == "sdxl":
+            changes["sampler"] = {**tiny_data["sampler"], "size": SMALL}
         evaluation = {**tiny_data["evaluation"], "prompts": 2, "images_per_prompt": 1}
         sequence = tiny.write_sequence(tmp_path / "one.yaml", tiny_data, **changes, evaluation=evaluation)
         run = tiny.runner(sequence, tmp_path / "runs").execute()
     folder = ril_bench.export(run, tmp_path / "out")
     monkeypatch.chdir(folder)
     exec(compile(code_of(folder / "README.md"), "README.md", "exec"), {})
-    assert Image.open("image.png").size == ((64, 64) if family == "shapes" else (PIXELS, PIXELS))
+    side = {"shapes": 64, "sdxl": SMALL}.get(family, PIXELS)
+    assert Image.open("image.png").size == (side, side)
 
 
 def test_the_card_of_a_flow_states_that_its_sampler_has_no_noise(flow_run):

@@ -11,7 +11,7 @@ from ril_bench.running.plan import plan_run
 from ril_bench.sequences.presets import settings_of
 from ril_bench.sequences.sequence_file import load_sequence
 
-REAL = ("sd15-ril", "sd15-long", "sdxl-ril")
+REAL = ("sd15-ril", "sd15-long", "sdxl-ril", "sd35-ril")
 IMAGES = {"tuner.images": "shapes/preference"}  # SPIN also needs images, which a preset cannot state
 
 
