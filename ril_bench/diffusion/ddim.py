@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from ril_bench.diffusion.steps import Sampler, Target, check_eta
+from ril_bench.diffusion.steps import Sampler, Target, check_eta, misfit
 from ril_bench.errors import UserError
 
 # Stable Diffusion's schedule; the linear path and the log-probabilities of a step assume it
@@ -22,6 +22,7 @@ SCHEDULE = {
     "timestep_spacing": "leading",
     "rescale_betas_zero_snr": False,
 }
+LEAST_TIMESTEPS = 3  # two sampling steps and the offset
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 
 
@@ -47,7 +48,7 @@ class DDIM(Sampler):
             raise UserError(
                 f"{steps} sampling steps do not fit a model of {len(alphas_cumprod)} timesteps",
                 where="sampler.steps",
-                hint=f"choose 1 to {len(alphas_cumprod) - 1}",
+                hint=f"choose 2 to {len(alphas_cumprod) - 1}",
             )
         check_eta(eta)
         self.alphas_cumprod, self.predicts = alphas_cumprod, predicts
@@ -59,7 +60,7 @@ class DDIM(Sampler):
         for bar_t, bar_s, (signal, level) in zip(bars[:-1], bars[1:], levels[:-1], strict=True):
             sigma = eta * math.sqrt((1 - bar_s) / (1 - bar_t) * (1 - bar_t / bar_s))
             a = math.sqrt(bar_s / bar_t)
-            b = math.sqrt(1 - bar_s - sigma**2) - a * math.sqrt(1 - bar_t)
+            b = math.sqrt(max(0.0, 1 - bar_s - sigma**2)) - a * math.sqrt(1 - bar_t)
             if predicts == "epsilon":
                 targets.append((1.0, 0.0))
                 table.append((a, b, sigma))
@@ -79,9 +80,34 @@ def ddim_of(config: Mapping[str, Any], steps: int, eta: float) -> DDIM:
     Diffusion's.
     """
     check_schedule(config)
-    scheduler = DDIMScheduler.from_config(dict(config))
-    alphas_cumprod = torch.cumprod(1 - scheduler.betas.double(), 0).cpu()
-    return DDIM(alphas_cumprod, steps, eta, scheduler.config["prediction_type"])
+    predicts = DDIMScheduler.from_config(dict(config)).config["prediction_type"]
+    return DDIM(alphas_of(config), steps, eta, predicts)
+
+
+def alphas_of(config: Mapping[str, Any]) -> Tensor:
+    """(T,) alphas_cumprod of a scheduler's config, float64.
+
+    Raises UserError where they do not decrease strictly between 1 and 0, or fp32 cannot hold them.
+    """
+    by_hand = config.get("trained_betas") is not None
+    keys = "trained_betas" if by_hand else "beta_start, beta_end, beta_schedule and num_train_timesteps"
+    try:
+        betas = DDIMScheduler.from_config(dict(config)).betas.double()
+    except (ArithmeticError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise misfit(f"{type(error).__name__}: {error}", keys) from error
+    if by_hand and len(betas) != (timesteps := config.get("num_train_timesteps", 1000)):
+        raise misfit(f"{len(betas)} betas for {timesteps} timesteps", "trained_betas and num_train_timesteps")
+    if len(betas) < LEAST_TIMESTEPS:
+        raise misfit(
+            f"it has {len(betas)} timesteps, and 2 steps need {LEAST_TIMESTEPS}", "num_train_timesteps"
+        )
+    alphas = torch.cumprod(1 - betas, 0).cpu()
+    around = torch.tensor([1.0]).double(), torch.tensor([0.0]).double()
+    if not bool((torch.cat([around[0], alphas, around[1]]).diff() < 0).all()):
+        raise misfit("its noise does not grow at every timestep, or leaves nothing of the image", keys)
+    if float(alphas[-1]) < torch.finfo(torch.float32).tiny:
+        raise misfit(f"its noise leaves nothing of the image: alphas_cumprod ends at {alphas[-1]:.2g}", keys)
+    return alphas
 
 
 def check_schedule(config: Mapping[str, Any]) -> None:
