@@ -61,8 +61,8 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     ),
     "cut": (
         lambda folder: (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"\x08\0\0"),
-        "could be loaded",
-        "",
+        "not a whole file of weights",
+        "unet/diffusion_pytorch_model.safetensors",
     ),
     "no betas": (
         lambda folder: (folder / "scheduler/scheduler_config.json").write_text(
