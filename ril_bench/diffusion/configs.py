@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ril_bench.diffusion.ddim import LEAST_TIMESTEPS, alphas_of
+from ril_bench.diffusion.ddim import LEAST_TIMESTEPS, alphas_of, check_schedule
 from ril_bench.diffusion.families import Family, family_called, latent_size
 from ril_bench.diffusion.fit import check_fit
 from ril_bench.diffusion.flow import check_flow
@@ -113,6 +113,7 @@ def _check_betas(file: Path) -> None:
     fits["num_train_timesteps"] = _is_count(timesteps) and timesteps >= LEAST_TIMESTEPS
     fits["beta_schedule"] = config.get("beta_schedule", "linear") in BETA_SCHEDULES
     _refuse(fits, config, file)
+    check_schedule(config)
     alphas_of(config)
 
 
@@ -165,7 +166,7 @@ def _check_autoencoder(file: Path) -> None:
 
 
 def _refuse(fits: Mapping[str, bool], config: Mapping[str, Any], file: Path) -> None:
-    if wrong := [f"{key}: {config.get(key)!r}" for key, fit in fits.items() if not fit]:
+    if wrong := [f"{key}: {config.get(key)!r}"[:100] for key, fit in fits.items() if not fit]:
         raise _wrong(f"a value of this config does not fit: {', '.join(wrong)}"[:300], file)
 
 
@@ -183,4 +184,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _wrong(what: str, where: Path) -> UserError:
-    return UserError(what, where=str(where), hint="name a folder in which diffusers saved a pipeline")
+    hint = "get the model again, as diffusers saved it"
+    if where.name == "model_index.json":
+        hint = "name a folder in which diffusers saved a pipeline"
+    return UserError(what, where=str(where), hint=hint)

@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from ril_bench.diffusion.steps import Sampler, Target, check_eta, misfit
-from ril_bench.errors import UserError
+from ril_bench.errors import UserError, text_of
 
 # Stable Diffusion's schedule; the linear path and the log-probabilities of a step assume it
 SCHEDULE = {
@@ -22,6 +22,7 @@ SCHEDULE = {
     "timestep_spacing": "leading",
     "rescale_betas_zero_snr": False,
 }
+BETAS = "beta_start, beta_end, beta_schedule and num_train_timesteps"
 LEAST_TIMESTEPS = 3  # two sampling steps and the offset
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 
@@ -80,8 +81,7 @@ def ddim_of(config: Mapping[str, Any], steps: int, eta: float) -> DDIM:
     Diffusion's.
     """
     check_schedule(config)
-    predicts = DDIMScheduler.from_config(dict(config)).config["prediction_type"]
-    return DDIM(alphas_of(config), steps, eta, predicts)
+    return DDIM(alphas_of(config), steps, eta, _scheduler(config).config["prediction_type"])
 
 
 def alphas_of(config: Mapping[str, Any]) -> Tensor:
@@ -90,12 +90,9 @@ def alphas_of(config: Mapping[str, Any]) -> Tensor:
     Raises UserError where they do not decrease strictly between 1 and 0, or fp32 cannot hold them.
     """
     by_hand = config.get("trained_betas") is not None
-    keys = "trained_betas" if by_hand else "beta_start, beta_end, beta_schedule and num_train_timesteps"
-    try:
-        betas = DDIMScheduler.from_config(dict(config)).betas.double()
-    except (ArithmeticError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        raise misfit(f"{type(error).__name__}: {error}", keys) from error
-    if by_hand and len(betas) != (timesteps := config.get("num_train_timesteps", 1000)):
+    keys = "trained_betas" if by_hand else BETAS
+    betas, timesteps = _scheduler(config).betas.double(), config.get("num_train_timesteps", 1000)
+    if betas.shape != (timesteps,):
         raise misfit(f"{len(betas)} betas for {timesteps} timesteps", "trained_betas and num_train_timesteps")
     if len(betas) < LEAST_TIMESTEPS:
         raise misfit(
@@ -112,7 +109,7 @@ def alphas_of(config: Mapping[str, Any]) -> Tensor:
 
 def check_schedule(config: Mapping[str, Any]) -> None:
     """Raises UserError, all faults at once, where a scheduler's config is not Stable Diffusion's."""
-    found = DDIMScheduler.from_config(dict(config)).config
+    found = _scheduler(config).config
     if faults := [key for key, value in SCHEDULE.items() if found[key] != value]:
         raise UserError(
             f"the model's scheduler has {', '.join(f'{key}: {found[key]}' for key in faults)}",
@@ -125,3 +122,11 @@ def check_schedule(config: Mapping[str, Any]) -> None:
             where="prediction_type in scheduler/scheduler_config.json of the model",
             hint=f"choose a model that predicts {' or '.join(PREDICTION_TYPES)}",
         )
+
+
+def _scheduler(config: Mapping[str, Any]) -> DDIMScheduler:
+    """The scheduler of a config. Raises UserError where a value is of another kind."""
+    try:
+        return DDIMScheduler.from_config(dict(config))
+    except (ArithmeticError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise misfit(text_of(error), f"trained_betas, {BETAS}") from error

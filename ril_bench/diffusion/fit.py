@@ -10,7 +10,7 @@ from torch import nn
 
 from ril_bench.diffusion.families import Family, latent_size
 from ril_bench.diffusion.parts import CLIP
-from ril_bench.errors import UserError
+from ril_bench.errors import UserError, text_of
 from ril_bench.metrics.structure import WINDOW
 
 LEAST = 3  # tokens: the start, one of the prompt, the end
@@ -78,7 +78,7 @@ def _check_tokenizer(cls: Any, folder: Path, encoder: Any, name: str) -> int | N
         highest, length = max(tokenizer.get_vocab().values()), tokenizer.model_max_length
     except Exception as error:  # the library raises errors of many kinds for files that do not fit
         raise UserError(
-            f"the {folder.name} cannot be read: {type(error).__name__}: {error}"[:500],
+            f"the {folder.name} cannot be read: {text_of(error)}"[:500],
             where=str(folder),
             hint="get the tokenizer again, as the library that saved it wrote it",
         ) from error
@@ -90,9 +90,9 @@ def _check_tokenizer(cls: Any, folder: Path, encoder: Any, name: str) -> int | N
     if not isinstance(encoder, CLIP):
         return None
     most = encoder.config.max_position_embeddings
-    if not LEAST <= length <= most:
+    if type(length) is not int or not LEAST <= length <= most:
         # transformers' default is 1e30
-        known = f"{length}" if length < 10**9 else "missing"
+        known = "missing" if isinstance(length, int) and length > 10**9 else repr(length)[:100]
         raise UserError(
             f"model_max_length of the {folder.name} is {known}; the {name} reads {LEAST} to {most} tokens",
             where=str(folder / "tokenizer_config.json"),

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from ril_bench.diffusion.steps import Sampler, check_eta, misfit
-from ril_bench.errors import UserError
+from ril_bench.errors import UserError, text_of
 
 VELOCITY = (1.0, -1.0)  # the denoiser predicts n - x_0
 #: the largest noise that the last step adds where eta is 1; Stable Diffusion's schedule ends at this level
@@ -78,9 +79,10 @@ def flow_of(config: Mapping[str, Any], steps: int, eta: float, tokens: int) -> F
                 where="sampler.steps",
                 hint=f"choose 2 to {timesteps - 1}",
             )
-        scheduler.set_timesteps(steps, **dynamic_shift(scheduler.config, tokens))
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            scheduler.set_timesteps(steps, **dynamic_shift(scheduler.config, tokens))
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise misfit(f"{type(error).__name__}: {error}") from error
+        raise misfit(text_of(error)) from error
     sigmas = scheduler.sigmas[:-1].tolist()
     # checked before the table, whose formulas divide by them; false for NaN
     if not all(before > after for before, after in pairwise([*sigmas, 0.0])) or not sigmas[0] <= 1:

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedModel, PreTrainedTokenizerBase
 
 from ril_bench.diffusion.stored import FLOATING, Stored, read, stored
-from ril_bench.errors import UserError
+from ril_bench.errors import UserError, text_of
 from ril_bench.remote.model import weight_files
 
 LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
@@ -100,7 +100,7 @@ def _empty(folder: Path, cls: Any) -> nn.Module:
                 part = cls.from_config(cls.load_config(str(folder)))
     except Exception as error:  # the libraries raise errors of many kinds for values that do not fit
         raise UserError(
-            f"no {cls.__name__} can be built from this config: {type(error).__name__}: {error}"[:500],
+            f"no {cls.__name__} can be built from this config: {text_of(error)}"[:500],
             where=str(folder / "config.json"),
             hint="get the model again, as the library that saved it wrote it",
         ) from error

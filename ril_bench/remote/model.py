@@ -164,10 +164,11 @@ def _named_by(index: Path) -> list[Path]:
     for name in found:
         if not _is_inside(name):
             raise _wrong(
-                f"this index of weights names {name!r}, which is no safetensors file in its folder", index
+                f"this index of weights names {name[:100]!r}, which is no safetensors file in its folder",
+                index,
             )
         if not os.path.isfile(index.parent / name):  # False for a name that no file can have, too
-            raise _wrong(f"this index of weights names {name}, and there is no such file", index)
+            raise _wrong(f"this index of weights names {name[:100]!r}, and there is no such file", index)
     return [index.parent / name for name in found]
 
 
