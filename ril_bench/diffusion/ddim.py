@@ -10,8 +10,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from ril_bench.diffusion.steps import Sampler, Target, check_eta
-from ril_bench.errors import UserError
+from ril_bench.diffusion.steps import Sampler, Target, check_eta, misfit
+from ril_bench.errors import UserError, text_of
 
 # Stable Diffusion's schedule; the linear path and the log-probabilities of a step assume it
 SCHEDULE = {
@@ -22,6 +22,8 @@ SCHEDULE = {
     "timestep_spacing": "leading",
     "rescale_betas_zero_snr": False,
 }
+BETAS = "beta_start, beta_end, beta_schedule and num_train_timesteps"
+LEAST_TIMESTEPS = 3  # two sampling steps and the offset
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 
 
@@ -47,7 +49,7 @@ class DDIM(Sampler):
             raise UserError(
                 f"{steps} sampling steps do not fit a model of {len(alphas_cumprod)} timesteps",
                 where="sampler.steps",
-                hint=f"choose 1 to {len(alphas_cumprod) - 1}",
+                hint=f"choose 2 to {len(alphas_cumprod) - 1}",
             )
         check_eta(eta)
         self.alphas_cumprod, self.predicts = alphas_cumprod, predicts
@@ -59,7 +61,7 @@ class DDIM(Sampler):
         for bar_t, bar_s, (signal, level) in zip(bars[:-1], bars[1:], levels[:-1], strict=True):
             sigma = eta * math.sqrt((1 - bar_s) / (1 - bar_t) * (1 - bar_t / bar_s))
             a = math.sqrt(bar_s / bar_t)
-            b = math.sqrt(1 - bar_s - sigma**2) - a * math.sqrt(1 - bar_t)
+            b = math.sqrt(max(0.0, 1 - bar_s - sigma**2)) - a * math.sqrt(1 - bar_t)
             if predicts == "epsilon":
                 targets.append((1.0, 0.0))
                 table.append((a, b, sigma))
@@ -79,14 +81,35 @@ def ddim_of(config: Mapping[str, Any], steps: int, eta: float) -> DDIM:
     Diffusion's.
     """
     check_schedule(config)
-    scheduler = DDIMScheduler.from_config(dict(config))
-    alphas_cumprod = torch.cumprod(1 - scheduler.betas.double(), 0).cpu()
-    return DDIM(alphas_cumprod, steps, eta, scheduler.config["prediction_type"])
+    return DDIM(alphas_of(config), steps, eta, _scheduler(config).config["prediction_type"])
+
+
+def alphas_of(config: Mapping[str, Any]) -> Tensor:
+    """(T,) alphas_cumprod of a scheduler's config, float64.
+
+    Raises UserError where they do not decrease strictly between 1 and 0, or fp32 cannot hold them.
+    """
+    by_hand = config.get("trained_betas") is not None
+    keys = "trained_betas" if by_hand else BETAS
+    betas, timesteps = _scheduler(config).betas.double(), config.get("num_train_timesteps", 1000)
+    if betas.shape != (timesteps,):
+        raise misfit(f"{len(betas)} betas for {timesteps} timesteps", "trained_betas and num_train_timesteps")
+    if len(betas) < LEAST_TIMESTEPS:
+        raise misfit(
+            f"it has {len(betas)} timesteps, and 2 steps need {LEAST_TIMESTEPS}", "num_train_timesteps"
+        )
+    alphas = torch.cumprod(1 - betas, 0).cpu()
+    around = torch.tensor([1.0]).double(), torch.tensor([0.0]).double()
+    if not bool((torch.cat([around[0], alphas, around[1]]).diff() < 0).all()):
+        raise misfit("its noise does not grow at every timestep, or leaves nothing of the image", keys)
+    if float(alphas[-1]) < torch.finfo(torch.float32).tiny:
+        raise misfit(f"its noise leaves nothing of the image: alphas_cumprod ends at {alphas[-1]:.2g}", keys)
+    return alphas
 
 
 def check_schedule(config: Mapping[str, Any]) -> None:
     """Raises UserError, all faults at once, where a scheduler's config is not Stable Diffusion's."""
-    found = DDIMScheduler.from_config(dict(config)).config
+    found = _scheduler(config).config
     if faults := [key for key, value in SCHEDULE.items() if found[key] != value]:
         raise UserError(
             f"the model's scheduler has {', '.join(f'{key}: {found[key]}' for key in faults)}",
@@ -99,3 +122,11 @@ def check_schedule(config: Mapping[str, Any]) -> None:
             where="prediction_type in scheduler/scheduler_config.json of the model",
             hint=f"choose a model that predicts {' or '.join(PREDICTION_TYPES)}",
         )
+
+
+def _scheduler(config: Mapping[str, Any]) -> DDIMScheduler:
+    """The scheduler of a config. Raises UserError where a value is of another kind."""
+    try:
+        return DDIMScheduler.from_config(dict(config))
+    except (ArithmeticError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise misfit(text_of(error), f"trained_betas, {BETAS}") from error

@@ -16,6 +16,7 @@ from ril_bench.diffusion.steps import Sampler
 from ril_bench.errors import UserError
 
 LARGEST = 4096  # a side of the latents
+CLIPS = ("text_encoder", "text_encoder_2")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,23 @@ class Family:
         return {"encoder_hidden_states": text.tokens}
 
     @classmethod
+    def text_sizes(cls, configs: Mapping[str, Any]) -> dict[str, tuple[bool, int]]:
+        """Keys of the denoiser's config that depend on its text encoders: (whether it fits, what they give).
+
+        configs: of each part that has weights.
+        """
+        unet, width = configs["unet"], sum(configs[name].hidden_size for name in cls.weights if name in CLIPS)
+        if unet.encoder_hid_dim is not None:  # a layer between them
+            return {}
+        wanted = unet.cross_attention_dim
+        return {
+            "cross_attention_dim": (
+                {*(wanted if isinstance(wanted, list | tuple) else [wanted])} == {width},
+                width,
+            )
+        }
+
+    @classmethod
     def sampler(
         cls, scheduler: Mapping[str, Any], denoiser: Mapping[str, Any], steps: int, eta: float
     ) -> Sampler:
@@ -154,6 +172,14 @@ class StableDiffusionXL(Family):
             tokens, pooled = torch.zeros_like(tokens), torch.zeros_like(pooled)
         return Text(tokens, pooled)
 
+    @classmethod
+    def text_sizes(cls, configs: Mapping[str, Any]) -> dict[str, tuple[bool, int]]:
+        unet, key = configs["unet"], "projection_class_embeddings_input_dim"
+        if unet.addition_embed_type != "text_time":
+            return {"addition_embed_type": (False, configs["text_encoder_2"].projection_dim)}
+        pooled = configs["text_encoder_2"].projection_dim + 6 * unet.addition_time_embed_dim
+        return {**super().text_sizes(configs), key: (unet[key] == pooled, pooled)}
+
     def unet_arguments(self, text: Text) -> dict[str, Any]:
         size = torch.tensor([self._size], dtype=text.tokens.dtype, device=text.tokens.device)
         added = {"text_embeds": text.pooled, "time_ids": size.repeat(len(text.tokens), 1)}
@@ -200,6 +226,21 @@ class StableDiffusion3(Family):
         )[0]
 
     @classmethod
+    def text_sizes(cls, configs: Mapping[str, Any]) -> dict[str, tuple[bool, int]]:
+        transformer, t5 = configs["transformer"], configs.get("text_encoder_3")
+        clips = [configs[name] for name in CLIPS]
+        width, pooled = (
+            sum(getattr(clip, key) for clip in clips) for key in ("hidden_size", "projection_dim")
+        )
+        joint = transformer.joint_attention_dim
+        # the tokens of CLIP are filled up with zeros to the width of T5's
+        fits = width <= joint and (t5 is None or t5.d_model == joint)
+        return {
+            "joint_attention_dim": (fits, t5.d_model if t5 and width <= joint else width),
+            "pooled_projection_dim": (transformer.pooled_projection_dim == pooled, pooled),
+        }
+
+    @classmethod
     def sampler(
         cls, scheduler: Mapping[str, Any], denoiser: Mapping[str, Any], steps: int, eta: float
     ) -> Sampler:
@@ -212,14 +253,14 @@ FAMILIES: dict[str, type[Family]] = {
 }
 
 
-def family_called(pipeline: str | None, where: str) -> type[Family]:
+def family_called(pipeline: object, where: str) -> type[Family]:
     """The family of a pipeline class, by its name in model_index.json.
 
-    Raises UserError for any other class.
+    Raises UserError for any other class, and for one that comes with code of its own.
     """
-    if pipeline not in FAMILIES:
+    if not isinstance(pipeline, str) or pipeline not in FAMILIES:
         raise UserError(
-            f"this model is a {pipeline}, which cannot be trained here",
+            f"this model is a {str(pipeline)[:100]}, which cannot be trained here",
             where=where,
             hint=f"choose a model whose model_index.json has _class_name {' or '.join(FAMILIES)}",
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from ril_bench.diffusion.steps import Sampler, check_eta
-from ril_bench.errors import UserError
+from ril_bench.diffusion.steps import Sampler, check_eta, misfit
+from ril_bench.errors import UserError, text_of
 
 VELOCITY = (1.0, -1.0)  # the denoiser predicts n - x_0
 #: the largest noise that the last step adds where eta is 1; Stable Diffusion's schedule ends at this level
@@ -68,19 +70,27 @@ def flow_of(config: Mapping[str, Any], steps: int, eta: float, tokens: int) -> F
     Raises UserError where steps or eta are out of range, or the scheduler takes other steps.
     """
     check_flow(config)
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
-    timesteps = scheduler.config["num_train_timesteps"]
-    least = (
-        2 if scheduler.config["shift_terminal"] else 1
-    )  # one step cannot begin with noise and end at shift_terminal
-    if not least <= steps < timesteps:
-        raise UserError(
-            f"{steps} sampling steps do not fit a model of {timesteps} timesteps",
-            where="sampler.steps",
-            hint=f"choose {least} to {timesteps - 1}",
+    try:
+        scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
+        timesteps = scheduler.config["num_train_timesteps"]
+        if not 2 <= steps < timesteps and not (steps == 1 and not scheduler.config["shift_terminal"]):
+            raise UserError(
+                f"{steps} sampling steps do not fit a model of {timesteps} timesteps",
+                where="sampler.steps",
+                hint=f"choose 2 to {timesteps - 1}",
+            )
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            scheduler.set_timesteps(steps, **dynamic_shift(scheduler.config, tokens))
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise misfit(text_of(error)) from error
+    sigmas = scheduler.sigmas[:-1].tolist()
+    # checked before the table, whose formulas divide by them; false for NaN
+    if not all(before > after for before, after in pairwise([*sigmas, 0.0])) or not sigmas[0] <= 1:
+        raise misfit(
+            f"with its values the noise does not fall from 1 to 0 in {steps} steps",
+            "shift, the other keys of shifts and use_..._sigmas",
         )
-    scheduler.set_timesteps(steps, **dynamic_shift(scheduler.config, tokens))
-    return Flow(scheduler.sigmas[:-1].tolist(), eta, timesteps)
+    return Flow(sigmas, eta, timesteps)
 
 
 def dynamic_shift(config: Mapping[str, Any], tokens: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from ril_bench.diffusion.configs import absent_parts, check_folder, read_config
-from ril_bench.diffusion.parts import load_part
+from ril_bench.diffusion.parts import class_of, load_part
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
 
@@ -32,7 +32,11 @@ def load_pipeline(folder: Path, compute: Compute) -> DiffusionPipeline:
             # Newer versions warn of torch_dtype, whose new name older ones do not know.
             warnings.simplefilter("ignore", FutureWarning)
             parts = {
-                name: load_part(folder / name, index[name], dtypes.get(name, dtypes["default"]))
+                name: load_part(
+                    folder / name,
+                    class_of(index[name], name, str(folder)),
+                    dtypes.get(name, dtypes["default"]),
+                )
                 for name in family.weights
                 if name not in absent
             }
@@ -47,5 +51,5 @@ def load_pipeline(folder: Path, compute: Compute) -> DiffusionPipeline:
         raise UserError(
             f"no diffusion model could be loaded: {error}",
             where=str(folder),
-            hint="name a folder that a diffusers pipeline was saved in, or a hub id",
+            hint="get the model again, as diffusers saved it",
         ) from error

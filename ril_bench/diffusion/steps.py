@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from ril_bench.errors import UserError
 
 #: (p, q): the denoiser predicts p n + q x_0, where n is the noise in x_t and x_0 the clean latents
 Target = tuple[float, float]
+LARGEST = 3.4e38  # of float32, in which latents are computed
 
 
 class Sampler:
@@ -45,6 +47,21 @@ class Sampler:
         self.signal, self.level = ([pair[k] for pair in levels] for k in (0, 1))
         self.targets = list(targets)
         self.a, self.b, self.sigma = ([row[k] for row in table] for k in (0, 1, 2))
+        self._check()
+
+    def _check(self) -> None:
+        """Raises UserError where a step divides by zero or a number that it multiplies latents with overflows fp32."""
+        noise = self.level[: self.steps]
+        numbers = [*self.timesteps, *self.signal, *self.level, *self.a, *self.b, *self.sigma]
+        numbers += [1 / d if (d := self._d(i)) else math.inf for i in range(self.steps)]
+        if not (
+            all(abs(number) <= LARGEST for number in numbers)  # false for NaN
+            and all(0 < after < before for before, after in pairwise(noise))
+            and noise[-1] > 0
+        ):
+            raise misfit(
+                "with its values the noise does not become less at every step, or a number overflows"
+            )
 
     @property
     def steps(self) -> int:
@@ -109,6 +126,15 @@ class Sampler:
     def _d(self, i: int) -> float:
         p, q = self.targets[i]
         return p * self.signal[i] - q * self.level[i]
+
+
+def misfit(what: str, keys: str = "the values") -> UserError:
+    """An error for a model whose scheduler has values that give no sampler."""
+    return UserError(
+        f"the model's scheduler fits no sampler: {what}",
+        where=f"{keys} in scheduler/scheduler_config.json of the model",
+        hint="get the scheduler_config.json that was saved with the model",
+    )
 
 
 def check_eta(eta: float) -> None:

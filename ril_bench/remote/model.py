@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PureWindowsPath
 from typing import ClassVar
 
 from ril_bench.errors import UserError
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.published import MODELS
 from ril_bench.remote.search import Published
+from ril_bench.remote.weights import refuse_pointer
 
-#: the files that a pipeline is loaded from: safetensors in full precision, and no safety checker
-FILES = (
+#: the parts of a pipeline that have weights, and the name that the libraries give a part's weights
+WEIGHTS = {
+    "text_encoder*": "model",
+    **dict.fromkeys(("unet", "transformer", "vae"), "diffusion_pytorch_model"),
+}
+INDEX = ".safetensors.index.json"
+CONFIGS = (
     "model_index.json",
     "scheduler/*.json",
     "tokenizer*/*",
-    *(f"{part}/config.json" for part in ("text_encoder*", "unet", "transformer", "vae")),
+    *(f"{part}/config.json" for part in WEIGHTS),
+)
+#: what is downloaded to load a pipeline: safetensors in full precision, and no safety checker
+FILES = (
+    *CONFIGS,
     *(
-        f"{weights}{end}"
-        for weights in (
-            "text_encoder*/model",
-            *(f"{part}/diffusion_pytorch_model" for part in ("unet", "transformer", "vae")),
-        )
-        for end in (".safetensors", ".safetensors.index.json", "-*-of-*.safetensors")
+        f"{part}/{stem}{end}"
+        for part, stem in WEIGHTS.items()
+        for end in (".safetensors", INDEX, "-*-of-*.safetensors")
     ),
 )
 
@@ -93,25 +102,86 @@ def is_whole(folder: Path) -> bool:
     """
     try:
         index = json.loads((folder / "model_index.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(index, dict):
         return False
     parts = [
-        part for part, kind in index.items() if isinstance(kind, list) and kind[0] and part not in NOT_LOADED
+        part
+        for part, kind in index.items()
+        if isinstance(kind, list) and any(kind) and part not in NOT_LOADED
     ]
-    return all(
-        weight_files(folder / part)
-        if (folder / part / "config.json").is_file()
-        else any((folder / part).glob("*.json"))
-        for part in parts
-    )
+    try:
+        return all(
+            weight_files(folder / part)
+            if (folder / part / "config.json").is_file()
+            else any((folder / part).glob("*.json"))
+            for part in parts
+        )
+    except UserError:  # the index of a part names files that are not here
+        return False
 
 
 def weight_files(part: Path) -> list[Path]:
-    """The files of a part's weights that are loaded: safetensors in full precision."""
-    found = sorted(part.glob("*.safetensors"))
-    return [file for file in found if "." not in file.name.removesuffix(".safetensors")]
+    """The files that a part's weights are loaded from: those that its index names, or else its one file.
+
+    Other files beside them, such as shards that an earlier save left, belong to nothing. Empty where there is neither.
+    Raises UserError where the index cannot be read, or names anything but safetensors files in the part's folder.
+    """
+    whole = part / f"{_stem(part)}.safetensors"
+    index = part / f"{_stem(part)}{INDEX}"
+    if index.is_file():
+        return _named_by(index)
+    return [whole] if whole.is_file() else []
 
 
 def loaded_files(folder: Path) -> list[Path]:
-    """The files of a folder that a pipeline is loaded from, sorted."""
-    return sorted({path for pattern in FILES for path in folder.glob(pattern) if path.is_file()})
+    """The files of a folder that a pipeline is loaded from, sorted. Raises as `weight_files`."""
+    found = {path for pattern in CONFIGS for path in folder.glob(pattern) if path.is_file()}
+    for part in (part for pattern in WEIGHTS for part in folder.glob(pattern)):
+        index = part / f"{_stem(part)}{INDEX}"
+        found |= {*weight_files(part), *([index] if index.is_file() else [])}
+    return sorted(found)
+
+
+def _stem(part: Path) -> str:
+    return next(
+        (stem for pattern, stem in WEIGHTS.items() if fnmatchcase(part.name, pattern)),
+        "diffusion_pytorch_model",
+    )
+
+
+def _named_by(index: Path) -> list[Path]:
+    """The files that an index of shards names, sorted."""
+    refuse_pointer(index)
+    try:
+        names = json.loads(index.read_bytes())["weight_map"].values()
+        found = sorted({str(name) for name in names})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise _wrong("this index of weights has no table weight_map of weights and files", index) from error
+    if not found:
+        raise _wrong("this index of weights names no file", index)
+    for name in found:
+        if not _is_inside(name):
+            raise _wrong(
+                f"this index of weights names {name[:100]!r}, which is no safetensors file in its folder",
+                index,
+            )
+        if not os.path.isfile(index.parent / name):  # False for a name that no file can have, too
+            raise _wrong(f"this index of weights names {name[:100]!r}, and there is no such file", index)
+    return [index.parent / name for name in found]
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name is that of a safetensors file in or below a folder, on any system."""
+    path = PureWindowsPath(name)  # it splits at both kinds of slashes
+    return path.suffix == ".safetensors" and not path.anchor and ".." not in path.parts
+
+
+def _wrong(what: str, index: Path) -> UserError:
+    return UserError(
+        what,
+        where=str(index),
+        hint="get the part again, as the library that saved it wrote it; if one file has all of its weights, delete "
+        "this index",
+    )

@@ -18,6 +18,7 @@ from ril_bench.data.prompts import NAMED, SHIPPED, are_here, load_prompts, locat
 from ril_bench.errors import UserError
 from ril_bench.machine.packages import code_digest, versions
 from ril_bench.remote.file import RemoteFile
+from ril_bench.remote.model import loaded_files
 from ril_bench.remote.published import used_by
 from ril_bench.remote.weights import MANIFEST, digests
 from ril_bench.sequences.model_folders import local_folder, model_folder
@@ -31,14 +32,6 @@ Inputs = dict[str, dict[str, str]]
 SETTINGS, MODEL, METHOD, PACKAGES = "settings of the sequence", "model", "method", "packages"
 EVALUATION = "prompts of the evaluation"
 IMAGES = "images"  # the option of a tuner that names an image set
-#: the folders of a pipeline that are loaded
-PARTS = (
-    "scheduler",
-    *(f"{part}{end}" for part in ("text_encoder", "tokenizer") for end in ("", "_2", "_3")),
-    "transformer",
-    "unet",
-    "vae",
-)
 
 
 def inputs_of_method(reference: str) -> Inputs:
@@ -223,9 +216,7 @@ def _named(use: str, files: dict[str, str] | None) -> Inputs:
 
 def _model(folder: Path) -> dict[str, str]:
     """The files that a pipeline is loaded from, by their paths in its folder."""
-    files = [folder / "model_index.json"]
-    files += [file for part in PARTS if (folder / part).is_dir() for file in files_below(folder / part)]
-    return {file.relative_to(folder).as_posix(): file_digest(file) for file in files if file.is_file()}
+    return {file.relative_to(folder).as_posix(): file_digest(file) for file in loaded_files(folder)}
 
 
 def _prompts(reference: str, first: int | None, download: bool) -> dict[str, str] | None:

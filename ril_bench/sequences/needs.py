@@ -175,6 +175,9 @@ def _size(place: Path | None) -> int | None:
     """Bytes of a file, or of a folder's files that a pipeline loads; None if it is missing."""
     if place is None or not place.exists():
         return None
-    files = loaded_files(place) if place.is_dir() else [place]
+    try:
+        files = loaded_files(place) if place.is_dir() else [place]
+    except UserError:  # a broken index of shards, which the checks of the model's folder name
+        return None
     files = files or [path for path in place.rglob("*") if path.is_file()]
     return sum(path.stat().st_size for path in files)

@@ -50,7 +50,7 @@ class Sampler(Part):
     steps: Annotated[int, Field(ge=2)]  # one step from pure noise gives no image
     guidance: Annotated[float, Field(ge=1)]
     eta: Annotated[float, Field(ge=0, le=1)]
-    size: Annotated[int, Field(ge=8, le=8192)] | None = None
+    size: Annotated[int, Field(ge=16, le=8192)] | None = None
 
 
 class AdapterOptions(Part):

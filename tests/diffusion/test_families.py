@@ -246,7 +246,9 @@ def test_a_part_whose_file_lacks_a_weight_is_refused(tmp_path, build):
         whole = copy.deepcopy(load_file(file))
         for lost in check.sample(sorted(whole), 2):
             save_file({key: whole[key] for key in whole if key != lost}, file, metadata={"format": "pt"})
-            with pytest.raises(UserError, match=f"1 weights of the {file.parent.name} are missing") as caught:
+            with pytest.raises(
+                UserError, match=rf"weights of the {file.parent.name} .* 1 missing \("
+            ) as caught:
                 DiffusionModel.load(tmp_path, adapter=SPEC)
             assert lost.removeprefix("text_model.") in caught.value.what
         save_file(whole, file, metadata={"format": "pt"})

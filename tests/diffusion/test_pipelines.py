@@ -39,8 +39,8 @@ def renamed(folder: Path, ending: str, alone: bool = False) -> None:
 #: values of configs that no model has
 VALUES: dict[str, dict[str, Any]] = {
     "scheduler/scheduler_config.json": {
-        "num_train_timesteps": [0, "x", None, True, 10**9, 2.5],
-        "beta_start": ["x", None, -1, 2, float("nan")],
+        "num_train_timesteps": [0, 1, 2, "x", None, True, 10**9, 2.5],
+        "beta_start": ["x", None, -1, 2, float("nan"), 10**400],
         "beta_end": ["x", None, float("inf")],
         "beta_schedule": ["none", None, 3],
         "trained_betas": ["x", [0.1, "x"], [2.0], {"a": 1}],
@@ -48,7 +48,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "vae/config.json": {
         "scaling_factor": [None, "a", 0, float("nan")],
         "latents_mean": ["x", [1.0], [None] * 4],
-        "latents_std": [3, {}],
+        "latents_std": [3, {}, [1.0], [0, 1, 1, 1], [1, 1, 1, -1]],
     },
 }
 
@@ -61,8 +61,8 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     ),
     "cut": (
         lambda folder: (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"\x08\0\0"),
-        "could be loaded",
-        "",
+        "not a whole file of weights",
+        "unet/diffusion_pytorch_model.safetensors",
     ),
     "no betas": (
         lambda folder: (folder / "scheduler/scheduler_config.json").write_text(
@@ -116,8 +116,20 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     ),
     "an unknown class": (
         lambda folder: edit(folder / "model_index.json", vae=["diffusers", "Nothing"]),
-        "could be loaded",
-        "",
+        "no vae of the kind diffusers.Nothing could be loaded",
+        "model_index.json",
+    ),
+    "shards without an index": (
+        lambda folder: (folder / "unet/diffusion_pytorch_model.safetensors").rename(
+            folder / "unet/diffusion_pytorch_model-00001-of-00001.safetensors"
+        ),
+        "only as shards without their index",
+        "unet",
+    ),
+    "a config that builds nothing": (
+        lambda folder: edit(folder / "unet/config.json", down_block_types=3),
+        "no UNet2DConditionModel can be built from this config",
+        "unet/config.json",
     ),
     "no size": (
         lambda folder: edit(folder / "unet/config.json", sample_size=None),
@@ -149,6 +161,40 @@ def test_a_value_of_a_config_that_does_not_fit_is_refused(folder: Path, name: st
             assert caught.value.where == str(folder / name)
             (folder / name).write_text(whole)
     check_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "kind", [["pipeline_x", "StableDiffusionPipeline"], None, 3, True, {"a": 1}, "x" * 999]
+)
+def test_a_pipeline_of_no_known_class_is_refused(folder: Path, kind: Any) -> None:
+    """A list names code that comes with the model, which is not run."""
+    edit(folder / "model_index.json", _class_name=kind)
+    with pytest.raises(UserError, match="cannot be trained here") as caught:
+        check_folder(folder)
+    assert caught.value.where == str(folder / "model_index.json")
+
+
+OTHER_KINDS = (
+    None,
+    "x",
+    3,
+    {},
+    [],
+    ["diffusers"],
+    [1, 2],
+    ["unet_x", "UNet2DConditionModel"],
+    ["transformers", "pipeline"],
+)
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "tokenizer", "unet", "vae", "scheduler"])
+@pytest.mark.parametrize("kind", OTHER_KINDS, ids=str)
+def test_a_part_of_no_known_class_is_refused(folder: Path, part: str, kind: Any) -> None:
+    edit(folder / "model_index.json", **{part: kind})
+    is_whole(folder)
+    with pytest.raises(UserError, match=f"no {part} of the kind .* could be loaded") as caught:
+        check_folder(folder)
+    assert caught.value.where == str(folder / "model_index.json")
 
 
 def test_parts_that_training_does_not_use_may_be_missing(folder: Path) -> None:

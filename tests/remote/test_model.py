@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from ril_bench.errors import UserError
 from ril_bench.remote import published
 from ril_bench.remote.file import RemoteFile
-from ril_bench.remote.model import FILES, HubModel
+from ril_bench.remote.model import FILES, HubModel, is_whole, loaded_files, weight_files
 from ril_bench.remote.search import FOLDER
 from ril_bench.storage.digests import sha256_file
 from tests.pipelines import stable_diffusion, stable_diffusion_xl
@@ -107,3 +107,68 @@ def test_the_patterns_match_what_diffusers_saves(snapshot):
     taken = {path.relative_to(snapshot).as_posix() for pattern in FILES for path in snapshot.glob(pattern)}
     assert saved - taken == {"unet/diffusion_pytorch_model.fp16.safetensors", "image.png"}
     assert json.loads((snapshot / "model_index.json").read_text())["safety_checker"] == [None, None]
+
+
+# -- shards and their index ----------------------------------------------------------------------------------
+
+
+def sharded(part, names):
+    """Writes an index that names files; returns it."""
+    (part / "model.safetensors").unlink(missing_ok=True)
+    index = part / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {f"weight {i}": name for i, name in enumerate(names)}}))
+    return index
+
+
+def test_the_files_are_those_that_the_index_names(snapshot):
+    part = snapshot / "text_encoder"
+    names = ["a.safetensors", "model-00001-of-00002.safetensors"]
+    for name in (*names, "model-00003-of-00003.safetensors"):  # the last one was left by another save
+        (part / name).write_bytes(b"")
+    index = sharded(part, [*names, names[0]])
+    assert weight_files(part) == [part / name for name in names]
+    loaded = {file for file in loaded_files(snapshot) if file.parent == part}
+    assert loaded == {part / "config.json", index, *(part / name for name in names)}
+    assert is_whole(snapshot)
+
+
+def test_without_an_index_the_file_is_the_libraries_own(snapshot):
+    for name in ("other.safetensors", "model-00001-of-00002.safetensors"):
+        (snapshot / "text_encoder" / name).write_bytes(b"")
+    assert weight_files(snapshot / "text_encoder") == [snapshot / "text_encoder" / "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gone.safetensors", "x" * 5000 + ".safetensors", "../unet/diffusion_pytorch_model.safetensors",
+        "/etc/model.safetensors", "C:\\model.safetensors", "a/../../model.safetensors", "model.bin", "",
+        "a\0.safetensors",
+    ],
+    ids=lambda name: repr(name[:20]),
+)  # fmt: skip
+def test_an_index_that_names_no_file_of_its_folder_is_refused(snapshot, name):
+    index = sharded(snapshot / "text_encoder", [name])
+    with pytest.raises(UserError, match="names") as caught:
+        weight_files(snapshot / "text_encoder")
+    assert repr(name[:99])[1:-1] in caught.value.what
+    assert caught.value.where == str(index)
+    assert not is_whole(snapshot)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "3", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', "[" * 10**5]
+)
+def test_an_index_without_files_is_refused(snapshot, content):
+    index = sharded(snapshot / "text_encoder", [])
+    index.write_text(content)
+    with pytest.raises(UserError, match="this index of weights") as caught:
+        weight_files(snapshot / "text_encoder")
+    assert caught.value.where == str(index)
+    assert not is_whole(snapshot)
+
+
+@pytest.mark.parametrize("index", [[], 3, {"unet": []}, {"unet": [None, None]}])
+def test_an_index_of_another_form_is_no_error(tmp_path, index):
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    assert is_whole(tmp_path) == isinstance(index, dict)  # it has no part that is loaded
