@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 
@@ -34,12 +36,27 @@ def _warn_only(value: bool) -> None:
     torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=value)
 
 
+def _set_device(device: torch.device) -> None:
+    torch.set_default_device(None if device.type == "cpu" else device)  # None: no mode, which costs time
+
+
+def _errors() -> list[Any]:
+    """The filters that turn warnings into errors."""
+    return [one for one in warnings.filters if one[0] == "error"]
+
+
+def _modes() -> int:
+    """The number of open modes that see every function of torch."""
+    inner = torch._C
+    return sum(getattr(inner, f"_len_torch_{kind}_stack", lambda: 0)() for kind in ("function", "dispatch"))
+
+
 PARTS = (
     # the first two first: a mode that is left open also changes the grad mode
     _Part("inference mode", torch.is_inference_mode_enabled),
     _Part("grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
     _Part("default dtype", torch.get_default_dtype, torch.set_default_dtype),
-    _Part("default device", torch.get_default_device, torch.set_default_device),
+    _Part("default device", torch.get_default_device, _set_device),
     _Part("number of threads", torch.get_num_threads, torch.set_num_threads),
     _Part(
         "deterministic algorithms",
@@ -61,6 +78,10 @@ PARTS = (
         torch.backends.cuda.mem_efficient_sdp_enabled,
         torch.backends.cuda.enable_mem_efficient_sdp,
     ),
+    _Part("the number of open modes of torch", _modes),
+    _Part("numpy's treatment of errors", np.geterr, lambda value: np.seterr(**value)),
+    _Part("the list of warnings that are errors", _errors),
+    _Part("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     _Part("the current folder", _folder, os.chdir),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -91,7 +92,7 @@ class Reward:
     def _checked_scores(self, hook: str, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """The scores of a hook in fp32. Raises RewardError if they are not a tensor with one number for each image."""
         own = checked(images, prompts).clone(), list(prompts)  # what the reward changes in place is its own
-        scores = called(getattr(self, hook), own, type(self), hook, self._error)
+        scores = called(getattr(self, hook), own, type(self), hook, partial(fault_of, self))
         n, got = len(images), type(scores).__name__
         if isinstance(scores, Tensor):
             got = f"a tensor of shape {tuple(scores.shape)}"
@@ -106,10 +107,6 @@ class Reward:
             where=_place(type(self)),
             hint="return one number for each image, as torch.Tensor: scores.reshape(-1), or stack them",
         )
-
-    def _error(self, what: str, *, where: str, hint: str) -> RewardError:
-        name = getattr(self, "name", type(self).__name__)
-        return RewardError(f"the reward {name} {what}", where=where, hint=hint)
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Computes the scores. Every subclass implements it.
@@ -133,6 +130,12 @@ class Reward:
         the published score. `score` then has a differentiable version of that preprocessing.
         """
         return self.score(images, prompts)
+
+
+def fault_of(reward: Reward, what: str, *, where: str, hint: str) -> RewardError:
+    """An error that names a reward."""
+    name = getattr(reward, "name", type(reward).__name__)
+    return RewardError(f"the reward {name} {what}", where=where, hint=hint)
 
 
 def lacks_score(cls: type[Reward]) -> RewardError:

@@ -6,9 +6,11 @@ Without these checks the fault would show later, in code of this package, and lo
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import torch
@@ -16,11 +18,16 @@ from torch import Tensor, nn
 
 from ril_bench.diffusion.frozen import pretrained_tensors
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.errors import MethodError
+from ril_bench.errors import MethodError, RewardError
+from ril_bench.machine.calls import OWN, of_package, place_of
 from ril_bench.methods import Consolidation, Method, Plan
+from ril_bench.rewards.base import Reward
 from ril_bench.running.hooks import author, place
 from ril_bench.storage.checkpoint import plain
 from ril_bench.tuners.base import Log, Tuner
+
+TORCH = str(Path(torch.__file__).parent)
+AUTOGRAD = str(Path(TORCH, "autograd"))
 
 
 def checked_plan(plan: object, method: Method, i: int) -> Plan:
@@ -136,11 +143,36 @@ def graph_of(owner: object, hook: str) -> Iterator[None]:
 
 
 @contextmanager
+def graphs_of_update(method: Method, rewards: Sequence[Reward]) -> Iterator[None]:
+    """Inside, a RuntimeError of autograd in the code of this package is a fault of a graph that others built.
+
+    Which of them cannot be told: a reward that does not ship is named first, then the method with a `prediction_loss`.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        if not files[-1].startswith(AUTOGRAD) or not all(file.startswith((OWN, TORCH)) for file in files):
+            raise
+        what = f"the backward of an update failed: {error}"
+        hint = "compute scores and losses anew in each call, and change no tensor of their graphs in place"
+        if theirs := [reward for reward in rewards if not of_package(type(reward))]:
+            what += f"; its graph holds the score of {theirs[0].name}"
+            raise RewardError(what, where=place_of(type(theirs[0]), "score"), hint=hint) from error
+        if not of_package(getattr(author(method), "prediction_loss", None)):
+            what += "; its graph holds what prediction_loss returned"
+            raise MethodError(what, where=_at(method, "prediction_loss"), hint=hint) from error
+        raise
+
+
+@contextmanager
 def unchanged(tensor: Tensor, owner: object, hook: str) -> Iterator[None]:
-    """Raises MethodError where a hook changes a tensor in place that the run goes on to use."""
-    before = tensor._version
+    """Raises MethodError where a hook changes a float32 tensor in place that the run goes on to use."""
+    before = tensor.detach().clone()
     yield
-    if tensor._version != before:
+    if not torch.equal(before.view(torch.int32), tensor.detach().view(torch.int32)):
         raise MethodError(
             f"{hook} changes prediction.output in place",
             where=_at(owner, hook),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from operator import attrgetter, is_not
+from inspect import iscoroutine, isgenerator
+from operator import attrgetter, is_not, itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
@@ -94,6 +95,8 @@ class _Watched:
             self._trained = _Trained(self._model)
         before = _ModelState(self._model, self._trained)
         result = called(hook, arguments, type(author(self)), name, self._error)
+        if (isgenerator(result) and name != "parameters") or iscoroutine(result):
+            raise self._fault("returned before its first line ran", name, "write no yield and no async in it")
         if touched := self._frozen.touched():
             raise self._fault(f"changes weights of the pretrained model: {several(touched)}", name, FROZEN)
         if fault := before.fault(name):
@@ -116,12 +119,12 @@ class _Trained:
     def __init__(self, model: DiffusionModel):
         self.changes, self.names, self.parameters = model.changes, model.trained, model.parameters()
         self._forms = list(map(FORM, self.parameters))
-        self._holders = [
-            (holder.weight, holder._parameters)
-            for name in self.names
-            for path in model.adapter_parameters(name)
-            for holder in [_layer(model, path, name)]
+        holders = [
+            _layer(model, path, name) for name in self.names for path in model.adapter_parameters(name)
         ]
+        self._held = [
+            holder._parameters for holder in holders
+        ]  # each has one of the parameters, in the same order
 
     def fit(self, model: DiffusionModel) -> bool:
         """Whether the same parameters train, with the same shapes and formats."""
@@ -129,7 +132,7 @@ class _Trained:
             found = model.parameters()
             if len(found) != len(self.parameters) or any(map(is_not, found, self.parameters)):
                 return False
-        elif any(held["weight"] is not parameter for parameter, held in self._holders):
+        elif any(map(is_not, map(itemgetter("weight"), self._held), self.parameters)):
             return False
         return list(map(FORM, self.parameters)) == self._forms
 
@@ -178,14 +181,8 @@ class _ModelState:
 
 def _parts(model: DiffusionModel) -> tuple[Any, ...]:
     pipe = model.pipe
-    return (
-        id(model.denoiser),
-        id(pipe),
-        id(pipe.vae),
-        model.denoiser.training,
-        pipe.vae.training,
-        model.spec,
-    )
+    parts = (id(model.denoiser), id(pipe), id(pipe.vae), model.denoiser.training, pipe.vae.training)
+    return (*parts, model.spec, model.device, model.dtype, model.vae_dtype, model.latent_shape)
 
 
 def _odd_adapter(model: DiffusionModel) -> tuple[str, str] | None:

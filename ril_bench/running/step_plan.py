@@ -37,7 +37,7 @@ def step_plan(method: Method, sequence: Sequence, i: int) -> Plan:
         )
         if differ := [name for name, (a, b) in zip(COMMON, pairs, strict=True) if a != b]:
             raise UserError(
-                f"{type(method).__name__} raises {task.name} and {own.name} in the same update, and their "
+                f"{cls.__name__} raises {task.name} and {own.name} in the same update, and their "
                 f"{' and '.join(differ)} differ",
                 where=f"tasks.{j}, tasks.{i}",
                 hint=f"give both tasks the same {', '.join(COMMON)}, or choose another method",

@@ -28,6 +28,7 @@ from ril_bench.running.hook_results import (
     checked_log,
     checked_scores,
     graph_of,
+    graphs_of_update,
     refuse_weights_of_model,
     scalar_loss,
     tasks_of_turn,
@@ -234,7 +235,9 @@ class Training:
         log = Log(0.0, 0.0, 0.0)
         for batch in self._micro_batches(task):
             own = replace(batch, rewards=None if rewards is None else rewards.clone())
-            log += checked_log(self.tuner.accumulate(self.model, task, own), self.tuner)
+            with graphs_of_update(self.method, task.rewards):
+                found = self.tuner.accumulate(self.model, task, own)
+            log += checked_log(found, self.tuner)
         return log
 
     def _micro_batches(self, task: RewardTask | RewardSum) -> Iterator[MicroBatch]:

@@ -61,7 +61,7 @@ def _checked(node: Any, place: str, above: tuple[int, ...]) -> Any:
     if isinstance(node, torch.Tensor):
         if node.is_meta:
             raise TypeError(f"{place} is a tensor on the device meta, which has no values")
-        if type(detached := node.detach()) is not torch.Tensor:
+        if type(detached := node.detach()) is not torch.Tensor or node.is_nested:
             raise TypeError(f"{place} is a {type(node).__name__}: a checkpoint holds plain tensors only")
         return detached
     if type(node) in PLAIN:

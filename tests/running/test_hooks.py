@@ -57,8 +57,11 @@ def nothing_is_left() -> Iterator[None]:
     torch.set_num_threads(1)  # the runs' number
     before = GlobalState()
     yield
+    cannot_be_set = ("inference mode", "warnings that are errors")
     try:
-        assert [change for change in before.changes() if "inference" not in change] == []
+        assert [
+            change for change in before.changes() if not any(map(change.__contains__, cannot_be_set))
+        ] == []
     finally:
         before.restore()
 
@@ -98,6 +101,9 @@ STATES = {  # what a hook leaves on: a part of the message
     "torch.backends.cudnn.deterministic = True": "backends.cudnn.deterministic is True",
     "torch.backends.cuda.enable_flash_sdp(False)": "flash attention is False",
     "os.chdir('/')": "the current folder is /",
+    "__import__('numpy').seterr(all='raise')": "numpy's treatment of errors is",
+    "__import__('sys').setrecursionlimit(500)": "the recursion limit is 500",
+    "__import__('warnings').simplefilter('error', ImportWarning)": "warnings that are errors",
 }
 LEFT_ON = "leaves a state changed after"
 
@@ -134,6 +140,7 @@ MODEL = {  # what a hook does to the model: a part of the message
     "model.counter.clear()": "changes the count of the calls",
     "model.counter['mine'] += 1": "changes the count of the calls",
     "model.counter = type(model.counter)()": "changes the count of the calls",
+    "model.dtype = torch.float64": "replaces a part of the model",
     "model.denoiser.train()": "replaces a part of the model, or changes its mode",
 }
 
@@ -153,6 +160,7 @@ def test_what_a_hook_must_not_do_to_a_model(tiny_sequence: str, tmp_path: Path, 
         ("adjust_gradients", "model.activate({})"),
         ("turn", "model.activate({})"),
         ("weight_loss", "model.counter.clear()"),
+        ("adjust_gradients", "yield"),
     ],
 )
 def test_other_hooks_must_not_either(tiny_sequence: str, tmp_path: Path, hook: str, code: str) -> None:
@@ -228,6 +236,7 @@ STATE_DICTS = {  # what `state_dict` returns: a part of the message
     "None": "state_dict returned None",
     "{'x': {1}}": "is a set",
     "{torch.ones(1): 1}": "a key of state_dict() is a Tensor",
+    "{'x': torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])}": "a checkpoint holds plain tensors only",
     "__import__('functools').reduce(lambda d, _: {'d': d}, range(500), {})": "levels deep",
 }
 
@@ -245,7 +254,13 @@ def test_a_state_that_cannot_be_stored(tiny_sequence: str, tmp_path: Path, retur
             "with torch.no_grad(): prediction.output.mul_(2.0)",
             "changes prediction.output in place",
         ),
+        ("prediction_loss", "prediction.output.data.mul_(2.0)", "changes prediction.output in place"),
         ("prediction_loss", "return torch.ones((), device='meta')", "prediction_loss returned"),
+        (
+            "prediction_loss",
+            "w = model.parameters()[0]; loss = w.square().sum(); loss.backward(); return loss",
+            "its graph holds what prediction_loss returned",
+        ),
         (
             "weight_loss",
             "w = model.parameters()[0]; loss = w.square().sum(); loss.backward(); return loss",
@@ -325,6 +340,13 @@ def test_a_reward_without_score(tiny_data: dict[str, Any], tmp_path: Path) -> No
     assert "def score" in str(caught.value.hint)
 
 
+def test_a_reward_whose_graph_has_run_already(tiny_data: dict[str, Any], tmp_path: Path) -> None:
+    code = "images = images.square(); images.requires_grad and images.mean().backward(retain_graph=False)"
+    with pytest.raises(RewardError, match="its graph holds the score of mine") as caught:
+        runner(reward_sequence(tiny_data, tmp_path, "score", code), tmp_path / "out").execute()
+    assert caught.value.where == f"{tmp_path / 'mine.py'}:8"
+
+
 def test_a_reward_with_other_arguments(tiny_data: dict[str, Any], tmp_path: Path) -> None:
     sequence = reward_sequence(tiny_data, tmp_path, "score", "pass")
     file = tmp_path / "mine.py"
@@ -373,6 +395,13 @@ def test_a_reward_that_uses_the_memory_of_its_scores_again(tiny_data: dict[str, 
         done = runner(sequence, folder / "out", settings=["budget.updates=1"]).execute()
         scores.append((done / "matrix.csv").read_bytes())
     assert scores[0] == scores[1]
+
+
+def test_the_tables_of_a_sampler_cannot_be_changed(tiny_model: Any) -> None:
+    sampler = tiny_model.sampler(3, 1.0)
+    for made in (sampler, sampler.random_at([1]), sampler.with_eta(0.0)):
+        tables = [value for name, value in vars(made).items() if name != "eta"]
+        assert all(isinstance(table, tuple) for table in tables if isinstance(table, list | tuple))
 
 
 @pytest.mark.parametrize("change", ["prediction.prompts.clear()", "prediction.x_t.zero_()"])
