@@ -27,9 +27,10 @@ T = TypeVar("T", Method, Tuner)
 #: the hooks that may choose which adapters train; a new optimizer follows them, or none
 CHOOSING = {"start_task", "start_consolidation", "end_task"}
 OF_TUNERS = {name for name, value in vars(Tuner).items() if callable(value) and not name.startswith("_")}
+#: the hooks after which torch's counters of all pretrained weights are compared, which would cost too much after each
+#: prediction; checksums find what the others change
+COUNTED = {"bind", "load_state_dict", "after_update", *CHOOSING}
 FROZEN = "the pretrained weights are frozen: change adapters only, or use model.folded(deltas=...) to add to a weight"
-
-
 REPLACED = (
     "replaces parameters of an adapter that trains, or changes their shape or format",
     "change their values in place, under torch.no_grad(): the optimizer holds these parameters",
@@ -97,8 +98,10 @@ class _Watched:
         result = called(hook, arguments, type(author(self)), name, self._error)
         if (isgenerator(result) and name != "parameters") or iscoroutine(result):
             raise self._fault("returned before its first line ran", name, "write no yield and no async in it")
-        if touched := self._frozen.touched():
-            raise self._fault(f"changes weights of the pretrained model: {several(touched)}", name, FROZEN)
+        if name in COUNTED and (touched := self._frozen.touched()):
+            seen = f"{name}, or an earlier hook of the update" if name == "after_update" else name
+            what = f"changes weights of the pretrained model: {several(touched)} (in {seen})"
+            raise self._error(what, where=place(self, name), hint=FROZEN)
         if fault := before.fault(name):
             raise self._fault(fault[0], name, fault[1])
         return result

@@ -148,8 +148,7 @@ MODEL = {  # what a hook does to the model: a part of the message
 @pytest.mark.parametrize("code", MODEL)
 def test_what_a_hook_must_not_do_to_a_model(tiny_sequence: str, tmp_path: Path, code: str) -> None:
     error = failure(tiny_sequence, tmp_path, "after_update", code)
-    assert f"{MODEL[code]} (in after_update)" in error.what or MODEL[code] in error.what
-    assert ":" in str(error.where)
+    assert MODEL[code] in error.what
 
 
 @pytest.mark.parametrize(
@@ -186,7 +185,7 @@ SEEN, UNSEEN = list(WEIGHTS)[:2]  # by torch's counter of changes, and only in t
     ("hook", "code"),
     [
         *(("after_update", code) for code in WEIGHTS),
-        *((hook, code) for hook in ("bind", "start_task", "end_task") for code in (SEEN, UNSEEN)),
+        *((hook, code) for hook in ("bind", "start_task", "end_task", "turn") for code in (SEEN, UNSEEN)),
     ],
 )
 def test_a_pretrained_weight_that_changes(tiny_sequence: str, tmp_path: Path, hook: str, code: str) -> None:
