@@ -36,7 +36,7 @@ class Draws:
 
     def __init__(self, key: tuple[Key, ...], samples: Sequence[Key]):
         self.key = tuple(key)
-        self.samples = list(samples)
+        self.samples = tuple(samples)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -237,6 +237,8 @@ def _not_one_class(path: Path, base: str, own: Iterable[type]) -> UserError:
 
 def _classes_in_file(path: Path, base: type) -> list[type]:
     """The subclasses of `base` that a file defines. Raises UserError if the import fails."""
+    from ril_bench.machine.global_state import GlobalState  # torch, which `base` has imported already
+
     path = path.resolve()
     # A unique module name: two files called ewc.py can be loaded together, and neither can shadow a library.
     module_name = f"ril_bench_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
@@ -246,6 +248,8 @@ def _classes_in_file(path: Path, base: type) -> list[type]:
     module = importlib.util.module_from_spec(spec)
     forget_changed_modules(path)
     sys.modules[module_name] = module  # dataclasses look up their module here
+    blame = RewardError if base.__name__ == "Reward" else MethodError
+    before = GlobalState()
     try:
         with exits_refused(lambda file: file == str(path)):
             spec.loader.exec_module(module)
@@ -258,13 +262,20 @@ def _classes_in_file(path: Path, base: type) -> list[type]:
     except BaseException as error:  # SystemExit too: a file must not end this program
         del sys.modules[module_name]
         exits = isinstance(error, SystemExit)
-        raise (RewardError if base.__name__ == "Reward" else MethodError)(
+        raise blame(
             f"{path.name} cannot be imported: it ends the process"
             if exits
             else f"{path.name} cannot be imported: {text_of(error)}",
             where=f"{path}:{_line_of(error, path)}",
             hint="remove the exit; raise an error instead" if exits else "correct this line",
         ) from error
+    if changed := before.changes():
+        before.restore()
+        raise blame(
+            f"{path.name} leaves a state changed when it is imported: {'; '.join(changed)}",
+            where=str(path),
+            hint="change such a state only inside a `with` block in a hook: it is the run's, too",
+        )
     return [
         item
         for item in vars(module).values()

@@ -6,6 +6,7 @@ It checks shape, finite values, determinism, the pairing of images and prompts, 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from torch import Tensor
 from ril_bench import registry
 from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, require_docstring, run_checks
 from ril_bench.draws import generator
+from ril_bench.machine.calls import called
 from ril_bench.remote.file import RemoteFile
-from ril_bench.rewards.base import Reward
+from ril_bench.rewards.base import Reward, fault_of
 from ril_bench.worlds.shapes.captions import prompts
 
 N = 3
@@ -77,7 +79,10 @@ class _Suite:
     def scores(self) -> None:
         """returns one finite score for each image, also for black, white and grey images"""
         for name, images in self._images().items():
-            scores = self.reward.score(images, self.prompts)
+            own = images, list(self.prompts)
+            scores = called(
+                self.reward.score, own, type(self.reward), "score", partial(fault_of, self.reward)
+            )
             if not isinstance(scores, Tensor) or scores.shape != (N,):
                 got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
                 raise CheckFailed(

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ril_bench.errors import RilError, text_of
+from ril_bench.errors import ISSUES, RilError, text_of
 from ril_bench.machine.deadline import DeadlineError
 
 #: folders of Python's own modules and of installed packages
 LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+NOWHERE = (
+    f"no line of the file that is checked is in the traceback; if its code is right, report it at {ISSUES}"
+)
 Check = Callable[[], str | None]
 
 
@@ -78,7 +81,9 @@ def _result(check: Check) -> CheckResult:
             name, f"it ends the process{_place(error)}", "remove the exit; raise an error instead"
         )
     except BaseException as error:  # of the author's own kind, too
-        return CheckResult(name, f"{text_of(error)}{_place(error)}", "look at the line that is named")
+        place = _place(error)
+        hint = "look at the line that is named" if place else NOWHERE
+        return CheckResult(name, f"{text_of(error)}{place}", hint)
 
 
 def _place(error: BaseException) -> str:

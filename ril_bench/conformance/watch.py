@@ -34,7 +34,7 @@ class Guard:
     """
 
     def __init__(self, method: Method):
-        self.method = method
+        self.method = self.__wrapped__ = method
         self.fault: CheckFailed | None = None
         self._now = 0
 
@@ -95,7 +95,7 @@ class Stopped(BaseException):
 
 
 class Watch(Reporter):
-    """Inspects the model after each update.
+    """Inspects the adapters after each update; the run itself watches the pretrained weights.
 
     Args:
         stop: (task, update): raises Stopped after this update of this task; None to stop nowhere.
@@ -111,7 +111,6 @@ class Watch(Reporter):
         self._left: int | None = None  # updates until the stop, in its task
         self.moved: set[str] = set()
         self.graded: set[str] = set()
-        self._base = _pretrained(model)
         self._frozen: dict[str, str] = {}
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
@@ -130,11 +129,6 @@ class Watch(Reporter):
             self._left -= units
             if self._left <= 0:
                 raise Stopped
-
-    @property
-    def base_moved(self) -> bool:
-        """Whether the pretrained weights have changed since the watch began."""
-        return _pretrained(self.model) != self._base
 
     def _idle(self) -> list[str]:
         return [name for name in self.model.adapters if name not in self.model.trained]
@@ -162,14 +156,6 @@ def tensors_held(value: Any, place: str = "self", depth: int = 4) -> dict[str, T
         for name, item in inside.items()
         for where, tensor in tensors_held(item, name, depth - 1).items()
     }
-
-
-def _pretrained(model: DiffusionModel) -> str:
-    """A digest of the weights that no adapter holds."""
-    parts = (model.denoiser, model.pipe.vae, model.pipe.text_encoder)
-    named = {f"{k}.{name}": p for k, part in enumerate(parts) for name, p in part.named_parameters()}
-    # PEFT moves the weight of a layer one level deeper when the layer gets an adapter.
-    return _digest({name.replace(".base_layer", ""): p for name, p in named.items() if ".lora_" not in name})
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

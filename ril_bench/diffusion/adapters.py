@@ -49,6 +49,7 @@ class Adapters:
         self._trained: list[str] = []
         self._layers: dict[str, LoraLayer] = {}  # path in the denoiser -> PEFT's layer
         self._folded = False
+        self.changes = 0  # of which adapters exist, are active or train
         self._graphs = GraphWatch()
 
     # -- which exist -----------------------------------------------------------------------------------------
@@ -186,6 +187,7 @@ class Adapters:
         return self._graphs.watched(x)
 
     def _apply(self) -> None:
+        self.changes += 1
         for layer in self._layers.values():
             layer.set_adapter(list(self._active))
             for name, scale in self._active.items():

@@ -43,10 +43,11 @@ class Sampler:
         table: Sequence[tuple[float, float, float]],
     ):
         self.eta = eta
-        self.timesteps = list(timesteps)
-        self.signal, self.level = ([pair[k] for pair in levels] for k in (0, 1))
-        self.targets = list(targets)
-        self.a, self.b, self.sigma = ([row[k] for row in table] for k in (0, 1, 2))
+        # tuples, as methods and tuners see the run's own sampler
+        self.timesteps = tuple(timesteps)
+        self.signal, self.level = (tuple(pair[k] for pair in levels) for k in (0, 1))
+        self.targets = tuple(targets)
+        self.a, self.b, self.sigma = (tuple(row[k] for row in table) for k in (0, 1, 2))
         self._check()
 
     def _check(self) -> None:
@@ -76,7 +77,9 @@ class Sampler:
         sampler, still = copy.copy(self), self.with_eta(0.0)
         for name in ("a", "b", "sigma"):
             both = zip(getattr(self, name), getattr(still, name), strict=True)
-            setattr(sampler, name, [mine if i in steps else other for i, (mine, other) in enumerate(both)])
+            setattr(
+                sampler, name, tuple(mine if i in steps else other for i, (mine, other) in enumerate(both))
+            )
         return sampler
 
     def x0hat(self, x: Tensor, out: Tensor, i: int) -> Tensor:

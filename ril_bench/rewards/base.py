@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ril_bench.errors import RewardError
+from ril_bench.machine.calls import called, place_of
 from ril_bench.remote.file import RemoteFile
 
 
@@ -23,7 +25,8 @@ class Reward:
 
     Two calls lead to a score. `reward(images, prompts)` is for training and calls `score`.
     `reward.reference(images, prompts)` is for the evaluation and calls `reference_score`. Both check the images first,
-    and return fp32. `score` gets its own copy of the images, so a reward that changes them in place changes no other.
+    and return fp32. `score` gets its own copies of images and prompts, so a reward that changes them in place changes
+    nothing else.
 
     The score of an image must depend on this image and its prompt alone, not on the other images of the batch, and
     must be the same at every call: batches are split where memory is short. A score that is not finite stops the run.
@@ -73,9 +76,10 @@ class Reward:
         Raises:
             TypeError: the images are not floating point.
             ValueError: the images have another shape, values outside [0, 1], or another number than the prompts.
-            RewardError: the scores are not a tensor with one number for each image.
+            RewardError: the scores are not a tensor with one number for each image, or the reward leaves a state of
+                torch changed.
         """
-        return self._checked_scores(self.score(checked(images, prompts).clone(), prompts), len(images))
+        return self._checked_scores("score", images, prompts)
 
     @torch.no_grad()
     def reference(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -83,19 +87,21 @@ class Reward:
 
         Do not override it.
         """
-        scores = self.reference_score(checked(images, prompts).clone(), prompts)
-        return self._checked_scores(scores, len(images)).detach()
+        return self._checked_scores("reference_score", images, prompts).detach()
 
-    def _checked_scores(self, scores: object, n: int) -> Tensor:
-        """The scores in fp32. Raises RewardError if they are not a tensor with one number for each image."""
-        got = type(scores).__name__
+    def _checked_scores(self, hook: str, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """The scores of a hook in fp32. Raises RewardError if they are not a tensor with one number for each image."""
+        own = checked(images, prompts).clone(), list(prompts)  # what the reward changes in place is its own
+        scores = called(getattr(self, hook), own, type(self), hook, partial(fault_of, self))
+        n, got = len(images), type(scores).__name__
         if isinstance(scores, Tensor):
             got = f"a tensor of shape {tuple(scores.shape)}"
             kind = scores.dtype if scores.is_complex() else scores.layout if scores.is_sparse else None
             if kind or scores.is_meta:
                 got = f"a tensor of numbers of the kind {kind or scores.device}"
             elif tuple(scores.shape) == (n,):
-                return scores.float()
+                # A copy, as a reward may write its next scores into the same memory. A graph forbids that by itself.
+                return scores.float() if scores.requires_grad else scores.float().clone()
         raise RewardError(
             f"the reward {self.name} returned {got} for {n} images; scores are a tensor of shape ({n},)",
             where=_place(type(self)),
@@ -115,7 +121,7 @@ class Reward:
             (N,), on the device of the images, with their graph if `differentiable`. NaN and infinite values must not be
             replaced: the run reports where they arose.
         """
-        raise NotImplementedError
+        raise lacks_score(type(self))
 
     def reference_score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Computes the scores of the evaluation, without a graph; by default the same as `score`.
@@ -124,6 +130,26 @@ class Reward:
         the published score. `score` then has a differentiable version of that preprocessing.
         """
         return self.score(images, prompts)
+
+
+def fault_of(reward: Reward, what: str, *, where: str, hint: str) -> RewardError:
+    """An error that names a reward."""
+    name = getattr(reward, "name", type(reward).__name__)
+    return RewardError(f"the reward {name} {what}", where=where, hint=hint)
+
+
+def lacks_score(cls: type[Reward]) -> RewardError:
+    """The error of a class that does not implement `score`."""
+    also = (
+        "; reference_score is for the evaluation alone"
+        if cls.reference_score is not Reward.reference_score
+        else ""
+    )
+    return RewardError(
+        f"the reward {getattr(cls, 'name', cls.__name__)} has no method `score`{also}",
+        where=place_of(cls, ""),
+        hint="write def score(self, images, prompts), which returns a tensor of shape (N,)",
+    )
 
 
 def _place(cls: type) -> str:

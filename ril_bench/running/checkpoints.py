@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ril_bench.errors import UserError
+from ril_bench.errors import NumericalError, UserError
 from ril_bench.running import accounts, consolidation
+from ril_bench.running.hook_results import stored_state
 from ril_bench.running.training import Training
 from ril_bench.storage.run_folder import RunFolder
 
@@ -22,8 +23,10 @@ FORMAT = 3
 def save(folder: RunFolder, name: str, training: Training) -> None:
     """Stores the state of a training.
 
-    Raises UserError where the state of the method or of the tuner cannot be stored.
+    Raises MethodError where the state of the method or of the tuner cannot be stored, and NumericalError for weights
+    of an adapter that are not finite: so the newest checkpoint is always one from which the run can go on.
     """
+    _refuse_infinite(training)
     state = {
         "format": FORMAT,
         "step": training.step,
@@ -37,17 +40,23 @@ def save(folder: RunFolder, name: str, training: Training) -> None:
         "optimizer": None if training.ended else training.optimizer.state_dict(),
         "criterion": training.criterion.state() if training.criterion else [],
         "consolidation": consolidation.state_of(training),
-        "method": training.method.state_dict(),
-        "tuner": training.tuner.state_dict(),
+        "method": stored_state(training.method),
+        "tuner": stored_state(training.tuner),
     }
-    try:
-        folder.save_checkpoint(name, state)
-    except TypeError as error:
-        raise UserError(
-            f"the state that a resume needs cannot be stored: {error}",
-            where="state_dict of the method or the tuner",
-            hint="return only tensors and plain values (numbers, text, lists, dicts)",
-        ) from error
+    folder.save_checkpoint(name, state)
+
+
+def _refuse_infinite(training: Training) -> None:
+    model = training.model
+    for name in model.adapters:
+        if not torch.stack(
+            [p.detach().isfinite().all() for p in model.adapter_parameters(name).values()]
+        ).all():
+            raise NumericalError(
+                f"weights of the adapter {name} are not finite",
+                where=f"task {training.step}, after {'end_task' if training.ended else f'update {training.update}'}",
+                hint="find the hook of the method that sets them",
+            )
 
 
 def newest(folder: RunFolder) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ def recorded_failures(folder: RunFolder, owners: Mapping[Path, Owner]) -> Iterat
             yield
     except Exception as failure:
         if isinstance(failure, NumericalError) and (file := checkpoints.newest_file(folder)):
-            hints = [failure.hint, f"the last good checkpoint is {file}"]
+            hints = [failure.hint, f"the newest checkpoint, whose weights are finite, is {file}"]
             failure.hint = "; ".join(filter(None, hints))
         with suppress(RilError):  # the cause may be the disk: then it cannot be recorded either
             folder.update_run(status="failed", failure=failure_record(failure))

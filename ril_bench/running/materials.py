@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from ril_bench import registry
 from ril_bench.data.prompts import load_prompts
+from ril_bench.diffusion.frozen import FrozenWeights
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import RewardError, SequenceError, UserError
+from ril_bench.machine.calls import called
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.memory import keep_freed_memory
 from ril_bench.remote.weights import digests, refuse_unusable, verified
-from ril_bench.rewards.base import Reward
+from ril_bench.rewards.base import Reward, lacks_score
 from ril_bench.running.evaluation import Evaluator
+from ril_bench.running.hooks import watched
 from ril_bench.running.inputs import Inputs, changes, inputs_of
 from ril_bench.running.reward_task import RewardTask, Unit
 from ril_bench.sequences.model_folders import model_digests, model_folder
@@ -29,8 +33,9 @@ class Materials:
 
     sequence: Sequence
     model: DiffusionModel
+    frozen: FrozenWeights  # as they were when the model was loaded
     rewards: dict[str, Reward]  # tasks in order, then probes
-    train_prompts: dict[str, list[str]]  # by reference
+    train_prompts: dict[str, tuple[str, ...]]  # by reference; code of others sees them
     eval_prompts: list[str]
     evaluator: Evaluator
     compute: Compute
@@ -68,8 +73,11 @@ class Materials:
         loaded = cls(
             sequence=sequence,
             model=model,
+            frozen=FrozenWeights(model),
             rewards=rewards,
-            train_prompts={name: load_prompts(name) for name in {t.prompts.train for t in sequence.tasks}},
+            train_prompts={
+                name: tuple(load_prompts(name)) for name in {t.prompts.train for t in sequence.tasks}
+            },
             eval_prompts=prompts,
             evaluator=Evaluator(model, rewards, sequence, prompts),
             compute=compute,
@@ -98,11 +106,13 @@ class Materials:
         }
 
     def tuner(self, i: int) -> Tuner:
-        """A new tuner for task i.
+        """A new tuner for task i, whose hooks are watched.
 
         Raises UserError if an option is wrong, or if the tuner cannot raise the task's reward.
         """
-        return new_tuner(self.sequence, i, self.rewards[self.sequence.task(i).name])
+        spec = self.sequence.task(i)
+        tuner = new_tuner(self.sequence, i, self.rewards[spec.name])
+        return watched(tuner, registry.short_name(spec.tuner.name), self.model, self.frozen)
 
     def check_tuners(self) -> None:
         """Raises UserError for the first task whose tuner cannot train the task with its options."""
@@ -138,9 +148,15 @@ def _reward(sequence: Sequence, name: str, device: torch.device) -> Reward:
             where=f"{inspect.getfile(cls)}, class {cls.__name__}",
             hint=f"write {', and '.join(lacks)}",
         )
+
+    def blame(what: str, *, where: str, hint: str) -> RewardError:
+        return RewardError(f"the reward {name} {what}", where=where, hint=hint)
+
+    if name in sequence.order and cls.score is Reward.score:
+        raise lacks_score(cls)
     for file in cls.weights:
         refuse_unusable(file)
-    return cls(device=device)
+    return called(partial(cls, device=device), (), cls, "__init__", blame)
 
 
 def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tuner:

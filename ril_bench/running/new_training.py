@@ -34,7 +34,7 @@ def new_training(
         tuner=tuner,
         spec=spec,
         tasks=tasks,
-        weights=plan.weights,
+        weights=dict(plan.weights),  # the method may go on to change its own
         updates=updates,
         step=i,
         seed=seed,

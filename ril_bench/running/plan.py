@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ril_bench import registry
 from ril_bench.config.settings import UNCHANGED, Settings, setting_text, split_settings
-from ril_bench.errors import UserError
+from ril_bench.errors import MethodError, UserError
 from ril_bench.running.inputs import Inputs, changes, inputs_of, inputs_of_method, refuse_changes
 from ril_bench.running.owners import attributed, owners
 from ril_bench.running.step_plan import step_budget, step_plan
@@ -103,9 +104,14 @@ class RunPlan:
 
         Raises UserError where the method cannot be imported, or an option is wrong.
         """
+        from ril_bench.machine.calls import called  # torch, which only a method needs
+
         with attributed(owners(self.sequence, self.method)):
-            method: Method = registry.load("method", self.method)(**self.method_options)
-        return method
+            cls: type[Method] = registry.load("method", self.method)
+            return called(partial(cls, **self.method_options), (), cls, "__init__", self._blame)
+
+    def _blame(self, what: str, *, where: str, hint: str) -> MethodError:
+        return MethodError(f"the method {self.method} {what}", where=where, hint=hint)
 
     def check(self) -> None:
         """Raises UserError for faults that can be found without a model, as a run would."""

@@ -44,6 +44,11 @@ class RewardTask:
     counter: Counter[Any] = field(repr=False)
     unit: Unit = field(default_factory=Unit)
 
+    @property
+    def rewards(self) -> list[Reward]:
+        """The rewards of the task: one."""
+        return [self.reward_model]
+
     def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Signed scores (N,) in sigma: 0 is the unit's b, and higher is better."""
         self.counter[f"reward:{self.name}", torch.is_grad_enabled(), len(images)] += 1
@@ -105,6 +110,11 @@ class RewardSum:
     @property
     def guidance(self) -> float:
         return self.own.guidance
+
+    @property
+    def rewards(self) -> list[Reward]:
+        """The rewards of all parts."""
+        return [task.reward_model for task, _ in self.parts]
 
     def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """The weighted sum (N,) of the signed scores in sigma. Counts a call of each reward."""

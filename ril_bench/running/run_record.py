@@ -11,6 +11,7 @@ from typing import Any
 from ril_bench.errors import RilError, UserError, failure_class, message_of
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.methods import Method
+from ril_bench.running.hooks import author
 from ril_bench.sequences.calibrations import Calibration
 from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
@@ -25,7 +26,7 @@ def method_record(identity: dict[str, Any], method: Method) -> dict[str, Any]:
     return {
         **identity,
         "oracle": method.oracle,
-        "doc": (type(method).__doc__ or "").strip().partition("\n")[0],
+        "doc": (type(author(method)).__doc__ or "").strip().partition("\n")[0],
         "resolved": method.options.model_dump(),
     }
 

@@ -17,6 +17,7 @@ from ril_bench.machine.parallel import team
 from ril_bench.running import accounts, checkpoints, consolidation, provenance, shared_steps
 from ril_bench.running.checkpoints import LATEST, START
 from ril_bench.running.failures import recorded_failures
+from ril_bench.running.hooks import refuse_changed_weights, watched
 from ril_bench.running.inputs import inputs_of_method, inputs_of_settings, refuse_changes
 from ril_bench.running.materials import Materials
 from ril_bench.running.new_training import new_training
@@ -189,6 +190,7 @@ class Runner:
             with self.team.main_first():
                 self.loaded_materials = Materials.load(self.sequence, self.device, self.compute)
         self.materials = self.loaded_materials
+        self.method = watched(self.method, self.plan.method, self.materials.model, self.materials.frozen)
         self._delete_adapters()
         self.materials.check_tuners()  # a fault in task 3 is reported before task 1 is trained
         self.materials.model.counter.clear()  # this check is no part of the run
@@ -317,6 +319,7 @@ class Runner:
                 self.tracker.updated(line)
             every = self.sequence.evaluation.every
             if every and training.update % every == 0 and not training.finished:
+                self.team.gathered(lambda: refuse_changed_weights(training, self.materials.frozen))
                 self.steps.evaluate_between_updates(training)
             if training.update % self.checkpoint_every == 0:
                 self._save_checkpoint(LATEST, training)
@@ -336,6 +339,8 @@ class Runner:
     # -- checkpoints -----------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, name: str, training: Training) -> None:
+        # Nothing that depends on changed weights is kept: a resume would go on with the right ones.
+        self.team.gathered(lambda: refuse_changed_weights(training, self.materials.frozen))
         self.steps.count(training)
         checkpoints.save(self.folder, name, training)
 

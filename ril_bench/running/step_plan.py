@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ril_bench.errors import UserError
+from ril_bench.errors import MethodError, UserError
 from ril_bench.sequences.spec import Sequence
 
 if TYPE_CHECKING:
@@ -19,9 +20,14 @@ def step_plan(method: Method, sequence: Sequence, i: int) -> Plan:
 
     Raises MethodError for a plan that does not fit the step, and UserError for tasks that cannot share an update.
     """
-    from ril_bench.running.hook_results import checked_plan  # torch, which only a method needs
+    # torch, which only a method needs
+    from ril_bench.machine.calls import called
+    from ril_bench.running.hook_results import checked_plan
+    from ril_bench.running.hooks import author
 
-    plan = checked_plan(method.plan(sequence.order[:i], i), method, i)
+    cls = type(author(method))
+    found = called(method.plan, (sequence.order[:i], i), cls, "plan", partial(_blame, cls.__name__))
+    plan = checked_plan(found, method, i)
     for j in plan.weights:
         task, own = sequence.task(j), sequence.task(i)
         pairs = (
@@ -31,12 +37,16 @@ def step_plan(method: Method, sequence: Sequence, i: int) -> Plan:
         )
         if differ := [name for name, (a, b) in zip(COMMON, pairs, strict=True) if a != b]:
             raise UserError(
-                f"{type(method).__name__} raises {task.name} and {own.name} in the same update, and their "
+                f"{cls.__name__} raises {task.name} and {own.name} in the same update, and their "
                 f"{' and '.join(differ)} differ",
                 where=f"tasks.{j}, tasks.{i}",
                 hint=f"give both tasks the same {', '.join(COMMON)}, or choose another method",
             )
     return plan
+
+
+def _blame(name: str, what: str, *, where: str, hint: str) -> MethodError:
+    return MethodError(f"the method {name} {what}", where=where, hint=hint)
 
 
 def step_budget(plan: Plan, sequence: Sequence, i: int) -> tuple[int, dict[str, float]]:

@@ -22,6 +22,7 @@ from ril_bench.diffusion.folding import scaled
 from ril_bench.errors import UserError
 from ril_bench.machine.parallel import team
 from ril_bench.running import accounts, provenance
+from ril_bench.running.hook_results import stored_state
 from ril_bench.running.inputs import step_zero_key
 from ril_bench.running.materials import Materials
 from ril_bench.running.progress import Reporter
@@ -260,7 +261,7 @@ class Steps:
             "peak_memory_bytes": provenance.peak_memory(self.device),
             "trainable_bytes": accounts.tensor_bytes(model.parameters()),
             "stored_bytes": accounts.tensor_bytes(model.joined()),
-            "carried_bytes": accounts.tensor_bytes([model.adapter_state(), training.method.state_dict()])
+            "carried_bytes": accounts.tensor_bytes([model.adapter_state(), stored_state(training.method)])
             if training
             else 0,
             "training_calls": accounts.as_rows(trained),

@@ -27,9 +27,13 @@ from ril_bench.running.criterion import Criterion
 from ril_bench.running.hook_results import (
     checked_log,
     checked_scores,
+    graph_of,
+    graphs_of_update,
+    refuse_weights_of_model,
     scalar_loss,
     tasks_of_turn,
     trained_parameters,
+    unchanged,
 )
 from ril_bench.running.reward_task import RewardSum, RewardTask, summed
 from ril_bench.sequences.spec import TaskSpec
@@ -121,7 +125,7 @@ class Training:
         own = self.tasks[self.step]
         if self.consolidates_from is not None:
             return own
-        turn = tasks_of_turn(self.method.turn(self.update), self.weights)
+        turn = tasks_of_turn(self.method.turn(self.update), self.weights, self.method)
         met = self.criterion.met if self.criterion else []
         parts = {j: (self.tasks[j], weight) for j, weight in self.weights.items() if j in turn}
         return summed(own, [part for j, part in parts.items() if j not in met] or list(parts.values()))
@@ -152,10 +156,8 @@ class Training:
             log = sum(parts, Log(0.0, 0.0, 0.0))
         self.team.add_gradients(self.parameters)
         penalty = log.penalty
-        if (weight_loss := scalar_loss(self.method.weight_loss(), "weight_loss")) is not None:
-            if weight_loss.requires_grad:  # a method may return a constant, as 0 in its first task
-                weight_loss.backward()
-            penalty += weight_loss.item()
+        if (weight_loss := self._weight_loss()) is not None:
+            penalty += weight_loss
         self.method.adjust_gradients()
         norms = self._clipped()
         self._refuse_infinite(task, reward=log.reward, loss=log.loss, penalty=penalty, gradient=sum(norms))
@@ -172,6 +174,16 @@ class Training:
             "penalty": penalty,
             "grad_norm": norms[0],
         }
+
+    def _weight_loss(self) -> float | None:
+        """The method's loss on the weights, after its backward."""
+        loss = scalar_loss(self.method.weight_loss(), "weight_loss", self.method)
+        if loss is None:
+            return None
+        if loss.requires_grad:  # a method may return a constant, as 0 in its first task
+            with graph_of(self.method, "weight_loss"):
+                loss.backward()
+        return loss.item()
 
     def _fitting(self, task: RewardTask | RewardSum, work: Callable[..., T], *arguments: Any) -> T:
         """Returns `work(task, *arguments)`, which goes through the samples of this process in micro-batches.
@@ -211,7 +223,7 @@ class Training:
         found: dict[Key, Tensor] = {}
         for batch in self._micro_batches(task):
             scores = self.tuner.score(self.model, task, batch)
-            rewards = checked_scores(scores, len(batch.draws.samples))
+            rewards = checked_scores(scores, len(batch.draws.samples), self.tuner)
             if rewards is None:
                 break
             found |= dict(zip(batch.draws.samples, rewards.cpu().unbind(1), strict=True))
@@ -222,7 +234,10 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         log = Log(0.0, 0.0, 0.0)
         for batch in self._micro_batches(task):
-            log += checked_log(self.tuner.accumulate(self.model, task, replace(batch, rewards=rewards)))
+            own = replace(batch, rewards=None if rewards is None else rewards.clone())
+            with graphs_of_update(self.method, task.rewards):
+                found = self.tuner.accumulate(self.model, task, own)
+            log += checked_log(found, self.tuner)
         return log
 
     def _micro_batches(self, task: RewardTask | RewardSum) -> Iterator[MicroBatch]:
@@ -236,7 +251,11 @@ class Training:
             yield MicroBatch(prompts[part], draws[part], share, self._prediction_loss)
 
     def _prediction_loss(self, prediction: Prediction) -> Tensor | None:
-        return scalar_loss(self.method.prediction_loss(prediction), "prediction_loss")
+        # The tuner goes on with what it predicted. A copy of the output would add its gradients in another order.
+        own = replace(prediction, x_t=prediction.x_t.clone(), prompts=list(prediction.prompts))
+        with unchanged(prediction.output, self.method, "prediction_loss"):
+            loss = self.method.prediction_loss(own)
+        return scalar_loss(loss, "prediction_loss", self.method)
 
     def _clipped(self) -> list[float]:
         """Clips each group of parameters separately, and returns the norms before clipping.
@@ -271,10 +290,10 @@ def adamw(model: DiffusionModel, method: Method, tuner: Tuner, spec: TaskSpec) -
             hint="call model.add_adapter(name, seed_key=task.key), then "
             "model.activate({name: 1.0}, train=[name])",
         )
-    groups = [
-        {"params": each}
-        for each in (model.parameters(), trained_parameters(tuner), trained_parameters(method))
-    ]
+    own = {owner: trained_parameters(owner) for owner in (tuner, method)}
+    for owner, parameters in own.items():
+        refuse_weights_of_model(owner, parameters, model)
+    groups = [{"params": each} for each in (model.parameters(), *own.values())]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=spec.optimizer.lr,

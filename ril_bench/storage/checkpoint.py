@@ -16,6 +16,7 @@ import torch
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 PLAIN = (type(None), bool, int, float, str)
+DEPTH = 64  # levels of a tree; Python's own limit would show as a RecursionError
 
 
 def pack(tree: Any) -> bytes:
@@ -28,7 +29,7 @@ def pack(tree: Any) -> bytes:
         TypeError: something in the tree is neither a tensor nor a plain value.
     """
     buffer = io.BytesIO()
-    torch.save(_checked(tree, "tree"), buffer)
+    torch.save(plain(tree), buffer)
     saved = buffer.getvalue()
     return hashlib.sha256(saved).digest() + saved
 
@@ -47,14 +48,39 @@ def unpack(data: bytes) -> Any:
         raise ValueError(f"torch.load cannot read it: {error}") from error
 
 
-def _checked(node: Any, place: str) -> Any:
-    """The tree with detached tensors, and with dicts for mappings; errors name the `place`."""
+def plain(tree: Any, place: str = "tree") -> Any:
+    """The tree as a file keeps it, with detached tensors, and with dicts for mappings.
+
+    Raises TypeError, which names the place, for all that could not be stored, or not be read again.
+    """
+    return _checked(tree, place, ())
+
+
+def _checked(node: Any, place: str, above: tuple[int, ...]) -> Any:
+    """`above` has the identities of the containers that hold the node."""
     if isinstance(node, torch.Tensor):
-        return node.detach()
+        if node.is_meta:
+            raise TypeError(f"{place} is a tensor on the device meta, which has no values")
+        if type(detached := node.detach()) is not torch.Tensor or node.is_nested:
+            raise TypeError(f"{place} is a {type(node).__name__}: a checkpoint holds plain tensors only")
+        return detached
     if type(node) in PLAIN:
         return node
+    if id(node) in above:
+        raise TypeError(f"{place} contains itself")
+    if len(above) == DEPTH:
+        raise TypeError(f"{place[:80]}... is nested more than {DEPTH} levels deep")
+    inside = (*above, id(node))
     if type(node) in (list, tuple):
-        return type(node)(_checked(item, f"{place}[{i}]") for i, item in enumerate(node))
+        return type(node)(_checked(item, f"{place}[{i}]", inside) for i, item in enumerate(node))
     if isinstance(node, Mapping):
-        return {_checked(key, place): _checked(item, f"{place}[{key!r}]") for key, item in node.items()}
+        return {_key(key, place): _checked(item, f"{place}[{key!r}]", inside) for key, item in node.items()}
     raise TypeError(f"{place} is a {type(node).__name__}: a checkpoint holds tensors and plain values only")
+
+
+def _key(key: Any, place: str) -> Any:
+    if type(key) in PLAIN:
+        return key
+    if type(key) is tuple:
+        return tuple(_key(part, place) for part in key)
+    raise TypeError(f"a key of {place} is a {type(key).__name__}: keys are plain values")

@@ -15,7 +15,8 @@ from ril_bench.diffusion.sampler import Prediction
 from ril_bench.diffusion.states import State
 from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws
-from ril_bench.errors import UserError
+from ril_bench.errors import MethodError, UserError
+from ril_bench.machine.calls import place_of
 
 #: a method's loss on one prediction of the model, a scalar, or None for no loss
 Penalty = Callable[[Prediction], Tensor | None]
@@ -259,7 +260,11 @@ class Tuner(Configurable):
         Returns:
             The micro-batch's reward, loss and penalty; `LossAccumulator.log` computes them.
         """
-        raise NotImplementedError
+        raise MethodError(
+            f"the tuner {type(self).__name__} has no method `accumulate`",
+            where=place_of(type(self), ""),
+            hint="write def accumulate(self, model, task, batch), which returns a Log",
+        )
 
     def after_update(self, model: DiffusionModel) -> None:
         """Called after each optimizer step, before the method's `after_update`."""

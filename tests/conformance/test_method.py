@@ -24,7 +24,7 @@ CAUGHT = {  # file: a part of the fault, and a part of the hint
     "odd_state": ("set: a checkpoint holds tensors and plain values only", "plain values"),
     "lossy_state": ("state_dict returns another state", "load_state_dict must restore"),
     "touches_the_past": ("frozen adapters changed while a task was trained: task-1", "adapters that train"),
-    "touches_the_base": ("the pretrained weights have changed", "change adapters only"),
+    "touches_the_base": ("changed weights of the pretrained model: vae.", "change adapters only"),
     "hides_what_it_carries": ("keeps 2048 bytes that its state_dict does not return", "carried bytes"),
     "replays_in_secret": ("step 2 of its plan also trains on task 1", "oracle = True"),
     "keeps_a_reward": ("uses the reward 'brightness' after that task is over", "oracle = True"),

@@ -22,6 +22,7 @@ class Mine(Reward):
     def score(self, images, prompts):
         {score}
 '''
+NO_SCORE = ""
 BROKEN = {  # attributes, the body of score, the fault, the hint
     "no unit": ("del unit", "return images.mean(dim=(1, 2, 3))", "states no unit", "write unit"),
     "direction": (
@@ -75,6 +76,19 @@ BROKEN = {  # attributes, the body of score, the fault, the hint
         "its gradient is not finite",
         "away from 0",
     ),
+    "another name": (
+        "def reference_score(self, images, prompts): return images.mean(dim=(1, 2, 3))",
+        NO_SCORE,
+        "has no method `score`",
+        "write def score(self, images, prompts)",
+    ),
+    "grad mode": (
+        "",
+        "torch.set_grad_enabled(False); return images.mean(dim=(1, 2, 3))",
+        "leaves a state changed after score: grad mode is False",
+        "inside a `with` block",
+    ),
+    "arguments": ("", "return self.score(images)", "TypeError", "the line that is named"),
     "error": ("", "return images.missing", "AttributeError", "the line that is named"),
 }
 
@@ -87,9 +101,19 @@ def faults(reference: str) -> list[tuple[str, str]]:
 def test_a_broken_reward_is_caught_with_its_own_message(name, tmp_path):
     attributes, score, fault, hint = BROKEN[name]
     file = tmp_path / "mine.py"
-    file.write_text(SOURCE.format(attributes=attributes, score=score))
+    source = SOURCE.format(attributes=attributes, score=score)
+    if score == NO_SCORE:
+        source = source.partition("    def score")[0]
+    file.write_text(source)
     found = faults(str(file))
     assert any(fault in what and hint in advice for what, advice in found), found
+
+
+def test_a_reward_that_changes_its_prompts_is_scored_with_the_right_ones(tmp_path):
+    file = tmp_path / "mine.py"
+    body = "prompts[:] = ['x'] * len(prompts); return images.mean(dim=(1, 2, 3))"
+    file.write_text(SOURCE.format(attributes="", score=body))
+    assert faults(str(file)) == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def reference_scheduler(model, steps):
 def test_every_step_is_diffusers(tiny_model, steps, eta):
     ddim = tiny_model.sampler(steps, eta)
     scheduler = reference_scheduler(tiny_model, steps)
-    assert ddim.timesteps == scheduler.timesteps.tolist()
+    assert list(ddim.timesteps) == scheduler.timesteps.tolist()
     generator = torch.Generator().manual_seed(steps)
     x, eps, noise = (torch.randn(1, 2, 4, 4, generator=generator) for _ in range(3))
     for i, t in enumerate(ddim.timesteps):

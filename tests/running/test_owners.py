@@ -137,7 +137,11 @@ def test_weights_of_a_reward_that_are_not_there(
     tiny_data: dict[str, Any], tmp_path: Path, content: str | None
 ) -> None:
     lines = ["from pathlib import Path", "from ril_bench import Reward", "class Mine(Reward):"]
-    lines += ["    name, unit = 'mine', 'levels'", f"    weights = (Path({str(tmp_path / 'own.pt')!r}),)"]
+    lines += [
+        "    def score(self, images, prompts): pass",
+        "    name, unit = 'mine', 'levels'",
+        f"    weights = (Path({str(tmp_path / 'own.pt')!r}),)",
+    ]
     (tmp_path / "mine.py").write_text("\n".join(lines))
     if content:
         (tmp_path / "own.pt").write_text(content)
