@@ -36,6 +36,11 @@ def _warn_only(value: bool) -> None:
     torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=value)
 
 
+def _device() -> torch.device:
+    # torch 2.6's own getter fails after set_default_device(None)
+    return torch.empty(0).device
+
+
 def _set_device(device: torch.device) -> None:
     torch.set_default_device(None if device.type == "cpu" else device)  # None: no mode, which costs time
 
@@ -56,7 +61,7 @@ PARTS = (
     _Part("inference mode", torch.is_inference_mode_enabled),
     _Part("grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
     _Part("default dtype", torch.get_default_dtype, torch.set_default_dtype),
-    _Part("default device", torch.get_default_device, _set_device),
+    _Part("default device", _device, _set_device),
     _Part("number of threads", torch.get_num_threads, torch.set_num_threads),
     _Part(
         "deterministic algorithms",
