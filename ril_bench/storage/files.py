@@ -20,7 +20,9 @@ from ril_bench.errors import InfrastructureError, NumericalError, RilError, User
 from ril_bench.storage.names import temporary
 
 _CHOOSE = "choose a folder that you may write to with --out"
-_IN_THE_WAY = "a file is where a folder belongs, or a folder where a file belongs: move it, or choose another --out"
+_IN_THE_WAY = (
+    "a file is where a folder belongs, or a folder where a file belongs: move it, or choose another --out"
+)
 #: errors for which the user can do something, and what
 _HINTS = {
     **dict.fromkeys(
