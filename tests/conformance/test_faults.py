@@ -35,6 +35,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", FAULTS)
 def test_the_first_fault_is_the_only_one(tiny_sequence: str, tmp_path: Path, code: str) -> None:
     file = tmp_path / "mine.py"

@@ -358,6 +358,7 @@ def test_a_reward_with_other_arguments(tiny_data: dict[str, Any], tmp_path: Path
 REPLACES = "prompts[:] = ['x'] * len(prompts)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tuner", "code"),
     [
