@@ -138,7 +138,7 @@ def graph_of(owner: object, hook: str) -> Iterator[None]:
         raise MethodError(
             f"the backward of what {hook} returned failed: {error}",
             where=_at(owner, hook),
-            hint="compute the loss anew in each call, and change no tensor of its graph in place",
+            hint="compute the loss in each call, and change no tensor of its graph in place",
         ) from error
 
 
@@ -157,7 +157,7 @@ def graphs_of_update(method: Method, rewards: Sequence[Reward]) -> Iterator[None
         if not files[-1].startswith(AUTOGRAD) or not all(file.startswith((OWN, TORCH)) for file in files):
             raise
         what = f"the backward of an update failed: {error}"
-        hint = "compute scores and losses anew in each call, and change no tensor of their graphs in place"
+        hint = "compute scores and losses in each call, and change no tensor of their graphs in place"
         if theirs := [reward for reward in rewards if not of_package(type(reward))]:
             what += f"; its graph holds the score of {theirs[0].name}"
             raise RewardError(what, where=place_of(type(theirs[0]), "score"), hint=hint) from error
