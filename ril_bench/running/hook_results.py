@@ -146,7 +146,7 @@ def graph_of(owner: object, hook: str) -> Iterator[None]:
 def graphs_of_update(method: Method, rewards: Sequence[Reward]) -> Iterator[None]:
     """Inside, a RuntimeError of autograd in the code of this package is a fault of a graph that others built.
 
-    Which of them cannot be told: a reward that does not ship is named first, then the method with a `prediction_loss`.
+    Which of them cannot be known: a reward that does not ship is named first, then the method with a `prediction_loss`.
     """
     try:
         yield
