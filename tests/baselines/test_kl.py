@@ -50,7 +50,10 @@ def test_a_model_that_equals_its_anchor_has_no_loss():
     method.bind(model)
     for index in (1, 2):
         task = started(method, model, index)
-        assert method.prediction_loss(prediction(model, task)).item() == 0
+        loss = method.prediction_loss(prediction(model, task)).item()
+        assert loss == pytest.approx(
+            0, abs=1e-24
+        )  # folding rounds: in float64 by 1e-16, and the loss is a square
         shaken(model)
 
 

@@ -118,6 +118,7 @@ def test_a_file_that_hangs_at_its_import_is_stopped(here):
         check("./mine.py", timeout=1)
 
 
+@pytest.mark.slow
 def test_a_hook_that_hangs_is_stopped_and_named(here):
     lines = ["import time", "from ril_bench import Method", "class Mine(Method):", "    'Waits.'"]
     lines += ["    def bind(self, model):", "        time.sleep(1000)"]

@@ -57,6 +57,7 @@ def entered(
     return found
 
 
+@pytest.mark.slow
 def test_a_leaderboard_becomes_a_site(honest: Path, tmp_path: Path) -> None:
     site = ril_bench.report([honest], out=tmp_path / "site").parent
     page = read(site / "index.html")

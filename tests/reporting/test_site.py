@@ -157,6 +157,7 @@ def test_a_table_with_holes_makes_no_site(tmp_path: Path) -> None:
 NASTY = ["</script><img src=x onerror=alert(1)>&\"'$x^2$", "a b/../../c\ud800", "A-b", "a-b"]
 
 
+@pytest.mark.slow
 def test_names_are_text_and_files_have_names_of_their_own(tmp_path: Path) -> None:
     for k, name in enumerate(["naive", *NASTY]):
         folder = write_run(tmp_path / "runs" / str(k), method=name, **SMALL)  # type: ignore[arg-type]

@@ -38,6 +38,7 @@ class Disk:
         self.writes, self.room = 0, writes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "kind"),
     [(errno.ENOSPC, InfrastructureError), (errno.EROFS, UserError)],

@@ -113,6 +113,7 @@ def test_a_state_that_a_hook_leaves_changed(tiny_sequence: str, tmp_path: Path, 
     assert STATES[code] in failure(tiny_sequence, tmp_path, "after_update", code).what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", ["start_task", *HOOKS])
 def test_every_hook_must_leave_the_state(tiny_sequence: str, tmp_path: Path, hook: str) -> None:
     code = "torch.set_default_dtype(torch.float64); return " + {"parameters": "[]", "state_dict": "{}"}.get(
@@ -181,6 +182,7 @@ WEIGHTS = {  # how a weight is reached: its name
 SEEN, UNSEEN = list(WEIGHTS)[:2]  # by torch's counter of changes, and only in the bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hook", "code"),
     [
@@ -240,6 +242,7 @@ STATE_DICTS = {  # what `state_dict` returns: a part of the message
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("returned", STATE_DICTS)
 def test_a_state_that_cannot_be_stored(tiny_sequence: str, tmp_path: Path, returned: str) -> None:
     assert STATE_DICTS[returned] in failure(tiny_sequence, tmp_path, "state_dict", f"return {returned}").what

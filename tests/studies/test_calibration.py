@@ -117,6 +117,7 @@ def test_units_and_properties_come_from_the_stored_runs(small: tuple[str, Path, 
         assert record["bound"] == PROPERTIES[name].bound
 
 
+@pytest.mark.slow
 def test_the_runs_are_no_results_and_share_step_0(small: tuple[str, Path, dict[str, Any]]) -> None:
     _, out, content = small
     done = [RunFolder(file.parent).read_run() for file in out.rglob("run.json")]
@@ -128,6 +129,7 @@ def test_the_runs_are_no_results_and_share_step_0(small: tuple[str, Path, dict[s
         find_runs([out])
 
 
+@pytest.mark.slow
 def test_complete_runs_are_not_repeated(small: tuple[str, Path, dict[str, Any]]) -> None:
     sequence, out, content = small
     written = {path: path.stat().st_mtime_ns for path in out.rglob("run.json")}
@@ -136,6 +138,7 @@ def test_complete_runs_are_not_repeated(small: tuple[str, Path, dict[str, Any]])
     assert written == {path: path.stat().st_mtime_ns for path in out.rglob("run.json")}
 
 
+@pytest.mark.slow
 def test_a_damaged_run_is_no_evidence(small: tuple[str, Path, dict[str, Any]], tmp_path: Path) -> None:
     sequence, out, _ = small
     shutil.copytree(out / "small", tmp_path / "small")
@@ -170,6 +173,7 @@ def test_a_reward_that_gains_too_little_has_no_unit_of_N(refused: bool, measured
     assert why_refused(probe) is None
 
 
+@pytest.mark.slow
 def test_a_run_states_what_its_sequence_cannot_show(
     small: tuple[str, Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -188,6 +192,7 @@ def test_a_run_states_what_its_sequence_cannot_show(
     assert any(f"brightness {refused}" in note for note in metrics["notes"])
 
 
+@pytest.mark.slow
 def test_a_calibration_of_other_settings_or_weights_is_noticed(
     small: tuple[str, Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -328,6 +328,7 @@ def test_a_failure_is_recorded_with_its_class_and_stops_no_other_run(
         assert "ValueError" in run["failure"]["traceback"]
 
 
+@pytest.mark.slow
 def test_two_jobs_give_the_same_bytes_and_a_process_that_dies_stops_no_other_run(
     tiny_sequence, tmp_path, fresh_cache, one_after_the_other, monkeypatch
 ):
