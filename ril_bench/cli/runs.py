@@ -86,24 +86,33 @@ def demo(
     say("What to type next:")
     for words, why in (
         (("report", out, "--out", "site"), "all tables and plots, and a page for each run"),
-        (("run", sequence, "--method", "ema"), "another method"),
+        (("run", sequence, "--method", "ema", "--out", out), "another method"),
         (("list", "method"), "all methods"),
     ):
         say(f"  {command(*words)}    # {why}")
 
 
 def _against_naive(found: list[Run]) -> str:
-    """A sentence on which methods ended above naive tuning; empty without the method naive."""
-    final = {each.stored.name: float(each.summary["FINAL"]) for each in found}
-    naive = final.pop("naive", None)
-    if naive is None or not final:
+    """What became of each method beside naive tuning, and which images collapsed; empty without the method naive."""
+    others = {each.stored.name: each.summary for each in found}
+    naive = others.pop("naive", None)
+    if naive is None or not others:
         return ""
-    sides = {
-        "ended above naive": [name for name, value in final.items() if value > naive],
-        "did not": [name for name, value in final.items() if value <= naive],
-    }
-    words = "; ".join(f"{' and '.join(names)} {verb}" for verb, names in sides.items() if names)
-    return f"In this run: {words}. One seed shows a difference, but cannot prove it: ril-bench compare needs five."
+    words = [
+        f"{name} ended {'above' if one['FINAL'] > naive['FINAL'] else 'no higher than'} naive, and forgot "
+        f"{'less' if one['FORGET'] < naive['FORGET'] else 'no less'}"
+        for name, one in others.items()
+    ]
+    collapsed = [each.stored.name for each in found if each.summary["collapsed steps"]]
+    warning = (
+        f" In {', '.join(collapsed)} a step collapsed: its images follow their prompts less, or are more alike."
+        if collapsed
+        else ""
+    )
+    return (
+        f"In this run {'; '.join(words)}.{warning} One seed shows a difference, but cannot prove it: ril-bench "
+        "compare needs five."
+    )
 
 
 @app.command(epilog="For example: ril-bench run shapes-ril --method rid")

@@ -17,6 +17,7 @@ from ril_bench.draws import generator
 from ril_bench.machine.calls import called
 from ril_bench.remote.file import RemoteFile
 from ril_bench.rewards.base import Reward, fault_of
+from ril_bench.running.materials import gradient_free
 from ril_bench.worlds.shapes.captions import prompts
 
 N = 3
@@ -141,7 +142,7 @@ class _Suite:
         images = self._noise().requires_grad_()
         scores = self.reward(images, self.prompts)
         if not self.reward.differentiable:
-            return "differentiable is False: only the tuners ddpo, dpo and sft can raise it"
+            return f"differentiable is False: only the tuners {', '.join(gradient_free())} can raise it"
         gradient = None
         if scores.requires_grad:
             (gradient,) = torch.autograd.grad(scores[0], images, allow_unused=True)

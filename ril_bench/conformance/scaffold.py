@@ -31,7 +31,7 @@ class {cls}(Reward):
 
     name, unit = "{name}", "grey levels"
     direction = +1  # -1 if a lower score is better; `score` returns the plain value in both cases
-    differentiable = True  # False if `score` has no gradient: then only the tuners ddpo, dpo and sft can raise it
+    differentiable = True  # False if `score` has no gradient: then few tuners can raise it: ril-bench list tuner
 
     def score(self, images, prompts):
         """Scores (N,) of images (N, 3, H, W) in [0, 1] for N prompts; image i is scored for prompt i alone."""

@@ -218,7 +218,10 @@ class Adapters:
 
     @torch.no_grad()
     def delta(self, name: str) -> dict[str, Tensor]:
-        """The change of each layer's weight by an adapter at scale 1: {layer: alpha / r B A, (out, in)}, fp32."""
+        """The change of each layer's weight by an adapter at scale 1: {layer: alpha / r B A, (out, in)}, fp32.
+
+        Without a gradient; that of the factors is in `adapter_parameters`.
+        """
         self._known([name])
         spec = self._adapters[name]
         factors = {path: _weights(layer, name) for path, layer in self._layers.items()}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from ril_bench.config.validation import Part, validated
 from ril_bench.config.yaml_source import read_source
@@ -13,10 +15,34 @@ from ril_bench.errors import UserError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9=.,+_-]*$", max_length=120)]
-# No control characters, and none that turn the direction of what follows on a page.
-Line = Annotated[
-    str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$")
-]
+#: what no text may hold: control characters other than a tab and the end of a line, and those that turn the direction
+#: of what follows on a page
+HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+MAX_LINE = 300
+#: marks on one letter; more of them lie over the lines above and below
+MARKS = 5
+
+
+def _readable(text: str) -> str:
+    """Text that changes nothing around it on a page; ValueError otherwise."""
+    if found := HIDDEN.search(text):
+        raise ValueError(f"it holds the character U+{ord(found[0]):04X}, which a reader cannot see")
+    marks = 0
+    for letter in text:
+        marks = marks + 1 if unicodedata.category(letter) in ("Mn", "Me") else 0
+        if marks > MARKS:
+            raise ValueError(f"it has more than {MARKS} marks on one letter")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if not text.strip() or set(text) & set("\n\t"):
+        raise ValueError("it must be one line, with something to read in it")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_readable)]
+Line = Annotated[Text, Field(max_length=MAX_LINE), AfterValidator(_one_line)]
 Link = Annotated[str, Field(max_length=300, pattern=r"^https?://[^\s<>\"']+$")]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=10**15)]
@@ -30,7 +56,7 @@ class Trials(Part):
 
     tuned: Count  # runs that chose its options, on any sequence
     private: Count  # other runs on the sequences entered that are not submitted
-    how: Annotated[str, Field(min_length=1, max_length=1000)]
+    how: Annotated[Text, Field(min_length=1, max_length=1000)]
 
 
 class MethodCard(Part):
@@ -70,7 +96,7 @@ class MethodRecord(Record):
     resolved: dict[str, Any]
     file_sha256: Sha | None
     oracle: bool
-    doc: Annotated[str, Field(max_length=500)]
+    doc: Annotated[Text, Field(max_length=500)]
 
 
 class TunerRecord(Record):
@@ -103,21 +129,21 @@ class GitRecord(Record):
 
 
 class HardwareRecord(Record):
-    cpu: Annotated[str, Field(max_length=200)]
+    cpu: Annotated[Text, Field(max_length=200)]
     cores: int | None
     threads: Count
-    gpu: Annotated[str, Field(max_length=200)] | None
+    gpu: Annotated[Text, Field(max_length=200)] | None
 
 
 class RunRecord(Record):
     """run.json."""
 
     schema_version: Literal[1]
-    status: Annotated[str, Field(max_length=20)]
+    status: Annotated[Text, Field(max_length=20)]
     failure: None
     sequence: SequenceRecord
     sequence_sha256: Sha
-    sequence_reference: Annotated[str, Field(max_length=300)]
+    sequence_reference: Annotated[Text, Field(max_length=300)]
     order: Name
     method: MethodRecord
     tuner: TunerRecord
@@ -127,13 +153,13 @@ class RunRecord(Record):
     steps: Annotated[list[StepRecord], Field(max_length=1000)]
     cost: dict[str, Seconds | bool] | None
     calibration: CalibrationRecord | None
-    device: Annotated[str, Field(max_length=40)]
-    versions: Annotated[dict[Name, Annotated[str, Field(max_length=80)]], Field(max_length=100)]
+    device: Annotated[Text, Field(max_length=40)]
+    versions: Annotated[dict[Name, Annotated[Text, Field(max_length=80)]], Field(max_length=100)]
     git: GitRecord | None
     hardware: HardwareRecord
     weights: Annotated[dict[str, Sha], Field(max_length=1000)]
-    started: Annotated[str, Field(max_length=40)]
-    finished: Annotated[str, Field(max_length=40)]
+    started: Annotated[Text, Field(max_length=40)]
+    finished: Annotated[Text, Field(max_length=40)]
 
 
 MetricValues = dict[str, float | None]
@@ -150,7 +176,7 @@ class FidelityRecord(Record):
 class WorstRecord(Record):
     step: Count
     prompt_id: Name
-    prompt: Annotated[str, Field(max_length=2000)]
+    prompt: Annotated[Text, Field(max_length=2000)]
     ssim_to_0: float
 
 

@@ -102,11 +102,16 @@ class RemoteFile(Published):
         found = file_digest(path) if path.is_file() else None
         if found != self.sha256:
             state = f"its digest is {found[:12]}..." if found else "there is no such file"
-            raise UserError(
-                f"this is not {self.title}: {state}, not {self.sha256[:12]}...",
-                where=str(path),
-                hint=f"delete the file; the published one is at {self.url}",
-            )
+            raise self._another(path, f"{state}, not {self.sha256[:12]}...")
+
+    def check_size(self, path: Path) -> None:
+        """Raises UserError for a file that is larger or smaller than the published one; reads nothing of it."""
+        if self.pinned and self.size is not None and (found := path.stat().st_size) != self.size:
+            raise self._another(path, f"it has {found:,} bytes, not {self.size:,}")
+
+    def _another(self, path: Path, why: str) -> UserError:
+        hint = f"delete the file; the published one is at {self.url}"
+        return UserError(f"this is not {self.title}: {why}", where=str(path), hint=hint)
 
     @property
     def _on_hub(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PureWindowsPath
@@ -93,6 +94,21 @@ class HubModel(Published):
     def check(self, path: Path) -> None:
         for file in self.pinned_files:
             file.check(path / file.file)
+
+    def faults_of(self, folder: Path) -> Iterator[UserError]:
+        """What can be seen of a folder that is given as this model, before anything in it is read."""
+        if not (folder / "model_index.json").is_file():
+            yield UserError(
+                "there is no model_index.json, which names the parts of a pipeline",
+                where=str(folder),
+                hint=f"put the whole of {self.url} there, with the folders of the scheduler and the tokenizers",
+            )
+        for file in self.pinned_files:
+            if (path := folder / file.file).is_file():
+                try:
+                    file.check_size(path)
+                except UserError as error:
+                    yield error
 
 
 def is_whole(folder: Path) -> bool:

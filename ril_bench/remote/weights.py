@@ -50,7 +50,7 @@ def verified(path: Path) -> Path:
 
 
 def refuse_unusable(place: Path | RemoteFile) -> None:
-    """Raises UserError for a file or folder of a reward that is missing, or that has a pointer of Git LFS.
+    """Raises UserError for a file or folder that is missing, that has a pointer of Git LFS, or has another size.
 
     A published file may be missing: it can be downloaded.
     """
@@ -65,6 +65,8 @@ def refuse_unusable(place: Path | RemoteFile) -> None:
         )
     for file in [path] if path.is_file() else files_below(path):
         refuse_pointer(file)
+    if isinstance(place, RemoteFile):
+        place.check_size(path)
 
 
 def refuse_pointer(file: Path) -> None:

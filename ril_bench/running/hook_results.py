@@ -117,10 +117,20 @@ def stored_state(owner: Method | Tuner) -> dict[str, Any]:
 
 
 def scalar_loss(loss: object, hook: str, owner: object = None) -> Tensor | None:
-    """What a hook returned as a loss; None is no loss."""
+    """What a hook returned as a loss; None is no loss.
+
+    Raises MethodError also where the loss has no gradient and is not 0: its author thinks that it changes something.
+    """
     if loss is None:
         return None
     if isinstance(loss, Tensor) and loss.shape == () and loss.is_floating_point() and not loss.is_meta:
+        if not loss.requires_grad and loss.item() != 0:  # 0 is as good as None, as in a first task
+            raise MethodError(
+                f"{hook} returned {loss.item():.4g} without a gradient, so it would change nothing",
+                where=_at(owner, hook),
+                hint="compute it from model.adapter_parameters(name), or from the prediction's output: what "
+                "torch.no_grad, detach or model.delta return has no gradient. Return None for no loss",
+            )
         return loss
     wanted = "a tensor of one floating-point number, of shape (), or None"
     hint = "return the mean, as loss.mean(), or None for no loss"

@@ -171,7 +171,7 @@ def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tune
         raise SequenceError(
             f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.name} has none",
             where=f"tasks.{i}",
-            hint=f"choose a differentiable reward, or one of the tuners {', '.join(_gradient_free())}",
+            hint=f"choose a differentiable reward, or one of the tuners {', '.join(gradient_free())}",
         )
     if spec.budget.until and not tuner.needs & {"reward", "reward_gradient"}:
         raise UserError(
@@ -182,7 +182,7 @@ def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tune
     return tuner
 
 
-def _gradient_free() -> list[str]:
+def gradient_free() -> list[str]:
     """The tuners of this package that do not need the gradient of the reward."""
     shipped = [name for name in registry.names("tuner") if isinstance(registry.locate("tuner", name), str)]
     return [name for name in shipped if "reward_gradient" not in registry.load("tuner", name).needs]

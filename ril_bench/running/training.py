@@ -180,7 +180,7 @@ class Training:
         loss = scalar_loss(self.method.weight_loss(), "weight_loss", self.method)
         if loss is None:
             return None
-        if loss.requires_grad:  # a method may return a constant, as 0 in its first task
+        if loss.requires_grad:
             with graph_of(self.method, "weight_loss"):
                 loss.backward()
         return loss.item()

@@ -76,13 +76,16 @@ def missing_needs(sequence: Sequence) -> list[Need]:
 
 
 def unusable_files(sequence: Sequence) -> Iterator[UserError]:
-    """The faults of files that are on this machine, and that rewards and prompts are read from."""
+    """The faults of files that are on this machine, and that the model, rewards and prompts are read from."""
     rewards = {file for name in sequence.rewards for file in sequence.reward(name).weights}
     for file in dict.fromkeys([*required_files(sequence), *rewards]):
         try:
             refuse_unusable(file)
         except UserError as error:
             yield error
+    folder, model = local_folder(sequence.model), hub_model(sequence.model)
+    if folder is not None and model is not None:
+        yield from model.faults_of(folder)
 
 
 def required_files(sequence: Sequence) -> list[RemoteFile]:

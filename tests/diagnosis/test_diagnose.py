@@ -225,6 +225,23 @@ def test_a_pointer_to_the_weights_of_a_reward_is_a_fault(real, tmp_path, monkeyp
     assert any("pointer of Git LFS" in fault and str(file) in fault for fault in found.faults)
 
 
+def test_files_that_cannot_be_the_published_ones_are_faults(real, tmp_path, monkeypatch):
+    """Their sizes are known, and so is what a pipeline needs besides weights."""
+    monkeypatch.setenv(remote.FOLDER, str(tmp_path))
+    for need in doctor(real()).needs:
+        if need.local:
+            (file := tmp_path / need.local).parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(bytes(2000))
+    found = doctor(real())
+    assert not found.ready
+    for need in found.needs:
+        if need.local and need.pinned and need.size and not need.optional:
+            assert any(
+                str(tmp_path / need.local) in fault and "2,000 bytes" in fault for fault in found.faults
+            )
+    assert any("model_index.json" in fault and "scheduler" in fault for fault in found.faults)
+
+
 def test_no_weights_are_loaded(real, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the doctor loads no weights")

@@ -13,6 +13,7 @@ from ril_bench.reporting import summary
 from ril_bench.reporting.site import write_site
 from ril_bench.storage.entry_note import EntryNote
 from ril_bench.storage.read import StoredRun
+from tests.reporting.oddities import NAMES, TEXTS, odd_board
 from tests.reporting.synthetic import write_runs
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
@@ -75,6 +76,13 @@ def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for run in summary.load([runs])
     ]
     return write_site(entries, folder / "site", ["someone: it lacks <b>2</b> units"]).parent
+
+
+@pytest.fixture(scope="module")
+def odd_leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every oddity that a check accepts, on one page (tests/reporting/oddities.py)."""
+    folder = tmp_path_factory.mktemp("odd")
+    return write_site(odd_board(folder / "runs"), folder / "site", ["W" * 500]).parent
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +256,23 @@ def test_accessible_and_no_wider_than_the_screen(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("board", ["leaderboard", "odd_leaderboard"])
 def test_a_leaderboard_is_accessible_too(
-    chromium: Any, leaderboard: Path, viewport: dict[str, int], scheme: str
+    chromium: Any, board: str, viewport: dict[str, int], scheme: str, request: pytest.FixtureRequest
 ) -> None:
-    test_accessible_and_no_wider_than_the_screen(chromium, leaderboard, "index.html", viewport, scheme)
+    site = request.getfixturevalue(board)
+    test_accessible_and_no_wider_than_the_screen(chromium, site, "index.html", viewport, scheme)
+
+
+def test_every_accepted_oddity_is_shown_as_text(page: Any, odd_leaderboard: Path) -> None:
+    home(page, odd_leaderboard)
+    entered = page.locator("table.entered")
+    shown = entered.inner_text()
+    assert all(text in shown for text in TEXTS)
+    assert entered.locator("img, script, b").count() == 0
+    assert "and 42 more" in shown  # of 50 authors
+    assert len(methods(page)) == len(NAMES)
+    page.get_by_label("Find").fill("constructor")
+    assert methods(page) == ["constructor"]
+    for link in page.locator("#methods a, #runs a").evaluate_all("all => all.map((link) => link.href)"):
+        assert link.startswith("file:")

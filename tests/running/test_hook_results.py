@@ -104,6 +104,16 @@ def test_a_loss_that_is_no_scalar_is_refused(loss):
         scalar_loss(loss, "weight_loss")
 
 
+@pytest.mark.parametrize("hook", ["weight_loss", "prediction_loss"])
+def test_a_loss_without_a_gradient_is_refused(hook):
+    weight = torch.ones(2, requires_grad=True)
+    with pytest.raises(MethodError, match=f"{hook} returned 2 without a gradient") as caught:
+        scalar_loss(weight.detach().sum(), hook)
+    assert "adapter_parameters" in caught.value.hint
+    assert scalar_loss(torch.tensor(0.0), hook) == 0  # as in a first task
+    assert scalar_loss(loss := weight.sum(), hook) is loss
+
+
 @pytest.mark.parametrize(
     "log", [None, 1.0, (0.0, 0.0, 0.0), Log(torch.zeros(2), 0.0, 0.0), Log("a", 0.0, 0.0)]
 )
