@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ril_bench.api.alone import alone
+
 if TYPE_CHECKING:
     from ril_bench.conformance.check import CheckReport
     from ril_bench.conformance.suite import CheckResult
@@ -25,6 +27,7 @@ def new(kind: str, name: str) -> Path:
     return new(kind, name)
 
 
+@alone
 def check(
     target: str | Path,
     *,

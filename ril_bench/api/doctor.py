@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ril_bench.api.alone import alone
 from ril_bench.api.common import OUT, Settings, set_network
 
 if TYPE_CHECKING:
     from ril_bench.diagnosis.report import Diagnosis
 
 
+@alone
 def doctor(
     sequence: str,
     *,

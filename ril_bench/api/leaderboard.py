@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ril_bench.api.alone import alone
 from ril_bench.api.common import Places, places_of
 from ril_bench.storage.files import expanded
 
 
+@alone
 def submit(
     runs: Places,
     *,

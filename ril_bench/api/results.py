@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ril_bench.api.alone import alone
 from ril_bench.api.common import Places, places_of, run_of
 from ril_bench.api.notebook import Run
 from ril_bench.errors import UserError
@@ -18,20 +19,24 @@ if TYPE_CHECKING:
     from ril_bench.storage.read import StoredRun
 
 
+@alone
 def score(run: Run | str | Path) -> Run:
     """Computes the metrics of a run again, and rewrites its page.
 
-    The metrics are computed from the scores and images in its folder.
+    The metrics are computed from the scores and images in its folder. Raises UserError while a run is at work there.
     """
     from ril_bench.reporting.run_page import write_page
     from ril_bench.scoring.score import score_run
+    from ril_bench.storage.locks import locked
 
     found = run_of(run)
-    score_run(found.path)
-    write_page(found.path)
+    with locked(found.path):
+        score_run(found.path)
+        write_page(found.path)
     return found
 
 
+@alone
 def report(
     runs: Places,
     *,
@@ -154,6 +159,7 @@ def compare(
     return chosen(rows, metrics) if metrics else rows
 
 
+@alone
 def export(
     run: Run | str | Path, out: str | Path, *, step: int | None = None, licence: str | None = None
 ) -> Path:

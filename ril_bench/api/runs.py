@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ril_bench.api.alone import alone
 from ril_bench.api.common import DEMO_METHODS, DEMO_SEQUENCE, OUT, THREADS, Settings, reporter_of, set_network
 from ril_bench.api.notebook import Run
 from ril_bench.storage.files import expanded
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ril_bench.studies.grid.grid import Outcome
 
 
+@alone
 def run(
     sequence: str,
     *,
@@ -96,6 +98,7 @@ def run(
     return Run(path)
 
 
+@alone
 def grid(
     file: str | Path | GridSpec | None = None,
     *,
@@ -155,6 +158,7 @@ def grid(
     )
 
 
+@alone
 def demo(
     *,
     sequence: str = DEMO_SEQUENCE,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ril_bench.api.alone import alone
 from ril_bench.api.common import OUT, THREADS, Settings, reporter_of, set_network
 from ril_bench.storage.files import expanded
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ril_bench.studies.tuning import Study
 
 
+@alone
 def tune(
     method: str,
     sequence: str,
@@ -65,6 +67,7 @@ def tune(
     )  # fmt: skip
 
 
+@alone
 def calibrate(
     sequence: str,
     *,
@@ -104,6 +107,7 @@ def calibrate(
     )  # fmt: skip
 
 
+@alone
 def reproduce(
     claim: str,
     *,

@@ -93,6 +93,8 @@ def _exit_code() -> int:
         if {"-v", "--verbose"} & set(sys.argv):
             warn(traceback.format_exc())
         hint = "make room on the disk, or name another file or folder"
+        if error.filename is None:  # a stream
+            hint = "the output of the program goes to a place that takes no more: name another"
         warn(f"error: {InfrastructureError(str(error), hint=hint)}", style="red")
         return InfrastructureError.exit_code
     except Exception as error:

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ril_bench.errors import UserError
+
 AGAIN = 5.0  # seconds until the deadline is announced again, to code that catches everything
+LONGEST = 1e6  # seconds
 ANNOUNCED = 3  # times; then the process ends
 
 
@@ -27,7 +30,13 @@ def deadline(seconds: float, of_others: Callable[[str], bool]) -> Iterator[None]
 
     Args:
         of_others: whether the file with this name is of others.
+
+    Raises UserError for seconds that no timer can count.
     """
+    if not 0 < seconds <= LONGEST:
+        raise UserError(
+            f"{seconds:g} seconds is no deadline", where="timeout", hint=f"above 0, at most {LONGEST:g}"
+        )
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,24 +1,33 @@
-"""The state of torch and of the process that code of others must leave as it was: later code depends on it."""
+"""The state of torch and of the process: results are computed in one, and code of others must leave it as it was."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ril_bench.errors import UserError
+
 
 class _Part(NamedTuple):
-    """One part of the state: its name, how it is read, and how it is set; None where nothing can set it."""
+    """One part of the state.
+
+    Attributes:
+        write: sets it; None where nothing can.
+        standard: its value in a new process, where other values would change results; None where the caller's stays.
+    """
 
     name: str
     read: Callable[[], Any]
     write: Callable[[Any], Any] | None = None
+    standard: Any = None
 
 
 def _attribute(holder: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
@@ -59,8 +68,8 @@ def _modes() -> int:
 PARTS = (
     # the first two first: a mode that is left open also changes the grad mode
     _Part("inference mode", torch.is_inference_mode_enabled),
-    _Part("grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
-    _Part("default dtype", torch.get_default_dtype, torch.set_default_dtype),
+    _Part("grad mode", torch.is_grad_enabled, torch.set_grad_enabled, True),
+    _Part("default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
     _Part("default device", _device, _set_device),
     _Part("number of threads", torch.get_num_threads, torch.set_num_threads),
     _Part(
@@ -69,9 +78,22 @@ PARTS = (
         torch.use_deterministic_algorithms,
     ),
     _Part("warn_only", torch.is_deterministic_algorithms_warn_only_enabled, _warn_only),
-    _Part("float32 matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    _Part("autocast on the CPU", lambda: torch.is_autocast_enabled("cpu")),
-    _Part("autocast on the GPU", lambda: torch.is_autocast_enabled("cuda")),
+    _Part(
+        "float32 matmul precision",
+        torch.get_float32_matmul_precision,
+        torch.set_float32_matmul_precision,
+        "highest",
+    ),
+    *(
+        _Part(
+            f"autocast on the {name}",
+            partial(torch.is_autocast_enabled, kind),
+            partial(torch.set_autocast_enabled, kind),
+            False,
+        )
+        for name, kind in (("CPU", "cpu"), ("GPU", "cuda"))
+    ),
+    _Part("backends.mkldnn.enabled", torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, True),
     _Part("backends.cudnn.enabled", *_attribute(torch.backends.cudnn, "enabled")),
     _Part("backends.cudnn.deterministic", *_attribute(torch.backends.cudnn, "deterministic")),
     _Part("backends.cudnn.benchmark", *_attribute(torch.backends.cudnn, "benchmark")),
@@ -123,3 +145,27 @@ class GlobalState:
                 warnings.simplefilter("ignore")
                 if part.write is not None and part.read() != value:
                     part.write(value)
+
+
+@contextmanager
+def standard_state() -> Iterator[None]:
+    """Inside, whatever changes results is as in a new process; afterwards, the whole state is the caller's again.
+
+    Raises UserError inside a mode that sees every function of torch: it cannot be left from here.
+    """
+    if _modes() > (_device().type != "cpu"):  # a default device is such a mode, and is set below
+        raise UserError(
+            "a mode of torch is open, which sees every function",
+            where="the program that called ril_bench",
+            hint="call ril_bench outside of the `with` block of the mode",
+        )
+    before = GlobalState()
+    with ExitStack() as stack:
+        stack.callback(before.restore)
+        stack.enter_context(torch.inference_mode(False))
+        if _device().type != "cpu":  # by a `with` block, perhaps, which only another one overrides
+            stack.enter_context(torch.device("cpu"))
+        for part in PARTS:
+            if part.write is not None and part.standard is not None and part.read() != part.standard:
+                part.write(part.standard)
+        yield

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ril_bench import registry
+from ril_bench.config.counts import count
 from ril_bench.config.settings import UNCHANGED, Settings, setting_text, split_settings
 from ril_bench.errors import MethodError, UserError
 from ril_bench.running.inputs import Inputs, changes, inputs_of, inputs_of_method, refuse_changes
@@ -216,14 +217,15 @@ def plan_run(
             where="--label",
             hint="use letters, digits and = . , + _ -, at most 120, beginning with a letter or a digit",
         )
-    if preset and tuner:
+    seed = count(seed, "seed", least=0)
+    if preset is not None and tuner is not None:
         raise UserError(
             f"the preset {preset} has its own tuner", where="--tuner", hint="leave one of the two out"
         )
     written = read_sequence(sequence) if isinstance(sequence, str) else sequence
     options, changes = split_settings(settings)
     official = written.resolve(tuner=tuner)
-    changed = (settings_of(preset) if preset else {}) | changes
+    changed = (settings_of(preset) if preset is not None else {}) | changes
     resolved = written.resolve(changed, tuner=tuner) if changed else official
     order, sequence_in_order = _ordered(resolved, order)
     return RunPlan(

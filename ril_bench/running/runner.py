@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ril_bench.config.counts import THREADS, count
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.packages import versions
@@ -87,7 +88,8 @@ class Runner:
         self.plan, self.sequence = plan, plan.sequence
         self.team = team(device)
         self.folder = (RunFolder if self.team.main else Onlooker)(plan.folder(out))
-        self.device, self.threads, self.shared = torch.device(device), threads, shared
+        self.device, self.shared = torch.device(device), shared
+        self.threads = None if threads is None else count(threads, "threads", least=1, most=THREADS)
         self.requested_compute, self.compute = compute, compute or PLAIN
         self.micro_batch = 0  # 0: the size in the budget, until an update runs out of memory
         self.loaded_materials = materials

@@ -52,7 +52,7 @@ class SequenceFile:
             UserError: all faults, one on each line, as "file:line: key: what".
         """
         source = copy.deepcopy(self.source)
-        if tuner and tuner != _at(source.data, ("tuner", "name")):
+        if tuner is not None and tuner != _at(source.data, ("tuner", "name")):
             set_value(source, "tuner", {"name": tuner}, "--tuner")
         for key, value in settings.items():
             set_value(source, key, value, f"--set {key}")

@@ -55,15 +55,18 @@ def _homeless(why: object) -> UserError:
 
 
 def read(kind: str, key: Mapping[str, Any]) -> Files | None:
-    """The files stored for `key`, as {relative name: bytes}; None if there are none, or if they are damaged."""
+    """The files stored for `key`, as {relative name: bytes}; None if there are none that can be read whole."""
     folder = _folder(kind, key)
-    if not folder.is_dir():
+    try:
+        if not folder.is_dir():
+            return None
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+    except OSError:  # another user's files, or another process deletes them
         return None
-    files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
     if files.pop(DIGESTS, None) != _digests(files):
         shutil.rmtree(folder, ignore_errors=True)
         return None

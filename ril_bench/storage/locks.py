@@ -12,8 +12,9 @@ import errno
 import inspect
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,10 @@ def acquired(file: Path, *, wait: bool) -> BaseFileLock:
 
 
 def _holder(folder: Path) -> str:
-    """The process that holds the lock of a run's folder, as text."""
-    try:
-        return (folder / names.LOCK_HOLDER).read_text().strip() or "unknown process"
-    except OSError:
-        return "unknown process"
+    """The process that holds the lock of a run's folder, as text. It writes its name just after it took the lock."""
+    for _ in range(20):
+        with suppress(OSError):
+            if found := (folder / names.LOCK_HOLDER).read_text().strip():
+                return found
+        time.sleep(0.01)
+    return "unknown process"

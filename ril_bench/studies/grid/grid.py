@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ril_bench.config.counts import count
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
 from ril_bench.machine.devices import named_device
@@ -124,7 +125,7 @@ def plan_grid(
     arguments are those of `grid`. Raises UserError for combinations that cannot be run.
     """
     whole = cells_of(plans(spec) if isinstance(spec, GridSpec) else spec)
-    cells = shard_of(whole, shard) if shard else whole
+    cells = whole if shard is None else shard_of(whole, shard)
     left = [cell for cell in cells if not cell.plan.is_complete(RunFolder(cell.plan.folder(out)))]
     if engine == "local":
         if gpus is not None:
@@ -132,7 +133,7 @@ def plan_grid(
                 "only Ray can give a run a part of a GPU", where="--gpus", hint="add --engine ray"
             )
         device = named_device(device)
-        jobs = jobs or jobs_that_fit(threads, device)
+        jobs = jobs_that_fit(threads, device) if jobs is None else count(jobs, "jobs", least=1)
     jobs = min(jobs, max(1, len(left))) if jobs else None
     return GridPlan(out, len(whole), cells, left, jobs, threads, device, forecast(left, out))
 

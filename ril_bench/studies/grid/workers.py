@@ -10,10 +10,12 @@ import os
 import signal
 import threading
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from ril_bench.config.counts import THREADS, count
 from ril_bench.errors import Kind, RilError, error_of, failure_class, message_of
 from ril_bench.machine.compute import Compute
 from ril_bench.running.plan import RunPlan
@@ -138,7 +140,7 @@ def run_all(
         threads: the number of threads of each run. On a small model, two runs with one thread each are faster
             than one run with two threads.
     """
-    jobs = jobs or jobs_that_fit(threads, device)
+    jobs = jobs_that_fit(threads, device) if jobs is None else count(jobs, "jobs", least=1)
     left = [Cell(plan) for plan in plans if not plan.is_complete(RunFolder(plan.folder(out)))]
     reporter.advance(len(plans) - len(left))
     for cell, failure in side_by_side(left, out, jobs=jobs, machine=Machine(threads, device, compute)):
@@ -149,6 +151,7 @@ def run_all(
 
 def jobs_that_fit(threads: int, device: str) -> int:
     """The number of runs at the same time: cores divided by `threads`, or one on a GPU."""
+    threads = count(threads, "threads", least=1, most=THREADS)
     return max(1, (os.cpu_count() or 1) // threads) if device == "cpu" else 1
 
 
@@ -173,7 +176,8 @@ class _Lane:
 
     def begin(self, cell: Cell, out: Path) -> None:
         self.cell = cell
-        self._pipe.send((cell, out))
+        with suppress(OSError):  # the process has died, as `end` finds
+            self._pipe.send((cell, out))
 
     def end(self, out: Path) -> Failure | None:
         """The failure of the cell that has ended, None if its run is complete.
@@ -184,7 +188,7 @@ class _Lane:
         cell, self.cell = self.cell, None
         try:
             failure: Failure | None = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self._process.join()
             failure = Failure("infrastructure", f"the process of the run died{_why(self._process.exitcode)}")
             folder = RunFolder(cell.plan.folder(out))
@@ -228,4 +232,7 @@ def _end_with_the_parent() -> None:
 def _why(code: int | None) -> str:
     if code == -signal.SIGKILL:
         return ", killed by the system or a user; the usual cause is too little memory"
-    return f" from signal {-code}" if code is not None and code < 0 else f" with exit code {code}"
+    if code is not None and code < 0:
+        return f" from signal {-code}"
+    script = '; a script must call ril_bench under `if __name__ == "__main__":`' if code == 1 else ""
+    return f" with exit code {code}{script}"
