@@ -20,7 +20,7 @@ class Ewc(Method):
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 0.00316
+        strength: Annotated[float, Field(ge=0)] = 0.1
         """Weight of the loss beside rewards in sigma, as tuned (ewc.tuning.json)."""
         terms: Literal["online", "per task"] = "online"
         """One term for all finished tasks, or one for each."""

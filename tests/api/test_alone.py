@@ -55,7 +55,12 @@ STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("state", STATES)
+QUICK = ("autocast", "inference mode", "a device")
+
+
+@pytest.mark.parametrize(
+    "state", [*QUICK, *(pytest.param(one, marks=pytest.mark.slow) for one in STATES if one not in QUICK)]
+)
 def test_the_state_of_the_caller_changes_no_result_and_comes_back(
     tiny_sequence: str, plain: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:

@@ -194,10 +194,24 @@ def test_a_loss_that_is_no_scalar_is_refused(tiny_model, hook, value):
 
 
 @pytest.mark.parametrize("hook", ["prediction_loss", "weight_loss"])
-def test_a_constant_loss_changes_nothing(tiny_model, hook):
-    method = type("Constant", (LoraPerTask,), {hook: lambda self, *_: torch.tensor(0.5)})
+def test_a_loss_of_0_changes_nothing(tiny_model, hook):
+    method = type("Constant", (LoraPerTask,), {hook: lambda self, *_: torch.tensor(0.0)})
     (line,) = trained(tiny_model, method(), steps=[1], updates=1)
-    assert line["penalty"] == 0.5
+    assert line["penalty"] == 0.0
+
+
+@pytest.mark.parametrize("hook", ["prediction_loss", "weight_loss"])
+def test_a_penalty_that_has_lost_its_gradient_is_refused(tiny_model, hook):
+    def penalty(self, *_):
+        (deltas,) = (self.model.delta(name) for name in self.model.trained)
+        return 1 + sum(delta.square().sum() for delta in deltas.values())
+
+    def bind(self, model):
+        self.model = model
+
+    method = type("Lost", (LoraPerTask,), {hook: penalty, "bind": bind})
+    with pytest.raises(MethodError, match=f"{hook} returned .* without a gradient"):
+        trained(tiny_model, method(), steps=[1], updates=1)
 
 
 def test_the_weight_loss_has_its_gradient_and_is_logged(tiny_model):
