@@ -104,3 +104,17 @@ def test_files_that_are_stored_first_stay(folder):
 def test_many_processes_ask_at_the_same_time(folder):
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         assert pool.starmap(cached, [("x", {}, dict)] * 6) == [{}] * 6
+
+
+def test_files_that_cannot_be_read_are_computed_again(own_cache, monkeypatch):
+    """Such as those of another user who shares the cache, or those that another process deletes at this moment."""
+    key = {"unreadable": 1}
+    assert cached("kind", key, lambda: {"a": b"1"}) == {"a": b"1"}
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_bytes", refuse)
+        assert cached("kind", key, lambda: {"a": b"2"}) == {"a": b"2"}
+    assert cached("kind", key, lambda: {"a": b"3"}) == {"a": b"1"}

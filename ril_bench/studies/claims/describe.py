@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ril_bench import registry
 from ril_bench.config.settings import setting_text
 from ril_bench.registry import short_name
+from ril_bench.running.plan import RunPlan
 from ril_bench.studies.claims.claim_file import Arm, read_claim
 from ril_bench.studies.claims.reproduce import planned
 from ril_bench.studies.claims.verdict import stored_verdict
@@ -27,7 +30,7 @@ def described_claim(name: str) -> dict[str, Any]:
         "description": claim.claim,
         "file": str(claim.file),
         "source": claim.source,
-        "sequences": sorted({run.sequence.name for run in runs}),
+        "sequences": sorted({_named(run, claim.file.parent) for run in runs}),
         "settings of all arms": settings_words(claim.set) or "those of the sequences",
         "arms": [arm_words(arm, settings) for arm, settings in claim.arms.items()],
         "it holds if": claim.words,
@@ -36,6 +39,13 @@ def described_claim(name: str) -> dict[str, Any]:
         "denoiser evaluations": forecast(cells(runs), Path("runs")).evaluations,
         "verdict": "not yet run" if verdict is None else verdict.verdict,
     }
+
+
+def _named(run: RunPlan, folder: Path) -> str:
+    """The sequence of a run as a user may type it: its name, or its file's path from the folder of the claim."""
+    if run.sequence.name in registry.names("sequence"):
+        return run.sequence.name
+    return Path(os.path.relpath(run.reference, folder)).as_posix()
 
 
 def arm_words(name: str, arm: Arm) -> str:
