@@ -103,7 +103,7 @@ def _against_naive(found: list[Run]) -> str:
         f"{'less' if one['FORGET'] < naive['FORGET'] else 'no less'}"
         for name, one in others.items()
     ]
-    collapsed = [each.stored.name for each in found if each.summary["collapsed steps"]]
+    collapsed = [each.stored.name for each in found if each.summary["collapsed steps"] > 0]
     warning = (
         f" In {', '.join(collapsed)} a step collapsed: its images follow their prompts less, or are more alike."
         if collapsed
