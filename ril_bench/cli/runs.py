@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -99,11 +100,15 @@ def _against_naive(found: list[Run]) -> str:
     if naive is None or not others:
         return ""
     words = [
-        f"{name} ended {'above' if one['FINAL'] > naive['FINAL'] else 'no higher than'} naive, and forgot "
-        f"{'less' if one['FORGET'] < naive['FORGET'] else 'no less'}"
+        f"{name} ended {'above' if one['FINAL'] > naive['FINAL'] else 'no higher than'} naive"
+        + (
+            ""
+            if isnan(one["FORGET"])
+            else f", and forgot {'less' if one['FORGET'] < naive['FORGET'] else 'no less'}"
+        )
         for name, one in others.items()
     ]
-    collapsed = [each.stored.name for each in found if each.summary["collapsed steps"] > 0]
+    collapsed = [each.stored.name for each in found if each.collapsed]
     warning = (
         f" In {', '.join(collapsed)} a step collapsed: its images follow their prompts less, or are more alike."
         if collapsed

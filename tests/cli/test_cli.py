@@ -392,3 +392,18 @@ def test_reproduce_prints_the_comparisons_and_the_verdict(
     found = json.loads(printed)
     assert found["content"] == json.loads(Path("own.verdict.json").read_text())
     assert Path(found["file"]).resolve() == Path("own.verdict.json").resolve()
+
+
+@pytest.mark.parametrize("methods", [("naive", "soup"), ("soup",), ("naive",)])
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_the_demo_says_what_became_of_each_method(verb, tiny_data, tmp_path, in_this_process, methods, tasks):
+    sequence = write_sequence(
+        tmp_path / "mine.yaml", tiny_data, tasks=tiny_data["tasks"][:tasks], budget={"updates": 1, "batch": 2}
+    )
+    chosen = [word for name in methods for word in ("-m", name)]
+    code, printed, errors = verb("demo", "--sequence", sequence, *chosen, "--out", tmp_path / "out", "-q")
+    assert code == 0, errors
+    assert ("In this run soup ended" in printed) == (len(methods) == 2)
+    assert ("and forgot" in printed) == (len(methods) == tasks == 2)  # one task has nothing to forget
+    assert "What to type next:" in printed
+    assert (tmp_path / "out" / "index.html").is_file()
