@@ -15,7 +15,7 @@ class L2(Method):
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 0.0316
+        strength: Annotated[float, Field(ge=0)] = 0.03
         """Weight of the loss beside rewards in sigma, as tuned (l2.tuning.json)."""
 
     def bind(self, model):

@@ -17,7 +17,7 @@ class OLora(Method):
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 0.0316
+        strength: Annotated[float, Field(ge=0)] = 1000.0
         """Weight of the loss beside rewards in sigma, as tuned (olora.tuning.json)."""
 
     def bind(self, model):
