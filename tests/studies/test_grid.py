@@ -118,6 +118,33 @@ def test_given_axes_and_settings_change_those_of_the_file(tmp_path, tiny_sequenc
     assert {(budget.updates, budget.batch) for budget in budgets} == {(3, 4)}
 
 
+VARIED = """
+sequences: [{sequence}]
+methods: [naive, rid]
+seeds: [0, 1]
+set: {{budget.updates: 3}}
+also:
+  - {{orders: [reversed], seeds: [0]}}
+  - {{methods: [{{name: rid, label: weak, set: {{strength: 1e-3}}}}], set: {{budget.batch: 4}}}}
+  - {{methods: [naive], seeds: [1, 2]}}
+"""
+
+
+def test_variations_add_runs_with_the_other_axes_of_the_file(tmp_path, tiny_sequence):
+    file = tmp_path / "grid.yaml"
+    file.write_text(VARIED.format(sequence=tiny_sequence))
+    shorter = "@budget.updates=3"
+    assert [plan.folder(Path()).as_posix() for plan in plans(axes(file, {}))] == [
+        *(f"tiny/given/{name}{shorter}/draft/seed-{seed}" for name in ("naive", "rid") for seed in (0, 1)),
+        *(f"tiny/reversed/{name}{shorter}/draft/seed-0" for name in ("naive", "rid")),
+        *(f"tiny/given/rid@weak/draft/seed-{seed}" for seed in (0, 1)),
+        f"tiny/given/naive{shorter}/draft/seed-2",  # seed 1 is there already
+    ]
+    given = plans(axes(file, {"seeds": [7]}, {"budget.batch": 2}))
+    assert {plan.seed for plan in given} == {7}
+    assert {plan.sequence.task(1).budget.batch for plan in given} == {2}
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -128,6 +155,17 @@ def test_given_axes_and_settings_change_those_of_the_file(tmp_path, tiny_sequenc
             ["seeds.1", "greater than or equal"],
         ),
         ("methods: []\nsequences: [shapes-smoke]\n", ["methods", "at least 1"]),
+        (
+            "methods: [naive]\nsequences: [shapes-smoke]\nalso: [{seed: [0]}]\n",
+            ["grid.yaml:3", "also.1.seed", "did you mean 'seeds'?"],
+        ),
+        ("methods: [naive]\nsequences: [shapes-smoke]\nalso: [naive]\n", ["also.1", "keys and values"]),
+        ("methods: [naive]\nsequences: [shapes-smoke]\nalso: {seeds: [0]}\n", ["also", "list"]),
+        (
+            "methods: [naive]\nsequences: [shapes-smoke]\nalso: [{also: []}]\n",
+            ["also.1.also", "unknown key"],
+        ),
+        ("methods: [naive]\nsequences: [shapes-smoke]\nalso: [{methods: []}]\n", ["at least 1"]),
         ("- naive\n", ["keys and values"]),
         ("methods: [naive\n", ["not valid YAML"]),
     ],
