@@ -42,7 +42,10 @@ _TUNERS = {
     "nabla_gflownet": "ril_bench.tuners.nabla_gflownet:NablaGflownet",
 }
 _FILES = {"sequence": "", "preset": "presets", "claim": "claims"}  # folders of tasks/
-_MODELS = {"shapes-64": "worlds/shapes/weights/pipeline"}  # folders of the package
+_MODELS = {  # folders of the package
+    "shapes-64": "worlds/shapes/weights/pipeline",
+    "shapes-flow": "worlds/shapes/weights/pipeline-flow",
+}
 _BASES = {
     "method": "ril_bench.methods:Method",
     "tuner": "ril_bench.tuners.base:Tuner",

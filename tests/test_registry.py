@@ -29,7 +29,7 @@ def test_what_ships() -> None:
     assert {"shapes-ril", "shapes-smoke"} <= set(registry.names("sequence"))
     assert {"aesthetic", "jpeg_kb", "attributes"} <= set(registry.names("reward"))
     assert "draft" in registry.names("tuner")
-    assert registry.names("model") == ["shapes-64"]
+    assert registry.names("model") == ["shapes-64", "shapes-flow"]
 
 
 @pytest.mark.parametrize("reference", ["models/tiny", "tiny", "models/tiny/"])

@@ -2,8 +2,8 @@
 
 A reward has different weights in each world, because a taste that is learned from 64-pixel shapes does not apply to
 photographs. A sequence names the reward `aesthetic`, and the world of its model decides which weights that means.
-The model `shapes-64` belongs to the world `shapes`. Every other model belongs to the world `real`, which has the
-published weights. A sequence on your own shapes model states `world: shapes`.
+The models `shapes-64` and `shapes-flow` belong to the world `shapes`. Every other model belongs to the world `real`,
+which has the published weights. A sequence on your own shapes model states `world: shapes`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class World:
 
 SHAPES = World(
     name="shapes",
-    models=("shapes-64",),
+    models=("shapes-64", "shapes-flow"),
     rewards={
         "aesthetic": "ril_bench.worlds.shapes.rewards:ShapesAesthetic",
         "preference": "ril_bench.worlds.shapes.rewards:ShapesPreference",

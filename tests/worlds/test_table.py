@@ -16,7 +16,8 @@ from tests.tiny import write_sequence
 
 
 def test_every_model_belongs_to_one_world() -> None:
-    assert world_of("shapes-64") is SHAPES
+    for model in ("shapes-64", "shapes-flow"):
+        assert world_of(model) is SHAPES
     for model in ("stable-diffusion-v1-5/stable-diffusion-v1-5", "./shapes-64", None):
         assert world_of(model) is REAL
     assert {model for world in WORLDS.values() for model in world.models} == set(registry.names("model"))
