@@ -13,10 +13,10 @@ class Taylor(Method):
         g_k  = moving average of the gradients of task k's loss, in sigma, when task k ends at theta_k
         loss = strength * sum over earlier tasks k of max(0, <g_k, theta - theta_k> + margin)
 
-    <g_k, theta - theta_k> is the predicted fall of reward k. A task that ends at a criterion ends where its reward still
-    rises, so its gradient says more than the curvature that ewc keeps. It turns on the way: the margin, a predicted
-    gain, pays for that. With strength 0 this is naive. It adds no denoiser call to an update. Carries g_k and theta_k,
-    two copies of the adapter for each task. [ours: docs/studies/ours.md]
+    <g_k, theta - theta_k> is the predicted fall of reward k. A task that ends at a criterion ends where its reward
+    still rises, so its gradient says more than the curvature that ewc keeps. It turns on the way: the margin, a
+    predicted gain, pays for that. With strength 0 this is naive. It adds no denoiser call to an update. Carries g_k and
+    theta_k, two copies of the adapter for each task. [ours: docs/studies/ours.md]
     """
 
     class Options(Method.Options):
