@@ -65,9 +65,8 @@ def verdict_of_tuner(study: str | None) -> tuple[str, str]:
 
 
 def limit(own: dict[str, str]) -> str:
-    """What the code is tested against, with the test's place in the repository."""
-    file, _, test = own["test"].partition("::")
-    return f"{own['limit']} ([test](../{file}))" if test else own["limit"]
+    """What the code is tested against, with the test's file."""
+    return f"{own['limit']} (`{own['test'].partition('::')[0]}`)"
 
 
 def markdown(head: list[str], rows: list[list[Any]]) -> str:
