@@ -23,7 +23,7 @@ class Taylor(Method):
         strength: Annotated[float, Field(ge=0)] = 3.0
         """Weight of the loss beside rewards in sigma, from a pilot on tuning seeds (docs/studies/ours.md)."""
         margin: Annotated[float, Field(ge=0)] = 0.5
-        """The predicted gain of each earlier reward, in sigma, at which its term is 0, as tuned (taylor.tuning.json)."""
+        """The predicted gain of an earlier reward, in sigma, at which its term is 0, as tuned (taylor.tuning.json)."""
         decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
         """m, the decay of the moving average of gradients."""
 
