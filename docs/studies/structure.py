@@ -27,17 +27,19 @@ SHOWN = {
     "clip_score": 1,
     "lost": 2,
 }
+#: columns of the table of steps; the other metrics are in the correlations
+OF_A_STEP = ("SSIM to step 0", "SSIM to the step before", "FID", "attributes", "lost")
 LEAST = 5  # runs of one step; fewer have no meaningful rank correlation
 
 
 def steps(place: str) -> str:
     """A row a method and step, means over seeds. *lost*: the fall of the earlier rewards from their best, in sigma."""
-    rows = _table(place).groupby(["method", "step"], sort=False)[list(SHOWN)].mean()
+    rows = _table(place).groupby(["method", "step"], sort=False)[list(OF_A_STEP)].mean()
     lines = [
-        [f"`{method}`", str(step), *(f"{row[name]:.{places}f}" for name, places in SHOWN.items())]
+        [f"`{method}`", str(step), *(f"{row[name]:.{SHOWN[name]}f}" for name in OF_A_STEP)]
         for (method, step), row in rows.iterrows()
     ]
-    return as_markdown(["method", "step", *SHOWN], lines)
+    return as_markdown(["method", "step", *OF_A_STEP], lines)
 
 
 def agreement(place: str) -> str:

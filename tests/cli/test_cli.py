@@ -32,7 +32,7 @@ from tests.tiny import write_sequence
         ),
         ({"sampler": {"steps": 3, "eta": 1.0}}, ["sampler.guidance", "missing"]),
         ({"tuner": {"name": "drafft"}}, ["tuner.name", "did you mean 'draft'?"]),
-        ({"model": "shapes-46"}, ["model", "did you mean 'shapes-64'?"]),
+        ({"model": "shapes-46"}, ["model", "did you mean 'shapes-64'"]),
         ({"prompts": {"train": "shapes/trian", "eval": "shapes/eval"}}, ["prompts.train", "'shapes/train'"]),
         (
             {"prompts": {"train": "none.txt", "eval": "shapes/eval"}},
