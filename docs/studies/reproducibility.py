@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
+from tables import as_markdown
 from verdicts import measured_on_the_leaderboard, verdict
 
 from ril_bench.reporting.summary import BASELINE
@@ -35,9 +35,8 @@ def methods() -> str:
         [f"`{name}`", own["claims"], limit(own), f"`{command(name)}`", verdict(name, measured)]
         for name, own in facts("methods").items()
     ]
-    return markdown(
-        ["method", "what its paper claims", "held against", "command", "measured against naive"], rows
-    )
+    head = ["method", "what its paper claims", "held against", "command", "measured against naive"]
+    return as_markdown(head, rows, words=True)
 
 
 def command(name: str) -> str:
@@ -51,7 +50,8 @@ def tuners() -> str:
         [f"`{name}`", own["claims"], limit(own), *verdict_of_tuner(own.get("study"))]
         for name, own in facts("tuners").items()
     ]
-    return markdown(["tuner", "what its paper claims", "held against", "command", "verdict"], rows)
+    head = ["tuner", "what its paper claims", "held against", "command", "verdict"]
+    return as_markdown(head, rows, words=True)
 
 
 def verdict_of_tuner(study: str | None) -> tuple[str, str]:
@@ -69,9 +69,5 @@ def limit(own: dict[str, str]) -> str:
     return f"{own['limit']} (`{own['test'].partition('::')[0]}`)"
 
 
-def markdown(head: list[str], rows: list[list[Any]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
-
-
 if __name__ == "__main__":
-    print({"methods": methods, "tuners": tuners}[sys.argv[1]]())
+    print({"methods": methods, "tuners": tuners}[sys.argv[1]](), end="")

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from tables import as_markdown
 
+from ril_bench.metrics.continual import forget
 from ril_bench.reporting.summary import BASELINE, load
 from ril_bench.storage.read import StoredRun, dig
 
@@ -29,7 +30,8 @@ SHOWN = {
 }
 #: columns of the table of steps; the other metrics are in the correlations
 OF_A_STEP = ("SSIM to step 0", "SSIM to the step before", "FID", "attributes", "lost")
-LEAST = 5  # runs of one step; fewer have no meaningful rank correlation
+STRUCTURAL = (*(f"{name} to step 0" for name in STRUCTURE), "SSIM to the step before")
+OTHERS = ("FID", "diversity", "attributes", "clip_score", "lost")
 
 
 def steps(place: str) -> str:
@@ -45,17 +47,13 @@ def steps(place: str) -> str:
 def agreement(place: str) -> str:
     """Spearman's correlation of the structural metrics with the others, within steps 2 and 3, over all runs."""
     table = _table(place)
-    others = ["FID", "diversity", "attributes", "clip_score", "lost"]
     lines = []
     for step in (2, 3):
-        own = table[table["step"] == step]
-        if len(own) >= LEAST:
-            ranks = own[list(SHOWN)].rank().corr()
-            lines += [
-                [name, str(step), *(f"{ranks.loc[name, other]:.2f}" for other in others)]
-                for name in list(SHOWN)[:4]
-            ]
-    return as_markdown(["", "step", *others], lines)
+        ranks = table[table["step"] == step][list(SHOWN)].rank().corr()
+        lines += [
+            [name, str(step), *(f"{ranks.loc[name, other]:.2f}" for other in OTHERS)] for name in STRUCTURAL
+        ]
+    return as_markdown(["", "step", *OTHERS], lines)
 
 
 def _table(place: str) -> pd.DataFrame:
@@ -70,26 +68,18 @@ def _rows(run: StoredRun) -> Iterator[dict[str, Any]]:
         step = structure["step"]
         yield {
             "method": run.name,
-            "seed": run.seed,
             "step": step,
             **{f"{name} to step 0": structure[f"{key}_to_0"] for name, key in STRUCTURE.items()},
             "SSIM to the step before": structure["ssim_to_previous"] if step > 1 else structure["ssim_to_0"],
             "FID": _at(run, "fidelity", step)["fid"],
             "diversity": _at(run, "diversity", step)["pairwise"] / _at(run, "diversity", 0)["pairwise"],
             **{name: run.matrix[step][run.columns.index(name)] for name in ("attributes", "clip_score")},
-            "lost": _lost(run, step),
+            "lost": 0.0 if step == 1 else forget(dig(run.metrics, "continual", "z", "N"), step),
         }
 
 
 def _at(run: StoredRun, part: str, step: int) -> dict[str, float]:
     return next(row for row in dig(run.metrics, part, "steps") if row["step"] == step)
-
-
-def _lost(run: StoredRun, step: int) -> float:
-    """The mean fall of the rewards of earlier tasks from their best, in sigma; 0 at step 1."""
-    N = dig(run.metrics, "continual", "z", "N")
-    falls = [max(N[i][j] for i in range(1, step + 1)) - N[step][j] for j in range(step - 1)]
-    return sum(falls) / len(falls) if falls else 0.0
 
 
 if __name__ == "__main__":

@@ -43,9 +43,9 @@ def measured(name: str) -> pd.DataFrame:
     return pd.read_csv(MEASURED / f"{name}.csv")
 
 
-def as_markdown(head: list[str], lines: list[list[str]]) -> str:
-    """A table; columns after the first are aligned to the right."""
-    rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
+def as_markdown(head: list[str], lines: list[list[str]], *, words: bool = False) -> str:
+    """A table; columns after the first are aligned to the right, unless they hold words."""
+    rows = [head, ["---", *["---" if words else "---:"] * (len(head) - 1)], *lines]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return re.sub(r"(?<=[ (])-(?=\d)", "−", table) + "\n"
 

@@ -38,7 +38,7 @@ def sentences() -> str:
     lines = [
         [f"`{row['method']}`", rank(row), verdict(row["method"], measured)] for _, row in ranks.iterrows()
     ]
-    return as_markdown(["method", "rank by FINAL", "in words"], lines)
+    return as_markdown(["method", "rank by FINAL", "in words"], lines, words=True)
 
 
 def rank(row: pd.Series) -> str:

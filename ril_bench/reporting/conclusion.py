@@ -13,6 +13,7 @@ from ril_bench.reporting import text
 from ril_bench.reporting.answers import Answer
 from ril_bench.reporting.cells import filter_keys, row_of, with_interval
 from ril_bench.storage.read import StoredRun, dig
+from ril_bench.worlds.table import SHAPES
 
 #: cannot be won by learning nothing: it is what all rewards have gained at the end
 FIRST = "FINAL"
@@ -58,7 +59,7 @@ def _words(known: pd.DataFrame, runs: Sequence[StoredRun]) -> Markup:
 def _world(runs: Sequence[StoredRun]) -> str:
     """What was studied, in words."""
     model = dig(runs[0].info, "sequence", "model")
-    return "a 64 x 64 embedded study" if model == "shapes-64" else f"a study of {model}"
+    return "a 64 x 64 embedded study" if model in SHAPES.models else f"a study of {model}"
 
 
 def provenance(runs: Sequence[StoredRun]) -> str:
