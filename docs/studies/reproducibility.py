@@ -15,7 +15,6 @@ import yaml
 from tables import as_markdown
 from verdicts import measured_on_the_leaderboard, verdict
 
-from ril_bench.reporting.summary import BASELINE
 from ril_bench.studies.claims.claim_file import read_claim
 from ril_bench.studies.claims.verdict import stored_verdict
 
@@ -29,19 +28,14 @@ def facts(kind: str) -> dict[str, dict[str, str]]:
 
 
 def methods() -> str:
-    """A row a method: its claim, its limit, the command, and its measured differences to naive tuning."""
+    """A row a method: its claim, its limit, and its measured differences to naive tuning."""
     measured = measured_on_the_leaderboard()
     rows = [
-        [f"`{name}`", own["claims"], limit(own), f"`{command(name)}`", verdict(name, measured)]
+        [f"`{name}`", own["claims"], limit(own), verdict(name, measured)]
         for name, own in facts("methods").items()
     ]
-    head = ["method", "what its paper claims", "held against", "command", "measured against naive"]
+    head = ["method", "what its paper claims", "held against", "measured against naive"]
     return as_markdown(head, rows, words=True)
-
-
-def command(name: str) -> str:
-    both = "" if name == BASELINE else f" -m {name}"
-    return f"ril-bench grid --sequence shapes-ril -m {BASELINE}{both} --seed 0-9"
 
 
 def tuners() -> str:
