@@ -110,7 +110,11 @@ def locate(kind: str, reference: str, world: World | None = None) -> Place:
         )
     if kind == "model" and reference.count("/") == 1:
         return reference  # a hub id: only the hub can say whether it exists
-    raise UserError(f"no {kind} is called {reference!r}", hint=nearest(reference, table))
+    several = reference.split(",")
+    hint = nearest(reference, table)
+    if len(several) > 1 and all(name.strip() in table for name in several):
+        hint = f"give each {kind} on its own: " + " ".join(f"--{kind} {name.strip()}" for name in several)
+    raise UserError(f"no {kind} is called {reference!r}", hint=hint)
 
 
 def code(kind: str, reference: str, world: World | None = None) -> list[Path]:

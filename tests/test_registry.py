@@ -56,6 +56,12 @@ def test_every_sequence_that_is_listed_can_be_read() -> None:
         assert load_sequence(name).name == name
 
 
+def test_names_joined_by_commas_get_the_options_to_write() -> None:
+    with pytest.raises(UserError) as caught:
+        registry.locate("method", "naive, rid")
+    assert caught.value.hint == "give each method on its own: --method naive --method rid"
+
+
 def test_the_hint_for_an_unknown_name_or_kind_has_the_nearest_name() -> None:
     with pytest.raises(UserError, match="no reward is called 'asthetic'") as caught:
         registry.load("reward", "asthetic")

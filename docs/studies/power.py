@@ -1,6 +1,6 @@
 """How many seeds tell methods apart, and which metrics agree: Markdown tables from stored runs.
 
-python docs/studies/power.py seeds leaderboard
+python docs/studies/power.py seeds leaderboard shapes-ril
 python docs/studies/power.py agreement leaderboard
 """
 
@@ -26,24 +26,21 @@ MOST = 1000  # seeds; more are not asked for
 SUBSETS = 400
 
 
-def seeds(place: str) -> str:
-    """Each method against naive: the paired difference, its deviation, and the seeds that would show it.
+def seeds(place: str, sequence: str) -> str:
+    """A row a method: for each metric the number of seeds that would show its paired difference to naive.
 
-    *needed* is the smallest number of seeds at which a paired t test at .05 finds a difference of this size with
-    probability .8. *shown by 5* is the share of subsets of five of the measured seeds that find it.
+    That is the smallest number at which a paired t test at .05 finds a difference of the measured size with probability
+    .8. Behind it, the share of subsets of five of the measured seeds that find it.
     """
+    rows = _runs(place)
+    rows = rows[rows["sequence"] == sequence]
+    values = {name: own.set_index(UNIT) for name, own in rows.groupby("method", sort=False)}
     lines = []
-    for (sequence, tuner), rows in _runs(place).groupby(["sequence", "tuner"], sort=False):
-        values = {name: own.set_index(UNIT) for name, own in rows.groupby("method", sort=False)}
-        for name, metric in itertools.product([n for n in values if n != BASELINE], METRICS):
-            gaps = (values[name][metric] - values[BASELINE][metric]).dropna().to_numpy()
-            if len(gaps) < CLAIM_UNITS:
-                continue
-            size = [f"{gaps.mean():+.3g}", f"{gaps.std(ddof=1):.2g}"]
-            shown = [_needed(gaps), f"{shown_by(gaps, CLAIM_UNITS):.2f}"]
-            lines.append([f"{sequence} / {tuner}", name, metric, *size, *shown])
-    head = ["sequence", "method", "metric", "minus naive", "deviation", "needed", f"shown by {CLAIM_UNITS}"]
-    return as_markdown(head, lines)
+    for name in values:
+        gaps = [(values[name][metric] - values[BASELINE][metric]).dropna().to_numpy() for metric in METRICS]
+        if name != BASELINE and min(map(len, gaps)) >= CLAIM_UNITS:
+            lines.append([f"`{name}`", *map(_seeds_of, gaps)])
+    return as_markdown(["method", *METRICS], lines)
 
 
 def agreement(place: str) -> str:
@@ -83,9 +80,9 @@ def shown_by(gaps: np.ndarray, n: int) -> float:
     return float((np.sign(gaps.mean()) * subsets.mean(axis=1) > half).mean())
 
 
-def _needed(gaps: np.ndarray) -> str:
+def _seeds_of(gaps: np.ndarray) -> str:
     found = needed(float(gaps.mean()), float(gaps.std(ddof=1)))
-    return f"more than {MOST}" if found is None else str(found)
+    return f"{f'over {MOST}' if found is None else found} ({shown_by(gaps, CLAIM_UNITS):.2f})"
 
 
 def _runs(place: str) -> pd.DataFrame:
