@@ -29,7 +29,7 @@ from ril_bench.worlds.shapes import WEIGHTS, captions
 from ril_bench.worlds.shapes.renderer import compose
 from ril_bench.worlds.shapes.train.data import rendered, varied
 from ril_bench.worlds.shapes.train.denoiser import WEB_CLARITY
-from ril_bench.worlds.shapes.train.repaint import ETA, STEPS
+from ril_bench.worlds.shapes.train.repaint import ETA, FLOW_ETA, STEPS
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -107,17 +107,18 @@ def _sheet(method: str, steps: int) -> np.ndarray:
 
 @torch.no_grad()
 def world() -> Figure:
-    """Evaluation prompts of the embedded world: a plain and a web-like render, and samples of the pretrained model."""
+    """Evaluation prompts of the embedded world: a plain and a web-like render, and samples of the pretrained models."""
     prompts = captions.prompts("eval")[:8]
     rng = np.random.default_rng(0)
     plain = [compose(captions.parse(prompt), rng) for prompt in prompts]
-    model = DiffusionModel.load(WEIGHTS / "pipeline", adapter=AdapterSpec(1, 1.0, ("to_q",)))
-    sampler, draws = model.sampler(STEPS, ETA), Draws(("figure",), range(len(prompts)))
     rows = {"plain render": rendered(plain), "web-like render": rendered(varied(plain, 0, WEB_CLARITY))}
-    for guidance in (1.0, 3.0):
-        rows[f"generated,\nguidance {guidance:g}"] = model.decode(
-            sample(model, sampler, prompts, draws, guidance=guidance)
-        )
+    for name, folder, eta in (("shapes-64", "pipeline", ETA), ("shapes-flow", "pipeline-flow", FLOW_ETA)):
+        model = DiffusionModel.load(WEIGHTS / folder, adapter=AdapterSpec(1, 1.0, ("to_q",)))
+        sampler, draws = model.sampler(STEPS, eta), Draws(("figure",), range(len(prompts)))
+        for guidance in (1.0, 3.0):
+            rows[f"{name},\nguidance {guidance:g}"] = model.decode(
+                sample(model, sampler, prompts, draws, guidance=guidance)
+            )
     figure = Figure(figsize=(1.35 * len(prompts) + 1.6, 1.35 * len(rows) + 0.9), layout="constrained", dpi=84)
     panels = figure.subplots(len(rows), len(prompts), squeeze=False)
     for axes_of_row, (label, images) in zip(panels, rows.items(), strict=True):

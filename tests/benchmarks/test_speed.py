@@ -110,9 +110,9 @@ def against_bare_cost(benchmark: BenchmarkFixture, materials: Materials, method:
 
 
 @pytest.mark.parametrize("method", ["naive", "rid"])
-def test_updates_against_their_bare_cost(
-    benchmark: BenchmarkFixture, materials: Materials, method: str
-) -> None:
+@pytest.mark.parametrize("sequence", ["shapes-ril", "shapes-flow-ril"])
+def test_updates_against_their_bare_cost(benchmark: BenchmarkFixture, sequence: str, method: str) -> None:
+    materials = Materials.load(load_sequence(sequence), torch.device("cpu"))
     against_bare_cost(benchmark, materials, method, updates=12)
 
 
@@ -127,7 +127,12 @@ TUNERS = {
     "sft-images": "name: sft, images: shapes/preference",
     "dpo": "name: dpo",
     "spin": "name: spin, images: shapes/preference",
+    "drtune-flowbp": "name: drtune, k: 3, m: 0, spread: late, bridge: 0.5",
     "ddpo": "name: ddpo, samples: 2",
+    "ddpo-grpo": "name: ddpo, samples: 2, std: batch, kl: 0.04",
+    "nft": "name: nft, samples: 2",
+    "crd": "name: crd, samples: 2",
+    "adjoint_matching": "name: adjoint_matching",
     "nabla_gflownet": "name: nabla_gflownet",
     "nabla_gflownet-no-flow": "name: nabla_gflownet, flow: false",
 }

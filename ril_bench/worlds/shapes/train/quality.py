@@ -33,7 +33,7 @@ from ril_bench.worlds.shapes.train.classifier import accuracy, read
 from ril_bench.worlds.shapes.train.common import Recipe
 from ril_bench.worlds.shapes.train.data import rendered, scenes, varied
 from ril_bench.worlds.shapes.train.denoiser import WEB_CLARITY
-from ril_bench.worlds.shapes.train.repaint import ETA, STEPS, repainted
+from ril_bench.worlds.shapes.train.repaint import ETA, FLOW_ETA, STEPS, repainted
 from ril_bench.worlds.shapes.train.tastes import duels
 
 GUIDANCES = (1.0, 3.0)
@@ -52,11 +52,11 @@ def measure(recipe: Recipe) -> None:
         **of_classifier(recipe),
         **of_rewards(recipe),
         **of_encoders(recipe),
-        **of_generator(recipe, recipe.pipeline, "generator"),
+        **of_generator(recipe, recipe.pipeline, "generator", ETA),
         **of_autoencoder(recipe),
     }
     if recipe.flow_pipeline.is_dir():
-        measured |= of_generator(recipe, recipe.flow_pipeline, "flow generator")
+        measured |= of_generator(recipe, recipe.flow_pipeline, "flow generator", FLOW_ETA)
     text = json.dumps({name: round(value, 4) for name, value in measured.items()}, indent=2)
     (recipe.folder / "quality.json").write_text(text + "\n")
     print(text)
@@ -137,8 +137,11 @@ def of_encoders(recipe: Recipe) -> dict[str, float]:
 
 
 @torch.no_grad()
-def of_generator(recipe: Recipe, pipeline: Path, name: str) -> dict[str, float]:
-    """Accuracy of two images for each evaluation prompt, by guidance; FID to renders; the denoiser's size."""
+def of_generator(recipe: Recipe, pipeline: Path, name: str, eta: float) -> dict[str, float]:
+    """Accuracy of two images for each evaluation prompt, by guidance; FID to renders; the denoiser's size.
+
+    `eta` is that of the sequences on this model.
+    """
     model = DiffusionModel.load(pipeline, adapter=AdapterSpec(1, 1.0, ("to_q",)))
     classifier, eval_prompts = load_classifier(file=recipe.classifier), captions.prompts("eval")
     # at least three: every third prompt has two objects
@@ -146,7 +149,7 @@ def of_generator(recipe: Recipe, pipeline: Path, name: str) -> dict[str, float]:
     renders, _, web = measured_renders(len(prompts))
     measured: dict[str, float] = {}
     for guidance in GUIDANCES:
-        images = generated(model, prompts, guidance)
+        images = generated(model, prompts, guidance, eta)
         right = classifier.correct(images, [parse(prompt) for prompt in prompts]).float()
         single = torch.tensor([parse(prompt).relation is None for prompt in prompts])
         of = f"{name}, guidance {guidance:g}"
@@ -181,9 +184,9 @@ def measured_renders(count: int) -> tuple[Tensor, Tensor, Tensor]:
     return rendered(plain), rendered(more), rendered(varied(web, 73, WEB_CLARITY))
 
 
-def generated(model: DiffusionModel, prompts: list[str], guidance: float) -> Tensor:
+def generated(model: DiffusionModel, prompts: list[str], guidance: float, eta: float) -> Tensor:
     """Images (N, 3, 64, 64) of N prompts."""
-    sampler, draws = model.sampler(STEPS, ETA), Draws(("quality",), range(len(prompts)))
+    sampler, draws = model.sampler(STEPS, eta), Draws(("quality",), range(len(prompts)))
     parts = [slice(start, start + 32) for start in range(0, len(prompts), 32)]
     return torch.cat(
         [

@@ -18,7 +18,7 @@ from ril_bench.worlds.shapes.renderer import Scene
 from ril_bench.worlds.shapes.train.common import Recipe
 from ril_bench.worlds.shapes.train.data import rendered, rendered8
 
-STEPS, ETA = 8, 1.0  # of the shipped sequences
+STEPS, ETA, FLOW_ETA = 8, 1.0, 0.7  # of the shipped sequences
 FIRST, LAST = 2, 6  # the range of the first step that is painted again; 0 would be a sample from noise
 EVERY = 6  # one image in so many of a training pool is repainted
 BATCH = 32
