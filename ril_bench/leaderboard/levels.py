@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from ril_bench.storage.entry_note import Level
 
+#: of the norm of an adapter's change of the weights, where the bytes differ
+TOLERANCE = 0.1
+
 
 @dataclass(frozen=True)
 class Resampled:
@@ -40,19 +43,31 @@ class Retrained:
         steps: which, from 1.
         of: how many the sequence has.
         distance: the largest relative difference of an adapter's change of the weights; 0 for the same bytes.
+        made_on: the processor and torch of the entry, where they are not the checker's; None where they are.
     """
 
     steps: tuple[int, ...]
     of: int
     distance: float
+    made_on: str | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the adapters are those of the entry."""
+        return self.distance <= TOLERANCE
 
     @property
     def whole(self) -> bool:
-        return len(self.steps) == self.of
+        """Whether every adapter was trained again, and is that of the entry."""
+        return self.agrees and len(self.steps) == self.of
 
     def __str__(self) -> str:
-        same = "the same bytes" if self.distance == 0 else f"within {self.distance:.2g} of their norm"
-        return f"{len(self.steps)} of {self.of} adapters trained again: {same}"
+        trained = f"{len(self.steps)} of {self.of} adapters trained again"
+        if self.distance == 0:
+            return f"{trained}: the same bytes"
+        if self.agrees:
+            return f"{trained}: within {self.distance:.2g} of their norm"
+        return f"{trained}: {self.distance:.2g} of their norm away, which says nothing: made on {self.made_on}"
 
 
 def level(resampled: Resampled | None, retrained: Retrained | None) -> Level:

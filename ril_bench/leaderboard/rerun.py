@@ -2,6 +2,9 @@
 
 This runs code of a method: a method that ships, or a file that a maintainer names. It never runs a file because an
 entry holds it.
+
+Training enlarges rounding. On the processor and torch of the entry, an adapter that differs is a fault. On others it is
+none, and no evidence either: a run's criterion may end a task one measurement later, and the paths part.
 """
 
 from __future__ import annotations
@@ -9,14 +12,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.adapter_files import distance, halved
 from ril_bench.leaderboard.entry import Entry
-from ril_bench.leaderboard.levels import Retrained
+from ril_bench.leaderboard.levels import TOLERANCE, Retrained
 from ril_bench.leaderboard.method_names import shipped_digest
+from ril_bench.running import provenance
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.running.runner import Runner
@@ -25,9 +30,6 @@ from ril_bench.storage.digests import sha256_file
 from ril_bench.storage.read import read_run
 
 SHIPPED = "shipped"
-#: of the norm of an adapter's change of the weights, where the bytes differ: another processor rounds otherwise, and
-#: training enlarges that
-TOLERANCE = 0.1
 
 
 class Retrainer:
@@ -50,7 +52,7 @@ class Retrainer:
         return sha256_file(self.method) if self.method else shipped_digest(entry.run.method.name) or ""
 
     def __call__(self, entry: Entry) -> tuple[Retrained, list[UserError]]:
-        """What was trained again, and a fault for each adapter that differs too much from the entry's.
+        """What was trained again; on the entry's kind of machine also a fault for each adapter that differs too much.
 
         Raises UserError where the entry is of another method, or lacks an adapter.
         """
@@ -76,6 +78,7 @@ class Retrainer:
             run = self._trained(entry, Path(folder), max(steps))
             resolved = read_run(run).info["method"]["resolved"]
             apart = {step: _apart(run / names.adapter(step), entry.adapters[step]) for step in steps}
+        made_on = _made_on(entry)
         faults = [
             UserError(
                 f"training again gives another adapter: step {step} is {gap:.2g} of its norm away, and "
@@ -84,7 +87,7 @@ class Retrainer:
                 hint="submit what the method's own file gives, with the seed and the settings that the entry states",
             )
             for step, gap in apart.items()
-            if not gap <= TOLERANCE
+            if made_on is None and not gap <= TOLERANCE
         ]
         if resolved != entry.raw["method"]["resolved"]:
             faults.append(
@@ -94,7 +97,7 @@ class Retrainer:
                     hint="submit run.json as the run wrote it",
                 )
             )
-        return Retrained(tuple(steps), tasks, max(apart.values())), faults
+        return Retrained(tuple(steps), tasks, max(apart.values()), made_on), faults
 
     def _trained(self, entry: Entry, folder: Path, last: int) -> Path:
         """The folder of the run, trained up to a step."""
@@ -118,6 +121,13 @@ class Retrainer:
         return Runner(
             plan, folder / "runs", threads=threads, account=False, last=last, reporter=Reporter(quiet=True)
         ).execute()
+
+
+def _made_on(entry: Entry) -> str | None:
+    """What the entry names of its machine, if this one is of another kind; None if they are alike."""
+    theirs = (entry.run.hardware.cpu, entry.run.versions.get("torch", "unknown"))
+    own = (provenance.processor(), version("torch"))
+    return None if theirs == own else f"{theirs[0]} with torch {theirs[1]}"
 
 
 def _apart(fresh: Path, stored: Path) -> float:

@@ -34,6 +34,28 @@ def test_an_honest_entry_is_reproduced_to_the_byte(reproduced: Verdict) -> None:
     assert reproduced.level == "reproduced"
 
 
+@pytest.mark.parametrize(("gap", "level"), [(0.05, "reproduced"), (0.65, "resampled")])
+def test_on_another_processor_a_different_adapter_says_nothing(
+    honest: Path, monkeypatch: pytest.MonkeyPatch, gap: float, level: str
+) -> None:
+    """Measured: .65 of the norm, between an AMD EPYC with torch 2.15.0 and an Intel Xeon with 2.14.1."""
+    monkeypatch.setattr("ril_bench.running.provenance.processor", lambda: "Another Processor")
+    monkeypatch.setattr("ril_bench.leaderboard.rerun._apart", lambda fresh, stored: gap)
+    verdict = next(iter(check(entry(honest), checker=Checker(rerun="shipped"))))
+    assert verdict.faults == ()
+    assert verdict.level == level
+    assert verdict.retrained is not None
+    assert (": made on " in str(verdict.retrained)) == (level == "resampled")
+
+
+def test_on_the_same_processor_a_different_adapter_is_a_fault(
+    honest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ril_bench.leaderboard.rerun._apart", lambda fresh, stored: 0.65)
+    verdict = next(iter(check(entry(honest), checker=Checker(rerun="shipped"))))
+    assert [fault.check for fault in verdict.faults] == ["rerun", "rerun"]
+
+
 def test_a_record_of_more_is_not_lowered_by_a_check_of_less(board: Path, reproduced: Verdict) -> None:
     file = board / "checked.json"
     note(file, reproduced)
@@ -41,7 +63,7 @@ def test_a_record_of_more_is_not_lowered_by_a_check_of_less(board: Path, reprodu
     found = noted(board, reproduced.place, entry(board))
     assert found is not None
     assert found["level"] == "reproduced"
-    assert found["retrained"] == {"steps": [1, 2], "of": 2, "distance": 0}
+    assert found["retrained"] == {"steps": [1, 2], "of": 2, "distance": 0, "made_on": None}
 
 
 def test_one_seed_of_a_method_is_drawn_and_some_steps_are_less(honest: Path, tmp_path: Path) -> None:
