@@ -141,7 +141,8 @@ class Method(Configurable):
             update: the number of updates of the step so far.
 
         Returns:
-            Numbers of tasks in the plan's weights; None for all of them.
+            Numbers of tasks in the plan's weights: all of them are raised, also those that meet their criterion. None
+            for all that do not meet it.
         """
         return None
 

@@ -117,18 +117,19 @@ class Training:
 
     @property
     def objective(self) -> RewardTask | RewardSum:
-        """What the next update raises: the sum of the rewards whose turn it is and that are below their criterion.
+        """What the next update raises: the sum of the rewards whose turn it is.
 
-        If all rewards of the turn meet their criterion, the sum of all of them. In a consolidation, the task of the
-        step, whose reward is then not used.
+        Where the method leaves the turn open, these are the rewards below their criterion, or all if none is below. In a
+        consolidation it is the task of the step, whose reward is then not used.
         """
         own = self.tasks[self.step]
         if self.consolidates_from is not None:
             return own
-        turn = tasks_of_turn(self.method.turn(self.update), self.weights, self.method)
-        met = self.criterion.met if self.criterion else []
-        parts = {j: (self.tasks[j], weight) for j, weight in self.weights.items() if j in turn}
-        return summed(own, [part for j, part in parts.items() if j not in met] or list(parts.values()))
+        chosen = self.method.turn(self.update)
+        turn = tasks_of_turn(chosen, self.weights, self.method)
+        if chosen is None and self.criterion:
+            turn = [j for j in turn if j not in self.criterion.met] or turn
+        return summed(own, [(self.tasks[j], weight) for j, weight in self.weights.items() if j in turn])
 
     def run(self, after: Callable[[dict[str, Any]], None]) -> None:
         """Does all remaining updates, and calls `after` with the log line of each update.
@@ -154,6 +155,7 @@ class Training:
             rewards = self._batch_rewards(task)
             parts = self.team.gathered(lambda: self._fitting(task, self._accumulated, rewards))
             log = sum(parts, Log(0.0, 0.0, 0.0))
+        self._fill_gradients()
         self.team.add_gradients(self.parameters)
         penalty = log.penalty
         if (weight_loss := self._weight_loss()) is not None:
@@ -174,6 +176,12 @@ class Training:
             "penalty": penalty,
             "grad_norm": norms[0],
         }
+
+    def _fill_gradients(self) -> None:
+        """Gives adapter weights that no loss reached a gradient of 0: a method may read and change all of them."""
+        for weight in self.model.parameters():
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
 
     def _weight_loss(self) -> float | None:
         """The method's loss on the weights, after its backward."""
