@@ -22,9 +22,9 @@ class Drtune(RewardGradientTuner):
 
     [secondary; T = 50, K = 5, m = 20 from memory.] With a `cap`, the loss is mean relu(cap - r) [ours]. K and m scale
     with the sampler: round(.1 T) and round(.4 T). `spread: prefix` has P = stop + 1, the steps that are executed
-    [ours]. `paper` has P = T; steps after the stop are then not trained, and with K = 1 some updates have no gradient
-    at all. Two faults of other implementations are avoided: here the range of s includes the last step, and the
-    rollout does stop early.
+    [ours]. `paper` has P = T; steps after the stop are then not trained, and with K = 1 some updates have a gradient of
+    0: AdamW then moves on by its moments. Two faults of other implementations are avoided: here the range of s includes
+    the last step, and the rollout does stop early.
 
     FlowBP (RuoyuWang-2077/FlowBP) is DRTune with other steps, m = 0 and a cap [code]. FlowBP-Sparse is `spread: late`:
     K different steps with probabilities in proportion to (i + 1)^late. FlowBP-Bridge is `bridge: alpha`: one trained

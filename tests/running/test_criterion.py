@@ -94,6 +94,17 @@ def test_a_task_leaves_the_sum_when_it_meets_its_criterion_and_returns_when_it_l
     assert one.finished
 
 
+def test_a_turn_that_an_oracle_names_is_raised_whole_whatever_is_met(tiny_model):
+    """agem's reference is the gradient of all earlier rewards, also of those that keep their level."""
+    one = training(tiny_model, bound(LoraPerTask(), tiny_model), updates=5)
+    one.tasks, one.weights = {1: one.tasks[1], 2: reward_task(tiny_model, 2)}, {1: 1.0, 2: 1.0}
+    one.criterion = Criterion({j: Goal(task, UNTIL, torch.zeros(4)) for j, task in one.tasks.items()})
+    one.criterion.checks.append((0, {1: 0.6, 2: 0.1}))
+    for turn, raised in [([1, 2], "brightness+symmetry"), ([1], "brightness"), (None, "symmetry")]:
+        one.method.turn = lambda update, turn=turn: turn
+        assert one.objective.name == raised
+
+
 # -- when it is made -----------------------------------------------------------------------------------------
 
 histories = st.lists(st.tuples(st.integers(1, 9), st.floats(-3, 3)), min_size=1, max_size=8).map(

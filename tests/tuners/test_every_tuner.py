@@ -49,6 +49,7 @@ TUNERS = {
     "alignprop-original": {"variant": "original"},
     "refl": {},
     "drtune": {"k": 2, "m": 1},
+    "drtune-paper": {"k": 1, "m": 1, "spread": "paper"},  # some updates have no gradient
     "drtune-flowbp": {"k": 2, "m": 0, "spread": "late", "bridge": 0.5},
     "sft": {"samples": 2, "noises": 2},
     "sft-images": {"images": IMAGES},
