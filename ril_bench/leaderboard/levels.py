@@ -67,7 +67,9 @@ class Retrained:
             return f"{trained}: the same bytes"
         if self.agrees:
             return f"{trained}: within {self.distance:.2g} of their norm"
-        return f"{trained}: {self.distance:.2g} of their norm away, which says nothing: made on {self.made_on}"
+        return (
+            f"{trained}: {self.distance:.2g} of their norm away, which says nothing: made on {self.made_on}"
+        )
 
 
 def level(resampled: Resampled | None, retrained: Retrained | None) -> Level:

@@ -119,8 +119,8 @@ class Training:
     def objective(self) -> RewardTask | RewardSum:
         """What the next update raises: the sum of the rewards whose turn it is.
 
-        Where the method leaves the turn open, these are the rewards below their criterion, or all if none is below. In a
-        consolidation it is the task of the step, whose reward is then not used.
+        Where the method leaves the turn open, these are the rewards below their criterion, or all if none is below. In
+        a consolidation it is the task of the step, whose reward is then not used.
         """
         own = self.tasks[self.step]
         if self.consolidates_from is not None:
