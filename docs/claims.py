@@ -44,7 +44,12 @@ def word(claim: Claim, verdict: ClaimVerdict | None) -> str:
     """The verdict in a word; a verdict on an earlier version of the claim does not count."""
     if verdict is None:
         return "not yet run"
-    return verdict.verdict if verdict.claim_sha256 == claim.sha256 else "not yet run since it was changed"
+    if verdict.claim_sha256 != claim.sha256:
+        return "not yet run since it was changed"
+    words = [one.verdict for one in verdict.comparisons]
+    if len(words) == 1 or verdict.verdict == "held":
+        return verdict.verdict
+    return f"{verdict.verdict}: {words.count('held')} of {len(words)} comparisons held"
 
 
 def section(claim: Claim, facts: dict[str, object], verdict: ClaimVerdict | None) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The Markdown tables of docs/results/, from the numbers in docs/studies/measured/.
 
 python docs/studies/tables.py tuners aesthetic
+python docs/studies/tables.py stored flow values FINAL FORGET
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+
+from ril_bench.reporting.tables import chosen, write_table
 
 MEASURED = Path(__file__).parent / "measured"
 
@@ -36,6 +39,17 @@ def tuners(reward: str) -> str:
         for _, row in rows.iterrows()
     ]
     return as_markdown(head, lines)
+
+
+def stored(name: str, paired: str, *metrics: str) -> str:
+    """Some metrics of a table that `ril-bench report --format csv` wrote; "paired": as differences to naive tuning."""
+    lists = ("points", "difference_points")
+    table = pd.read_csv(MEASURED / f"{name}.csv", converters=dict.fromkeys(lists, _numbers))
+    return write_table(chosen(table, metrics), "md", paired=paired == "paired")
+
+
+def _numbers(cell: str) -> tuple[float, ...]:
+    return tuple(map(float, cell.split()))
 
 
 def measured(name: str) -> pd.DataFrame:

@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 def score(run: Run | str | Path) -> Run:
     """Computes the metrics of a run again, and rewrites its page.
 
-    The metrics are computed from the scores and images in its folder. Raises UserError while a run is at work there.
+    The metrics are computed from the scores and images in its folder. A run that was made before its sequence was
+    calibrated gets the calibration. Raises UserError while a run is at work there.
     """
     from ril_bench.reporting.run_page import write_page
+    from ril_bench.running.run_record import adopt_calibration
     from ril_bench.scoring.score import score_run
     from ril_bench.storage.locks import locked
 
     found = run_of(run)
     with locked(found.path):
+        adopt_calibration(found.path)
         score_run(found.path)
         write_page(found.path)
     return found

@@ -12,9 +12,12 @@ from ril_bench.errors import RilError, UserError, failure_class, message_of
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.methods import Method
 from ril_bench.running.hooks import author
-from ril_bench.sequences.calibrations import Calibration
+from ril_bench.sequences.calibrations import Calibration, load_calibration
+from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
+from ril_bench.storage.read import read_run
+from ril_bench.storage.run_folder import RunFolder
 
 
 def method_record(identity: dict[str, Any], method: Method) -> dict[str, Any]:
@@ -40,6 +43,22 @@ def calibration_record(calibration: Calibration | None) -> dict[str, Any] | None
         "sha256": sha256_file(calibration.file),
         "content": calibration.model_dump(mode="json"),
     }
+
+
+def adopt_calibration(folder: Path) -> None:
+    """Records the sequence's calibration in a run that has none and was made with exactly the calibrated settings.
+
+    Training does not depend on it, only the scale of the metrics.
+    """
+    info = read_run(folder).info
+    if info["calibration"] is not None or not info["comparable"]:
+        return
+    try:
+        sequence = load_sequence(info["sequence_reference"])
+    except UserError:  # the sequence's file is elsewhere by now
+        return
+    if sequence.sha256 == info["sequence_sha256"]:
+        RunFolder(folder).update_run(calibration=calibration_record(load_calibration(sequence)))
 
 
 def failure_record(error: BaseException) -> dict[str, str | None]:
