@@ -23,7 +23,7 @@ Name = TypeVar("Name", bound=Hashable)
 CLAIM_UNITS = 5  # with fewer units, reports show every point and claim nothing
 BOOTSTRAP_UNITS = 20  # with fewer units the interval is that of Student's t
 RESAMPLES = 1999  # (RESAMPLES + 1) * .95 is whole
-CLAIMED_P = 0.05
+CLAIMED_P = 0.05  # below it, a p value that is adjusted by Holm is a claim
 MOST_UNITS = 1000  # more are never proposed
 TRIM = 0.25  # the share of the values that the interquartile mean leaves out at each end
 

@@ -108,7 +108,7 @@ def rank_cell(row: pd.Series) -> MetricCell:
 
 
 def difference_cell(row: pd.Series, places: int) -> MetricCell:
-    """A paired difference to naive with its interval and, from ten units on, its adjusted p value."""
+    """A paired difference to naive with its interval and, where methods are tested, its adjusted p value."""
     if math.isnan(row["difference_low"]):
         return EMPTY
     low, high = (text.fixed(row[f"difference_{end}"], places) for end in ("low", "high"))
