@@ -61,8 +61,8 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     `floor` (mean over units), `biased` (FID of too few images), `collapsed` (units with a collapsed step), `known`
     (false for what an entry of a leaderboard only states). From five units on: `rank` among the methods that are known
     and no oracles, with its interval (`rank_low`, `rank_high`). Against the method
-    `naive`: `difference` with its interval or `difference_points`, `improvement` (the probability that a unit
-    improves) and, from five units on, `p` (paired t test) and `p_holm` (adjusted over methods).
+    `naive`: `difference` with its interval or `difference_points`, `improvement` (the share of units that are
+    better than naive's, ties half) and, from five units on, `p` (paired t test) and `p_holm` (adjusted over methods).
 
     Raises UserError that names every missing run, with the command that computes it.
     """
@@ -156,9 +156,7 @@ def paired(new: Mapping[Unit, float], old: Mapping[Unit, float], better: int) ->
         "difference_low": found.low if found.claims else math.nan,
         "difference_high": found.high if found.claims else math.nan,
         "difference_points": () if found.claims else tuple(statistics.differences(new, old)),
-        "improvement": statistics.probability_of_improvement(
-            [better * value for value in new.values()], [better * value for value in old.values()]
-        ),
+        "improvement": statistics.share_improved(new, old, better),
         "p": statistics.paired_p(new, old) if found.claims else math.nan,
     }
 
