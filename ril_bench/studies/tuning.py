@@ -39,7 +39,7 @@ from ril_bench.sequences.sequence_file import read_sequence
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage.files import read_json, to_json, write_files
 from ril_bench.storage.read import StoredRun
-from ril_bench.studies.grid.workers import run_all
+from ril_bench.studies.grid.grid import run_all
 from ril_bench.studies.output_files import output_file
 
 Matrix = tuple[tuple[float, ...], ...]  # as JSON holds it
@@ -149,6 +149,8 @@ def tune(
         UserError: before anything is computed: the method has no such option, the sequence has only one task,
             the evaluation of the sequence reports the prompts, or the file cannot be written. After the first
             runs: naive tuning does not raise a reward.
+        RilError: the first failure of a run, after the other runs of its value have ended. A training that does not
+            stay finite is none: its value does not reach the floors.
     """
     reporter = reporter or Reporter()
     name = f"{registry.short_name(method)}.tuning.json"
@@ -158,11 +160,7 @@ def tune(
 
     def measured(title: str, plans: list[RunPlan]) -> Array:
         """R over rows step 0..2 and the two rewards, averaged over the plans' seeds; (3, 2)."""
-        reporter.stage(title, len(plans))
-        try:
-            run_all(plans, out, jobs=jobs, threads=threads, device=device, reporter=reporter)
-        finally:
-            reporter.close()
+        run_all(plans, out, jobs=jobs, threads=threads, device=device, title=title, reporter=reporter)
         return np.asarray(np.mean([_matrix(plan, out) for plan in plans], axis=0))
 
     R_naive = measured(f"naive on {' and '.join(names)}", candidates.naive())
@@ -180,8 +178,7 @@ def tune(
         if value not in found:
             try:
                 found[value] = measured(f"{option} {value:g}", candidates.plans(value))
-            except NumericalError as error:  # a value that breaks the training does not reach the floors
-                reporter.say(str(error))
+            except NumericalError:  # a value that breaks the training does not reach the floors
                 found[value] = None
         return found[value]
 

@@ -62,7 +62,8 @@ def world(monkeypatch):
     run_plans: list[RunPlan] = []
 
     def learns(rule, naive=(1.0, 2.0), base=(0.0, 0.0)):
-        def run_all(plans, out, **_):
+        def run_all(plans, out, *, reporter, title, **_):
+            reporter.stage(title, len(plans))
             for plan in plans:
                 run_plans.append(plan)
                 strength = plan.method_options.get("strength")
