@@ -23,6 +23,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from ril_bench import registry
 from ril_bench.config.settings import Settings, parse_settings, split_settings
 from ril_bench.data.prompts import load_prompts
 from ril_bench.errors import NumericalError, UserError
+from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.packages import versions
 from ril_bench.metrics.arrays import Array
 from ril_bench.running import provenance
@@ -127,6 +129,7 @@ def tune(
     jobs: int | None = None,
     threads: int = 1,
     device: str = "cpu",
+    compute: Compute | None = None,
     reporter: Reporter | None = None,
 ) -> Study:
     """Chooses the strength of a method for a sequence and tuner; writes METHOD.tuning.json.
@@ -144,6 +147,7 @@ def tune(
         in_place: replace the file that ships with the method; for maintainers.
         jobs: runs at the same time; None for as many as the cores allow with `threads` threads each.
         threads: the number of threads of each run.
+        compute: number formats and memory savers; None for float32.
 
     Raises:
         UserError: before anything is computed: the method has no such option, the sequence has only one task,
@@ -160,7 +164,16 @@ def tune(
 
     def measured(title: str, plans: list[RunPlan]) -> Array:
         """R over rows step 0..2 and the two rewards, averaged over the plans' seeds; (3, 2)."""
-        run_all(plans, out, jobs=jobs, threads=threads, device=device, title=title, reporter=reporter)
+        run_all(
+            plans,
+            out,
+            jobs=jobs,
+            threads=threads,
+            device=device,
+            compute=compute,
+            title=title,
+            reporter=reporter,
+        )
         return np.asarray(np.mean([_matrix(plan, out) for plan in plans], axis=0))
 
     R_naive = measured(f"naive on {' and '.join(names)}", candidates.naive())
@@ -207,7 +220,7 @@ def tune(
             for value, R in sorted(found.items(), key=lambda item: values.index(item[0]))
         ),
     )
-    _write(study, candidates, keep, device)
+    _write(study, candidates, keep, {"device": device, "compute": (compute or PLAIN).numerics})
     return study
 
 
@@ -307,7 +320,7 @@ def _plain(R: Array) -> Matrix:
     return tuple(tuple(float(f"{value:.6g}") for value in row) for row in R)
 
 
-def _write(study: Study, candidates: _Candidates, keep: float, device: str) -> None:
+def _write(study: Study, candidates: _Candidates, keep: float, computed: dict[str, Any]) -> None:
     """Adds the study to its file. Replaces a study of the same sequence, tuner and settings."""
     sequence, plan = candidates.base.sequence, candidates.base
     key = " / ".join(filter(None, [sequence.name, plan.tuner, plan.label, study.option]))
@@ -327,7 +340,7 @@ def _write(study: Study, candidates: _Candidates, keep: float, device: str) -> N
             "tuner": sequence.tuner.model_dump(),
             "prompts": sequence.prompts.eval,
             "seeds": candidates.seeds,
-            "device": device,
+            **computed,
             "versions": versions(),
             "git": provenance.revision(),
         },
