@@ -26,8 +26,10 @@ ROOT = Path(__file__).parents[1]
 REPOSITORY_FILE = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(#[^)]*)?\)")
 API = """# Python API
 
-The public names of `ril_bench`. Every verb of the command line is a function with the same options and defaults. A
-name is imported when it is first used, so `import ril_bench` is fast.
+The public names of `ril_bench`. Every verb of the command line is a function with the same options and defaults,
+except the options that only print, such as `--json`. A `--dry-run` is a function of its own: `preview` (of `run`),
+`preview_grid`, `preview_claim` (of `reproduce`) and `preview_submission`. A name is imported when it is first used, so
+`import ril_bench` is fast.
 
 ```python
 import ril_bench
@@ -113,8 +115,8 @@ def api() -> str:
     groups = {
         "Run and look": ["run", "Run", "report", "compare", "score", "export"],
         "Many runs": ["grid", "GridSpec", "calibrate", "tune"],
-        "Before a run": ["list", "check", "doctor", "new"],
-        "The leaderboard": ["submit"],
+        "Before a run": ["list", "check", "doctor", "preview", "preview_grid", "preview_claim", "new"],
+        "The leaderboard": ["submit", "preview_submission"],
         "Base classes": ["Method", "Plan", "Consolidation", "Reward", "Tuner", "Log"],
         "Sequences": ["Sequence", "load_sequence"],
         "Errors": ["RilError", "UserError", "NumericalError"],

@@ -7,8 +7,10 @@
     run.normalised                              # DataFrame: rows step 0..T, one column for each reward
     ril_bench.report("runs", out="site")        # index.html, a page for each run, tables and plots
 
-Every verb of the command line is a function of the same name with the same options. `__init__.pyi` lists all public
-names; each is imported when it is first used, so that `import ril_bench` does not import torch.
+Every verb of the command line is a function of the same name with the same options, except those that only print, such
+as --json. A --dry-run is a function of its own: `preview` (of `run`), `preview_grid`, `preview_claim` (of `reproduce`)
+and `preview_submission`. `__init__.pyi` lists all public names; each is imported when it is first used, so that `import
+ril_bench` does not import torch.
 """
 
 import lazy_loader

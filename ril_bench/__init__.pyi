@@ -3,6 +3,7 @@
 from .api.authors import check as check
 from .api.authors import new as new
 from .api.doctor import doctor as doctor
+from .api.leaderboard import preview_submission as preview_submission
 from .api.leaderboard import submit as submit
 from .api.listing import list as list
 from .api.notebook import Run as Run

@@ -31,7 +31,6 @@ from ril_bench.running.training import Training
 from ril_bench.sequences.spec import TaskSpec
 from ril_bench.storage.digests import sha256_json
 from ril_bench.studies.grid import grid as grids
-from ril_bench.studies.grid import workers
 from ril_bench.studies.grid.workers import Cell, Failure
 from ril_bench.tuners.base import Tuner
 from ril_bench.tuners.draft import Draft
@@ -124,8 +123,7 @@ def run_in_this_process(patch: pytest.MonkeyPatch) -> None:
             yield cell, None
 
     patch.setattr("os.cpu_count", lambda: 1)
-    for module in (workers, grids):
-        patch.setattr(module, "side_by_side", serially)
+    patch.setattr(grids, "side_by_side", serially)
 
 
 def forkserver() -> multiprocessing.context.ForkServerContext:

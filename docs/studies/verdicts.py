@@ -12,11 +12,11 @@ from pathlib import Path
 import pandas as pd
 from tables import as_markdown
 
+from ril_bench.metrics.statistics import CLAIMED_P
 from ril_bench.reporting.summary import BASELINE, load, table
 from ril_bench.reporting.text import fixed, signed
 
 SEQUENCE = "shapes-ril"
-SIGNIFICANT = 0.05
 #: metric: whether higher is better, and the words for a difference to naive tuning in either direction
 WORDS = {
     "FORGET": (-1, ("forgets less", "forgets more")),
@@ -58,7 +58,7 @@ def verdict(name: str, measured: pd.DataFrame) -> str:
     parts = []
     for metric, (better, words) in WORDS.items():
         row = own.loc[metric]
-        shown = row["p_holm"] < SIGNIFICANT
+        shown = row["p_holm"] < CLAIMED_P
         good, bad = words
         said = (good if better * row["difference"] > 0 else bad) if shown else f"{metric} not told apart"
         between = interval(row["difference_low"], row["difference_high"])

@@ -1,4 +1,4 @@
-"""The verb of the leaderboard: submit."""
+"""The verb of the leaderboard, submit, and its dry run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ril_bench.api.alone import alone
 from ril_bench.api.common import Places, places_of
+from ril_bench.errors import UserError
 from ril_bench.storage.files import expanded
 
 
@@ -33,5 +34,28 @@ def submit(
         places_of(runs),
         card=Path(method_yaml),
         board=expanded(to),
+        method_file=None if method_file is None else Path(method_file),
+    )
+
+
+@alone
+def preview_submission(
+    runs: Places, *, method_yaml: str | Path | None = None, method_file: str | Path | None = None
+) -> list[UserError]:
+    """What `submit` and `check` would refuse, all of it at once; an empty list means that they would accept the runs.
+
+    Writes nothing. Any runs are accepted, also unofficial and incomplete ones: each fault is in the list.
+
+    Args:
+        method_yaml: as in `submit`; None is one of the faults.
+        method_file: as in `submit`.
+
+    Raises UserError where there is no run, or its files are damaged.
+    """
+    from ril_bench.leaderboard.submit import rehearse
+
+    return rehearse(
+        places_of(runs),
+        card=None if method_yaml is None else Path(method_yaml),
         method_file=None if method_file is None else Path(method_file),
     )

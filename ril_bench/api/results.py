@@ -144,7 +144,7 @@ def compare(
         metrics: such as ["FINAL", "FORGET"]; empty means all.
 
     Returns a row for each sequence, tuner and metric: `a_mean`, `a_low`, `a_high`, the same for b, the paired
-    `difference` with its 95% interval, the probability of `improvement`, and `p` of the paired t test.
+    `difference` with its 95% interval, the share of units with an `improvement`, and `p` of the paired t test.
 
     Raises UserError if a run has no partner, or if one side holds several methods.
     """

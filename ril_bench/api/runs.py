@@ -172,19 +172,18 @@ def demo(
 ) -> list[Run]:
     """Runs a sequence of two tasks with several methods, and writes a page that compares them.
 
-    The page is OUT/index.html. The other arguments are those of `grid`. Raises the first failure of a run.
+    The page is OUT/index.html. The other arguments are those of `grid`. Raises the first failure of a run,
+    after the others have ended.
     """
     from ril_bench.reporting.side_by_side import write_side_by_side
+    from ril_bench.studies.grid.grid import run_all
 
-    outcomes = grid(
-        sequences=[sequence], methods=methods, jobs=jobs, out=out, device=device, threads=threads,
-        quiet=quiet, verbose=verbose,
+    folders = run_all(
+        spec_of(None, [sequence], methods, (), (), (), ()), expanded(out), jobs=jobs, threads=threads,
+        device=device, title="demo", reporter=reporter_of(quiet, verbose),
     )  # fmt: skip
-    for outcome in outcomes:
-        if outcome.failure:
-            raise outcome.failure.error(where=str(outcome.folder))
-    write_side_by_side([outcome.folder for outcome in outcomes], expanded(out) / "index.html")
-    return [Run(outcome.folder) for outcome in outcomes]
+    write_side_by_side(folders, expanded(out) / "index.html")
+    return [Run(folder) for folder in folders]
 
 
 def plan_of(

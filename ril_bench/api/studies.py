@@ -33,6 +33,7 @@ def tune(
     out: str | Path = OUT / "tuning",
     device: str = "auto",
     threads: int = THREADS,
+    compute: Settings = (),
     offline: bool = False,
     quiet: bool = False,
     verbose: bool = False,
@@ -55,6 +56,7 @@ def tune(
     The other arguments are those of `grid`. Raises UserError for an option that the method lacks, a sequence of one
     task, or rewards that naive tuning does not raise.
     """
+    from ril_bench.machine.compute import compute_of
     from ril_bench.machine.devices import named_device
     from ril_bench.studies.tuning import STRENGTHS, tune
 
@@ -63,7 +65,7 @@ def tune(
         method, sequence, keep=keep, option=option, values=STRENGTHS if values is None else values, prompts=prompts,
         tuner=tuner, settings=settings, seeds=seeds, out=expanded(out), jobs=jobs, device=named_device(device),
         threads=threads, to=None if to is None else expanded(to), in_place=in_place,
-        reporter=reporter_of(quiet, verbose),
+        compute=compute_of(compute) if compute else None, reporter=reporter_of(quiet, verbose),
     )  # fmt: skip
 
 

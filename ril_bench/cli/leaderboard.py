@@ -67,9 +67,9 @@ def submit(
 
 def _rehearse(runs: list[Path], method_yaml: Path | None, method_file: Path | None) -> None:
     """Lists the faults; exits with 2 if there are any, as `submit` would."""
-    from ril_bench.leaderboard.submit import rehearse
+    import ril_bench
 
-    faults = rehearse(runs, card=method_yaml, method_file=method_file)
+    faults = ril_bench.preview_submission(runs, method_yaml=method_yaml, method_file=method_file)
     for fault in faults:
         say(fault, mark="refused ", style_of_mark="red")
     if faults:

@@ -87,6 +87,7 @@ def tune(
     out: OutOption = OUT / "tuning",
     device: DeviceOption = "auto",
     threads: ThreadsOption = THREADS,
+    compute: ComputeOption = None,
     offline: OfflineOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -104,8 +105,8 @@ def tune(
     study = ril_bench.tune(
         method, sequence, keep=keep, option=option, values=_numbers(values) if values else None, prompts=prompts,
         tuner=tuner, settings=settings or (), seeds=seeds, to=to, in_place=in_place, jobs=jobs, out=out,
-        device=device, threads=threads,
-        offline=offline, quiet=quiet or as_json, verbose=verbose,
+        device=device, threads=threads, compute=compute or (), offline=offline,
+        quiet=quiet or as_json, verbose=verbose,
     )  # fmt: skip
     if as_json:
         show_json(asdict(study) | {"file": str(study.file)})

@@ -222,11 +222,10 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield value if isinstance(value, dict) else {"text": value}
 
 
-def _of_rows(path: Path, rows: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> Table:
-    if names is None:
-        names = list(dict.fromkeys(str(name) for row in rows for name in row))
+def _of_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Table:
+    names = list(dict.fromkeys(str(name) for row in rows for name in row))
     texts = [name for name in names if all(isinstance(row.get(name), str) for row in rows)]
-    return Table(path, list(names), texts, lambda name: [_whole(row.get(name)) for row in rows])
+    return Table(path, names, texts, lambda name: [_whole(row.get(name)) for row in rows])
 
 
 def _whole(value: Any) -> Any:

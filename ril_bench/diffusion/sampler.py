@@ -91,7 +91,6 @@ def sample(
     guidance: float,
     grad_steps: Collection[int] = (),
     on_grad_step: Callable[[Prediction], None] | None = None,
-    detach_input: bool = False,
     stop: int | None = None,
     on_step: Callable[[Prediction], None] | None = None,
 ) -> Tensor:
@@ -103,7 +102,6 @@ def sample(
 
     Args:
         on_grad_step: called with the prediction of each step in `grad_steps`, right after it.
-        detach_input: give the denoiser sg(x), while x keeps its graph (DRTune, arXiv 2405.00760).
         stop: end the rollout at this step and return x0hat there.
         on_step: called with the prediction of every step.
 
@@ -122,7 +120,7 @@ def sample(
             for i in steps:
                 t = sampler.timesteps[i]
                 with torch.set_grad_enabled(live):
-                    out = model.predict(x.detach() if detach_input else x, t, prompts, guidance)
+                    out = model.predict(x, t, prompts, guidance)
                 prediction = Prediction(x.detach(), t, i, list(prompts), guidance, out, sampler)
                 if live and on_grad_step is not None:
                     on_grad_step(prediction)

@@ -23,7 +23,7 @@ Name = TypeVar("Name", bound=Hashable)
 CLAIM_UNITS = 5  # with fewer units, reports show every point and claim nothing
 BOOTSTRAP_UNITS = 20  # with fewer units the interval is that of Student's t
 RESAMPLES = 1999  # (RESAMPLES + 1) * .95 is whole
-CLAIMED_P = 0.05
+CLAIMED_P = 0.05  # below it, a p value that is adjusted by Holm is a claim
 MOST_UNITS = 1000  # more are never proposed
 TRIM = 0.25  # the share of the values that the interquartile mean leaves out at each end
 
@@ -141,15 +141,18 @@ def paired_p(a: Mapping[Key, float], b: Mapping[Key, float]) -> float:
         return float(2 * stdtr(gaps.size - 1, -np.abs(mean / se)))
 
 
-def probability_of_improvement(a: Sequence[float], b: Sequence[float]) -> float:
-    """P(X > Y) + P(X = Y)/2 for X drawn from a (n,) and Y from b (m,).  [Agarwal et al. 2021]
+def share_improved(a: Mapping[Key, float], b: Mapping[Key, float], better: int) -> float:
+    """The share of units in which a is better than b; a unit where both are equal counts half.
 
-    It is Mann and Whitney's U / (n m). Range: 0 to 1; 1/2 where neither is better, 1 where every value of a is higher.
-    A NaN among the values makes it NaN. Raises ValueError if a or b is empty.
+    It is the statistic of the sign test, over n. The units are paired, as in `paired_difference`: two methods on other
+    units are never compared. Range: 0 to 1; 1/2 where neither is better. A NaN among the values makes it NaN.
+
+    Args:
+        better: +1 where higher is better, -1 where lower is.
+
+    Raises ValueError without units, and naming the units that only one of them has.
     """
-    x, y = _units(a)[:, None], _units(b)
-    wins = np.where(np.isnan(x) | np.isnan(y), np.nan, (x > y) + (x == y) / 2)
-    return float(wins.mean())
+    return float(np.heaviside(better * _units(differences(a, b)), 0.5).mean())
 
 
 def holm(p: Mapping[Key, float]) -> dict[Key, float]:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
+from ril_bench.metrics.statistics import CLAIMED_P
 from ril_bench.reporting import text
 from ril_bench.reporting.cells import filter_keys, row_of, value_at, with_interval
 from ril_bench.reporting.summary import BASELINE
-
-SIGNIFICANT = 0.05  # of p values adjusted over methods
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def _answer(methods: dict[str, pd.DataFrame]) -> Markup:
         least = min(others, key=lambda name: value_at(known[name], "FORGET", "difference"))
         row = row_of(known[least], "FORGET")
         verdict = Markup("; nearest is <strong>{}</strong>").format(least)
-    elif row["difference_high"] < 0 and not row["p_holm"] >= SIGNIFICANT:
+    elif row["difference_high"] < 0 and row["p_holm"] < CLAIMED_P:
         verdict = Markup(", and forgets less than naive")
     else:
         verdict = Markup(", but is not distinguishable from naive")

@@ -108,11 +108,11 @@ def rank_cell(row: pd.Series) -> MetricCell:
 
 
 def difference_cell(row: pd.Series, places: int) -> MetricCell:
-    """A paired difference to naive with its interval and, from ten units on, its adjusted p value."""
+    """A paired difference to naive with its interval and, where methods are tested, its adjusted p value."""
     if math.isnan(row["difference_low"]):
         return EMPTY
     low, high = (text.fixed(row[f"difference_{end}"], places) for end in ("low", "high"))
-    notes = [f"P(better) {text.fixed(row['improvement'])}"]
+    notes = [f"better in {text.fixed(row['improvement'])} of units"]
     if math.isfinite(row["p_holm"]):
         notes.append(f"p {text.p_value(row['p_holm'])}")
     difference = text.signed(row["difference"], places)

@@ -141,7 +141,6 @@ def _index(
         scales=sorted(set(filter(None, frame["scale"]))),
         compared=compared,
         against=index.against_rows(table, compared),
-        holm=bool(table["p_holm"].notna().any()),
         planes=list(index.plane_plots(table, curves)),
         equal_columns=index.EQUAL_LEARNING,
         equal=index.equal_learning_rows(table, list(at_equal_learning(frame, curves))),

@@ -22,8 +22,6 @@ from ril_bench.reporting.holes import refuse_holes
 from ril_bench.storage.read import StoredRun, common_scale, dig, number, read_whole_run
 
 BASELINE = "naive"
-# Below this many units, a p value adjusted over methods looks like evidence and is none.
-HOLM_UNITS = 10
 GROUP, UNIT = ["sequence", "tuner"], ["order", "seed"]
 _NO_RANK = dict.fromkeys(("rank", "rank_low", "rank_high"), math.nan)
 _NO_DIFFERENCE = dict.fromkeys(
@@ -63,8 +61,8 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     `floor` (mean over units), `biased` (FID of too few images), `collapsed` (units with a collapsed step), `known`
     (false for what an entry of a leaderboard only states). From five units on: `rank` among the methods that are known
     and no oracles, with its interval (`rank_low`, `rank_high`). Against the method
-    `naive`: `difference` with its interval or `difference_points`, `improvement` (the probability that a unit
-    improves), `p` (paired t test) and, from ten units on, `p_holm` (adjusted over methods).
+    `naive`: `difference` with its interval or `difference_points`, `improvement` (the share of units that are
+    better than naive's, ties half) and, from five units on, `p` (paired t test) and `p_holm` (adjusted over methods).
 
     Raises UserError that names every missing run, with the command that computes it.
     """
@@ -158,9 +156,7 @@ def paired(new: Mapping[Unit, float], old: Mapping[Unit, float], better: int) ->
         "difference_low": found.low if found.claims else math.nan,
         "difference_high": found.high if found.claims else math.nan,
         "difference_points": () if found.claims else tuple(statistics.differences(new, old)),
-        "improvement": statistics.probability_of_improvement(
-            [better * value for value in new.values()], [better * value for value in old.values()]
-        ),
+        "improvement": statistics.share_improved(new, old, better),
         "p": statistics.paired_p(new, old) if found.claims else math.nan,
     }
 
@@ -177,10 +173,8 @@ def _differences_to_naive(
         return {}
     naive = values[BASELINE]
     found = {name: paired(own, naive, better) for name, own in values.items() if name != BASELINE}
-    adjusted = (
-        statistics.holm({name: row["p"] for name, row in found.items()}) if len(naive) >= HOLM_UNITS else {}
-    )
-    return {name: row | {"p_holm": adjusted.get(name, math.nan)} for name, row in found.items()}
+    adjusted = statistics.holm({name: row["p"] for name, row in found.items()})
+    return {name: row | {"p_holm": adjusted[name]} for name, row in found.items()}
 
 
 def _ranks(values: Mapping[str, Mapping[Unit, float]], better: int) -> dict[str, dict[str, float]]:

@@ -115,7 +115,9 @@ def compared(rows: pd.DataFrame) -> Iterator[TextTable]:
         marks = {side: f" {MARK}" * bool(members[f"{side}_collapsed"].any()) for side in "ab"}
         a, b = (f"{side.upper()}: {members[f'{side}_method'].iloc[0]}{mark}" for side, mark in marks.items())
         claims = bool(units >= CLAIM_UNITS)
-        cells = [["metric", a, b, "B − A [95%]" if claims else "B − A, each pair"] + ["P(B better)"] * claims]
+        cells = [
+            ["metric", a, b, "B − A [95%]" if claims else "B − A, each pair"] + ["share B better"] * claims
+        ]
         for _, row in members.iterrows():
             sides = [text.short(row[f"{side}_mean"]) for side in "ab"]
             arrow = "↑" if row["better"] > 0 else "↓"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ril_bench.errors import InfrastructureError, UserError
 from ril_bench.storage import locks, names, read
-from ril_bench.storage.files import to_json, write_error, write_files
+from ril_bench.storage.files import write_error, write_files
 from ril_bench.storage.integrity import FILES
 from ril_bench.storage.seals import checked_line, sealed, unchecked_line
 
@@ -68,24 +68,9 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> None:
         self.write_bytes(name, text.encode())
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Writes JSON as `to_json` does: NaN becomes null."""
-        self.write_text(name, to_json(value))
-
     def write_sealed(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes an object as JSON with a digest of itself."""
         self.write_text(name, sealed(value))
-
-    def write_csv(self, name: str, table: pd.DataFrame) -> None:
-        """Writes a table, with its index if the index has a name.
-
-        Numbers have the shortest form that reads back to the same bits.
-        """
-        self.write_bytes(name, csv_bytes(table))
-
-    def write_parquet(self, name: str, table: pd.DataFrame) -> None:
-        """Writes a table without its index."""
-        self.write_bytes(name, parquet_bytes(table))
 
     def step(self, i: int) -> Path:
         """The folder of step i (0 is the pretrained model). Writing its first file creates it."""
@@ -205,7 +190,10 @@ class RunFolder:
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
-    """A table as CSV, with its index if the index has a name."""
+    """A table as CSV, with its index if the index has a name.
+
+    Numbers have the shortest form that reads back to the same bits.
+    """
     return table.to_csv(index=table.index.name is not None, lineterminator="\n").encode()
 
 

@@ -24,7 +24,7 @@ from ril_bench.sequences.sequence_file import SequenceFile, read_sequence
 from ril_bench.storage.files import to_json, write_files
 from ril_bench.storage.read import read_whole_run
 from ril_bench.studies.evidence import Evidence, property_records
-from ril_bench.studies.grid.workers import run_all
+from ril_bench.studies.grid.grid import run_all
 from ril_bench.studies.output_files import output_file
 
 FIRST_SEED = 1001
@@ -63,8 +63,8 @@ def calibrate(
     Raises:
         UserError: before anything is computed: fewer than three seeds, a sequence that uses the calibration
             of another sequence, or a file that cannot be written.
+        RilError: the first failure of a run, after the others have ended.
     """
-    reporter = reporter or Reporter()
     written = read_sequence(name)
     sequence = written.resolve()
     if seeds < LEAST_SEEDS:
@@ -81,11 +81,16 @@ def calibrate(
         for method, count in (("single", min(seeds, SINGLE_SEEDS)), ("joint", seeds), ("naive", seeds))
     }
     every = [plan for of_method in plans.values() for plan in of_method]
-    reporter.stage(f"calibrating {name}", len(every))
-    try:
-        run_all(every, out, jobs=jobs, threads=threads, device=device, compute=compute, reporter=reporter)
-    finally:
-        reporter.close()
+    run_all(
+        every,
+        out,
+        jobs=jobs,
+        threads=threads,
+        device=device,
+        compute=compute,
+        title=f"calibrating {name}",
+        reporter=reporter,
+    )
     stored = {method: [read_whole_run(plan.folder(out)) for plan in plans[method]] for method in plans}
     evidence = Evidence(sequence, stored["single"], stored["naive"], stored["joint"])
     rewards = _units(evidence)

@@ -23,6 +23,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from ril_bench import registry
 from ril_bench.config.settings import Settings, parse_settings, split_settings
 from ril_bench.data.prompts import load_prompts
 from ril_bench.errors import NumericalError, UserError
+from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.packages import versions
 from ril_bench.metrics.arrays import Array
 from ril_bench.running import provenance
@@ -39,7 +41,7 @@ from ril_bench.sequences.sequence_file import read_sequence
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage.files import read_json, to_json, write_files
 from ril_bench.storage.read import StoredRun
-from ril_bench.studies.grid.workers import run_all
+from ril_bench.studies.grid.grid import run_all
 from ril_bench.studies.output_files import output_file
 
 Matrix = tuple[tuple[float, ...], ...]  # as JSON holds it
@@ -127,6 +129,7 @@ def tune(
     jobs: int | None = None,
     threads: int = 1,
     device: str = "cpu",
+    compute: Compute | None = None,
     reporter: Reporter | None = None,
 ) -> Study:
     """Chooses the strength of a method for a sequence and tuner; writes METHOD.tuning.json.
@@ -144,11 +147,14 @@ def tune(
         in_place: replace the file that ships with the method; for maintainers.
         jobs: runs at the same time; None for as many as the cores allow with `threads` threads each.
         threads: the number of threads of each run.
+        compute: number formats and memory savers; None for float32.
 
     Raises:
         UserError: before anything is computed: the method has no such option, the sequence has only one task,
             the evaluation of the sequence reports the prompts, or the file cannot be written. After the first
             runs: naive tuning does not raise a reward.
+        RilError: the first failure of a run, after the other runs of its value have ended. A training that does not
+            stay finite is none: its value does not reach the floors.
     """
     reporter = reporter or Reporter()
     name = f"{registry.short_name(method)}.tuning.json"
@@ -158,11 +164,16 @@ def tune(
 
     def measured(title: str, plans: list[RunPlan]) -> Array:
         """R over rows step 0..2 and the two rewards, averaged over the plans' seeds; (3, 2)."""
-        reporter.stage(title, len(plans))
-        try:
-            run_all(plans, out, jobs=jobs, threads=threads, device=device, reporter=reporter)
-        finally:
-            reporter.close()
+        run_all(
+            plans,
+            out,
+            jobs=jobs,
+            threads=threads,
+            device=device,
+            compute=compute,
+            title=title,
+            reporter=reporter,
+        )
         return np.asarray(np.mean([_matrix(plan, out) for plan in plans], axis=0))
 
     R_naive = measured(f"naive on {' and '.join(names)}", candidates.naive())
@@ -180,8 +191,7 @@ def tune(
         if value not in found:
             try:
                 found[value] = measured(f"{option} {value:g}", candidates.plans(value))
-            except NumericalError as error:  # a value that breaks the training does not reach the floors
-                reporter.say(str(error))
+            except NumericalError:  # a value that breaks the training does not reach the floors
                 found[value] = None
         return found[value]
 
@@ -210,7 +220,7 @@ def tune(
             for value, R in sorted(found.items(), key=lambda item: values.index(item[0]))
         ),
     )
-    _write(study, candidates, keep, device)
+    _write(study, candidates, keep, {"device": device, "compute": (compute or PLAIN).numerics})
     return study
 
 
@@ -310,7 +320,7 @@ def _plain(R: Array) -> Matrix:
     return tuple(tuple(float(f"{value:.6g}") for value in row) for row in R)
 
 
-def _write(study: Study, candidates: _Candidates, keep: float, device: str) -> None:
+def _write(study: Study, candidates: _Candidates, keep: float, computed: dict[str, Any]) -> None:
     """Adds the study to its file. Replaces a study of the same sequence, tuner and settings."""
     sequence, plan = candidates.base.sequence, candidates.base
     key = " / ".join(filter(None, [sequence.name, plan.tuner, plan.label, study.option]))
@@ -330,7 +340,7 @@ def _write(study: Study, candidates: _Candidates, keep: float, device: str) -> N
             "tuner": sequence.tuner.model_dump(),
             "prompts": sequence.prompts.eval,
             "seeds": candidates.seeds,
-            "device": device,
+            **computed,
             "versions": versions(),
             "git": provenance.revision(),
         },

@@ -15,8 +15,16 @@ import ril_bench
 from ril_bench import cli
 
 STUB = Path(ril_bench.__file__).with_suffix(".pyi")
-#: Options that only the command line has, because it prints. In Python, `preview`, ... are the dry runs.
-PRINTING = {"as_json", "dry_run", "every", "template"}
+#: options that only the command line has, because it prints
+PRINTING = {"compare": {"every"}, "submit": {"template"}}
+PRINTING_OF_ALL = {"as_json"}
+#: the verbs with --dry-run, which is a function of its own in Python
+PREVIEWS = {
+    "run": "preview",
+    "grid": "preview_grid",
+    "reproduce": "preview_claim",
+    "submit": "preview_submission",
+}
 HEAVY = ("ril_bench.worlds.shapes.train",)  # a program, not a part of the library
 
 
@@ -60,11 +68,11 @@ def plain(default: object) -> object:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_and_its_function_have_the_same_options_and_defaults(verb):
-    typed = {
-        name: plain(parameter.default)
-        for name, parameter in inspect.signature(VERBS[verb]).parameters.items()
-        if name not in PRINTING
-    }
+    options = inspect.signature(VERBS[verb]).parameters
+    typed = {name: plain(parameter.default) for name, parameter in options.items()}
+    extra = PRINTING.get(verb, set()) | ({"dry_run"} if verb in PREVIEWS else set())
+    assert extra <= set(typed)
+    typed = {name: default for name, default in typed.items() if name not in extra | PRINTING_OF_ALL}
     function = getattr(ril_bench, verb)
     called = {name: plain(p.default) for name, p in inspect.signature(function).parameters.items()}
     # `submit --template` needs no run, so the command line itself refuses a call without one
@@ -74,18 +82,22 @@ def test_a_verb_and_its_function_have_the_same_options_and_defaults(verb):
 
 def test_only_known_functions_are_not_verbs():
     functions = {name for name in public_names() if inspect.isfunction(getattr(ril_bench, name))}
-    assert functions - set(VERBS) == {"preview", "preview_claim", "preview_grid", "load_sequence"}
+    assert functions - set(VERBS) == {*PREVIEWS.values(), "load_sequence"}
     assert set(VERBS) <= functions
 
 
-@pytest.mark.parametrize(
-    ("preview", "verb"), [("preview", "run"), ("preview_claim", "reproduce"), ("preview_grid", "grid")]
-)
-def test_a_preview_takes_the_arguments_of_its_verb(preview, verb):
+@pytest.mark.parametrize(("verb", "preview"), PREVIEWS.items())
+def test_a_preview_takes_the_arguments_of_its_verb(verb, preview):
     options, of_verb = (inspect.signature(getattr(ril_bench, name)).parameters for name in (preview, verb))
-    assert {name: p.default for name, p in options.items()} == {
-        name: of_verb[name].default for name in options
+    optional = {"method_yaml"} if verb == "submit" else set()  # without one, its absence is a fault
+    assert {name: p.default for name, p in options.items() if name not in optional} == {
+        name: of_verb[name].default for name in options if name not in optional
     }
+
+
+def test_the_sentence_on_verbs_names_every_preview():
+    for text in (ril_bench.__doc__, (Path(__file__).parents[2] / "docs" / "generate.py").read_text()):
+        assert all(f"`{preview}`" in text for preview in PREVIEWS.values())
 
 
 @pytest.mark.parametrize("name", sorted(public_names()))

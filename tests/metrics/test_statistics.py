@@ -14,8 +14,8 @@ from ril_bench.metrics.statistics import (
     mean_interval,
     paired_difference,
     paired_p,
-    probability_of_improvement,
     ranks,
+    share_improved,
     units_to_exclude,
 )
 
@@ -234,24 +234,34 @@ class TestPaired:
 
 
 class TestImprovement:
-    @given(
-        st.lists(st.integers(-3, 3), min_size=1, max_size=12),
-        st.lists(st.integers(-3, 3), min_size=1, max_size=12),
-    )
-    def test_against_scipy(self, a, b):
-        expected = scipy.stats.mannwhitneyu(a, b).statistic / (len(a) * len(b))
-        assert probability_of_improvement(a, b) == pytest.approx(expected)
+    @given(st.lists(st.tuples(values, values), min_size=1, max_size=12))
+    def test_against_scipys_ranks_within_each_unit(self, pairs):
+        """The better of two has rank 2, the worse rank 1, and equal ones 1.5 each."""
+        a, b = (dict(enumerate(column)) for column in zip(*pairs, strict=True))
+        expected = np.mean(scipy.stats.rankdata(pairs, axis=1)[:, 0] - 1)
+        assert share_improved(a, b, +1) == pytest.approx(expected)
+        assert share_improved(a, b, -1) == pytest.approx(1 - expected)
+        assert share_improved(b, a, +1) == pytest.approx(1 - expected)
 
     def test_by_hand(self):
-        # 3 beats 1 and 2, 2 beats 1 and ties with 2: 3.5 of 4
-        assert probability_of_improvement([3, 2], [1, 2]) == 3.5 / 4
+        # better, equal, worse, better; over all 16 pairs of units it would be 9 / 16
+        a, b = {0: 3.0, 1: 2.0, 2: 1.0, 3: 9.0}, {0: 1.0, 1: 2.0, 2: 5.0, 3: 2.5}
+        assert share_improved(a, b, +1) == 2.5 / 4
+        assert share_improved(a, b, -1) == 1.5 / 4
+
+    @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=12))
+    def test_units_that_differ_do_not_hide_a_gain_in_each(self, units):
+        b = {k: float(value) for k, value in enumerate(units)}
+        assert share_improved({k: value + 1 for k, value in b.items()}, b, +1) == 1
 
     def test_an_undefined_value_makes_it_undefined(self):
-        assert math.isnan(probability_of_improvement([1.0, float("nan")], [0.0]))
+        assert math.isnan(share_improved({0: 1.0, 1: float("nan")}, {0: 0.0, 1: 0.0}, +1))
 
-    def test_refuses_nothing(self):
+    def test_refuses_nothing_and_names_units_without_a_partner(self):
         with pytest.raises(ValueError, match="one or more units"):
-            probability_of_improvement([], [1.0])
+            share_improved({}, {}, +1)
+        with pytest.raises(ValueError, match=r"\('given', 1\)"):
+            share_improved(A, {k: v for k, v in B.items() if k != ("given", 1)}, +1)
 
 
 class TestHolm:

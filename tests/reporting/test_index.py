@@ -41,7 +41,7 @@ def answer(*methods: dict[str, Any]) -> str:
 
 
 NAIVE = {"name": "naive", "mean": 0.5, "cost": 100.0}
-BETTER = {"name": "rid", "mean": 0.2, "cost": 150.0, "difference": (-0.3, -0.4, -0.2)}
+BETTER = {"name": "rid", "mean": 0.2, "cost": 150.0, "difference": (-0.3, -0.4, -0.2), "p_holm": 0.01}
 
 
 def test_a_method_that_forgets_less_is_named_with_its_price() -> None:
@@ -51,7 +51,7 @@ def test_a_method_that_forgets_less_is_named_with_its_price() -> None:
     )
 
 
-@pytest.mark.parametrize("change", [{"difference": (-0.3, -0.7, 0.1)}, {"p_holm": 0.2}])
+@pytest.mark.parametrize("change", [{"difference": (-0.3, -0.7, 0.1)}, {"p_holm": 0.2}, {"p_holm": math.nan}])
 def test_a_difference_that_noise_explains_is_not_claimed(change: dict[str, Any]) -> None:
     words = answer(NAIVE, BETTER | change)
     assert "but is not distinguishable from naive" in words

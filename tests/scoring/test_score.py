@@ -26,7 +26,7 @@ from ril_bench.scoring.score import scale, score_array, score_run
 from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.sequences.spec import Sequence
-from ril_bench.storage.run_folder import RunFolder
+from ril_bench.storage.run_folder import RunFolder, parquet_bytes
 from ril_bench.worlds import features
 from ril_bench.worlds.shapes import extractors as shapes_features
 from tests.tiny import runner
@@ -61,13 +61,14 @@ def hand_made(tmp_path, tiny_data) -> Path:
         for name, scores in rewards.items()
         for p, score in enumerate(scores)
     ]
-    folder.write_parquet("scores.parquet", pd.DataFrame(rows))
+    folder.write_bytes("scores.parquet", parquet_bytes(pd.DataFrame(rows)))
     grey = torch.Generator().manual_seed(0)
     for step in SCORES:
         for prompt in range(2):
             image = torch.randint(0, 40, (3, 64, 64), generator=grey) + 60 * step * prompt
             folder.write_bytes(f"step-{step}/images/{prompt:03d}-0.png", png(image.byte()))
-    folder.write_json("prompts.json", [{"prompt_id": f"{p:03d}", "prompt": f"prompt {p}"} for p in range(2)])
+    prompts = [{"prompt_id": f"{p:03d}", "prompt": f"prompt {p}"} for p in range(2)]
+    folder.write_text("prompts.json", json.dumps(prompts))
     step_entry = dict.fromkeys(RESOURCES, 2) | dict.fromkeys(SIZES, 7)
     folder.update_run(
         schema_version=1,
@@ -136,7 +137,7 @@ def test_rewards_of_different_units_are_not_averaged(hand_made):
     run["sequence"]["tasks"][1]["reward"] = "jpeg_kb"
     folder.update_run(sequence=run["sequence"])
     scores = pd.read_parquet(hand_made / "scores.parquet").replace({"reward": {"symmetry": "jpeg_kb"}})
-    folder.write_parquet("scores.parquet", scores)
+    folder.write_bytes("scores.parquet", parquet_bytes(scores))
     metrics = score_run(hand_made)
     raw = metrics["continual"]["raw"]
     np.testing.assert_allclose(raw["N"], [[102, 10], [108, 12], [105, 6]])  # signed: fewer kB are better
@@ -295,7 +296,7 @@ def write_inside(folder: Path) -> None:
         for p, score in enumerate(scores)
     ]
     columns = ["step", "update", "reward", "prompt_id", "sample", "score", "trained"]
-    RunFolder(folder).write_parquet("anytime.parquet", pd.DataFrame(rows, columns=columns))
+    RunFolder(folder).write_bytes("anytime.parquet", parquet_bytes(pd.DataFrame(rows, columns=columns)))
 
 
 class TestAnytime:
@@ -324,7 +325,7 @@ class TestAnytime:
     def test_an_unfinished_run_has_no_anytime_metrics(self, hand_made):
         write_inside(hand_made)
         scores = pd.read_parquet(hand_made / "scores.parquet")
-        RunFolder(hand_made).write_parquet("scores.parquet", scores[scores["step"] < 2])
+        RunFolder(hand_made).write_bytes("scores.parquet", parquet_bytes(scores[scores["step"] < 2]))
         assert score_run(hand_made)["anytime"] is None
 
 
@@ -336,7 +337,7 @@ def test_totals_and_sizes(hand_made):
 
 def test_an_unfinished_run_has_no_continual_metrics(hand_made):
     scores = pd.read_parquet(hand_made / "scores.parquet")
-    RunFolder(hand_made).write_parquet("scores.parquet", scores[scores["step"] < 2])
+    RunFolder(hand_made).write_bytes("scores.parquet", parquet_bytes(scores[scores["step"] < 2]))
     metrics = score_run(hand_made)
     assert metrics["continual"] == {"raw": None, "z": None, "normalised": None}
     assert metrics["retain"] == {"brightness": None, "symmetry": None}

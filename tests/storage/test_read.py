@@ -11,7 +11,7 @@ import pytest
 from ril_bench.errors import UserError
 from ril_bench.storage import names
 from ril_bench.storage.read import StoredRun, read_run
-from ril_bench.storage.run_folder import RunFolder
+from ril_bench.storage.run_folder import RunFolder, csv_bytes
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_matrix_reads_back_to_the_bit_also_where_a_reward_comes_twice(folder
         columns=["brightness", "brightness", "symmetry"],
         index=pd.Index([0, 1], name="step"),
     )
-    folder.write_csv(names.MATRIX, table)
+    folder.write_bytes(names.MATRIX, csv_bytes(table))
     run = StoredRun(folder.path)
     pd.testing.assert_frame_equal(run.reward_matrix, table, check_exact=True)
     assert run.matrix[1] == [1 / 3, None, 2.0]

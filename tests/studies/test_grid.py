@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ril_bench import cli
-from ril_bench.errors import UserError
+from ril_bench.errors import NumericalError, UserError
 from ril_bench.running.progress import Reporter
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage import names
@@ -27,7 +27,7 @@ from ril_bench.studies.grid import workers as workers_module
 from ril_bench.studies.grid.axes import axes, plans
 from ril_bench.studies.grid.cells import cells, shard
 from ril_bench.studies.grid.forecast import forecast
-from ril_bench.studies.grid.grid import Outcome, grid, plan_grid
+from ril_bench.studies.grid.grid import Outcome, grid, plan_grid, run_all
 from ril_bench.studies.grid.live import state_of
 from ril_bench.studies.grid.workers import Cell, Machine, make
 from tests.studies.small_grid import everything, small
@@ -364,6 +364,25 @@ def test_a_failure_is_recorded_with_its_class_and_stops_no_other_run(
     assert part in message
     if kind == "method":
         assert "ValueError" in run["failure"]["traceback"]
+
+
+@pytest.mark.slow
+def test_where_all_runs_are_needed_the_others_complete_before_the_first_failure_is_raised(
+    tiny_sequence, tmp_path, in_this_process
+):
+    out, methods = tmp_path / "out", [broken(tmp_path, "numerical"), broken(tmp_path, "memory"), "naive"]
+    spec = small(tiny_sequence, methods=methods, orders=["given"], **ONE_SEED)
+    with pytest.raises(NumericalError) as caught:
+        run_all(spec, out, reporter=QUIET)
+    assert "/numerical/" in str(caught.value.where)
+    found = {file.parent.parts[-3]: RunFolder(file.parent).read_run() for file in out.rglob("run.json")}
+    assert {name: run["status"] for name, run in found.items()} == {
+        "numerical": "failed",
+        "memory": "failed",
+        "naive": "complete",
+    }
+    only = small(tiny_sequence, methods=["naive"], orders=["given"], **ONE_SEED)
+    assert [folder.parts[-3] for folder in run_all(only, out, reporter=QUIET)] == ["naive"]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import ril_bench
 from ril_bench.errors import NumericalError, UserError
+from ril_bench.machine.compute import Compute
 from ril_bench.registry import load, shipped
 from ril_bench.reporting.find import find_runs
 from ril_bench.running.plan import RunPlan
@@ -62,7 +63,8 @@ def world(monkeypatch):
     run_plans: list[RunPlan] = []
 
     def learns(rule, naive=(1.0, 2.0), base=(0.0, 0.0)):
-        def run_all(plans, out, **_):
+        def run_all(plans, out, *, reporter, title, **_):
+            reporter.stage(title, len(plans))
             for plan in plans:
                 run_plans.append(plan)
                 strength = plan.method_options.get("strength")
@@ -218,6 +220,20 @@ def test_a_study_shows_how_many_runs_are_done(world, method, sequence, judged_on
     monkeypatch.setattr(Reporter, "stage", lambda self, name, total: stages.append((name, total)))
     tuned(method, sequence, judged_on, tmp_path, values=[1.0, 10.0])
     assert stages == [("naive on brightness and symmetry", 2), ("strength 10", 2)]
+
+
+def test_runs_compute_in_the_formats_that_the_file_states(
+    world, method, sequence, judged_on, tmp_path, monkeypatch
+):
+    world(lambda s: (1.0, 2.0))
+    simulated, used = tuning.run_all, []
+    monkeypatch.setattr(
+        tuning, "run_all", lambda *args, compute, **kw: used.append(compute) or simulated(*args, **kw)
+    )
+    study = tuned(method, sequence, judged_on, tmp_path, compute=Compute(dtype="bfloat16"))
+    assert {compute.dtype for compute in used} == {"bfloat16"}
+    (stored,) = json.loads(study.file.read_text()).values()
+    assert stored["made_with"]["compute"] == {"dtype": "bfloat16", "vae_dtype": "float32"}
 
 
 def test_tuning_with_real_runs(tiny_data, judged_on, tmp_path, in_this_process):

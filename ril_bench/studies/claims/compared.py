@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ def _correlation(part: Correlation, sequence: str, arms: Mapping[str, Runs]) -> 
     found = [agreement([of_arm[seed] for of_arm in x], [of_arm[seed] for of_arm in y]) for seed in x[0]]
     first, second = part.metrics
     what = f"rank correlation of {first} and {second} over {len(part.among)} arms"
-    values = [value if value == value else 0.0 for value in found]
+    values = [0.0 if math.isnan(value) else value for value in found]
     return Compared(sequence, what, values, part.expected, part.margin)
 
 

@@ -18,7 +18,7 @@ from ril_bench.studies.claims.claim_file import Claim, read_claim
 from ril_bench.studies.claims.compared import compared
 from ril_bench.studies.claims.verdict import ClaimVerdict, decided, verdict_name
 from ril_bench.studies.grid.axes import plans
-from ril_bench.studies.grid.grid import GridPlan, grid, plan_grid
+from ril_bench.studies.grid.grid import GridPlan, plan_grid, run_all
 from ril_bench.studies.output_files import output_file
 
 
@@ -84,25 +84,23 @@ def reproduce(
 
     The arguments are those of `calibrate`; `seeds` None means the number that the claim states.
 
-    Raises UserError for a claim with faults, and the first failure of a run.
+    Raises UserError for a claim with faults, and the first failure of a run, after the others have ended.
     """
     claim = read_claim(name)
     count = seeds or claim.seeds
     file = output_file("claim", name, verdict_name(claim.name), to=to, in_place=in_place)
     runs = planned(claim, count)
-    outcomes = grid(
+    folders = run_all(
         [run.plan for run in runs],
         out,
         jobs=jobs,
         threads=threads,
         device=device,
         compute=compute,
+        title=f"reproducing {name}",
         reporter=reporter,
     )
-    for outcome in outcomes:
-        if outcome.failure:
-            raise outcome.failure.error(where=str(outcome.folder))
-    stored = [read_whole_run(run.plan.folder(out)) for run in runs]
+    stored = [read_whole_run(folder) for folder in folders]
     by_sequence: dict[str, dict[str, dict[int, StoredRun]]] = {}
     for run, result in zip(runs, stored, strict=True):
         arms = by_sequence.setdefault(run.plan.sequence.name, {})

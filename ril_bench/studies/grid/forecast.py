@@ -44,8 +44,8 @@ def forecast(cells: Sequence[Cell], out: Path) -> Forecast:
         if pace:
             seconds, measured = seconds + own * pace[0], max(measured, pace[1])
         else:
-            seconds = float("nan")
-    return Forecast(evaluations, None if seconds != seconds or not cells else seconds, measured)
+            seconds = math.nan
+    return Forecast(evaluations, None if math.isnan(seconds) or not cells else seconds, measured)
 
 
 def evaluations_of(plan: RunPlan, first: int) -> int:

@@ -149,6 +149,7 @@ def grid(
     engine: Literal["local", "ray"] = "local",
     gpus: float | None = None,
     compute: Compute | None = None,
+    title: str = "grid",
     reporter: Reporter | None = None,
 ) -> list[Outcome]:
     """Runs the incomplete runs of a grid, or of a shard "i/n" of it, and returns all outcomes.
@@ -162,6 +163,7 @@ def grid(
         engine: "local" starts processes on this machine, "ray" uses a Ray cluster (`ray_cluster`).
         device: as torch names it; "auto" is resolved on the machine that executes a run.
         gpus: GPUs of each run on Ray, also a part of a GPU; None for one GPU if the device is a GPU.
+        title: what the progress is called.
     """
     reporter = reporter or Reporter()
     plan = plan_grid(
@@ -170,19 +172,43 @@ def grid(
     reporter.say(str(plan))
     failures: dict[Path, Failure] = {}
     if plan.left:
-        reporter.stage("grid", len(plan.left))
+        reporter.stage(title, len(plan.left))
         machine = Machine(threads, plan.device, compute)
         if engine == "ray":
             share = gpus if gpus is not None else float(device.startswith("cuda"))
             ended = on_ray(plan.left, out, jobs=plan.jobs, machine=machine, gpus=share)
         else:
             ended = side_by_side(plan.left, out, jobs=plan.jobs or 1, machine=machine)
-        with watching([cell.plan for cell in plan.left], out, reporter):
+        with reporter, watching([cell.plan for cell in plan.left], out, reporter):
             for cell, failure in ended:
                 name = cell.plan.folder(Path())
                 if failure:
                     failures[name] = failure
                     reporter.say(f"failed ({failure.kind}): {name}: {failure.message}")
                 reporter.advance(note=str(name))
-        reporter.close()
     return [Outcome(cell.plan.folder(out), failures.get(cell.plan.folder(Path()))) for cell in plan.cells]
+
+
+def run_all(
+    spec: GridSpec | Sequence[RunPlan],
+    out: Path,
+    *,
+    jobs: int | None = None,
+    threads: int = THREADS,
+    device: str = "cpu",
+    compute: Compute | None = None,
+    title: str = "grid",
+    reporter: Reporter | None = None,
+) -> list[Path]:
+    """Runs a grid of which every run is needed, and returns the folders of its runs, in the grid's order.
+
+    The arguments are those of `grid`. A failure stops no other run, so that the same call repeats only what failed;
+    when all have ended, the first failure in the grid's order is raised.
+    """
+    outcomes = grid(
+        spec, out, jobs=jobs, threads=threads, device=device, compute=compute, title=title, reporter=reporter
+    )
+    for outcome in outcomes:
+        if outcome.failure:
+            raise outcome.failure.error(where=str(outcome.folder))
+    return [outcome.folder for outcome in outcomes]

@@ -120,35 +120,6 @@ def make(cell: Cell, out: Path, machine: Machine) -> Failure | None:
     return None
 
 
-def run_all(
-    plans: Sequence[RunPlan],
-    out: Path,
-    *,
-    jobs: int | None = None,
-    threads: int = 1,
-    device: str = "cpu",
-    compute: Compute | None = None,
-    reporter: Reporter,
-) -> None:
-    """Executes all runs that are not complete, and raises the first failure.
-
-    Use it where all runs are needed.
-
-    Args:
-        jobs: runs at the same time; None for as many as the cores allow with `threads` threads each, one on a
-            GPU.
-        threads: the number of threads of each run. On a small model, two runs with one thread each are faster
-            than one run with two threads.
-    """
-    jobs = jobs_that_fit(threads, device) if jobs is None else count(jobs, "jobs", least=1)
-    left = [Cell(plan) for plan in plans if not plan.is_complete(RunFolder(plan.folder(out)))]
-    reporter.advance(len(plans) - len(left))
-    for cell, failure in side_by_side(left, out, jobs=jobs, machine=Machine(threads, device, compute)):
-        if failure:
-            raise failure.error(where=str(cell.plan.folder(out)))
-        reporter.advance(note=str(cell.plan.folder(Path())))
-
-
 def jobs_that_fit(threads: int, device: str) -> int:
     """The number of runs at the same time: cores divided by `threads`, or one on a GPU."""
     threads = count(threads, "threads", least=1, most=THREADS)
