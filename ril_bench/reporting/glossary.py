@@ -323,7 +323,8 @@ METRICS = (
         -1,
         "measured time / bare time of the same denoiser evaluations, decodings and reward calls",
         "about 1 upward; 1 has no overhead",
-        "What the benchmark and the method add to the bare cost of the calls that they make.",
+        "What the benchmark and the method add to the bare cost of the calls that they make. A call of the bare cost "
+        "has at most one adapter, whatever the method has active.",
         "The bare cost is measured briefly, and once on a machine: a machine that is busier during the run raises the "
         "ratio, and a quieter one lowers it, even below 1.",
         "run.json: cost.training_ratio",
