@@ -281,11 +281,13 @@ METRICS = (
         "updates spent",
         COST,
         -1,
-        "sum over steps of the updates that were made",
-        "0 upward; at most the sum of the budgets, and for joint training k times the budgets so far in every step",
+        "sum over steps of the updates that were made, those of a consolidation included",
+        "0 upward; at most the sum of the budgets, and for joint training k times the budgets so far in every step; a "
+        "consolidation comes on top",
         "How much training a method used; where tasks end at a criterion, a method that learns slowly spends more.",
-        "Without a criterion every method spends its budget, and the number says nothing about the method.",
-        "run.json: steps[].updates",
+        "Without a criterion every method spends its budget, and only a consolidation changes the number. An update of "
+        "one method may take other calls than an update of another.",
+        "run.json: steps[].updates, steps[].consolidation_updates",
     ),
     Metric(
         "carried MB",
