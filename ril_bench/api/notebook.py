@@ -157,8 +157,9 @@ class Run:
     def tasks(self) -> pd.DataFrame:
         """One row for each trained task: its unit (b, sigma), the updates of its step, and its gain.
 
-        `gain` is what the task gained over the pretrained model, in sigma, on fixed training images, and `met` is
-        whether the step meets its criteria; both are missing where no task has a criterion.
+        `updates` counts those of a consolidation too. `gain` is what the task gained over the pretrained model, in
+        sigma, on fixed training images, and `met` is whether the step meets its criteria; both are missing where no
+        task has a criterion.
         """
         import pandas as pd
 

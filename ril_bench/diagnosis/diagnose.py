@@ -11,7 +11,7 @@ import torch
 from ril_bench.config.settings import UNCHANGED, Settings, parse_settings
 from ril_bench.diagnosis.footprint import Footprint, footprint, guided_calls, images_at_once, rate
 from ril_bench.diagnosis.gpus import estimates
-from ril_bench.diagnosis.report import Diagnosis, RunTime, size
+from ril_bench.diagnosis.report import Diagnosis, RunTime, peak, size, total
 from ril_bench.diffusion.configs import check_folder, read_config
 from ril_bench.diffusion.families import resized
 from ril_bench.errors import UserError
@@ -145,9 +145,8 @@ def _missing(missing: list[Need], online: bool | None) -> Iterable[str]:
     """Faults for files that a run could not download."""
     files = [need for need in missing if need.local]
     if files and not online:
-        known = size(sum(need.size or 0 for need in files))
         yield (
-            f"{len(files)} files ({known} or more) are not on this machine, and the hub does not answer: go online, or "
+            f"{len(files)} files ({total(files)}) are not on this machine, and the hub does not answer: go online, or "
             f"set ${FOLDER} to a folder and put each file into it under the name that is listed with it"
         )
     for need in missing:
@@ -161,10 +160,10 @@ def _too_large(
     spec: SequenceSpec, device: torch.device, compute: Compute, found: Footprint | None
 ) -> Iterable[str]:
     """A fault if a run does not fit into memory, with the first change that makes it fit."""
-    if found is None or found.memory.fits:
+    if found is None or found.memory.fits is not False:
         return
-    peak, free = size(found.memory.peak), size(found.memory.free)
-    fault = f"a run needs about {peak} on {found.memory.device}, where {free} are free"
+    memory = found.memory
+    fault = f"a run needs {peak(memory)} on {memory.device}, where {size(memory.free)} are free"
     smaller = _one_image_at_once(spec)
     for changes in ({}, *LEANER):
         new = {key: value for key, value in changes.items() if getattr(compute, key) != value}
@@ -173,9 +172,9 @@ def _too_large(
             if changed is None or not (options or more):
                 continue
             other = footprint(changed, device, compute.model_copy(update=new))
-            if other is not None and other.memory.fits:
+            if other is not None and other.memory.fits is not False:
                 advice = " ".join([*options, *more])
-                yield f"{fault}: add {advice}, and it needs about {size(other.memory.peak)}"
+                yield f"{fault}: add {advice}, and it needs {peak(other.memory)}"
                 return
     yield f"{fault}: no option makes it fit; use a device with more memory"
 

@@ -7,13 +7,14 @@ For each image of a micro-batch, an update keeps the tensors of c denoiser evalu
 larger of c C and D + R if the tuner computes them one after another. C and D are counted on the architecture
 (`estimate`). R is set to a sixth of the reward's weights. This is near what ViT-L/14 and ViT-H/14 keep for an image of
 224 pixels: 16 tensors of tokens x width in each layer. A reward's weights take at most twice the size of its files,
-because half precision becomes float32.
+because half precision becomes float32. A file that is not on this machine, and whose size no public record states, is
+not counted: the peak is then a lower bound.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ BYTES = {"float32": 4, "bfloat16": 2}
 class Memory:
     """The memory of a run, in bytes.
 
-    `task` is the task that keeps most; one of its updates keeps `kept` bytes for `images` images at once.
+    `task` is the task that keeps most; one of its updates keeps `kept` bytes for `images` images at once. `uncounted`
+    names the files of rewards whose size is not known: `peak` leaves them out, and is then a lower bound.
     """
 
     device: str
@@ -55,11 +57,12 @@ class Memory:
     task: str
     peak: int
     free: int
+    uncounted: list[str]
 
     @property
-    def fits(self) -> bool:
-        """Whether the peak is below what is free now."""
-        return self.peak <= self.free
+    def fits(self) -> bool | None:
+        """Whether the run fits into what is free now; see `fits`."""
+        return fits(self.peak, self.free, self.uncounted)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,13 @@ class Footprint:
     peak_on_gpu: int
     flops_per_evaluation: float
     operations: float
+
+
+def fits(peak: int, room: int, uncounted: Collection[str]) -> bool | None:
+    """Whether a run fits into `room` bytes; None where its peak does, but leaves out files of unknown size."""
+    if peak > room:
+        return False
+    return None if uncounted else True
 
 
 def footprint(sequence: Sequence, device: torch.device, compute: Compute) -> Footprint | None:
@@ -119,6 +129,9 @@ def footprint(sequence: Sequence, device: torch.device, compute: Compute) -> Foo
         task=name,
         peak=peak + (CONTEXT if device.type == "cuda" else 0),
         free=free_memory(device),
+        uncounted=sorted(
+            file.name for file in _reward_files(sequence, sequence.rewards) if _bytes(file) is None
+        ),
     )
     operations = operations_of(sequence, tuners, call.flops, decoding.flops)
     return Footprint(memory, peak + CONTEXT, call.flops, operations)
@@ -221,11 +234,14 @@ def _weights(
     return found | {"rewards": _reward_bytes(sequence, sequence.rewards)}
 
 
+def _reward_files(sequence: Sequence, names: Iterable[str]) -> set[Path | RemoteFile]:
+    """The files of these rewards' weights, each once."""
+    return {file for name in names for file in sequence.reward(name).weights}
+
+
 def _reward_bytes(sequence: Sequence, names: Iterable[str]) -> int:
-    """The largest size of these rewards' weights in float32; shared files are counted once."""
-    return sum(
-        2 * _bytes(file) for file in {file for name in names for file in sequence.reward(name).weights}
-    )
+    """The largest size of these rewards' weights in float32, without files of unknown size."""
+    return sum(2 * (_bytes(file) or 0) for file in _reward_files(sequence, names))
 
 
 def _text_weights(reference: str) -> int:
@@ -241,9 +257,10 @@ def _text_weights(reference: str) -> int:
     return sum(estimate.parameters(config, kind) for kind, config in encoders)
 
 
-def _bytes(file: Path | RemoteFile) -> int:
+def _bytes(file: Path | RemoteFile) -> int | None:
+    """The size of a file, or of a folder; None where it is not known."""
     if isinstance(file, RemoteFile):
-        return file.size or 0
+        return file.known_size
     return sum(
         path.stat().st_size for path in ([file] if file.is_file() else file.rglob("*")) if path.is_file()
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ril_bench.diagnosis.footprint import Footprint
+from ril_bench.diagnosis.footprint import Footprint, fits
 from ril_bench.machine.compute import Compute
 
 #: the share of the peak rate that a run reaches; a usual value for diffusion models in PyTorch [ours]
@@ -40,11 +40,13 @@ GPUS = (
 
 @dataclass(frozen=True)
 class GPUEstimate:
-    """A run on one GPU: whether it fits, and hours (None if it lacks the number format)."""
+    """A run on one GPU: whether it fits (None if the peak leaves weights out), and hours (None if it lacks the number
+    format).
+    """
 
     gpu: str
     memory: int
-    fits: bool
+    fits: bool | None
     hours: float | None
 
 
@@ -54,5 +56,6 @@ def estimates(found: Footprint, compute: Compute) -> list[GPUEstimate]:
     for gpu in GPUS:
         peak = gpu.float32 if compute.dtype == "float32" else gpu.bfloat16
         hours = None if peak is None else found.operations / (EFFICIENCY * peak * 1e12) / 3600
-        rows.append(GPUEstimate(gpu.name, gpu.memory, found.peak_on_gpu <= gpu.memory << 30, hours))
+        enough = fits(found.peak_on_gpu, gpu.memory << 30, found.memory.uncounted)
+        rows.append(GPUEstimate(gpu.name, gpu.memory, enough, hours))
     return rows

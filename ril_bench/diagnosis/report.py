@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +11,9 @@ from ril_bench.diagnosis.gpus import EFFICIENCY, GPUEstimate
 from ril_bench.remote.search import FOLDER
 from ril_bench.running.progress import duration
 from ril_bench.sequences.needs import Need
+
+#: whether a GPU's memory is enough, in words
+ENOUGH = {True: "yes", False: "no", None: "maybe"}
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,12 @@ def description(found: Diagnosis) -> str:
     if memory := found.memory:
         parts = ", ".join(f"{part} {size(count)}" for part, count in memory.weights.items() if count)
         lines += [
-            f"memory on {memory.device}: about {size(memory.peak)}, {size(memory.free)} free",
+            f"memory on {memory.device}: {peak(memory)}, {size(memory.free)} free",
             f"  weights: {parts}",
             f"  an update ({memory.task}, {memory.images} prompts at once) keeps {size(memory.kept)}",
         ]
+        if memory.uncounted:
+            lines += [f"  not counted, as the size is not known: {', '.join(memory.uncounted)}"]
     lines += _of_time(found)
     if found.gpus:
         lines += _of_gpus(found.gpus, found.compute["dtype"])
@@ -89,6 +94,19 @@ def size(count: float) -> str:
         if count >= scale:
             return f"{count / scale:.3g} {unit}"
     return f"{count:.0f} bytes"
+
+
+def peak(memory: Memory) -> str:
+    """What a run needs, in words."""
+    return f"{'at least' if memory.uncounted else 'about'} {size(memory.peak)}"
+
+
+def total(needs: Sequence[Need]) -> str:
+    """The size of all these files, in words: "about 3 GB", or "at least 3 GB" where some size is not known."""
+    known = [need.size for need in needs if need.size is not None]
+    if not known:
+        return "an unknown number of bytes"
+    return f"{'about' if len(known) == len(needs) else 'at least'} {size(sum(known))}"
 
 
 def _of_need(need: Need) -> Iterable[str]:
@@ -118,18 +136,21 @@ def _of_gpus(rows: Iterable[GPUEstimate], dtype: str) -> Iterable[str]:
     yield f"  {'GPU':<10} {'memory':>8}  {'enough':<6}  time of a run"
     for row in rows:
         hours = "no bfloat16" if row.hours is None else duration(3600 * row.hours)
-        yield f"  {row.gpu:<10} {row.memory:>5} GB  {'yes' if row.fits else 'no':<6}  {hours}"
+        yield f"  {row.gpu:<10} {row.memory:>5} GB  {ENOUGH[row.fits]:<6}  {hours}"
 
 
 def _verdict(found: Diagnosis) -> str:
     if not found.ready:
         return "not ready"
-    absent = [need for need in found.needs if not need.here]
     required, optional = (
-        sum(need.size or 0 for need in absent if need.optional is state) for state in (False, True)
+        [need for need in found.needs if not need.here and need.optional is state] for state in (False, True)
     )
+    facts = []
     if required:
-        return f"ready: a run will download about {size(required)}" + (
-            f", and {size(optional)} for more metrics" if optional else ""
+        more = f", and {total(optional)} for more metrics" if optional else ""
+        facts.append(f"a run will download {total(required)}{more}")
+    if found.memory and found.memory.uncounted:
+        facts.append(
+            f"whether memory suffices is not known without the size of {', '.join(found.memory.uncounted)}"
         )
-    return "ready"
+    return ": ".join(filter(None, ["ready", "; ".join(facts)]))

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.entry import Entry
+from ril_bench.reporting.trained_tasks import updates_of
 from ril_bench.storage import names
 
 Z = 100.0  # |score - b| / sigma at most, with the calibration's b and sigma
@@ -102,7 +103,7 @@ def costs(entry: Entry) -> Iterator[UserError]:
     for step, raw in zip(entry.run.steps, entry.raw["steps"], strict=True):
         if step.step == 0:
             continue  # the cache may have had it
-        updates = raw.get("updates") or 0
+        updates = updates_of(raw) or 0
         batch = sequence.task(step.step).budget.batch
         floors = {
             "train_seconds": 1e-6,

@@ -25,7 +25,7 @@ class RemoteFile(Published):
         revision: the commit; None if it is not pinned, or if it is published in a plain folder.
         sha256: its digest (hex); None if it is not known here. Then any file is accepted, and run.json records the
             digest of that file under `weights`.
-        size: bytes; None if not known.
+        size: bytes of the published file; None if no public record states them.
         licence: the licence that its publisher states.
         used_by: the rewards, networks or prompt sets that need it.
     """
@@ -103,6 +103,12 @@ class RemoteFile(Published):
         if found != self.sha256:
             state = f"its digest is {found[:12]}..." if found else "there is no such file"
             raise self._another(path, f"{state}, not {self.sha256[:12]}...")
+
+    @property
+    def known_size(self) -> int | None:
+        """Bytes: of the file on this machine, else of the published file; None where neither is known."""
+        here = self.cached_path()
+        return self.size if here is None else here.stat().st_size
 
     def check_size(self, path: Path) -> None:
         """Raises UserError for a file that is larger or smaller than the published one; reads nothing of it."""

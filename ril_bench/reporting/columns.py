@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from ril_bench.reporting import glossary
+from ril_bench.reporting.trained_tasks import updates_of
 from ril_bench.scoring.collapse import collapsed, shares
 from ril_bench.storage import names
 from ril_bench.storage.read import StoredRun, dig, number
@@ -91,7 +92,7 @@ def _collapsed(run: StoredRun, scale: str | None) -> Any:
 
 
 def _updates(run: StoredRun, scale: str | None) -> Any:
-    """The updates of all steps: as they were counted, else as the budgets state them.
+    """The updates of all steps, consolidations included: as they were counted, else as the budgets state them.
 
     None for an oracle that did not count them: its steps may have the updates of several tasks.
     """
@@ -99,7 +100,7 @@ def _updates(run: StoredRun, scale: str | None) -> Any:
     tasks = dig(run.info, "sequence", "tasks") or []
     budgets = [] if dig(run.info, "method", "oracle") else [dig(task, "budget", "updates") for task in tasks]
     known = dict(enumerate(budgets, 1))
-    spent = [number(row.get("updates", known.get(row["step"]))) for row in steps]
+    spent = [updates_of(row) if "updates" in row else number(known.get(row["step"])) for row in steps]
     return None if None in spent or not spent else sum(filter(None, spent))
 
 

@@ -281,11 +281,13 @@ METRICS = (
         "updates spent",
         COST,
         -1,
-        "sum over steps of the updates that were made",
-        "0 upward; at most the sum of the budgets, and for joint training k times the budgets so far in every step",
+        "sum over steps of the updates that were made, those of a consolidation included",
+        "0 upward; at most the sum of the budgets, and for joint training k times the budgets so far in every step; a "
+        "consolidation comes on top",
         "How much training a method used; where tasks end at a criterion, a method that learns slowly spends more.",
-        "Without a criterion every method spends its budget, and the number says nothing about the method.",
-        "run.json: steps[].updates",
+        "Without a criterion every method spends its budget, and only a consolidation changes the number. An update of "
+        "one method may take other calls than an update of another.",
+        "run.json: steps[].updates, steps[].consolidation_updates",
     ),
     Metric(
         "carried MB",
@@ -323,7 +325,8 @@ METRICS = (
         -1,
         "measured time / bare time of the same denoiser evaluations, decodings and reward calls",
         "about 1 upward; 1 has no overhead",
-        "What the benchmark and the method add to the bare cost of the calls that they make.",
+        "What the benchmark and the method add to the bare cost of the calls that they make. A call of the bare cost "
+        "has at most one adapter, whatever the method has active.",
         "The bare cost is measured briefly, and once on a machine: a machine that is busier during the run raises the "
         "ratio, and a quieter one lowers it, even below 1.",
         "run.json: cost.training_ratio",

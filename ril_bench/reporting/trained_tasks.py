@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ril_bench.storage.read import StoredRun, dig, number
 
@@ -14,7 +16,7 @@ class TrainedTask:
     Attributes:
         b: the score that the tuner saw as 0, in the reward's unit.
         sigma: the difference of scores that the tuner saw as 1.
-        updates: the updates of its step.
+        updates: the updates of its step, with those of a consolidation.
         gain: what its step gained over the pretrained model on fixed training images, in sigma, by reward; empty
             without a criterion.
         met: whether all criteria of the step are met.
@@ -29,6 +31,15 @@ class TrainedTask:
     met: bool | None
 
 
+def updates_of(entry: Mapping[str, Any]) -> int | None:
+    """All updates of a step, as its entry in run.json states them: with a reward, and of a consolidation.
+
+    None where it does not state the former, as in runs of earlier versions.
+    """
+    rewarded, more = (number(entry.get(key)) for key in ("updates", "consolidation_updates"))
+    return None if rewarded is None else int(rewarded + (more or 0))
+
+
 def trained_tasks(run: StoredRun) -> list[TrainedTask]:
     """The tasks whose step is complete, in order."""
     found = []
@@ -36,14 +47,14 @@ def trained_tasks(run: StoredRun) -> list[TrainedTask]:
         if not (task := entry["step"]):
             continue
         reward = str(entry.get("reward"))
-        updates, met, gain = (entry.get(key) for key in ("updates", "met", "gain"))
+        met, gain = entry.get("met"), entry.get("gain")
         found.append(
             TrainedTask(
                 task=task,
                 reward=reward,
                 b=number(dig(run.info, "units", reward, "b")),
                 sigma=number(dig(run.info, "units", reward, "sigma")),
-                updates=updates if isinstance(updates, int) else None,
+                updates=updates_of(entry),
                 gain={str(k): x for k, v in (gain or {}).items() if (x := number(v)) is not None},
                 met=met if isinstance(met, bool) else None,
             )

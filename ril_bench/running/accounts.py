@@ -91,6 +91,6 @@ def cost(steps: Sequence[Mapping[str, Any]], seconds: float, materials: Material
 
 
 def _key(materials: Materials) -> dict[str, Any]:
-    """Everything that the seconds of a call depend on, as far as a program can know it."""
+    """Everything that the seconds of a call of these materials depend on."""
     hardware = provenance.hardware(materials.model.device, materials.compute)
-    return cost_key(materials.sequence, materials.inputs, hardware)
+    return cost_key(materials.sequence, materials.inputs, hardware, materials.compute)

@@ -1,9 +1,9 @@
 """Bare cost: the time of the counted calls of a run when each call is measured alone.
 
-No tuner can be faster. Calls of the denoiser without a gradient, or with a gradient to the latents only, are
-measured without adapters. Other calls of the denoiser are measured with adapters, forward and backward.
-Decoding and rewards are measured too. Every call is measured at its own batch size, once on a machine: the seconds are
-kept in the cache.
+Calls of the denoiser without a gradient, or with a gradient to the latents only, are measured without adapters. Other
+calls of the denoiser are measured with one adapter that trains, forward and backward. Decoding and rewards are measured
+too. Every call is measured at its own batch size, once on a machine for all methods: the seconds are kept in the cache.
+So they must not depend on the adapters that one method leaves active.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from statistics import fmean
 from typing import Any
 
@@ -26,6 +26,7 @@ from ril_bench.storage import cache
 Call = tuple[str, bool, int]  # kind, with gradient, batch
 ROUNDS = 10
 KIND, FILE = "bare-cost", "seconds.json"  # the folder of the cache, and the file in it
+ADAPTER = "bare-cost"  # the adapter that is measured
 
 
 def bare_seconds(calls: Mapping[Call, int], units: Mapping[Call, float]) -> float:
@@ -45,17 +46,21 @@ def unit_seconds(
 
     Returns the mean and not the minimum, because the seconds of a run are a sum: both contain the load peaks
     of a shared machine. Every round measures each kind once, so that a load peak does not affect only one
-    kind. Does not change the model's counter.
+    kind. Leaves the model as it was, but for the gradients of its parameters, which are cleared.
+
+    Raises RuntimeError where a call that was counted with a gradient has none now.
     """
     counter, model.counter = model.counter, Counter()
     seconds: dict[Call, list[float]] = {call: [] for call in calls}
     try:
-        functions = {call: one_call(*call, model, rewards, prompts) for call in calls}
-        for _ in range(1 + rounds):
-            for (kind, graded, batch), call in functions.items():
-                plain = kind == "denoiser to latents" or (kind == "denoiser" and not graded)
-                with torch.set_grad_enabled(graded), model.folded({}) if plain else nullcontext():
-                    seconds[kind, graded, batch].append(_seconds(call, model.device))
+        with _one_adapter(model):
+            functions = {call: one_call(*call, model, rewards, prompts) for call in calls}
+            for _ in range(1 + rounds):
+                for call, function in functions.items():
+                    kind, graded, _ = call
+                    plain = kind == "denoiser to latents" or (kind == "denoiser" and not graded)
+                    with torch.set_grad_enabled(graded), model.folded({}) if plain else nullcontext():
+                        seconds[call].append(_seconds(call, function, model.device))
     finally:
         model.counter = counter
         for parameter in model.parameters():
@@ -90,11 +95,27 @@ def _with_call(key: Mapping[str, Any], call: Call) -> dict[str, Any]:
     return {**key, "call": list(call)}
 
 
-def _seconds(call: Callable[[], Tensor], device: torch.device) -> float:
-    """The seconds of one call, with its backward pass."""
+@contextmanager
+def _one_adapter(model: DiffusionModel) -> Iterator[None]:
+    """A context in which one new adapter of the sequence's settings is active, and trains."""
+    active, trained = model.active, model.trained
+    model.add_adapter(ADAPTER, seed_key=(0,))
+    model.activate({ADAPTER: 1.0}, train=[ADAPTER])
+    try:
+        yield
+    finally:
+        model.delete_adapter(ADAPTER)
+        model.activate(active, train=trained)
+
+
+def _seconds(call: Call, function: Callable[[], Tensor], device: torch.device) -> float:
+    """The seconds of one call, with its backward pass where the call has a gradient."""
+    kind, graded, batch = call
     began = time.perf_counter()
-    out = call()
-    if out.requires_grad:
+    out = function()
+    if graded:
+        if not out.requires_grad:  # without its backward pass it would be measured too short
+            raise RuntimeError(f"the call {kind} of {batch} has no gradient")
         out.sum().backward()
     if device.type == "cuda":
         torch.cuda.synchronize(device)

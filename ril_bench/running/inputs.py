@@ -16,6 +16,7 @@ from ril_bench import registry
 from ril_bench.data import image_sets
 from ril_bench.data.prompts import NAMED, SHIPPED, are_here, load_prompts, locate_prompts
 from ril_bench.errors import UserError
+from ril_bench.machine.compute import Compute
 from ril_bench.machine.packages import code_digest, versions
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.model import loaded_files
@@ -145,11 +146,18 @@ def unit_key(
     }
 
 
-def cost_key(sequence: Sequence, inputs: Inputs, hardware: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that the seconds of a call depend on, as far as a program can know it."""
+def cost_key(
+    sequence: Sequence, inputs: Inputs, hardware: Mapping[str, Any], compute: Compute
+) -> dict[str, Any]:
+    """Everything that the seconds of a call depend on, as far as a program can know it.
+
+    That is no part of a method, and all of `compute`: what saves memory costs time.
+    """
     return {
         "adapter": _settings(sequence)["adapter"],
-        "inputs": _contents(inputs, [MODEL, PACKAGES, *_rewards(sequence)]),
+        "size": sequence.sampler.size,
+        "compute": compute.model_dump(),
+        "inputs": _contents(inputs, [MODEL, EVALUATION, PACKAGES, *_rewards(sequence)]),
         "hardware": dict(hardware),
     }
 

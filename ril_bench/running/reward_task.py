@@ -51,8 +51,8 @@ class RewardTask:
 
     def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Signed scores (N,) in sigma: 0 is the unit's b, and higher is better."""
-        self.counter[f"reward:{self.name}", torch.is_grad_enabled(), len(images)] += 1
         scores = self.reward_model(images, prompts)
+        self.counter[f"reward:{self.name}", scores.requires_grad, len(images)] += 1
         return self.reward_model.direction * (scores - self.unit.b) / self.unit.sigma
 
     def raw(self, reward: float) -> float:

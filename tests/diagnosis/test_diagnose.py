@@ -19,6 +19,7 @@ from ril_bench.diagnosis.report import size
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.errors import UserError
 from ril_bench.remote import search as remote
+from ril_bench.rewards.pickscore import WEIGHTS as PICKSCORE
 from ril_bench.running.plan import plan_run
 from ril_bench.running.progress import Reporter
 from ril_bench.running.runner import Runner
@@ -137,6 +138,52 @@ def test_a_hint_names_no_option_that_is_set_already(real, monkeypatch):
     found = doctor(real(), compute=every, settings={"budget.micro_batch": 1})
     (fault,) = [fault for fault in found.faults if "a run needs about" in fault]
     assert fault.endswith("no option makes it fit; use a device with more memory")
+
+
+@pytest.fixture
+def scored_by_pickscore(real, monkeypatch):
+    """A sequence whose reward has weights of a size that no public record states; the hub answers, memory is ample."""
+    monkeypatch.setattr(diagnose, "hub_answers", lambda: True)
+    monkeypatch.setattr(footprint, "free_memory", lambda _: 10**12)
+    return real(tasks=[{"reward": "pickscore"}, {"reward": "brightness"}])
+
+
+def test_weights_of_unknown_size_make_every_statement_on_memory_a_lower_bound(
+    scored_by_pickscore, monkeypatch
+):
+    found = doctor(scored_by_pickscore)
+    assert found.memory.uncounted == ["pickscore"]
+    assert found.memory.weights["rewards"] == 0
+    assert (found.ready, found.memory.fits) == (True, None)
+    assert {row.fits for row in found.gpus} == {None}
+    text = str(found).splitlines()
+    (memory,) = (line for line in text if line.startswith("memory on"))
+    assert "at least" in memory
+    assert "  not counted, as the size is not known: pickscore" in text
+    assert "a run will download at least" in text[-1]
+    assert text[-1].endswith("whether memory suffices is not known without the size of pickscore")
+    assert found.plain()["memory"]["uncounted"] == ["pickscore"]
+    monkeypatch.setattr(
+        footprint, "free_memory", lambda _: 0
+    )  # what is counted does not fit: that is certain
+    short = doctor(scored_by_pickscore)
+    assert short.memory.fits is False
+    assert any("a run needs at least" in fault for fault in short.faults)
+
+
+def test_weights_on_this_machine_count_with_their_own_size(scored_by_pickscore, tmp_path, monkeypatch):
+    before = doctor(scored_by_pickscore).memory.peak
+    monkeypatch.setenv(remote.FOLDER, str(tmp_path))
+    (file := tmp_path / PICKSCORE.local_name).parent.mkdir(parents=True)
+    with file.open("wb") as sparse:
+        sparse.truncate(3 * 10**9)
+    found = doctor(scored_by_pickscore)
+    assert (found.memory.uncounted, found.memory.weights["rewards"]) == ([], 6 * 10**9)
+    assert found.memory.peak >= before + 6 * 10**9
+    assert found.memory.fits is True
+    assert next(need.size for need in found.needs if need.what == "pickscore") == 3 * 10**9
+    assert "at least" not in str(found).splitlines()[-1]
+    assert "memory suffices" not in str(found)
 
 
 def test_the_scheduler_of_a_model_is_checked_as_a_run_checks_it(real, tmp_path):

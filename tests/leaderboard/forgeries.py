@@ -264,7 +264,8 @@ def costs(**values: Any) -> Forge:
             resources = json.loads((folder / "metrics.json").read_text())["resources"]
             last = ("peak_memory_bytes", "trainable_bytes", "stored_bytes", "carried_bytes")
             for key, value in values.items():
-                resources[key] = value if key in last else value * len(run["steps"])
+                if key in resources:
+                    resources[key] = value if key in last else value * len(run["steps"])
             edit(folder, "metrics.json", resources=resources)
             seal(folder)
 
@@ -398,6 +399,7 @@ FORGERIES = (
     Forgery("no seconds", costs(train_seconds=0.0), "costs"),
     Forgery("no stored bytes", costs(stored_bytes=0, carried_bytes=0), "costs"),
     Forgery("nothing carried", costs(carried_bytes=0), "costs"),
+    Forgery("a consolidation without calls", costs(consolidation_updates=10**6), "costs"),
     Forgery("a count of 401 digits", digits("run.json", "seed"), "parses"),
     Forgery("1e300 seconds", costs(train_seconds=1e300), "parses"),
     # words

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ril_bench.api.notebook import Run
+from ril_bench.reporting.columns import COLUMNS
 from ril_bench.reporting.film import Images
 from ril_bench.reporting.run_page import run_page
 from ril_bench.storage.read import StoredRun
@@ -44,6 +45,18 @@ def test_the_table_in_python(folder):
     assert (second["updates"], second["gain"], second["met"]) == (60, 0.31, False)
     assert third[["b", "sigma", "gain", "met"]].isna().all()
     assert third["updates"] == 60  # not recorded: all of the budget
+
+
+def test_the_updates_of_a_consolidation_count_everywhere(folder):
+    """opd spends a consolidation on top of each task's budget: 18 + 40, 60 + 0, and a task without one."""
+    info = json.loads((folder / "run.json").read_text())
+    info["steps"][1]["consolidation_updates"] = 40
+    info["steps"][2]["consolidation_updates"] = 0
+    (folder / "run.json").write_text(json.dumps(info))
+    assert list(Run(folder).tasks["updates"]) == [58, 60, 60]
+    (spent,) = (column for column in COLUMNS if column.name == "updates spent")
+    assert spent.read(StoredRun(folder), None) == 58 + 60 + 60
+    assert ">58<" in run_page(StoredRun(folder), Images()).decode()
 
 
 def test_the_table_on_the_page(folder):

@@ -97,7 +97,7 @@ def test_a_reward_of_which_less_is_better_is_negated(tiny_model):
     images = torch.rand(2, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(0))
     task = reward_task(tiny_model, reward=JpegKb())
     assert torch.equal(task.reward(images, PROMPTS[:2]), -JpegKb()(images, PROMPTS[:2]))
-    assert tiny_model.counter["reward:jpeg_kb", True, 2] == 1
+    assert tiny_model.counter["reward:jpeg_kb", False, 2] == 1
 
 
 def test_a_tuner_sees_a_reward_in_its_unit_and_the_log_states_it_in_its_own(tiny_model):
