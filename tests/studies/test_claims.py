@@ -234,7 +234,11 @@ def test_that_a_claim_does_not_hold_is_corrected_for_the_number_of_comparisons()
 def test_fewer_than_five_seeds_decide_nothing_and_it_is_said_what_would():
     few = verdict_of([1.0, 1.01, 0.99])
     assert few.verdict == "undecided"
-    assert few.advice == "About 2 more seeds would decide it, if mean and spread stay as they are."
+    assert few.advice == (
+        "About 2 more seeds would decide that it held, if mean and spread stay as they are."
+    )
+    wrong = verdict_of([-1.0, -1.01, -0.99])
+    assert wrong.advice == few.advice.replace("held", "did not hold")
     assert few.comparisons[0].measured == "+1.00, +1.01, +0.990"
     assert verdict_of([1.0]).advice == "5 seeds are the fewest that can decide it."
     assert "More than 1000" in verdict_of([1.0, -1.0, 1.0, -1.0, 1.0, -1.0]).advice

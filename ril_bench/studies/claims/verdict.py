@@ -56,6 +56,11 @@ class ComparisonVerdict(Part):
     seeds_needed: int | None
 
     @property
+    def on_the_claimed_side(self) -> bool:
+        """Whether the mean is on the side of the margin that is claimed."""
+        return self.mean > self.margin if self.expected == "higher" else self.mean < self.margin
+
+    @property
     def measured(self) -> str:
         """The mean with its interval; every value where seeds are too few for an interval."""
         if len(self.values) < CLAIM_UNITS or self.low is None or self.high is None:
@@ -108,8 +113,10 @@ class ClaimVerdict(Part):
         ):  # Holm's correction asks for more than an interval that excludes the margin
             return "A few more seeds would decide it."
         more = self.seeds_needed - have
+        against = any(one.verdict == OPEN and not one.on_the_claimed_side for one in self.comparisons)
         return (
-            f"About {more} more seed{'s' * (more > 1)} would decide it, if mean and spread stay as they are."
+            f"About {more} more seed{'s' * (more > 1)} would decide that it {FAILED if against else HELD}, if mean and "
+            f"spread stay as they are."
         )
 
 
