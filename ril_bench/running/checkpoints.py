@@ -17,7 +17,7 @@ from ril_bench.storage.run_folder import RunFolder
 
 START, LATEST = "start", "latest"
 #: raised when older checkpoints cannot be restored
-FORMAT = 3
+FORMAT = 4
 
 
 def save(folder: RunFolder, name: str, training: Training) -> None:
@@ -34,6 +34,7 @@ def save(folder: RunFolder, name: str, training: Training) -> None:
         "ended": training.ended,
         "seconds": training.seconds,
         "calls": accounts.as_rows(training.calls),
+        "peak_memory": training.peak_memory,
         "watched_seconds": training.watched_seconds,
         "watched_calls": accounts.as_rows(training.watched_calls),
         "adapters": training.model.adapter_state(),
@@ -93,7 +94,7 @@ def restore(training: Training, state: Mapping[str, Any]) -> None:
     training.tuner.load_state_dict(on_device(training.model.device, state["tuner"]))
     training.update, training.ended = state["update"], state["ended"]
     training.seconds, training.calls = state["seconds"], accounts.from_rows(state["calls"])
-    training.watched_seconds = state["watched_seconds"]
+    training.peak_memory, training.watched_seconds = state["peak_memory"], state["watched_seconds"]
     training.watched_calls = accounts.from_rows(state["watched_calls"])
 
 

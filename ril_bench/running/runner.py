@@ -15,6 +15,7 @@ from ril_bench.errors import UserError
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.packages import versions
 from ril_bench.machine.parallel import team
+from ril_bench.machine.peak_memory import start_peak_memory
 from ril_bench.running import accounts, checkpoints, consolidation, provenance, shared_steps
 from ril_bench.running.checkpoints import LATEST, START
 from ril_bench.running.failures import recorded_failures
@@ -169,6 +170,7 @@ class Runner:
         done = self.team.from_main(lambda: self.steps.done)
         in_one_go = not done
         self._measure_units()
+        start_peak_memory(self.device)
         if not done:
             self.steps.evaluate_step_zero()
         self.steps.evaluate_again(self.team.from_main(lambda: self.again))
@@ -177,6 +179,7 @@ class Runner:
         self.method.bind(self.materials.model)
         training = self._resumed(done) if done <= len(self.sequence.tasks) else None
         for i in range(training.step if training else done, self.last + 1):
+            start_peak_memory(self.device)
             self._train_and_evaluate(training or self._start_task(i))
             training = None
         if self.last < len(self.sequence.tasks):

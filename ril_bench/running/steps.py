@@ -21,6 +21,7 @@ from torch import Tensor
 from ril_bench.diffusion.folding import scaled
 from ril_bench.errors import UserError
 from ril_bench.machine.parallel import team
+from ril_bench.machine.peak_memory import peak_memory
 from ril_bench.running import accounts, provenance
 from ril_bench.running.hook_results import stored_state
 from ril_bench.running.inputs import step_zero_key
@@ -258,7 +259,7 @@ class Steps:
             "evaluation_seconds": seconds,
             **(updates_and_gain(training) if training else {"updates": 0}),
             **accounts.spent(trained + evaluated),
-            "peak_memory_bytes": provenance.peak_memory(self.device),
+            "peak_memory_bytes": max(peak_memory(self.device), training.peak_memory if training else 0),
             "trainable_bytes": accounts.tensor_bytes(model.parameters()),
             "stored_bytes": accounts.tensor_bytes(model.joined()),
             "carried_bytes": accounts.tensor_bytes([model.adapter_state(), stored_state(training.method)])
@@ -277,8 +278,9 @@ class Steps:
     # -- calls -----------------------------------------------------------------------------------------------
 
     def count(self, training: Training) -> None:
-        """Adds the calls since the last `take_calls` to the calls of a training."""
+        """Adds the calls since the last `take_calls`, and the peak of memory so far, to those of a training."""
         training.calls += self.take_calls()
+        training.peak_memory = max(training.peak_memory, peak_memory(self.device))
 
     def take_calls(self) -> Counter[Any]:
         """Returns the calls since the last `take_calls`, and clears the counter."""

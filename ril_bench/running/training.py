@@ -68,6 +68,7 @@ class Training:
     ended: bool = False  # whether the method's end_task has been called
     seconds: float = 0.0  # so far, with those of earlier processes that this one resumes
     calls: Counter[Any] = field(default_factory=Counter)  # so far, with those of earlier processes
+    peak_memory: int = 0  # bytes of the step so far, with earlier processes
     watched_seconds: float = 0.0  # of evaluations between updates; not a part of `seconds`
     watched_calls: Counter[Any] = field(default_factory=Counter)
     team: Team = field(default_factory=team)

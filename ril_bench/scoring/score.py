@@ -173,7 +173,7 @@ def _block(cells: Array) -> dict[str, Any]:
 
 
 def resources(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Totals over the steps of run.json; peaks and sizes are those of the last step."""
+    """Totals over the steps of run.json, the largest peak of memory, and the sizes of the last step."""
     summed = (
         "train_seconds",
         "evaluation_seconds",
@@ -181,7 +181,9 @@ def resources(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "denoiser_backwards",
         "reward_calls",
     )
-    last = ("peak_memory_bytes", "trainable_bytes", "stored_bytes", "carried_bytes")
-    return {key: sum(step[key] for step in steps) for key in summed} | {
-        key: steps[-1][key] if steps else None for key in last
+    last = ("trainable_bytes", "stored_bytes", "carried_bytes")
+    return {
+        **{key: sum(step[key] for step in steps) for key in summed},
+        "peak_memory_bytes": max((step["peak_memory_bytes"] for step in steps), default=None),
+        **{key: steps[-1][key] if steps else None for key in last},
     }

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from ril_bench.machine.compute import Compute
-from ril_bench.running.provenance import peak_memory
+from ril_bench.machine.peak_memory import peak_memory, start_peak_memory
 from tests.benchmarks.published import SD15, SD35, SDXL, random_model
 from tests.tiny import PROMPTS, LoraPerTask, bound, training, tuner
 from tests.tuners.test_every_tuner import IMAGES, TUNERS
@@ -62,6 +62,7 @@ def _update(model, options):
         model.delete_adapter(name)
     trainer = training(model, bound(LoraPerTask(), model), tuner=tuner(options), updates=1, batch=1)
     before = [parameter.detach().clone() for parameter in model.parameters()]
+    start_peak_memory(model.device)
     lines, began = [], time.perf_counter()
     trainer.run(lines.append)
     moved = sum(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

@@ -27,6 +27,7 @@ import ril_bench
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.machine.packages import versions
+from ril_bench.machine.peak_memory import peak_memory, start_peak_memory
 from ril_bench.rewards.pixels import Brightness
 from ril_bench.running import provenance
 from ril_bench.running.bare_cost import bare_seconds, unit_seconds
@@ -75,7 +76,7 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+            start_peak_memory(self.device)
 
 
 def tuners(bench: Bench) -> dict[str, dict[str, Any]]:
@@ -96,7 +97,7 @@ def tuners(bench: Bench) -> dict[str, dict[str, Any]]:
 
         model.counter.clear()
         trainer.run(noted)
-        peak = provenance.peak_memory(bench.device)
+        peak = peak_memory(bench.device)
         counted = sum(calls[1:], Counter())
         units = unit_seconds(list(counted), model, {"brightness": Brightness()}, PROMPTS, rounds=3)
         found[name] = {

@@ -253,7 +253,7 @@ def metric(block: str, **values: Any) -> Forge:
 
 
 def costs(**values: Any) -> Forge:
-    """Sets costs of every step in run.json, and their sums in metrics.json."""
+    """Sets costs of every step in run.json, and what metrics.json states of them."""
 
     def forge(board: Path) -> None:
         for folder in entries(board):
@@ -262,10 +262,10 @@ def costs(**values: Any) -> Forge:
                 step.update(values)
             edit(folder, "run.json", steps=run["steps"])
             resources = json.loads((folder / "metrics.json").read_text())["resources"]
-            last = ("peak_memory_bytes", "trainable_bytes", "stored_bytes", "carried_bytes")
+            of_one_step = ("peak_memory_bytes", "trainable_bytes", "stored_bytes", "carried_bytes")
             for key, value in values.items():
                 if key in resources:
-                    resources[key] = value if key in last else value * len(run["steps"])
+                    resources[key] = value if key in of_one_step else value * len(run["steps"])
             edit(folder, "metrics.json", resources=resources)
             seal(folder)
 

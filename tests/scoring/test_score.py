@@ -38,7 +38,7 @@ SCORES = {
     2: {"brightness": (103, 107), "symmetry": (-7, -5)},
 }
 RESOURCES = ("train_seconds", "evaluation_seconds", "denoiser_forwards", "denoiser_backwards", "reward_calls")
-SIZES = ("peak_memory_bytes", "trainable_bytes", "stored_bytes", "carried_bytes")
+SIZES = ("trainable_bytes", "stored_bytes", "carried_bytes")
 SIGMA = np.sqrt(8.0)  # the standard deviation of (100, 104), with n - 1
 SIGMA_2 = np.sqrt(2.0)
 
@@ -69,7 +69,7 @@ def hand_made(tmp_path, tiny_data) -> Path:
             folder.write_bytes(f"step-{step}/images/{prompt:03d}-0.png", png(image.byte()))
     prompts = [{"prompt_id": f"{p:03d}", "prompt": f"prompt {p}"} for p in range(2)]
     folder.write_text("prompts.json", json.dumps(prompts))
-    step_entry = dict.fromkeys(RESOURCES, 2) | dict.fromkeys(SIZES, 7)
+    step_entry = dict.fromkeys(RESOURCES, 2) | dict.fromkeys(SIZES, 7) | {"peak_memory_bytes": 7}
     folder.update_run(
         schema_version=1,
         status="complete",
@@ -333,6 +333,16 @@ def test_totals_and_sizes(hand_made):
     resources = score_run(hand_made)["resources"]
     assert {key: resources[key] for key in RESOURCES} == dict.fromkeys(RESOURCES, 6)
     assert {key: resources[key] for key in SIZES} == dict.fromkeys(SIZES, 7)
+
+
+def test_the_peak_of_a_run_is_that_of_its_largest_step_and_its_sizes_are_those_of_the_last(hand_made):
+    steps = RunFolder(hand_made).read_run()["steps"]
+    for step, peak, size in zip(steps, (3, 9, 5), (0, 4, 2), strict=True):
+        step |= dict.fromkeys(SIZES, size) | {"peak_memory_bytes": peak}
+    RunFolder(hand_made).update_run(steps=steps)
+    resources = score_run(hand_made)["resources"]
+    assert resources["peak_memory_bytes"] == 9
+    assert {resources[key] for key in SIZES} == {2}
 
 
 def test_an_unfinished_run_has_no_continual_metrics(hand_made):

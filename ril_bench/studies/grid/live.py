@@ -18,11 +18,13 @@ EVERY = 1.0  # seconds between two readings of the folders
 @contextmanager
 def watching(plans: Sequence[RunPlan], out: Path, reporter: Reporter) -> Iterator[None]:
     """While the block runs, the note of the reporter's bar has one line for each active run."""
+    # Building a user's method changes what the whole process prints and how it ends: never beside other work.
+    watched = [(plan, updates_of(plan)) for plan in plans]
     ended = threading.Event()
 
     def poll() -> None:
         while not ended.wait(EVERY):
-            lines = [line for plan in plans if (line := state_of(plan, out))]
+            lines = [line for plan, updates in watched if (line := state_of(plan, updates, out))]
             if lines:
                 reporter.advance(0, note="\n  ".join(lines))
 
@@ -35,8 +37,17 @@ def watching(plans: Sequence[RunPlan], out: Path, reporter: Reporter) -> Iterato
         thread.join()
 
 
-def state_of(plan: RunPlan, out: Path) -> str | None:
-    """What a run does now, in one line; None if it has not begun, or has ended."""
+def updates_of(plan: RunPlan) -> list[int]:
+    """The largest number of updates of each step; builds the method."""
+    return [plan.budget(i)[0] for i in range(1, len(plan.sequence.tasks) + 1)]
+
+
+def state_of(plan: RunPlan, updates: Sequence[int], out: Path) -> str | None:
+    """What a run does now, in one line; None if it has not begun, or has ended. Reads files alone.
+
+    Args:
+        updates: what `updates_of` returned.
+    """
     folder = plan.folder(out)
     try:
         run = read_run(folder)
@@ -49,7 +60,7 @@ def state_of(plan: RunPlan, out: Path) -> str | None:
     if not log:
         return f"{name}: loads, and evaluates the pretrained model"
     task, update = log[-1]["task"], log[-1]["update"] + 1
-    (updates, _), reward = plan.budget(task), log[-1]["reward"]
-    if update >= updates:
+    most, reward = updates[task - 1], log[-1]["reward"]
+    if update >= most:
         return f"{name}: evaluates the model after {plan.sequence.order[task - 1]}"
-    return f"{name}: trains {reward}, update {update} of {updates}, reward {log[-1]['score']:.4g}"
+    return f"{name}: trains {reward}, update {update} of {most}, reward {log[-1]['score']:.4g}"
