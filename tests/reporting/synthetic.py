@@ -247,6 +247,7 @@ def _info(
             "step": i,
             "reward": rewards[i - 1] if i else None,
             "updates": 60 if i else 0,
+            "consolidation_updates": 0,
             "train_seconds": 48.2 * i if i else None,
             "evaluation_seconds": 21.4,
             "denoiser_forwards": 4_000 + 400 * len(method),
