@@ -98,7 +98,8 @@ class _Suite:
         if not any(line["grad_norm"] for line in self.straight.folder.read_log()):
             raise CheckFailed(
                 "the adapter gets no gradient in any update",
-                "call grading.backward(loss) with a loss that depends on a prediction of the model",
+                "write `from ril_bench.tuners.base import LossAccumulator`, `losses = LossAccumulator(batch, calls=1)` "
+                "and `losses.backward(loss)` with a loss that depends on a prediction of the model",
             )
 
     def leaves_frozen_weights(self) -> None:

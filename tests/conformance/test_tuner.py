@@ -5,10 +5,12 @@ Shipped tuners pass the suite. The suite reports each broken tuner with a differ
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 
 import pytest
 
+from ril_bench.conformance.suite import CheckResult
 from ril_bench.conformance.tuner import check_tuner
 
 HEAD = '''
@@ -50,7 +52,7 @@ BROKEN = {  # base class, body, the fault, the hint
     "no needs": ("Tuner", "    needs = frozenset()", "states no needs", "reward_gradient"),
     "unknown need": ("Refl", "    needs = frozenset({'reward', 'money'})", "needs holds money", "images"),
     "no default": ("Refl", NO_DEFAULT, "no default for rate", "give every option a default"),
-    "idle": ("Tuner", ACCUMULATE + IDLE, "the adapter gets no gradient", "grading.backward"),
+    "idle": ("Tuner", ACCUMULATE + IDLE, "the adapter gets no gradient", "LossAccumulator"),
     "uncounted": (
         "Tuner",
         ACCUMULATE + UNCOUNTED,
@@ -75,6 +77,32 @@ def test_a_broken_tuner_is_caught_with_its_own_message(name, tmp_path, tiny_sequ
         if fault in (result.fault or "") and hint in (result.hint or ""):
             return  # later checks need more runs
     pytest.fail(f"{seen}")
+
+
+APPLIED = """
+    needs = frozenset({{'reward'}})
+
+    def accumulate(self, model, task, batch):
+        {imported}
+        latents = torch.ones(len(batch.prompts), *model.latent_shape)
+        loss = model.predict(latents, 500.0, batch.prompts, guidance=1.0).square().mean()
+        {made}
+        {used}
+        return losses.log(0.0, loss.item())
+"""
+
+
+def test_a_tuner_without_a_gradient_has_one_after_its_hint_is_applied(tmp_path, tiny_sequence):
+    def third(body: str) -> CheckResult:
+        file = tmp_path / "mine.py"
+        file.write_text(HEAD.format(base="Tuner") + body + "\n")
+        return next(islice(check_tuner(str(file), tiny_sequence), 2, None))
+
+    found = third(ACCUMULATE + IDLE)
+    assert found.fault == "the adapter gets no gradient in any update"
+    imported, made, used = re.findall("`([^`]+)`", found.hint)
+    applied = third(APPLIED.format(imported=imported, made=made, used=used))
+    assert (applied.check, applied.fault) == (found.check, None)
 
 
 def test_a_shipped_tuner_passes(tiny_sequence):
