@@ -34,6 +34,23 @@ def test_contributing_shows_the_layers_that_are_enforced(pyproject):
     assert contract["exhaustive_ignores"] == ["__main__"]
 
 
+def test_files_and_tests_that_contributing_names_exist():
+    text = read("CONTRIBUTING.md")
+    code = [*re.findall(r"```sh\n(.*?)```", text, re.DOTALL), *re.findall(r"`([^`\n]+)`", text)]
+    folders = "|".join(folder.name for folder in ROOT.iterdir() if folder.is_dir() and folder.name[0] != ".")
+    named = {path for line in code for path in re.findall(rf"(?<![\w./])(?:{folders})/[\w./-]*", line)}
+    assert len(named) > 15
+    # tests/tiny.runner is a function of tests/tiny.py
+    missing = [
+        name for name in named if not ((ROOT / name).exists() or (ROOT / name).with_suffix(".py").is_file())
+    ]
+    assert missing == []
+    for file, word in re.findall(r"pytest (\S+\.py) -k (\w+)", text):
+        assert re.search(rf"^def test_\w*{word}", read(file), re.MULTILINE), (
+            f"{file} has no test called {word}"
+        )
+
+
 def test_the_version_is_written_in_the_package_alone(pyproject):
     assert "version" in pyproject["project"]["dynamic"]
     assert pyproject["tool"]["hatch"]["version"]["path"] == "ril_bench/__init__.py"
