@@ -103,9 +103,27 @@ def test_metrics_in_standard_deviations_over_prompts(hand_made):
     assert z["LEARN"] == pytest.approx((6 / SIGMA + 6 / SIGMA_2) / 2)  # differences to the row before
 
 
-def test_retention_is_the_share_of_prompts_that_did_not_lose(hand_made):
+def test_retention_is_the_share_of_its_gain_that_a_reward_kept(hand_made):
+    """Brightness rises by 6 in its task, and 3 of them are left; nothing follows the task of symmetry."""
     metrics = score_run(hand_made)
-    assert set(metrics["retain"]) == {"brightness", "symmetry"}
+    assert metrics["retain"] == pytest.approx({"brightness": 3 / 6, "symmetry": 1.0})
+    assert metrics["retain_excluded"] == []
+
+
+def test_a_reward_that_gained_less_than_twice_its_standard_error_has_no_retention(hand_made):
+    """Gains of 0 and 6 on the two prompts: a mean of 3, with a standard error of 3."""
+    scores = pd.read_parquet(hand_made / "scores.parquet")
+    changed = (scores["step"] == 1) & (scores["reward"] == "brightness") & (scores["prompt_id"] == "000")
+    scores.loc[changed, "score"] = 100.0
+    RunFolder(hand_made).write_parquet("scores.parquet", scores)
+    score_run(hand_made)
+    metrics = read(hand_made)
+    assert metrics["retain"] == {"brightness": None, "symmetry": pytest.approx(1.0)}
+    assert metrics["retain_excluded"] == ["brightness"]
+
+
+def test_metrics_state_the_rewards_with_their_units_and_directions(hand_made):
+    metrics = score_run(hand_made)
     assert metrics["rewards"] == ["brightness", "symmetry"]
     assert metrics["units"] == dict.fromkeys(metrics["rewards"], "grey levels")
     assert metrics["directions"] == dict.fromkeys(metrics["rewards"], 1)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from ril_bench import registry
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
@@ -21,6 +22,7 @@ from ril_bench.running.materials import Materials
 from ril_bench.running.reward_task import Unit
 from ril_bench.running.training import adamw
 from ril_bench.sequences.sequence_file import load_sequence
+from ril_bench.storage import names
 from ril_bench.storage.checkpoint import pack, unpack
 from tests.pipelines import PIXELS, stable_diffusion_3
 from tests.tiny import (
@@ -284,15 +286,32 @@ def test_every_tuner_trains_a_flow_matching_transformer(new_flow_model, options)
         assert prediction.sampler.level[prediction.step] == pytest.approx(prediction.t / 1000)
 
 
+def weight_changes(lora):
+    """The change of all weights by a LoRA of diffusers: B A of each layer, as one vector."""
+    layers = sorted(key.removesuffix(".lora_A.weight") for key in lora if key.endswith(".lora_A.weight"))
+    assert layers
+    deltas = [lora[f"{layer}.lora_B.weight"] @ lora[f"{layer}.lora_A.weight"] for layer in layers]
+    return torch.cat([delta.flatten() for delta in deltas]).numpy()
+
+
+def moved(before, after):
+    """Whether a step changed the weights by more than rounding."""
+    return np.isfinite(after).all() and np.abs(after - before).max() > 1e-4
+
+
 METHODS = {name: registry.load("method", name) for name in registry.names("method")}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.oracle])
 def test_every_method_trains_a_flow_matching_transformer(new_flow_model, name):
-    lines = trained(new_flow_model(), METHODS[name](), updates=1, k=2)
-    for key in ("score", "loss", "penalty", "grad_norm"):
-        assert np.isfinite([line[key] for line in lines]).all()
+    model, method = new_flow_model(), METHODS[name]()
+    changes = [np.zeros(1)]  # of the weights, after each step
+    for step in (1, 2):
+        (line,) = trained(model, method, [step], updates=1, k=2)
+        assert np.isfinite([line[key] for key in ("score", "loss", "penalty", "grad_norm")]).all()
+        changes.append(weight_changes(model.joined()))
+        assert moved(changes[-2], changes[-1])
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.oracle])
@@ -300,9 +319,12 @@ def test_every_oracle_trains_a_flow_matching_transformer(name, tiny_data, tmp_pa
     stable_diffusion_3().save_pretrained(tmp_path / "model")
     changes = {"model": str(tmp_path / "model"), "budget": {"updates": 1, "batch": 2}}
     run = runner(write_sequence(tmp_path / "tiny.yaml", tiny_data, **changes), tmp_path / "out", method=name)
-    run.execute()
+    folder = run.execute()
     assert len(run.folder.read_run()["steps"]) == 3
     assert all(np.isfinite([line["loss"], line["grad_norm"]]).all() for line in run.folder.read_log())
+    one, two = (weight_changes(load_file(folder / names.adapter(step))) for step in (1, 2))
+    assert moved(np.zeros(1), one)
+    assert moved(one, two)
 
 
 class Times(Brightness):
