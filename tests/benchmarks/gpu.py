@@ -1,6 +1,7 @@
-"""Time and memory of Stable Diffusion 1.5 on a GPU, with random weights and 512 pixels.
+"""Time and memory of Stable Diffusion 1.5 or 3.5 Medium on a GPU, with random weights and 512 pixels.
 
     python -m tests.benchmarks.gpu --out gpu.json            # on a machine with CUDA: about ten minutes
+    python -m tests.benchmarks.gpu --model sd35              # the flow-matching transformer, without T5
     python -m tests.benchmarks.gpu --tiny                    # a small model on any machine, to test this script
 
 It measures seconds and peak memory of an update by each tuner, training as a multiple of bare cost, DRTune's memory by
@@ -32,8 +33,8 @@ from ril_bench.rewards.pixels import Brightness
 from ril_bench.running import provenance
 from ril_bench.running.bare_cost import bare_seconds, unit_seconds
 from ril_bench.running.training import Training
-from tests.benchmarks.published import SD15, TARGETS, random_model
-from tests.pipelines import stable_diffusion
+from tests.benchmarks.published import SD15, SD35, TARGETS, random_model
+from tests.pipelines import stable_diffusion, stable_diffusion_3
 from tests.tiny import PROMPTS, LoraPerTask, bound, reward_task, training, tuner
 
 TUNERS: dict[str, dict[str, Any]] = {
@@ -43,6 +44,7 @@ TUNERS: dict[str, dict[str, Any]] = {
     "drtune-5": {"name": "drtune", "k": 5},
     "nabla_gflownet": {"name": "nabla_gflownet"},
 }
+MODELS = {"sd15": (SD15, stable_diffusion), "sd35": (SD35, stable_diffusion_3)}  # with a tiny one for --tiny
 UPDATES = 3  # measured, after a first one in which libraries initialise
 STEPS, BATCH, GUIDANCE = 50, 4, 7.5
 #: time of training / bare cost; DRTune's memory at K = 5 / at K = 1; cosine of gradients; scores on two devices
@@ -52,15 +54,16 @@ BOUNDS = {"training_ratio": 1.1, "memory_ratio": 1.1, "cosine": 0.99, "devices":
 class Bench:
     """The model, the device and the settings of the measurements."""
 
-    def __init__(self, tiny: bool):
-        self.tiny = tiny
+    def __init__(self, architecture: str, tiny: bool):
+        self.architecture, self.tiny = architecture, tiny
         self.device = torch.device("cuda" if torch.cuda.is_available() and not tiny else "cpu")
         self.steps = 10 if tiny else STEPS
 
     def model(self, compute: Compute) -> DiffusionModel:
+        repo, small = MODELS[self.architecture]
         if self.tiny:
-            return DiffusionModel(stable_diffusion(), adapter=AdapterSpec(8, 8, TARGETS), compute=compute)
-        return random_model(SD15, device=str(self.device), compute=compute)
+            return DiffusionModel(small(), adapter=AdapterSpec(8, 8, TARGETS), compute=compute)
+        return random_model(repo, device=str(self.device), compute=compute)
 
     def training(self, model: DiffusionModel, options: dict[str, Any], updates: int) -> Training:
         """The training of a task at its start, on a reward whose cost is negligible."""
@@ -144,9 +147,10 @@ def main() -> None:
     parser.add_argument(
         "--tiny", action="store_true", help="a small model on the CPU, whose numbers mean nothing"
     )
+    parser.add_argument("--model", choices=MODELS, default="sd15", help="the architecture; default: sd15")
     parser.add_argument("--out", type=Path, help="a file for the JSON")
     given = parser.parse_args()
-    bench, began = Bench(given.tiny), time.perf_counter()
+    bench, began = Bench(given.model, given.tiny), time.perf_counter()
     if bench.device.type != "cuda" and not given.tiny:
         raise SystemExit("no CUDA device here; --tiny tests this script without one")
     found = tuners(bench)
@@ -164,6 +168,7 @@ def main() -> None:
     report = {
         "hardware": provenance.hardware(bench.device),
         "versions": versions(),
+        "model": given.model,
         "tiny": given.tiny,
         "settings": {"steps": bench.steps, "batch": BATCH, "guidance": GUIDANCE, "dtype": "bfloat16"},
         "tuners": found,
