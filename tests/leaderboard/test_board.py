@@ -226,4 +226,4 @@ def test_the_readme_shows_a_card_that_is_one() -> None:
     readme = (Path(__file__).parents[2] / "leaderboard" / "README.md").read_text()
     shown = re.search(r"```yaml\n(.*?)```", readme, re.S)
     assert shown
-    assert MethodCard.model_validate(yaml.safe_load(shown[1])).seeds == 5
+    assert MethodCard.model_validate(yaml.safe_load(shown[1])).seeds == 10
