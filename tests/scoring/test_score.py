@@ -115,7 +115,7 @@ def test_a_reward_that_gained_less_than_twice_its_standard_error_has_no_retentio
     scores = pd.read_parquet(hand_made / "scores.parquet")
     changed = (scores["step"] == 1) & (scores["reward"] == "brightness") & (scores["prompt_id"] == "000")
     scores.loc[changed, "score"] = 100.0
-    RunFolder(hand_made).write_parquet("scores.parquet", scores)
+    RunFolder(hand_made).write_bytes("scores.parquet", parquet_bytes(scores))
     score_run(hand_made)
     metrics = read(hand_made)
     assert metrics["retain"] == {"brightness": None, "symmetry": pytest.approx(1.0)}
