@@ -155,32 +155,6 @@ class RunPlan:
             "comparable": self.comparable,
         } | ({} if self.purpose == "result" else {"purpose": self.purpose})
 
-    def resolved(self) -> dict[str, Any]:
-        """Everything that decides the result, as plain data, with the defaults of all options.
-
-        Raises UserError as `check` does, and for a wrong option of a task's tuner.
-        """
-        self.check()
-        sequence = self.sequence.model_dump(mode="json")
-        for task in sequence["tasks"]:
-            options = {key: value for key, value in task["tuner"].items() if key != "name"}
-            tuner = registry.load("tuner", task["tuner"]["name"])(**options)
-            task["tuner"] |= tuner.options.model_dump(mode="json")
-        calibration = load_calibration(self.sequence) if self.comparable else None
-        return {
-            "folder": self.folder(Path()).as_posix(),
-            "method": {"name": self.method, **self.build_method().options.model_dump(mode="json")},
-            "label": self.label,
-            "seed": self.seed,
-            "order": self.order,
-            "official": self.official,
-            "calibration": str(calibration.file) if calibration else None,
-            # Each task shows the values that it inherits.
-            "sequence": {
-                key: value for key, value in sequence.items() if key not in ("tuner", "optimizer", "budget")
-            },
-        }
-
 
 def plan_run(
     sequence: str | SequenceFile,
