@@ -25,7 +25,8 @@ class RunPreview:
 
     Attributes:
         state: "new", "can be continued" or "complete".
-        configuration: every setting that decides the result, with the defaults filled in.
+        configuration: every setting that decides the result; `method` has the values of all options, and `tuners` those
+            of each task's tuner, defaults included.
         evaluations: denoiser evaluations of rollouts and evaluation images, without those of the method.
         seconds: estimated from runs of the same sequence and tuner in the same folder; None without such runs.
         faults: what prevents the run from completing, each with its hint.
@@ -85,27 +86,30 @@ def preview(
 
     Raises UserError for everything that `run` would refuse at its start.
     """
-    from ril_bench.config.settings import parse_settings
+    from ril_bench.config.settings import parse_settings, split_settings
+    from ril_bench.running.run_record import tuner_records
     from ril_bench.storage.run_folder import RunFolder
 
     settings = parse_settings(settings)
     plan = plan_of(sequence, method, tuner, order, seed, preset, settings, label)
     plan.check()
-    # the plan has only the options that are set; this adds the defaults of the class
-    options = plan.build_method().options.model_dump(mode="json")
-    settings_of_plan = plan.identity()
+    configuration = plan.identity()
+    # the plan has only the options that are set; these have the defaults of the classes
+    configuration["method"]["options"] = plan.build_method().options.model_dump(mode="json")
+    configuration["tuners"] = tuner_records(plan.sequence)
     folder = plan.folder(expanded(out))
     complete = plan.is_complete(RunFolder(folder))
     on_tuner = {"tuner": {"name": tuner}} if tuner else {}
+    _, of_sequence = split_settings(settings)  # a diagnosis is of a sequence, whatever the method
     found = doctor(
-        sequence, preset=preset, settings={**on_tuner, **settings}, out=out, device=device, compute=compute,
+        sequence, preset=preset, settings={**on_tuner, **of_sequence}, out=out, device=device, compute=compute,
         offline=offline,
     )  # fmt: skip
     return RunPreview(
         folder=folder,
         state="complete" if complete else "can be continued" if RunFolder(folder).exists else "new",
         device=found.device,
-        configuration={**settings_of_plan, "method": {**settings_of_plan["method"], "options": options}},
+        configuration=configuration,
         evaluations=found.time.evaluations,
         seconds=found.time.by_runs,
         faults=found.faults,

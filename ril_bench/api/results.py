@@ -64,7 +64,8 @@ def report(
 
     Without `out` and `format`, it rewrites the page of each run and returns the paths of these pages.
 
-    Raises UserError if a run that the table needs is missing or incomplete, or if an entry fails its checks.
+    Warns where methods of one table ran other settings of a sequence. Raises UserError if a run that the table needs is
+    missing or incomplete, if the runs of one method have other settings, or if an entry fails its checks.
     """
     from ril_bench.leaderboard.board import is_board
 
@@ -89,6 +90,10 @@ def report(
         left_out = [*left_out, *dropped]
         for sentence in dropped:
             warnings.warn(f"left out: {sentence}", stacklevel=2)
+    from ril_bench.reporting import summary
+
+    for sentence in summary.other_settings(found):
+        warnings.warn(sentence, stacklevel=2)
     page = None
     if out is not None:
         from ril_bench.reporting.site import write_site
@@ -97,7 +102,6 @@ def report(
     if format is None:
         assert page is not None
         return page
-    from ril_bench.reporting import summary
     from ril_bench.reporting.tables import FORMATS, chosen, write_table
 
     if format not in FORMATS:
@@ -146,14 +150,18 @@ def compare(
     Returns a row for each sequence, tuner and metric: `a_mean`, `a_low`, `a_high`, the same for b, the paired
     `difference` with its 95% interval, the share of units with an `improvement`, and `p` of the paired t test.
 
-    Raises UserError if a run has no partner, or if one side holds several methods.
+    Warns where the sides ran other settings of a sequence. Raises UserError if a run has no partner, or if one side
+    holds several methods, or runs of other settings.
     """
     from ril_bench.reporting import comparison, summary
+    from ril_bench.reporting.same_settings import other_sequences
     from ril_bench.reporting.side_by_side import write_side_by_side
     from ril_bench.reporting.tables import chosen
 
     sides = [summary.load(places_of(side)) for side in (a, b)]
     rows = comparison.compare(*sides)
+    for sentence in other_sequences(*sides):
+        warnings.warn(sentence, stacklevel=2)
     if out is not None:
         first = sides[0][0]
         cell = (first.sequence, first.order, first.tuner, first.seed)

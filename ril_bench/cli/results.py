@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
@@ -25,6 +27,16 @@ class Format(StrEnum):
     md = "md"
     csv = "csv"
     latex = "latex"
+
+
+@contextmanager
+def warned() -> Iterator[None]:
+    """Prints each warning of the block once, below what the block prints."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for message in dict.fromkeys(str(each.message) for each in caught):
+        warn(message)
 
 
 @app.command(epilog="For example: ril-bench score runs/shapes-ril/given/naive/draft/seed-0")
@@ -82,8 +94,7 @@ def report(
     """
     import ril_bench
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with warned():
         if format is not None:
             table = ril_bench.report(
                 runs, format=format.value, metrics=metrics or (), paired=paired, z=z, drop_holes=drop_holes
@@ -91,8 +102,6 @@ def report(
             print(table, end="")
         if out is not None:
             say(f"page: {ril_bench.report(runs, out=out, drop_holes=drop_holes)}")
-    for message in dict.fromkeys(str(each.message) for each in caught):
-        warn(message)
     if out is None and format is None:
         pages = ril_bench.report(runs)
         assert isinstance(pages, list)
@@ -126,7 +135,8 @@ def compare(
     from ril_bench.reporting.comparison import main_metrics, verdicts
     from ril_bench.reporting.tables import chosen, compared
 
-    rows = ril_bench.compare(a, b, out=out)
+    with warned():
+        rows = ril_bench.compare(a, b, out=out)
     shown = rows if every and not metrics else chosen(rows, metrics or main_metrics(rows))
     if as_json:
         show_json((chosen(rows, metrics) if metrics else rows).to_dict("records"))

@@ -13,6 +13,7 @@ from ril_bench.leaderboard.checked import noted
 from ril_bench.leaderboard.layout import ENTRIES, Address, entries_root
 from ril_bench.leaderboard.method_names import shipped_digest
 from ril_bench.leaderboard.record import read_card
+from ril_bench.reporting.same_settings import refuse_mixed
 from ril_bench.reporting.summary import BASELINE
 from ril_bench.storage import names
 from ril_bench.storage.entry_note import EntryNote
@@ -89,6 +90,8 @@ def _ships(run: StoredRun) -> bool:
 def comparable(runs: Iterable[StoredRun]) -> tuple[list[StoredRun], list[str]]:
     """The runs of methods that have every unit (order, seed) of naive, and a sentence for each that is left out.
 
+    A method whose runs have other settings is left out, too.
+
     Where a sequence and tuner has no naive of the file that ships, the units are those that most methods have. So an
     entry with fewer seeds, with more seeds, or of another "naive" does not keep the others off the page.
     """
@@ -101,6 +104,11 @@ def comparable(runs: Iterable[StoredRun]) -> tuple[list[StoredRun], list[str]]:
         naive = [run for run in methods.get(BASELINE, {}).values() if _ships(run)]
         units = {(run.order, run.seed) for run in naive} or _most(methods.values())
         for name, cells in methods.items():
+            try:
+                refuse_mixed(cells.values())
+            except UserError as error:  # its runs have no mean, and no method keeps the others off the page
+                left_out.append(error.what)
+                continue
             if missing := sorted(f"{order} {seed}" for order, seed in units - set(cells)):
                 left_out.append(
                     f"{name} on {sequence} with {tuner}: it lacks {len(missing)} of the {len(units)} units that are "

@@ -104,6 +104,13 @@ class TunerRecord(Record):
     options: dict[str, Any]
 
 
+class TaskTunerRecord(Record):
+    """The tuner of a task, with the values of all its options."""
+
+    name: Name
+    resolved: dict[str, Any]
+
+
 class StepRecord(Record):
     step: Count
     reward: Name | None
@@ -147,6 +154,8 @@ class RunRecord(Record):
     order: Name
     method: MethodRecord
     tuner: TunerRecord
+    # Entries of earlier versions have none.
+    tuners: Annotated[list[TaskTunerRecord], Field(max_length=1000)] | None = None
     seed: Count
     official: bool
     comparable: bool

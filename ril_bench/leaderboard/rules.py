@@ -21,11 +21,10 @@ from ril_bench import registry
 from ril_bench.data.prompts import load_prompts
 from ril_bench.errors import UserError
 from ril_bench.leaderboard import adapter_files as adapters
-from ril_bench.leaderboard import bounds, safety
+from ril_bench.leaderboard import bounds, option_values, safety
 from ril_bench.leaderboard.differences import differences, listed
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.layout import REQUIRED, address, limit
-from ril_bench.leaderboard.method_names import shipped_digest
 from ril_bench.running.run_record import calibration_record
 from ril_bench.running.steps import off_calibration
 from ril_bench.scoring.matrix import matrix
@@ -202,23 +201,6 @@ def calibrated(entry: Entry) -> Faults:
         )
 
 
-def options(entry: Entry) -> Faults:
-    """The options of a method that ships give the values that run.json states."""
-    method = entry.run.method
-    if method.file_sha256 is None or method.file_sha256 != shipped_digest(method.name):
-        return
-    try:
-        known = registry.load("method", method.name)(**method.options).options.model_dump(mode="json")
-    except UserError:
-        known = None  # an option that the method has not, or a value that it refuses
-    if known != entry.raw["method"]["resolved"]:
-        yield UserError(
-            f"the options {method.options!r:.150} do not give the values written out",
-            where=str(entry.file(names.RUN)),
-            hint=RESUBMIT,
-        )
-
-
 def addressed(entry: Entry) -> Faults:
     """Method, revision, sequence, order, tuner and seed are those of the folder."""
     stated, stored = address(entry.raw), entry.address
@@ -386,7 +368,8 @@ CHECKS = (
     EntryCheck("images", images, RUN),
     EntryCheck("complete", complete, RUN),
     EntryCheck("calibrated", calibrated, RUN),
-    EntryCheck("options", options, RUN),
+    EntryCheck("options", option_values.of_method, RUN),
+    EntryCheck("options of the tuners", option_values.of_tuners, RUN),
     EntryCheck("costs", bounds.costs, (*RUN, "complete", "adapter's layers")),
     EntryCheck("ranges", bounds.images, (*RUN, "images")),
     EntryCheck("bounds", bounds.scores, (*RUN, "calibrated")),

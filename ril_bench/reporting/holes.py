@@ -8,9 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ril_bench.config.settings import parse_settings
 from ril_bench.errors import UserError
+from ril_bench.reporting.same_settings import refuse_mixed, sequence_content
 from ril_bench.reporting.settings import flat
+from ril_bench.running.plan import GIVEN, ordered
 from ril_bench.sequences.sequence_file import read_sequence
+from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage.read import StoredRun, dig
 
 Unit = tuple[str, int | None]  # order and seed
@@ -21,7 +25,7 @@ def refuse_holes(runs: Sequence[StoredRun]) -> None:
     """Raises UserError unless, within a sequence and a tuner, every method has a complete run of every unit.
 
     A unit is an (order, seed) pair. Averages over different units would compare seeds, not methods. The error names
-    every hole, and the command that computes it.
+    every hole, and the command that computes it. Raises UserError, too, where the runs of a method have other settings.
     """
     holes = [hole for methods in _grouped(runs).values() for hole in _holes(methods)]
     if holes:
@@ -67,7 +71,10 @@ def _shared(methods: Methods) -> set[Unit]:
 
 
 def _grouped(runs: Sequence[StoredRun]) -> dict[tuple[str, str], Methods]:
-    """Runs by sequence and tuner, method, and unit. Raises UserError for no run, and for two of one unit."""
+    """Runs by sequence and tuner, method, and unit.
+
+    Raises UserError for no run, for two of one unit, and for two of one method with other settings.
+    """
     if not runs:
         raise UserError("there is no run to show", hint="name folders that hold runs")
     groups: dict[tuple[str, str], Methods] = defaultdict(lambda: defaultdict(dict))
@@ -81,6 +88,9 @@ def _grouped(runs: Sequence[StoredRun]) -> dict[tuple[str, str], Methods]:
                 hint="leave one out, or run one of them under a label",
             )
         cells[unit] = run
+    for methods in groups.values():
+        for cells in methods.values():
+            refuse_mixed(cells.values())
     return groups
 
 
@@ -106,7 +116,7 @@ def _command(like: StoredRun, order: str, seed: int | None) -> str:
     method = info.get("method_reference") or dig(info, "method", "name")
     words = ["ril-bench", "run", str(info.get("sequence_reference") or like.sequence)]
     words += ["--method", str(method), "--seed", str(seed)]
-    if order != "given":
+    if order != GIVEN:
         words += ["--order", order]
     words += ["--tuner", like.tuner]
     changed = _changed_settings(info)
@@ -128,13 +138,33 @@ def _changed_settings(info: dict[str, Any]) -> dict[str, str] | None:
     """The settings in which a run differs from its sequence's file; None where they cannot be known."""
     if info.get("official"):
         return {}
-    reference, tuner = info.get("sequence_reference"), dig(info, "tuner", "name")
+    (ran, _), tuner = sequence_content(info), dig(info, "tuner", "name")
+    order = str(info.get("order") or GIVEN)
+
+    def resolved(settings: dict[str, str]) -> SequenceSpec:
+        return file.resolve(
+            parse_settings([f"{key}={value}" for key, value in settings.items()]), tuner=tuner
+        )
+
     try:
-        written = read_sequence(str(reference)).resolve(tuner=tuner).model_dump(mode="json")
+        file = read_sequence(str(info.get("sequence_reference")))
+        changed = _changes(resolved({}).model_dump(mode="json"), ran)
+        inheriting = resolved(changed)
+        for task, own in zip(ordered(inheriting, order)[1].tasks, ran.get("tasks") or [], strict=False):
+            number = inheriting.tasks.index(task) + 1  # settings count tasks as the file does
+            found = _changes(task.model_dump(mode="json"), own)
+            changed |= {f"tasks.{number}.{key}": value for key, value in found.items()}
+        again = ordered(resolved(changed), order)[1].model_dump(mode="json")
     except UserError:  # the file is not here: another machine's, or deleted
         return None
-    ran = info.get("sequence") or {}
-    before, after = (
-        dict(flat({k: v for k, v in spec.items() if k != "tasks"}, json.dumps)) for spec in (written, ran)
+    if again != ran:  # a setting was taken away, which no command does, or the file has changed
+        return None
+    return changed
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
+    """The settings of `after` that `before` has not, without those of its tasks."""
+    old, new = (
+        dict(flat({k: v for k, v in one.items() if k != "tasks"}, json.dumps)) for one in (before, after)
     )
-    return {key: value for key, value in after.items() if before.get(key) != value}
+    return {key: value for key, value in new.items() if old.get(key) != value}

@@ -46,17 +46,34 @@ class Setting:
 
 
 def options(run: StoredRun) -> list[Setting]:
-    """The options of the method and of the tuner, all with their resolved values."""
-    found = []
-    for group in ("method", "tuner"):
-        given = dig(run.info, group, "options") or {}
-        resolved = dig(run.info, group, "resolved") or {}
-        for key, value in {**resolved, **given}.items():
-            changed = group == "method" and key in given
-            found.append(
-                Setting(f"{group} {dig(run.info, group, 'name') or ''}", str(key), _shown(value), changed)
-            )
+    """The options of the method and of each task's tuner, with the values of all of them.
+
+    Runs of earlier versions state only the options of the tuner that their sequence sets.
+    """
+    given = dig(run.info, "method", "options") or {}
+    resolved = dig(run.info, "method", "resolved") or {}
+    method = f"method {dig(run.info, 'method', 'name') or ''}"
+    found = [
+        Setting(method, str(key), _shown(value), key in given) for key, value in {**resolved, **given}.items()
+    ]
+    for tuner, values in _tuners(run):
+        found += [Setting(tuner, str(key), _shown(value), False) for key, value in values.items()]
     return found
+
+
+def _tuners(run: StoredRun) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(title, options) of each tuner; tasks with the same tuner and options have one, "tuner draft of tasks 1, 3"."""
+    records = run.info.get("tuners")
+    if not records:
+        yield f"tuner {run.tuner}", dig(run.info, "tuner", "options") or {}
+        return
+    tasks: dict[str, list[int]] = {}
+    for i, record in enumerate(records, 1):
+        tasks.setdefault(json.dumps(record, sort_keys=True), []).append(i)
+    for numbers in tasks.values():
+        record, several = records[numbers[0] - 1], len(numbers) > 1
+        of = f" of task{'s' * several} {', '.join(map(str, numbers))}" if len(tasks) > 1 else ""
+        yield f"tuner {dig(record, 'name') or ''}{of}", dig(record, "resolved") or {}
 
 
 def sequence_settings(run: StoredRun) -> list[tuple[str, str]]:

@@ -126,7 +126,7 @@ def _index(
         tasks={run.sequence: run.rewards for run in runs if run.order == "given"},
         filters={name: sorted(set(frame[name])) for name in ("sequence", "tuner", "method", "order")},
         answers=list(conclusions(table, runs) if entered else answers(table)),
-        cautions=comparability(runs) if entered else [],
+        cautions=[*summary.other_settings(runs), *(comparability(runs) if entered else [])],
         provenance=provenance(runs),
         places=index.places(frame),
         shown=shown,

@@ -19,6 +19,7 @@ from ril_bench.reporting.collapse import collapsed_steps
 from ril_bench.reporting.columns import Column, columns_of, columns_of_rewards, of_each_reward
 from ril_bench.reporting.find import find_runs
 from ril_bench.reporting.holes import refuse_holes
+from ril_bench.reporting.same_settings import other_sequences
 from ril_bench.storage.read import StoredRun, common_scale, dig, number, read_whole_run
 
 BASELINE = "naive"
@@ -64,7 +65,8 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     `naive`: `difference` with its interval or `difference_points`, `improvement` (the share of units that are
     better than naive's, ties half) and, from five units on, `p` (paired t test) and `p_holm` (adjusted over methods).
 
-    Raises UserError that names every missing run, with the command that computes it.
+    Raises UserError that names every missing run, with the command that computes it, and where the runs of one method
+    have other settings. `other_settings` says where those of several methods have.
     """
     refuse_holes(runs)
     frame = runs_table(runs, z=z)
@@ -95,6 +97,11 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
                 for name in ordered
             ]
     return pd.DataFrame(rows)
+
+
+def other_settings(runs: Sequence[StoredRun]) -> list[str]:
+    """A sentence for each method that ran other settings of a sequence than naive; without naive, than the first."""
+    return other_sequences([*(run for run in runs if run.name == BASELINE), *runs], runs)
 
 
 def _known(runs: Sequence[StoredRun], group: tuple[Any, ...], column: Column) -> set[str]:

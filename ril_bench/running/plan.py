@@ -155,32 +155,6 @@ class RunPlan:
             "comparable": self.comparable,
         } | ({} if self.purpose == "result" else {"purpose": self.purpose})
 
-    def resolved(self) -> dict[str, Any]:
-        """Everything that decides the result, as plain data, with the defaults of all options.
-
-        Raises UserError as `check` does, and for a wrong option of a task's tuner.
-        """
-        self.check()
-        sequence = self.sequence.model_dump(mode="json")
-        for task in sequence["tasks"]:
-            options = {key: value for key, value in task["tuner"].items() if key != "name"}
-            tuner = registry.load("tuner", task["tuner"]["name"])(**options)
-            task["tuner"] |= tuner.options.model_dump(mode="json")
-        calibration = load_calibration(self.sequence) if self.comparable else None
-        return {
-            "folder": self.folder(Path()).as_posix(),
-            "method": {"name": self.method, **self.build_method().options.model_dump(mode="json")},
-            "label": self.label,
-            "seed": self.seed,
-            "order": self.order,
-            "official": self.official,
-            "calibration": str(calibration.file) if calibration else None,
-            # Each task shows the values that it inherits.
-            "sequence": {
-                key: value for key, value in sequence.items() if key not in ("tuner", "optimizer", "budget")
-            },
-        }
-
 
 def plan_run(
     sequence: str | SequenceFile,
@@ -227,7 +201,7 @@ def plan_run(
     official = written.resolve(tuner=tuner)
     changed = (settings_of(preset) if preset is not None else {}) | changes
     resolved = written.resolve(changed, tuner=tuner) if changed else official
-    order, sequence_in_order = _ordered(resolved, order)
+    order, sequence_in_order = ordered(resolved, order)
     return RunPlan(
         sequence=sequence_in_order,
         reference=written.reference,
@@ -246,7 +220,7 @@ def official_sequence(name: str, *, tuner: str, order: str) -> Sequence:
 
     Raises UserError for an unknown name or order, and for an order with another name ("1-2-3" is "given").
     """
-    known, sequence = _ordered(read_sequence(name).resolve(tuner=tuner), order)
+    known, sequence = ordered(read_sequence(name).resolve(tuner=tuner), order)
     if known != order:
         raise UserError(f"the order {order!r} is called {known!r}", where="order", hint=f"write {known!r}")
     return sequence
@@ -260,12 +234,15 @@ def orders(sequence: Sequence, names: Iterable[str]) -> list[str]:
     """
     tasks = range(len(sequence.tasks))
     shifts = ["-".join(str((start + k) % len(tasks) + 1) for k in tasks) for start in tasks]
-    latin = [_ordered(sequence, shift)[0] for shift in shifts]
+    latin = [ordered(sequence, shift)[0] for shift in shifts]
     return list(dict.fromkeys(order for name in names for order in (latin if name == LATIN else [name])))
 
 
-def _ordered(sequence: Sequence, order: str) -> tuple[str, Sequence]:
-    """The one name of an order's permutation, and the sequence with its tasks in that order."""
+def ordered(sequence: Sequence, order: str) -> tuple[str, Sequence]:
+    """The one name of an order's permutation, and the sequence with its tasks in that order.
+
+    Raises UserError for an order that the tasks do not have.
+    """
     given = list(range(1, len(sequence.tasks) + 1))
     named = {GIVEN: given, REVERSED: given[::-1]}
     numbers = named.get(order) or [int(n) if n.isdecimal() else 0 for n in order.split("-")]

@@ -1,4 +1,4 @@
-"""Records in run.json that are not a part of the plan: method, calibration, number formats, failure, time."""
+"""Records in run.json that are not a part of the plan: method, tuners, calibration, number formats, failure, time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ril_bench import registry
 from ril_bench.errors import RilError, UserError, failure_class, message_of
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.methods import Method
 from ril_bench.running.hooks import author
 from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.sequence_file import load_sequence
+from ril_bench.sequences.spec import Sequence
 from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
 from ril_bench.storage.read import read_run
@@ -32,6 +34,23 @@ def method_record(identity: dict[str, Any], method: Method) -> dict[str, Any]:
         "doc": (type(author(method)).__doc__ or "").strip().partition("\n")[0],
         "resolved": method.options.model_dump(),
     }
+
+
+def tuner_records(sequence: Sequence) -> list[dict[str, Any]]:
+    """The tuner of each task in order: its name, and the values of all its options.
+
+    A later version may have more options, or other defaults: a run states the values that it used. Raises UserError
+    for a wrong option.
+    """
+    return [
+        {
+            "name": registry.short_name(task.tuner.name),
+            "resolved": registry.load("tuner", task.tuner.name)(**task.tuner.options).options.model_dump(
+                mode="json"
+            ),
+        }
+        for task in sequence.tasks
+    ]
 
 
 def calibration_record(calibration: Calibration | None) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ from ril_bench.running.owners import owners
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, duration, progress_note
 from ril_bench.running.repair import Repair, prepare, refuse_log_gap
-from ril_bench.running.run_record import calibration_record, method_record, now, same_numerics
+from ril_bench.running.run_record import calibration_record, method_record, now, same_numerics, tuner_records
 from ril_bench.running.step_plan import step_plan
 from ril_bench.running.steps import Steps, gain_note
 from ril_bench.running.trackers import Tracker
@@ -202,7 +202,9 @@ class Runner:
         method = method_record(self.plan.identity()["method"], self.method)
         self.inputs |= self.materials.inputs | inputs_of_settings(self.sequence)
         self.team.on_main(self._record_inputs)
-        self.folder.update_run(weights=self.materials.weights, method=method)
+        self.folder.update_run(
+            weights=self.materials.weights, method=method, tuners=tuner_records(self.sequence)
+        )
         self.steps = Steps(self.folder, self.materials, self.reporter)
 
     def _record_inputs(self) -> None:

@@ -23,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 from ril_bench import registry
 from ril_bench.leaderboard.layout import revision
 from ril_bench.running.plan import official_sequence
+from ril_bench.running.run_record import tuner_records
 from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.sequences.spec import Sequence
@@ -215,6 +216,7 @@ def under(*, tuner: str = "draft", order: str = "given") -> Forge:
                 sequence=sequence.model_dump(mode="json"),
                 sequence_sha256=sequence.sha256,
                 tuner={"name": tuner, "options": sequence.tuner.options},
+                tuners=tuner_records(sequence),
             )
             frame = pd.read_parquet(folder / "scores.parquet")
             place = {name: k for k, name in enumerate(sequence.rewards)}

@@ -54,13 +54,13 @@ def seal(folder: Path) -> None:
 
 
 def edit(folder: Path, name: str, **changes: Any) -> None:
-    """Sets keys of a JSON file: a__b=1 is {"a": {"b": 1}}."""
+    """Sets keys of a JSON file: a__0__b=1 is {"a": [{"b": 1}]}."""
     value = json.loads((folder / name).read_text())
     for key, new in changes.items():
         *parents, last = key.split("__")
         inner = value
         for parent in parents:
-            inner = inner[parent]
+            inner = inner[int(parent) if isinstance(inner, list) else parent]
         inner[last] = new
     (folder / name).write_text(json.dumps(value))
 
@@ -349,6 +349,7 @@ CASES = (
     Case("no calibration", run_json(calibration=None), "calibrated", "without the sequence's official calibration"),
     Case("another calibration", run_json(**NO_BRIGHTNESS), "calibrated", "not the one of its digest"),
     Case("other options", run_json(method__options={"strength": 3}), "options", "do not give the values written out"),
+    Case("other options of a tuner", run_json(tuners__0__resolved__k=9), "options of the tuners", "not those that"),
     Case("an oracle unsaid", run_json(method__oracle=True), "oracle", "naive is no oracle"),
     Case("an unknown form", run_json(schema_version=2), "record", "schema_version"),
     Case("markup in the method's name", run_json(method__name="<img src=x>"), "record", "should match pattern"),

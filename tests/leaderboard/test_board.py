@@ -126,6 +126,17 @@ def test_a_method_with_fewer_units_is_listed_and_the_others_are_shown(tmp_path: 
     assert left_out[0] in page.text
 
 
+def test_a_method_of_mixed_settings_is_listed_and_the_others_are_shown(tmp_path: Path) -> None:
+    naive, rid = entered(tmp_path, "naive", 3), entered(tmp_path, "rid", 3)
+    edit(rid[1].folder, "run.json", method__options={"invented": 1})
+    kept, left_out = comparable([*naive, *(StoredRun(run.folder, run.entry) for run in rid)])
+    assert {run.name for run in kept} == {"naive"}
+    assert left_out == [
+        "runs of rid on shapes-ril with draft have other settings: method.invented is not set and 1"
+    ]
+    assert write_site(kept, tmp_path / "site", left_out).is_file()
+
+
 def test_without_naive_the_units_are_those_of_most(tmp_path: Path) -> None:
     ewc, rid = entered(tmp_path, "ewc", 3), entered(tmp_path, "rid", 3)
     kept, left_out = comparable([*ewc, *rid, *entered(tmp_path, "many", 9)])

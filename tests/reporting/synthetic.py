@@ -284,6 +284,7 @@ def _info(
             "doc": "Tune on one reward after another and hope.",
         },
         "tuner": {"name": tuner, "options": {"k": 1}},
+        "tuners": [{"name": tuner, "resolved": {"k": 1, "cap": None}} for _ in rewards],
         "seed": seed,
         "device": "cpu",
         "official": True,

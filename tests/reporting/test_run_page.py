@@ -87,10 +87,21 @@ def test_settings_and_conventions_are_words(finished: Path) -> None:
     assert "method naive strength 0.001" in text
     assert "method naive space x0" in text
     assert "tuner draft k 1" in text
+    assert "tuner draft cap –" in text  # its default, too
     assert "Computed from 64 features of 12 images." in text
     assert "LPIPS weights of layers equal" in text
     assert "{'" not in text
     assert "Kernel distance between the images as a whole" in text  # the glossary
+
+
+def test_tasks_with_other_tuners_have_their_own_options(copy: Path) -> None:
+    draft, refl = ({"name": "draft", "resolved": {"k": k}} for k in (1, 4))
+    edit(copy / "run.json", tuners=[draft, refl | {"name": "refl"}, draft])
+    text = " ".join(read(write_page(copy)).text.split())
+    assert "tuner draft of tasks 1, 3 k 1" in text
+    assert "tuner refl of task 2 k 4" in text
+    edit(copy / "run.json", tuners=None)  # an earlier version's run
+    assert "tuner draft k 1" in " ".join(read(write_page(copy)).text.split())
 
 
 def test_same_files_give_the_same_bytes(finished: Path, copy: Path) -> None:

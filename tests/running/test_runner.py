@@ -55,6 +55,9 @@ def test_run_json_states_the_run_and_its_machine(finished, tiny_sequence, tiny_p
         "doc": registry.load("method", "naive").__doc__.partition("\n")[0],
     }
     assert run["tuner"] == {"name": "draft", "options": {"k": 1}}
+    tuner = registry.load("tuner", "draft")(k=1).options.model_dump(mode="json")
+    assert run["tuners"] == [{"name": "draft", "resolved": tuner}] * 2
+    assert len(tuner) > 1  # defaults, too
     assert run["started"] <= run["finished"]
     assert run["calibration"] is None
     assert torch.__version__.startswith(run["versions"]["torch"])

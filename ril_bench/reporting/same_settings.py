@@ -1,0 +1,178 @@
+"""Whether runs have the same settings: only then is their mean the mean of one thing.
+
+Settings are those of the sequence with its tuners, and the options of the method. Orders, seeds, calibrations and
+machines are none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ril_bench.errors import UserError
+from ril_bench.registry import short_name
+from ril_bench.reporting.settings import flat
+from ril_bench.sequences.spec import Sequence as SequenceSpec
+from ril_bench.storage.read import StoredRun, dig
+
+SHOWN = 3  # differences that one message lists
+UNSET = "not set"
+_INHERITED = re.compile(r"tasks\.[^.]*\.")
+
+
+def refuse_mixed(runs: Iterable[StoredRun]) -> None:
+    """Raises UserError where two runs of one method, on one sequence and tuner, have other settings.
+
+    It names both runs and what differs.
+    """
+    for (a, own), (b, other) in combinations(_distinct(runs), 2):
+        if found := [*_of_sequence(own, other), *_of_method(own, other)]:
+            raise UserError(
+                f"runs of {a.name} on {a.sequence} with {a.tuner} have other settings: {_listed(found)}",
+                where=f"{a.folder} and {b.folder}",
+                hint="leave one of them out, or run one under a --label of its own",
+            )
+
+
+def other_sequences(runs: Sequence[StoredRun], others: Sequence[StoredRun]) -> list[str]:
+    """A sentence for each method of `others` that ran other settings of a sequence than the first method of `runs`.
+
+    A difference between such methods is one of their settings, too.
+    """
+    firsts: dict[tuple[str, str], StoredRun] = {}
+    for run in runs:
+        firsts.setdefault((run.sequence, run.tuner), run)
+    methods = {(run.sequence, run.tuner, run.name): run for run in reversed(others)}
+    sentences = []
+    for (sequence, tuner, name), run in reversed(methods.items()):
+        first = firsts.get((sequence, tuner))
+        if first and (found := _of_sequence(_settings(first), _settings(run))):
+            sentences.append(
+                f"{first.name} and {name} ran other settings of {sequence} with {tuner}: {_listed(found)}"
+            )
+    return sentences
+
+
+def sequence_content(info: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The sequence of a run.json, and whether it has every key that a sequence has today.
+
+    Keys that an earlier version did not have get their defaults. False for content that is no sequence of this
+    version: of the keys that it lacks nothing is known.
+    """
+    content = info.get("sequence") or {}
+    try:
+        return SequenceSpec.model_validate(content).model_dump(mode="json"), True
+    except ValidationError:
+        return dict(content), False
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The settings of a run by dotted keys; those of a task by its reward, as tasks may be in any order.
+
+    Attributes:
+        whole: whether a key that `sequence` lacks is not set; else nothing is known of it.
+        digests: the sequence's, by its order: they also see paths as they were written.
+        tuners: the values of all options of each task's tuner.
+        method: the values of all options of the method.
+        given: the keys of `method` that the user set.
+    """
+
+    sequence: dict[str, str]
+    whole: bool
+    digests: dict[str, str]
+    tuners: dict[str, str]
+    method: dict[str, str]
+    given: list[str]
+
+
+def _settings(run: StoredRun) -> _Settings:
+    content, whole = sequence_content(run.info)
+    rewards = [short_name(str(dig(task, "reward"))) for task in content.get("tasks") or []]
+    tasks = dict(zip(rewards, content.get("tasks") or [], strict=True))
+    tuners = dict(zip(rewards, run.info.get("tuners") or [], strict=False))
+    digest = run.info.get("sequence_sha256")
+    given, resolved = (
+        _flat({"method": dig(run.info, "method", key) or {}}) for key in ("options", "resolved")
+    )
+    return _Settings(
+        sequence=_flat({**content, "tasks": tasks}),
+        whole=whole,
+        digests={f"sequence_sha256 of the order {run.order}": str(digest)[:12]} if digest else {},
+        tuners=_flat({"tasks": {reward: {"tuner": dig(one, "resolved")} for reward, one in tuners.items()}}),
+        method={**given, **resolved},
+        given=list(given),
+    )
+
+
+def _distinct(runs: Iterable[StoredRun]) -> list[tuple[StoredRun, _Settings]]:
+    """The first run with each of the settings that occur."""
+    found: dict[str, tuple[StoredRun, _Settings]] = {}
+    for run in runs:
+        own = _settings(run)
+        found.setdefault(json.dumps(astuple(own), sort_keys=True), (run, own))
+    return list(found.values())
+
+
+def _of_sequence(a: _Settings, b: _Settings) -> list[str]:
+    """What differs in the sequence and its tuners, in words.
+
+    A tuner's option that one side lacks was added later, with a default: it is no difference.
+    """
+    known = (
+        [*a.sequence, *b.sequence]
+        if a.whole and b.whole
+        else [key for key in a.sequence if key in b.sequence]
+    )
+    found = _apart(a.sequence, b.sequence, known) | _apart(
+        a.tuners, b.tuners, [k for k in a.tuners if k in b.tuners]
+    )
+    # what a task inherits differs in the sequence, too: once is enough
+    shown = [
+        words
+        for key, words in found.items()
+        if not _INHERITED.match(key) or _INHERITED.sub("", key) not in found
+    ]
+    return shown or list(
+        _apart(a.digests, b.digests, [key for key in a.digests if key in b.digests]).values()
+    )
+
+
+def _of_method(a: _Settings, b: _Settings) -> list[str]:
+    """What differs in the options of the method. One that a side lacks counts where the user of the other set it."""
+    known = [*(key for key in a.method if key in b.method), *a.given, *b.given]
+    return list(_apart(a.method, b.method, known).values())
+
+
+def _apart(a: Mapping[str, str], b: Mapping[str, str], keys: Iterable[str]) -> dict[str, str]:
+    return {
+        key: f"{key} is {a.get(key, UNSET)} and {b.get(key, UNSET)}"
+        for key in dict.fromkeys(keys)
+        if a.get(key) != b.get(key)
+    }
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, str]:
+    """{"budget.updates": "10"}; an empty mapping has no key."""
+    return {key: text for key, text in flat(tree, _text) if text != "{}"}
+
+
+def _text(value: Any) -> str:
+    """A value as JSON; of a file only its name, because its folder is no setting."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, str) and Path(value).is_absolute():
+        value = Path(value).name
+    return json.dumps(value)
+
+
+def _listed(found: Sequence[str]) -> str:
+    more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ", ".join(found[:SHOWN]) + more
