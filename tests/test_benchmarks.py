@@ -8,9 +8,9 @@ from ril_bench.machine.compute import PLAIN
 from tests.benchmarks import gpu
 
 
-@pytest.fixture(scope="module")
-def bench():
-    return gpu.Bench(tiny=True)
+@pytest.fixture(scope="module", params=gpu.MODELS)
+def bench(request):
+    return gpu.Bench(request.param, tiny=True)
 
 
 @pytest.mark.parametrize("name", gpu.TUNERS)
