@@ -55,7 +55,7 @@ def _csv(table: pd.DataFrame) -> str:
 def _markdown(grids: Iterable[TextTable]) -> str:
     lines = []
     for title, (head, *body) in grids:
-        lines += [f"### {title}", "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+        lines += [f"**{title}**", "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
         lines += [f"| {' | '.join(row)} |" for row in body]
         lines.append("")
     return "\n".join(lines)

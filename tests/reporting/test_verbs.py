@@ -165,7 +165,7 @@ def test_uncalibrated_runs_have_a_table(verb: Verb, tmp_path: Path) -> None:
     write_run(tmp_path / "run", prompts=3, pixels=16, updates=1, calibrated=False)
     code, printed, _ = verb("report", tmp_path, "--format", "md")
     assert code == 0
-    assert "### shapes-ril / draft (z, 1 unit)" in printed
+    assert "**shapes-ril / draft (z, 1 unit)**" in printed
 
 
 def test_holes_are_dropped_if_asked(verb: Verb, runs: Path, tmp_path: Path) -> None:
