@@ -1,11 +1,12 @@
-"""Time and memory of one update by each tuner on the true architectures, on a CPU.
+"""Time and memory of one update by each tuner on the true architectures.
 
     python -m tests.benchmarks.architectures sd15           # 860M weights in float32
     python -m tests.benchmarks.architectures sdxl --tuner draft --tuner drtune      # 2.6B weights in bfloat16
     python -m tests.benchmarks.architectures sd35           # 2.5B weights in bfloat16, without T5
+    python -m tests.benchmarks.architectures sd35 --device cuda --pixels 512     # at full size on a GPU
 
-Weights are random and images are tiny. It takes minutes and 6 GB (sd15) or 9 GB (sdxl, sd35) of memory, so it is not
-part of the suite.
+Weights are random, trajectories have three steps, and images are tiny by default. It takes minutes and 6 GB (sd15) or
+9 GB (sdxl, sd35) of memory, so it is not part of the suite.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.tuners.test_every_tuner import IMAGES, TUNERS
 
 HALF = Compute(dtype="bfloat16", vae_dtype="bfloat16")
 MODELS = {"sd15": (SD15, Compute()), "sdxl": (SDXL, HALF), "sd35": (SD35, HALF)}
-LATENT = 8  # 64 pixels
+PIXELS_OF_A_LATENT = 8
 
 
 def main() -> None:
@@ -37,10 +38,14 @@ def main() -> None:
     )
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("--tuner", action="append", choices=TUNERS, help="repeatable; default: all")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; default: cpu")
+    parser.add_argument("--pixels", type=int, default=64, help="the side of an image; default: 64")
     given = parser.parse_args()
     repo, compute = MODELS[given.model]
     began = time.perf_counter()
-    model = random_model(repo, latent=LATENT, compute=compute)
+    model = random_model(
+        repo, latent=given.pixels // PIXELS_OF_A_LATENT, device=given.device, compute=compute
+    )
     weights = sum(parameter.numel() for parameter in model.denoiser.parameters())
     print(
         f"{given.model}: {weights / 1e6:.1f}M weights, generated in {time.perf_counter() - began:.0f} s",

@@ -2,11 +2,12 @@
 
     python -m tests.benchmarks.gpu --out gpu.json            # on a machine with CUDA: about ten minutes
     python -m tests.benchmarks.gpu --model sd35              # the flow-matching transformer, without T5
+    python -m tests.benchmarks.gpu --tuner draft-1           # only this tuner; repeatable
     python -m tests.benchmarks.gpu --tiny                    # a small model on any machine, to test this script
 
 It measures seconds and peak memory of an update by each tuner, training as a multiple of bare cost, DRTune's memory by
-K, bfloat16 against float32, and the embedded world on both devices. It prints a table, then JSON with all bounds and
-whether they hold.
+K, bfloat16 against float32, and the embedded world on both devices. It prints a line for each tuner as it is measured,
+then JSON with all bounds and whether they hold.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,30 @@ TUNERS: dict[str, dict[str, Any]] = {
     "drtune-1": {"name": "drtune", "k": 1},
     "drtune-5": {"name": "drtune", "k": 5},
     "nabla_gflownet": {"name": "nabla_gflownet"},
+    "adjoint_matching": {"name": "adjoint_matching"},
+    "ddpo": {"name": "ddpo", "samples": 2},
+    "nft": {"name": "nft", "samples": 2},
+    "crd": {"name": "crd", "samples": 2},
 }
-MODELS = {"sd15": (SD15, stable_diffusion), "sd35": (SD35, stable_diffusion_3)}  # with a tiny one for --tiny
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An architecture, the sampler of its sequences in tasks/, and a tiny pipeline of its family for --tiny."""
+
+    repo: str
+    steps: int
+    guidance: float
+    tiny: Callable[[], Any]
+
+
+MODELS = {
+    "sd15": Setting(SD15, 50, 7.5, stable_diffusion),
+    "sd35": Setting(SD35, 28, 4.5, stable_diffusion_3),
+}
 UPDATES = 3  # measured, after a first one in which libraries initialise
-STEPS, BATCH, GUIDANCE = 50, 4, 7.5
+BATCH = 4
+LATENT = 64  # 512 pixels
 #: time of training / bare cost; DRTune's memory at K = 5 / at K = 1; cosine of gradients; scores on two devices
 BOUNDS = {"training_ratio": 1.1, "memory_ratio": 1.1, "cosine": 0.99, "devices": 0.05}
 
@@ -55,22 +77,21 @@ class Bench:
     """The model, the device and the settings of the measurements."""
 
     def __init__(self, architecture: str, tiny: bool):
-        self.architecture, self.tiny = architecture, tiny
+        self.setting, self.tiny = MODELS[architecture], tiny
         self.device = torch.device("cuda" if torch.cuda.is_available() and not tiny else "cpu")
-        self.steps = 10 if tiny else STEPS
+        self.steps = 10 if tiny else self.setting.steps
 
     def model(self, compute: Compute) -> DiffusionModel:
-        repo, small = MODELS[self.architecture]
         if self.tiny:
-            return DiffusionModel(small(), adapter=AdapterSpec(8, 8, TARGETS), compute=compute)
-        return random_model(repo, device=str(self.device), compute=compute)
+            return DiffusionModel(self.setting.tiny(), adapter=AdapterSpec(8, 8, TARGETS), compute=compute)
+        return random_model(self.setting.repo, latent=LATENT, device=str(self.device), compute=compute)
 
     def training(self, model: DiffusionModel, options: dict[str, Any], updates: int) -> Training:
         """The training of a task at its start, on a reward whose cost is negligible."""
         for name in model.adapters:
             model.delete_adapter(name)
         sampler = model.sampler(self.steps, 1.0)
-        task = replace(reward_task(model), sampler=sampler, guidance=GUIDANCE)
+        task = replace(reward_task(model), sampler=sampler, guidance=self.setting.guidance)
         method = bound(LoraPerTask(), model)
         return training(model, method, tuner=tuner(options), task=task, updates=updates, batch=BATCH)
 
@@ -82,11 +103,12 @@ class Bench:
             start_peak_memory(self.device)
 
 
-def tuners(bench: Bench) -> dict[str, dict[str, Any]]:
-    """Seconds, peak bytes and the multiple of bare cost of each tuner's updates."""
+def tuners(bench: Bench, names: Iterable[str] = TUNERS) -> dict[str, dict[str, Any]]:
+    """Seconds, peak bytes and the multiple of bare cost of each tuner's updates; prints them as they come."""
     model, found = bench.model(Compute(dtype="bfloat16")), {}
-    for name, options in TUNERS.items():
-        trainer = bench.training(model, options, 1 + UPDATES)
+    print(f"{'tuner':<18}{'s / update':>12}{'peak GB':>10}{'x bare':>8}")
+    for name in names:
+        trainer = bench.training(model, TUNERS[name], 1 + UPDATES)
         seconds: list[float] = []
         calls: list[Counter[Any]] = []
 
@@ -108,6 +130,12 @@ def tuners(bench: Bench) -> dict[str, dict[str, Any]]:
             "peak_bytes": peak,
             "training_ratio": sum(seconds[1:]) / bare_seconds(counted, units),
         }
+        print(
+            "{0:<18}{seconds:>12.3f}{gb:>10.2f}{training_ratio:>8.2f}".format(
+                name, gb=peak / 1e9, **found[name]
+            ),
+            flush=True,
+        )
     return found
 
 
@@ -148,19 +176,21 @@ def main() -> None:
         "--tiny", action="store_true", help="a small model on the CPU, whose numbers mean nothing"
     )
     parser.add_argument("--model", choices=MODELS, default="sd15", help="the architecture; default: sd15")
+    parser.add_argument("--tuner", action="append", choices=TUNERS, help="repeatable; default: all")
     parser.add_argument("--out", type=Path, help="a file for the JSON")
     given = parser.parse_args()
     bench, began = Bench(given.model, given.tiny), time.perf_counter()
     if bench.device.type != "cuda" and not given.tiny:
         raise SystemExit("no CUDA device here; --tiny tests this script without one")
-    found = tuners(bench)
+    found = tuners(bench, given.tuner or TUNERS)
     plain, half = (gradient(bench, compute) for compute in (PLAIN, Compute(dtype="bfloat16")))
     metrics = {
         "training_ratio": max(entry["training_ratio"] for entry in found.values()),
-        "memory_ratio": found["drtune-5"]["peak_bytes"] / found["drtune-1"]["peak_bytes"],
         "cosine": float(F.cosine_similarity(plain, half, dim=0)),
         "devices": devices(bench),
     }
+    if {"drtune-1", "drtune-5"} <= set(found):
+        metrics["memory_ratio"] = found["drtune-5"]["peak_bytes"] / found["drtune-1"]["peak_bytes"]
     held = {
         name: value >= BOUNDS[name] if name == "cosine" else value <= BOUNDS[name]
         for name, value in metrics.items()
@@ -170,18 +200,18 @@ def main() -> None:
         "versions": versions(),
         "model": given.model,
         "tiny": given.tiny,
-        "settings": {"steps": bench.steps, "batch": BATCH, "guidance": GUIDANCE, "dtype": "bfloat16"},
+        "settings": {
+            "steps": bench.steps,
+            "batch": BATCH,
+            "guidance": bench.setting.guidance,
+            "dtype": "bfloat16",
+        },
         "tuners": found,
         "figures": metrics,
         "bounds": BOUNDS,
         "held": held,
         "seconds": time.perf_counter() - began,
     }
-    print(f"{'tuner':<16}{'s / update':>12}{'peak GB':>10}{'x bare':>8}")
-    for name, entry in found.items():
-        print(
-            f"{name:<16}{entry['seconds']:>12.3f}{entry['peak_bytes'] / 1e9:>10.2f}{entry['training_ratio']:>8.2f}"
-        )
     for name, value in metrics.items():
         print(f"{name:<16}{value:>12.4f}   bound {BOUNDS[name]:g}   {'held' if held[name] else 'NOT held'}")
     written = json.dumps(report, indent=2)

@@ -41,11 +41,15 @@ TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 @contextmanager
-def _default_format(dtype: str) -> Iterator[None]:
-    """Creates weights in this format; SDXL in float32 first would take twice the memory."""
-    torch.set_default_dtype(getattr(torch, dtype))
+def _created(device: str, dtype: str) -> Iterator[None]:
+    """Creates weights on the device: in float32 on a GPU, where every format then starts from the same weights.
+
+    On the CPU it creates them in their format: SDXL in float32 first would take twice the memory.
+    """
+    torch.set_default_dtype(getattr(torch, dtype) if device == "cpu" else torch.float32)
     try:
-        yield
+        with torch.device(device):
+            yield
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -61,15 +65,15 @@ def random_model(
     configs = ARCHITECTURES[repo]
     ((part, config),) = [(part, config) for part, config in configs.items() if part != "vae"]
     words = tokenizer(77)
-    with _default_format(compute.dtype):
-        parts: dict[str, Any] = {
-            part: DENOISERS[part].from_config(config | ({"sample_size": latent} if latent else {})),
-            "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0) if repo == SD35 else scheduler(),
-        }
+    parts: dict[str, Any] = {
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0) if repo == SD35 else scheduler()
+    }
+    with _created(device, compute.dtype):
+        parts[part] = DENOISERS[part].from_config(config | ({"sample_size": latent} if latent else {}))
         for number, (kind, values) in enumerate(TEXT_ENCODERS[repo][:2]):
             end = f"_{number + 1}" * (number > 0)
             parts |= {f"text_encoder{end}": kind(kind.config_class(**values)), f"tokenizer{end}": words}
-    with _default_format(compute.vae_dtype):
+    with _created(device, compute.vae_dtype):
         parts["vae"] = AutoencoderKL.from_config(configs["vae"])
     return DiffusionModel(
         PIPELINES[repo](**parts, **ABSENT[repo]),
