@@ -41,6 +41,21 @@ def tuners(reward: str) -> str:
     return as_markdown(head, lines)
 
 
+def gpu() -> str:
+    """A row a model and tuner: seconds and memory of an update on one H100."""
+    lines = [
+        [
+            row["model"],
+            row["tuner"],
+            f"{row['seconds']:.1f}",
+            f"{row['peak GB']:.0f}",
+            f"{row['x bare']:.2f}" + "*" * (row["quiet"] == "no"),
+        ]
+        for _, row in measured("gpu").iterrows()
+    ]
+    return as_markdown(["model", "tuner", "s / update", "peak GB", "x bare cost"], lines)
+
+
 def stored(name: str, paired: str, *metrics: str) -> str:
     """Some metrics of a table that `ril-bench report --format csv` wrote; "paired": as differences to naive tuning."""
     lists = ("points", "difference_points")

@@ -186,7 +186,7 @@ def main() -> None:
     plain, half = (gradient(bench, compute) for compute in (PLAIN, Compute(dtype="bfloat16")))
     metrics = {
         "training_ratio": max(entry["training_ratio"] for entry in found.values()),
-        "cosine": float(F.cosine_similarity(plain, half, dim=0)),
+        "cosine": float(F.cosine_similarity(plain.double(), half.double(), dim=0)),
         "devices": devices(bench),
     }
     if {"drtune-1", "drtune-5"} <= set(found):
