@@ -83,11 +83,14 @@ class Method(Configurable):
     Attributes:
         oracle: True for a method that uses what reward incremental learning forbids: earlier or later rewards. Reports
             mark it.
+        needs: what the sampler must have: "random_steps" (eta above 0) or "memoryless_steps" (eta 1). A sequence
+            without it is refused before a model is loaded.
         options: the method's options, validated. Declare them in a nested class `Options(Method.Options)`, a pydantic
             model; `Method(**options)` raises UserError naming every wrong option.
     """
 
     oracle: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

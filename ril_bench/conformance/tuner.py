@@ -20,6 +20,7 @@ from ril_bench.running import accounts
 from ril_bench.running.materials import Materials
 from ril_bench.running.plan import plan_run
 from ril_bench.running.runner import Runner
+from ril_bench.running.sampler_needs import OF_SAMPLER
 
 SEQUENCE = "shapes-smoke"
 UPDATES, CHECKPOINT_EVERY = 4, 2
@@ -34,7 +35,7 @@ SETTINGS: Settings = {
     "evaluation.images_per_prompt": 1,
 }
 IMAGES = "shapes/aesthetic"  # for a tuner that learns from an image set
-NEEDS = {"reward", "reward_gradient", "images"}
+NEEDS = {"reward", "reward_gradient", "images", *OF_SAMPLER}
 THREADS = 1
 KILLED_AFTER = (1, 3)  # task, update: the resume begins at the checkpoint after update 2
 ROUNDING = 1e-3  # relative: the difference in a gradient that another order of summation may cause

@@ -22,6 +22,7 @@ from ril_bench.running.evaluation import Evaluator
 from ril_bench.running.hooks import watched
 from ril_bench.running.inputs import Inputs, changes, inputs_of
 from ril_bench.running.reward_task import RewardTask, Unit
+from ril_bench.running.sampler_needs import check_sampler
 from ril_bench.sequences.model_folders import model_digests, model_folder
 from ril_bench.sequences.spec import Sequence
 from ril_bench.tuners.base import Tuner
@@ -162,8 +163,8 @@ def _reward(sequence: Sequence, name: str, device: torch.device) -> Reward:
 def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tuner:
     """The tuner of task i.
 
-    Raises UserError if its options are wrong, if it needs a gradient and the reward has none, or if the task has a
-    criterion and the tuner does not learn from the reward.
+    Raises UserError if its options are wrong, if it needs a gradient and the reward has none, if it needs another eta
+    of the sampler, or if the task has a criterion and the tuner does not learn from the reward.
     """
     spec = sequence.task(i)
     tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
@@ -173,6 +174,7 @@ def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tune
             where=f"tasks.{i}",
             hint=f"choose a differentiable reward, or one of the tuners {', '.join(gradient_free())}",
         )
+    check_sampler(tuner.needs, sequence.sampler.eta, f"the tuner {spec.tuner.name}")
     if spec.budget.until and not tuner.needs & {"reward", "reward_gradient"}:
         raise UserError(
             f"the tuner {spec.tuner.name} does not raise {spec.name}, so it cannot train until a gain",

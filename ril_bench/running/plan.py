@@ -15,6 +15,7 @@ from ril_bench.config.settings import UNCHANGED, Settings, setting_text, split_s
 from ril_bench.errors import MethodError, UserError
 from ril_bench.running.inputs import Inputs, changes, inputs_of, inputs_of_method, refuse_changes
 from ril_bench.running.owners import attributed, owners
+from ril_bench.running.sampler_needs import check_sampler
 from ril_bench.running.step_plan import step_budget, step_plan
 from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.presets import settings_of
@@ -121,6 +122,7 @@ class RunPlan:
 
     def check_steps(self, method: Method) -> None:
         """Raises UserError for a step of the method that this sequence does not allow."""
+        check_sampler(method.needs, self.sequence.sampler.eta, f"the method {self.method}")
         with attributed(owners(self.sequence, self.method)):
             for i in range(1, len(self.sequence.tasks) + 1):
                 step_plan(method, self.sequence, i)

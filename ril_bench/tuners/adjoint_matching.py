@@ -13,7 +13,6 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction, predict_step, sample
 from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws, Key
-from ril_bench.errors import UserError
 from ril_bench.machine.parallel import team
 from ril_bench.tuners.base import (
     Log,
@@ -73,14 +72,9 @@ class AdjointMatching(RewardGradientTuner):
         output [ours]."""
 
     options: Options
+    needs = frozenset({"reward_gradient", "memoryless_steps"})
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
-        if task.sampler.eta != 1:
-            raise UserError(
-                f"adjoint_matching needs a sampler that forgets its first noise, and eta is {task.sampler.eta}",
-                where="sampler.eta",
-                hint="set sampler.eta to 1, or choose another tuner, such as nabla_gflownet",
-            )
         self._base = ReferenceModel(model, self.options.reference)
         self._threshold: float | None = None  # of the roots of the losses; None before the first update
         self._roots: dict[tuple[Key, int], float] = {}  # of this update, by sample and step

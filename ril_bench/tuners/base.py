@@ -200,7 +200,8 @@ class Tuner(Configurable):
 
     Attributes:
         needs: what a task must provide: "reward" (values of the reward), "reward_gradient" (a differentiable reward) or
-            "images" (a set of images to learn from). A sequence that does not provide it is refused before training.
+            "images" (a set of images to learn from); and of the sampler "random_steps" (eta above 0) or
+            "memoryless_steps" (eta 1). A sequence that does not provide it is refused before a model is loaded.
         options: the tuner's options, validated; `Tuner(**options)` raises UserError naming every wrong one.
     """
 

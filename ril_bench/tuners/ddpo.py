@@ -18,7 +18,7 @@ from ril_bench.diffusion.steps import Sampler
 from ril_bench.errors import UserError
 from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, Task
 from ril_bench.tuners.nets import ValueNet
-from ril_bench.tuners.rollouts import RolloutTuner, Trajectory, require_random_steps, sample_trajectory
+from ril_bench.tuners.rollouts import RolloutTuner, Trajectory, sample_trajectory
 from ril_bench.tuners.samples import CLIP_ADVANTAGE, advantages, stratified_steps
 
 
@@ -103,7 +103,7 @@ class Ddpo(RolloutTuner):
             return self
 
     options: Options
-    needs = frozenset({"reward"})
+    needs = frozenset({"reward", "random_steps"})
 
     @property
     def copies(self) -> int:
@@ -117,7 +117,6 @@ class Ddpo(RolloutTuner):
         return ValueNet(model, self.options.width) if self.options.value else None
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
-        require_random_steps(task)
         if (self.options.window or 0) > task.sampler.steps:
             raise UserError(
                 f"a window of {self.options.window} steps is longer than a sampler of {task.sampler.steps}",

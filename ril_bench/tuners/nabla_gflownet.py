@@ -21,7 +21,7 @@ from ril_bench.tuners.base import (
     differentiable_reward,
 )
 from ril_bench.tuners.nets import FlowNet
-from ril_bench.tuners.rollouts import RolloutTuner, require_random_steps
+from ril_bench.tuners.rollouts import RolloutTuner
 from ril_bench.tuners.samples import stratified_steps
 
 
@@ -98,13 +98,10 @@ class NablaGflownet(RolloutTuner, RewardGradientTuner):
         """Segments of the rollout; one transition is drawn from each."""
 
     options: Options
+    needs = frozenset({"reward_gradient", "random_steps"})
 
     def auxiliary_net(self, model: DiffusionModel) -> nn.Module | None:
         return FlowNet(model, self.options.width) if self.options.flow else None
-
-    def start_task(self, task: Task, model: DiffusionModel) -> None:
-        require_random_steps(task)
-        super().start_task(task, model)
 
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
         # grad_x r goes through denoiser, decoder and reward.

@@ -14,7 +14,6 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction, sample
 from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws, Key
-from ril_bench.errors import UserError
 from ril_bench.machine.parallel import team
 from ril_bench.tuners.base import MicroBatch, Task, Tuner
 from ril_bench.tuners.nets import seeded
@@ -233,13 +232,3 @@ class RolloutTuner(Tuner):
         if self._net is not None:
             self._net.load_state_dict(state["net"])
         self._buffer.load_state(state["buffer"])
-
-
-def require_random_steps(task: Task) -> None:
-    """Raises UserError where the steps of the task's sampler have no probability density (eta is 0)."""
-    if task.sampler.eta == 0:
-        raise UserError(
-            "the tuner or the method needs a sampler whose steps are random, and eta is 0",
-            where="sampler.eta",
-            hint="set sampler.eta above 0 (1 in the papers), or choose another tuner or method",
-        )

@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from ril_bench.errors import UserError
 from tests.adapted import (
     AdaptedToy,
-    adapted_task,
     after_tasks,
     baseline,
     prediction,
@@ -85,12 +83,3 @@ def test_the_strength_follows_the_divergence(ratio, factor):
     assert reloaded(steered, model).state_dict() == steered.state_dict()
     method.after_update()
     assert method.state_dict()["strength"] == 1.0  # without a target it stays
-
-
-@pytest.mark.parametrize("name", ["kl", "opd"])
-def test_a_sampler_without_noise_is_refused(name):
-    model, method = AdaptedToy(), baseline(name)
-    method.bind(model)
-    with pytest.raises(UserError, match="eta is 0") as caught:
-        method.start_task(adapted_task(eta=0.0), model)
-    assert caught.value.where == "sampler.eta"

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from ril_bench.draws import Draws
-from ril_bench.errors import UserError
 from ril_bench.storage.checkpoint import pack, unpack
 from ril_bench.tuners.adjoint_matching import AdjointMatching
 from ril_bench.tuners.base import MicroBatch
@@ -185,9 +184,3 @@ def test_it_holds_one_call_whatever_the_number_of_trained_steps(tiny_model):
     of_drtune = peak(Drtune(k=1, m=0))
     for steps in (1, 6):
         assert 0 < peak(AdjointMatching(steps=steps)) <= 1.1 * of_drtune
-
-
-def test_it_refuses_a_sampler_that_remembers_its_first_noise():
-    with pytest.raises(UserError, match=r"eta is 0\.5") as caught:
-        AdjointMatching().start_task(toy_task(STEPS, eta=0.5), ToyModel())
-    assert caught.value.where == "sampler.eta"

@@ -6,7 +6,6 @@ from torch import nn
 from torch.distributions import Normal
 
 from ril_bench.draws import Draws
-from ril_bench.errors import UserError
 from ril_bench.storage.checkpoint import pack, unpack
 from ril_bench.tuners.base import MicroBatch
 from ril_bench.tuners.nabla_gflownet import NablaGflownet, forward_score, log_transition, noising_scores
@@ -309,8 +308,3 @@ def test_a_resume_goes_on_as_if_nothing_had_been():
     assert straight[1] == again[1]
     own = [taken(one.parameters()) for one in (tuner, resumed)]
     assert all(torch.equal(a, b) for a, b in zip(*own, strict=True))
-
-
-def test_it_refuses_a_sampler_without_noise():
-    with pytest.raises(UserError, match="eta is 0"):
-        NablaGflownet().start_task(toy_task(STEPS, eta=0.0), ToyModel())

@@ -349,12 +349,6 @@ def test_dpok_adds_a_value_net_and_a_prior():
     assert taken(values)[-1].item() == pytest.approx(2 * 0.25, rel=1e-5)  # the gradient of mean (V - A)^2
 
 
-def test_ddpo_refuses_a_sampler_without_noise():
-    with pytest.raises(UserError, match="eta is 0") as caught:
-        Ddpo().start_task(toy_task(STEPS, eta=0.0), ToyModel())
-    assert caught.value.where == "sampler.eta"
-
-
 @pytest.mark.parametrize(
     "make",
     [

@@ -1,0 +1,51 @@
+"""Tuners and methods that a sampler does not suit are refused before a model is loaded."""
+
+from __future__ import annotations
+
+import pytest
+
+from ril_bench import registry
+from ril_bench.api.previews import preview
+from ril_bench.errors import UserError
+from ril_bench.running.materials import new_tuner
+from ril_bench.running.plan import plan_run
+
+#: Log-probabilities and KL divergences of steps divide by their variance; Adjoint Matching is proved for eta 1 alone.
+RANDOM, MEMORYLESS = {"ddpo", "nabla_gflownet", "kl", "opd"}, {"adjoint_matching"}
+ETAS = (0.0, 0.5, 1.0)
+
+
+def suits(name: str, eta: float) -> bool:
+    return not (name in RANDOM and eta == 0) and not (name in MEMORYLESS and eta < 1)
+
+
+@pytest.mark.parametrize("name", registry.names("method"))
+@pytest.mark.parametrize("eta", ETAS)
+def test_every_method(name, eta):
+    plan = plan_run("shapes-smoke", name, settings={"sampler.eta": eta})
+    if suits(name, eta):
+        plan.check()
+        return
+    with pytest.raises(UserError, match=f"the method {name} needs .* eta is {eta:g}") as caught:
+        plan.check()
+    assert caught.value.where == "sampler.eta"
+
+
+@pytest.mark.parametrize("name", sorted({*registry.names("tuner")} - {"spin"}))  # spin has no defaults
+@pytest.mark.parametrize("eta", ETAS)
+def test_every_tuner(name, eta):
+    sequence = plan_run("shapes-smoke", "naive", tuner=name, settings={"sampler.eta": eta}).sequence
+    reward = sequence.reward(sequence.task(1).name)
+    if suits(name, eta):
+        new_tuner(sequence, 1, reward)
+        return
+    with pytest.raises(UserError, match=f"the tuner {name} needs .* eta is {eta:g}") as caught:
+        new_tuner(sequence, 1, reward)
+    assert caught.value.where == "sampler.eta"
+
+
+def test_a_preview_says_it():
+    eta = {"sampler.eta": 0.7}
+    found = preview("shapes-smoke", method="naive", tuner="adjoint_matching", settings=eta, device="cpu")
+    assert any("forgets its first noise" in fault for fault in found.faults)
+    assert not preview("shapes-smoke", method="naive", tuner="draft", settings=eta, device="cpu").faults
