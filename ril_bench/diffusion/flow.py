@@ -24,11 +24,14 @@ class Flow(Sampler):
         x_s' = (1 - s') x0hat + c noise + k n,    c = sqrt(s'^2 - k^2),    k^2 = eta^2 s'^2 (1 - r^2),
         r = (1 - s) s' / ((1 - s') s)
 
-    eta 0 is the Euler step of diffusers' FlowMatchEulerDiscreteScheduler. k is that of DDIM (arXiv 2010.02502, eq. 16)
-    on this path: eta times the deviation of x_s' where x_s and x_0 are known. So eta means what it means in DDIM, and
-    eta 1 is, for small steps, the memoryless process that Adjoint Matching needs [ours]. FlowCPS (arXiv 2509.05952) has
-    k = s' sin(eta pi / 2), which does not become smaller with the step: in a Gaussian case with eta 1 it halves the
-    variance of the images with any number of steps, and this k loses 1.5% of it with 1000.
+    With x0hat = x - s out and noise = x + (1 - s) out this is a x + b out + k n, where a = 1 - s' + c and
+    b = c (1 - s) - s (1 - s'). eta 0 is the Euler step of diffusers' FlowMatchEulerDiscreteScheduler. k is that of DDIM
+    (arXiv 2010.02502, eq. 16) on this path: eta times the deviation of x_s' where x_s and x_0 are known. So eta means
+    what it means in DDIM, and eta 1 is, for small steps, the memoryless process that Adjoint Matching needs [ours].
+
+    Few steps with noise make images less varied. Where x_0 is normally distributed with variance 1 and the velocity is
+    exact, eta 1 keeps .59 of the variance with 8 steps, .84 with 28 and .995 with 1000 equal steps. FlowCPS (arXiv
+    2509.05952) has k = s' sin(eta pi / 2), which does not become smaller with the step: it keeps .38, .45 and .50.
 
     By the formula the last step, to s' = 0, has no noise, and so no probability density. Here it ends with k = eta
     min(s, 0.03), so that tuners and methods can use every step, as with DDIM [ours].
@@ -36,29 +39,27 @@ class Flow(Sampler):
     Args:
         sigmas: (steps,), s before each step, decreasing, at most 1.
         eta: in [0, 1].
-        timesteps: the denoiser's time is `timesteps` times s.
+        scale: the denoiser's time is `scale` times s.
 
     Raises:
         UserError: `eta` is out of range.
     """
 
-    def __init__(self, sigmas: Sequence[float], eta: float, timesteps: int = 1000):
+    def __init__(self, sigmas: Sequence[float], eta: float, scale: int = 1000):
         check_eta(eta)
-        self._sigmas, self._timesteps = list(sigmas), timesteps
+        self._sigmas, self._scale = list(sigmas), scale
         table = []
         for s, after in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
-            new = eta**2 * (
-                1 - ((1 - s) * after / ((1 - after) * s)) ** 2
-            )  # the share of the noise that is new
-            k, c = after * math.sqrt(new), after * math.sqrt(1 - new)
-            if not after:
-                k = eta * min(s, LAST_NOISE)
-            table.append((1 - after + c, c * (1 - s) - s * (1 - after), k))
+            r = (1 - s) * after / ((1 - after) * s)
+            fresh = eta**2 * (1 - r**2)  # of the noise's variance
+            k, c = after * math.sqrt(fresh), after * math.sqrt(1 - fresh)
+            a, b = 1 - after + c, c * (1 - s) - s * (1 - after)
+            table.append((a, b, k if after else eta * min(s, LAST_NOISE)))
         levels = [*((1 - s, s) for s in sigmas), (1.0, table[-1][2])]
-        super().__init__(eta, [timesteps * s for s in sigmas], levels, [VELOCITY] * len(table), table)
+        super().__init__(eta, [scale * s for s in sigmas], levels, [VELOCITY] * len(table), table)
 
     def with_eta(self, eta: float) -> Flow:
-        return Flow(self._sigmas, eta, self._timesteps)
+        return Flow(self._sigmas, eta, self._scale)
 
 
 def flow_of(config: Mapping[str, Any], steps: int, eta: float, tokens: int) -> Flow:

@@ -141,6 +141,22 @@ def test_the_images_of_a_gaussian_case_have_the_right_moments(eta):
     torch.testing.assert_close(variance, expected, rtol=0.01, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("steps", "kept", "by_flowcps"), [(8, 0.59, 0.38), (28, 0.84, 0.45), (1000, 0.995, 0.50)]
+)
+def test_few_steps_with_noise_lose_the_variance_that_the_docstring_states(steps, kept, by_flowcps):
+    """Of x_0 ~ N(0, 1) with the exact velocity, at eta 1; FlowCPS has the same steps with k = s'."""
+    flow = Flow(sigmas(steps, last=1 / steps), 1.0)
+    levels = [*flow.level[:steps], 0.0]
+    ours, theirs = 1.0, 1.0
+    for i, (s, after) in enumerate(pairwise(levels)):
+        total = (1 - s) ** 2 + s**2
+        x0, noise = (1 - s) / total, s / total  # E[x_0 | x] = x0 x, E[n | x] = noise x
+        ours = (flow.a[i] + flow.b[i] * (noise - x0)) ** 2 * ours + flow.sigma[i] ** 2 * (after > 0)
+        theirs = ((1 - after) * x0) ** 2 * theirs + after**2
+    assert (ours, theirs) == (pytest.approx(kept, abs=0.006), pytest.approx(by_flowcps, abs=0.006))
+
+
 def test_the_same_steps_with_another_eta():
     flow = Flow(sigmas(5), 0.7)
     still = flow.random_at([1, 2])

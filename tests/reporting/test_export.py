@@ -103,13 +103,13 @@ def code_of(card: Path) -> str:
 SMALL = PIXELS // 2
 
 
-@pytest.mark.parametrize("family", ["stable diffusion", "sdxl", "sd3", "shapes"])
+@pytest.mark.parametrize("family", ["stable diffusion", "sdxl", "sd3", "shapes-64", "shapes-flow"])
 def test_the_code_of_a_card_works(family, run, flow_run, tiny_data, tmp_path, monkeypatch):
     """As it is written, in the card's folder."""
     if family == "sd3":
         run = flow_run
     elif family != "stable diffusion":
-        model = "shapes-64"
+        model = family
         if family == "sdxl":
             model = str(tmp_path / "sdxl")
             stable_diffusion_xl().save_pretrained(model)
@@ -122,7 +122,7 @@ def test_the_code_of_a_card_works(family, run, flow_run, tiny_data, tmp_path, mo
     folder = ril_bench.export(run, tmp_path / "out")
     monkeypatch.chdir(folder)
     exec(compile(code_of(folder / "README.md"), "README.md", "exec"), {})
-    side = {"shapes": 64, "sdxl": SMALL}.get(family, PIXELS)
+    side = {"shapes-64": 64, "shapes-flow": 64, "sdxl": SMALL}.get(family, PIXELS)
     assert Image.open("image.png").size == (side, side)
 
 

@@ -134,7 +134,8 @@ def save(transformer: nn.Module, text: nn.Module, recipe: Recipe) -> None:
     pipe = StableDiffusion3Pipeline(
         transformer=fresh,
         scheduler=schedule(),
-        vae=AutoencoderKL.from_pretrained(recipe.pipeline / "vae"),
+        # the pipeline adds the shift, so it must be a number
+        vae=AutoencoderKL.from_pretrained(recipe.pipeline / "vae", shift_factor=0.0),
         text_encoder=encoder,
         tokenizer=words,
         text_encoder_2=encoder,
