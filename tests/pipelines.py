@@ -15,7 +15,16 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
 
 from ril_bench.rewards.tokenizers import clip_tokenizer_from
 
@@ -198,4 +207,19 @@ def stable_diffusion_3(**schedule: Any) -> StableDiffusion3Pipeline:
         tokenizer_2=words,
         text_encoder_3=None,
         tokenizer_3=None,
+    )
+
+
+def with_t5(pipe: StableDiffusion3Pipeline) -> StableDiffusion3Pipeline:
+    """The pipeline with a tiny T5 as its third text encoder."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -10.0), *((f"\u2581{word}", -2.0) for word in WORDS)]
+    words = Tokenizer(models.Unigram(pieces, unk_id=2))
+    words.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer = T5TokenizerFast(tokenizer_object=words, extra_ids=0, model_max_length=512)
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        encoder = T5EncoderModel(T5Config(vocab_size=len(pieces), **sizes)).eval()
+    return StableDiffusion3Pipeline(
+        **{**pipe.components, "text_encoder_3": encoder, "tokenizer_3": tokenizer}
     )

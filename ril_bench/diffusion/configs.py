@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ril_bench.diffusion.ddim import LEAST_TIMESTEPS, alphas_of, check_schedule
-from ril_bench.diffusion.families import Family, family_called, latent_size
+from ril_bench.diffusion.families import Family, check_positions, family_called, latent_size
 from ril_bench.diffusion.fit import check_fit
 from ril_bench.diffusion.flow import check_flow
 from ril_bench.diffusion.parts import check_part, class_of
@@ -32,6 +32,8 @@ def check_folder(folder: Path) -> type[Family]:
     family = family_called((kinds := read_config(index)).get("_class_name"), where=str(index))
     check_scheduler = _check_flow if family.flow else _check_betas
     check_scheduler(folder / "scheduler" / "scheduler_config.json")
+    if family.flow and isinstance(kind := kinds.get("scheduler"), list) and len(kind) == 2:
+        check_flow({"_class_name": kind[1]}, where=str(index))  # diffusers loads the class of the index
     absent = absent_parts(folder, family)
     classes = {
         part: class_of(kinds.get(part), part, str(index))
@@ -146,6 +148,7 @@ def _check_denoiser(file: Path, family: type[Family]) -> None:
         patch: Any = config.get("patch_size")
         fits = _is_count(patch) and not any(side % patch for side in sides)
         _refuse({"patch_size": fits}, config, file)
+        check_positions(config, max(sides))
 
 
 def _check_autoencoder(file: Path) -> None:

@@ -109,6 +109,12 @@ def alphas_of(config: Mapping[str, Any]) -> Tensor:
 
 def check_schedule(config: Mapping[str, Any]) -> None:
     """Raises UserError, all faults at once, where a scheduler's config is not Stable Diffusion's."""
+    if str(config.get("_class_name")).startswith("FlowMatch") or config.get("use_flow_sigmas"):
+        raise UserError(
+            "the model's scheduler takes the steps of a flow, and its denoiser is a UNet",
+            where="scheduler/scheduler_config.json of the model",
+            hint="save the model with the scheduler that it was trained with, such as DDIMScheduler",
+        )
     found = _scheduler(config).config
     if faults := [key for key, value in SCHEDULE.items() if found[key] != value]:
         raise UserError(

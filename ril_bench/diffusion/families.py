@@ -64,7 +64,19 @@ def resized(denoiser: Mapping[str, Any], vae: Mapping[str, Any], size: int) -> d
             where="sampler.size",
             hint=f"choose a multiple of {pixels}, such as {max(1, size // pixels) * pixels}",
         )
+    check_positions(denoiser, size // factor)
     return {"sample_size": size // factor}
+
+
+def check_positions(denoiser: Mapping[str, Any], side: int) -> None:
+    """Raises UserError where latents with this side have more patches than the denoiser has positions."""
+    most, patch = denoiser.get("pos_embed_max_size"), denoiser.get("patch_size") or 1
+    if isinstance(most, int) and side // patch > most:
+        raise UserError(
+            f"this model has positions for latents of at most {most * patch} a side, and {side} are asked for",
+            where="sampler.size, or sample_size in config.json of the model's denoiser",
+            hint="choose a smaller size",
+        )
 
 
 class Family:

@@ -1,4 +1,9 @@
-"""Folds adapters into the weights: frozen copies replace the layers inside a context."""
+"""Folds adapters into the weights: frozen copies replace the layers inside a context.
+
+In half precision nothing is added to a weight, as the sum would be rounded. There the layers compute what live adapters
+compute, operation by operation, so that calls with and without a gradient agree to the bit. Ratios of probabilities
+need that.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
@@ -20,7 +26,7 @@ LoraFactors = tuple[float, Tensor, Tensor]
 def folded_layers(
     denoiser: nn.Module, parts: Mapping[str, Sequence[LoraFactors]], deltas: Mapping[str, Tensor]
 ) -> Iterator[None]:
-    """A context in which each layer in `parts` has the weight W + sum scaling B A + delta.
+    """A context in which each layer in `parts` computes (W + sum scaling B A + delta) x + bias.
 
     Args:
         parts: {layer: factors to fold into it}, for every LoRA layer, so that no adapter is applied. A layer without
@@ -34,7 +40,8 @@ def folded_layers(
         layer = denoiser.get_submodule(path)
         base = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
         assert isinstance(base, nn.Linear), "adapters are on linear layers"
-        copy_of_base = _with_weight(base, part, deltas.get(path))
+        changed = _Beside if base.weight.dtype.itemsize < 4 else _with_weight
+        copy_of_base = changed(base, part, deltas.get(path)) if part or path in deltas else base
         slots.append((denoiser.get_submodule(parent)._modules, child, layer, copy_of_base))
     try:
         for modules, child, _, folded in slots:
@@ -81,9 +88,7 @@ def scaled(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _with_weight(base: nn.Linear, parts: Sequence[LoraFactors], delta: Tensor | None) -> nn.Linear:
-    """A layer that shares everything with `base` except its weight; `base` itself where nothing is added."""
-    if not parts and delta is None:
-        return base
+    """A layer that shares everything with `base` except its weight."""
     weight = base.weight.float() if delta is None else base.weight + delta.to(base.weight.device)
     for scaling, down, up in parts:
         weight = torch.addmm(weight, up.to(weight), down.to(weight), alpha=scaling)
@@ -91,3 +96,28 @@ def _with_weight(base: nn.Linear, parts: Sequence[LoraFactors], delta: Tensor | 
     layer._parameters = dict(base._parameters)
     layer.weight = nn.Parameter(weight.to(base.weight.dtype), requires_grad=False)
     return layer
+
+
+class _Beside(nn.Module):
+    """A layer in half precision, and beside it its changes: W x + bias + sum scaling B (A x) + delta x.
+
+    The factors are float32 and are applied as PEFT applies them; a delta is applied in the layer's own format.
+    """
+
+    def __init__(self, base: nn.Linear, parts: Sequence[LoraFactors], delta: Tensor | None):
+        super().__init__()
+        self.base = base
+        self._parts = [
+            (scaling, down.detach().to(base.weight.device), up.detach().to(base.weight.device))
+            for scaling, down, up in parts
+        ]
+        self._delta = None if delta is None else delta.detach().to(base.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.base(x)
+        dtype = out.dtype
+        for scaling, down, up in self._parts:
+            out = out + F.linear(F.linear(x.to(down.dtype), down), up) * scaling
+        if self._delta is not None:
+            out = out + F.linear(x, self._delta)
+        return out.to(dtype)

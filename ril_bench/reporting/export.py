@@ -141,7 +141,7 @@ def _code(run: StoredRun) -> str:
     """Python code that generates an image with the LoRA, for a run's kind of model."""
     spec = run.info["sequence"]
     size, absent, length = spec["sampler"].get("size"), "", ""
-    if not any("text_encoder_3" in file for file in _weights(run)):
+    if "text_encoder_3" not in _parts(run):
         # Versions of diffusers differ in the number of tokens that stand for a missing T5.
         absent = ", text_encoder_3=None, tokenizer_3=None"
         length = ", max_sequence_length=pipe.tokenizer_max_length"
@@ -159,7 +159,12 @@ def _code(run: StoredRun) -> str:
 
 def _flow(run: StoredRun) -> bool:
     """Whether the run's model matches a flow: its denoiser is then a transformer."""
-    return any("transformer/" in file for file in _weights(run))
+    return "transformer" in _parts(run)
+
+
+def _parts(run: StoredRun) -> set[str]:
+    """The names of the pipeline's parts."""
+    return {Path(file).parent.name for file in _weights(run)}
 
 
 def _weights(run: StoredRun) -> list[str]:

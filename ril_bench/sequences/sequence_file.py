@@ -86,7 +86,10 @@ def load_sequence(name_or_path: str, settings: Settings = UNCHANGED) -> Sequence
 
 
 def _check_names(source: Source) -> None:
-    """Adds a fault for each unknown name and each repeated reward. The data may have any shape."""
+    """Adds a fault for each unknown name, each repeated reward and a size that the world does not judge.
+
+    The data may have any shape.
+    """
     data = source.data
     _check_name(source, ("model",), partial(registry.locate, "model"))
     _check_name(source, ("world",), _locate_world)
@@ -102,6 +105,11 @@ def _check_names(source: Source) -> None:
     probes = _at(data, ("evaluation", "probes"))
     rewards += [("evaluation", "probes", i) for i in range(len(probes) if isinstance(probes, list) else 0)]
     world = WORLDS.get(str(_at(data, ("world",)))) or world_of(_at(data, ("model",)))
+    size = _at(data, ("sampler", "size"))
+    if world.side and size not in (None, world.side):
+        source.add_fault(
+            ("sampler", "size"), f"this world judges images of {world.side} pixels: leave the size out"
+        )
     first: dict[str, Key] = {}
     for key in rewards:
         _check_name(source, key, partial(registry.locate, "reward", world=world))

@@ -18,6 +18,7 @@ from ril_bench.sequences.paths import as_written
 from ril_bench.storage.digests import sha256_json
 from ril_bench.worlds.table import WORLDS, World, world_of
 
+LEAST_ETA = 0.001  # above 0
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[
@@ -51,6 +52,15 @@ class Sampler(Part):
     guidance: Annotated[float, Field(ge=1)]
     eta: Annotated[float, Field(ge=0, le=1)]
     size: Annotated[int, Field(ge=16, le=8192)] | None = None
+
+    @field_validator("eta")
+    @classmethod
+    def _noise_to_divide_by(cls, value: float) -> float:
+        if 0 < value < LEAST_ETA:
+            raise ValueError(
+                f"the noise of a step, by which KLs divide, vanishes: choose 0, or {LEAST_ETA} to 1"
+            )
+        return value
 
 
 class AdapterOptions(Part):

@@ -46,6 +46,7 @@ class World:
     Attributes:
         models: the names of the models that generate such images.
         rewards: the rewards that only this world has, or that have their own weights in it: "module:Class" by name.
+        side: of its images, in pixels, where its rewards judge no others.
         extractors: "module:function" that loads the feature networks; see `ril_bench.worlds.features`.
         networks: the feature networks that need published files.
         tastes: "module:function" that states the tastes which the rewards learned, for images and their prompts; None
@@ -58,6 +59,7 @@ class World:
     extractors: str
     networks: tuple[FeatureNetwork, ...] = ()
     tastes: str | None = None
+    side: int | None = None
 
 
 SHAPES = World(
@@ -71,6 +73,7 @@ SHAPES = World(
     },
     extractors="ril_bench.worlds.shapes.extractors:load",
     tastes="ril_bench.worlds.shapes.reading:tastes_of",
+    side=64,
 )
 
 INCEPTION = FeatureNetwork("FID or KID", user="FID", package="torch_fidelity", extra="real")

@@ -10,12 +10,13 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler, StableDiffusion3Pipeline
 from safetensors.torch import load_file, save_file
 
+from ril_bench.diffusion.configs import check_folder
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.diffusion.sampler import sample
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 from ril_bench.machine.compute import Compute
-from tests.pipelines import LATENT, PIXELS, stable_diffusion, stable_diffusion_3, stable_diffusion_xl
+from tests.pipelines import LATENT, PIXELS, stable_diffusion, stable_diffusion_3, stable_diffusion_xl, with_t5
 
 PROMPTS = ["a red circle", "a large blue star"]
 SPEC = AdapterSpec(rank=2, alpha=2.0, targets=("to_q", "to_k", "to_v", "to_out.0"))
@@ -28,6 +29,7 @@ PIPELINES = {
     "sdxl-empty-prompt": lambda: stable_diffusion_xl(force_zeros=False),
     "sd3": lambda: stable_diffusion_3(),
     "sd3-by-resolution": lambda: stable_diffusion_3(use_dynamic_shifting=True),
+    "sd3-t5": lambda: with_t5(stable_diffusion_3()),
 }
 OF_TEXT = (
     "add_q_proj",
@@ -42,6 +44,10 @@ def pipe(request):
     pipeline = PIPELINES[request.param]()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def edit(file, **changes):
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def built(pipe):
@@ -60,14 +66,17 @@ def adapted(model):
     return model
 
 
+def tokens_of_t5(pipe):
+    """The pipeline's default; where T5 is absent, versions of diffusers differ in the number of zeros."""
+    return 256 if pipe.text_encoder_3 else pipe.tokenizer_max_length
+
+
 @torch.no_grad()
 def theirs(pipe, guidance, output_type, size=PIXELS):
     """What the pipeline itself generates from the same first latents, without noise in the steps."""
-    of_kind = (
-        {"max_sequence_length": pipe.tokenizer_max_length}
-        if isinstance(pipe, StableDiffusion3Pipeline)
-        else {"eta": 0.0}
-    )
+    of_kind = {"eta": 0.0}
+    if isinstance(pipe, StableDiffusion3Pipeline):
+        of_kind = {"max_sequence_length": tokens_of_t5(pipe)}
     return pipe(
         prompt=PROMPTS,
         height=size,
@@ -109,6 +118,34 @@ def test_a_size_without_whole_latents_is_refused(pipe, tmp_path):
     with pytest.raises(UserError, match="generates no images of 61 pixels a side") as caught:
         DiffusionModel.load(tmp_path, adapter=SPEC, size=61)
     assert caught.value.hint.startswith("choose a multiple of ")
+
+
+def test_latents_with_more_patches_than_positions_are_refused(tmp_path):
+    stable_diffusion_3().save_pretrained(tmp_path)  # 8 positions, patches of 2, 4 pixels in a latent
+    with pytest.raises(UserError, match="positions for latents of at most 16 a side, and 24"):
+        DiffusionModel.load(tmp_path, adapter=SPEC, size=24 * PIXELS // LATENT[1])
+    edit(tmp_path / "transformer" / "config.json", sample_size=24)
+    with pytest.raises(UserError, match="positions for latents of at most 16 a side, and 24"):
+        check_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"_class_name": "FlowMatchHeunDiscreteScheduler"}, {"use_flow_sigmas": True}]
+)
+def test_a_unet_with_the_scheduler_of_a_flow_is_refused(changes, tmp_path):
+    """diffusers keeps the betas in the config when a scheduler is made from another one."""
+    stable_diffusion().save_pretrained(tmp_path)
+    edit(tmp_path / "scheduler" / "scheduler_config.json", **changes)
+    with pytest.raises(UserError, match="takes the steps of a flow, and its denoiser is a UNet"):
+        check_folder(tmp_path)
+
+
+def test_a_flow_whose_index_names_another_scheduler_is_refused(tmp_path):
+    stable_diffusion_3().save_pretrained(tmp_path)
+    edit(tmp_path / "model_index.json", scheduler=["diffusers", "DDIMScheduler"])
+    with pytest.raises(UserError, match="the model's scheduler is DDIMScheduler") as caught:
+        check_folder(tmp_path)
+    assert caught.value.where == str(tmp_path / "model_index.json")
 
 
 def test_a_step_of_a_velocity_model_is_diffusers(tmp_path):
@@ -158,7 +195,11 @@ def test_a_call_has_the_gradient_of_autograd_on_the_denoiser(pipe):
     found = [parameter.grad.clone() for parameter in model.parameters()]
     if isinstance(pipe, StableDiffusion3Pipeline):
         text, _, pooled, _ = pipe.encode_prompt(
-            PROMPTS, PROMPTS, PROMPTS, do_classifier_free_guidance=False, max_sequence_length=16
+            PROMPTS,
+            PROMPTS,
+            PROMPTS,
+            do_classifier_free_guidance=False,
+            max_sequence_length=tokens_of_t5(pipe),
         )
         raw = model.denoiser(x, text, pooled, torch.tensor([t, t])).sample
     else:

@@ -195,3 +195,24 @@ def test_schedulers_that_take_other_steps(key):
 def test_a_scheduler_of_noise_is_refused():
     with pytest.raises(UserError, match="DDIMScheduler"):
         flow_of({"_class_name": "DDIMScheduler"}, 8, 0.0, tokens=64)
+
+
+@pytest.mark.parametrize("steps", [28, 50])
+def test_no_step_of_the_published_schedule_outweighs_all_others(steps):
+    """Drift and log-probabilities weigh step i by (b / sigma)^2. Stable Diffusion 3.5 has shift 3 and ends at .009."""
+    config = {"shift": 3.0, "use_dynamic_shifting": False, "shift_terminal": None}
+
+    def largest_share(flow):
+        weights = [(b / k) ** 2 for b, k in zip(flow.b, flow.sigma, strict=True)]
+        return max(weights) / sum(weights)
+
+    assert largest_share(flow_of(config, steps, 1.0, 1024)) < 0.45
+    assert largest_share(Flow(flow_of(config, steps, 0.0, 1024).level[:-1], 1.0)) > 0.85
+
+
+def test_a_schedule_is_stretched_only_where_it_has_noise_and_ends_too_low():
+    low, high = {"shift": 3.0, "shift_terminal": None}, {"shift": 3.0, "shift_terminal": 0.1}
+    for config, eta, last in ((low, 0.5, 0.06), (high, 0.5, 0.1), (high, 0.0, 0.1)):
+        assert flow_of(config, 8, eta, 16).level[-2] == pytest.approx(last, rel=1e-5)
+    assert flow_of(low, 8, 0.0, 16).level[-2] < 0.01
+    assert flow_of(high, 8, 0.5, 16).level[:-1] == flow_of(high, 8, 0.0, 16).level[:-1]

@@ -6,8 +6,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
 
+from ril_bench.diffusion.adapter_spec import AdapterSpec
 from ril_bench.diffusion.model import DiffusionModel
+from ril_bench.machine.compute import Compute
 from tests.diffusion.two_adapters import PROMPTS, live_predict, no_grad_predict, weights
+
+SPEC = AdapterSpec(rank=2, alpha=2.0, targets=("to_q", "to_v"))
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -106,3 +110,31 @@ def test_no_folding_within_folding_and_no_changes(model):
             pass
         assert model.is_folded
     assert not model.is_folded
+
+
+@pytest.fixture
+def half(tiny_pipeline):
+    """A model in bfloat16, with an adapter that changes weights by a thousandth of them."""
+    model = DiffusionModel.load(str(tiny_pipeline), adapter=SPEC, compute=Compute(dtype="bfloat16"))
+    model.add_adapter("a", seed_key=(1,))
+    with torch.no_grad():
+        for number, (name, factor) in enumerate(model.adapter_parameters("a").items()):
+            if ".lora_B." in name:
+                draws = torch.Generator().manual_seed(number)
+                factor.copy_(1e-3 * torch.randn(factor.shape, generator=draws))
+    model.activate({"a": 1.0}, train=["a"])
+    return model
+
+
+def test_in_half_precision_a_call_without_gradient_is_the_live_one_to_the_bit(half, x):
+    assert torch.equal(no_grad_predict(half, x), half.predict(x, 501, PROMPTS, 3.0).detach())
+
+
+def test_in_half_precision_a_delta_is_its_adapter_up_to_rounding(half, x):
+    with torch.no_grad(), half.folded({}):
+        pretrained = half.predict(x, 501, PROMPTS, 3.0)
+    with torch.no_grad(), half.folded({}, deltas={path: 3000 * one for path, one in half.delta("a").items()}):
+        by_delta = half.predict(x, 501, PROMPTS, 3.0) - pretrained
+    half.activate({"a": 3000.0})
+    by_adapter = no_grad_predict(half, x) - pretrained
+    assert (by_delta - by_adapter).norm() < 0.1 * by_adapter.norm()

@@ -209,6 +209,8 @@ def test_settings_change_the_sequence(tmp_path: Path) -> None:
         ("tasks.0.reward", "symmetry", "'0' is not one of 1 to 2"),
         ("tasks.3.reward", "symmetry", "'3' is not one of 1 to 2"),
         ("name.first", "x", "cannot hold keys"),
+        ("sampler.eta", 1e-170, "choose 0, or 0.001 to 1"),
+        ("sampler.size", 72, "this world judges images of 64 pixels"),
         ("sampler.steps", 1, "sampler.steps: should be greater than or equal to 2, not 1"),
         ("evaluation.prompts", 1, "evaluation.prompts: should be greater than or equal to 2, not 1"),
         ("name", "../x", "name: "),
