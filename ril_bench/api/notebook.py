@@ -233,7 +233,9 @@ class Run:
         if fallen := collapsed_steps(run):
             words.append(fallen)
         if unit == "z":
-            words.append("rewards in z: this run has no calibration")
+            changed = run.info.get("comparable") is False
+            of = "changed settings have" if changed else "this sequence has"
+            words.append(f"rewards in z: {of} no calibration")
         return "  ".join(words)
 
     def __repr__(self) -> str:

@@ -45,8 +45,14 @@ class CheckReport:
     @property
     def verdict(self) -> str:
         """The outcome in one line."""
-        faults = sum(bool(result.fault) for result in self.results)
-        outcome = f"{faults} of {len(self.results)} checks failed" if faults else "all checks passed"
+        faults, skipped = (
+            sum(bool(getattr(one, kind)) for one in self.results) for kind in ("fault", "skipped")
+        )
+        outcome = "all checks passed"
+        if faults:
+            outcome = f"{faults} of {len(self.results)} checks failed"
+        elif skipped:
+            outcome = f"{len(self.results) - skipped} of {len(self.results)} checks passed, {skipped} skipped"
         return f"{self.kind} {self.reference}: {outcome}"
 
     def plain(self) -> dict[str, Any]:
@@ -117,9 +123,10 @@ def kind_of(reference: str) -> str:
 def lines_of(result: CheckResult) -> list[str]:
     """A result as lines of text.
 
-    The first line is "ok" or "fault" and what was checked. The fault, the hint and the note follow.
+    The first line is "ok", "fault" or "skipped" and what was checked. The fault, the hint and the note follow.
     """
-    lines = [f"{'fault' if result.fault else 'ok':<7} {result.check}"]
+    outcome = "fault" if result.fault else "skipped" if result.skipped else "ok"
+    lines = [f"{outcome:<7} {result.check}"]
     parts = {"": result.fault, "hint: ": result.hint, "note: ": result.note}
     return lines + [
         f"        {prefix}{line}" for prefix, text in parts.items() if text for line in text.splitlines()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, run_checks
+from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, CheckSkipped, run_checks
 from ril_bench.data.prompts import are_here, load_prompts
 from ril_bench.remote.file import RemoteFile
 from ril_bench.running.materials import Materials, new_tuner
@@ -113,8 +113,8 @@ class _SequenceSuite:
         if local_folder(self.sequence.model) is None:
             self.missing.insert(0, f"the model {self.sequence.model}")
         if self.missing:
-            return (
-                f"not checked, because these are not on this machine: {', '.join(self.missing)}; "
+            raise CheckSkipped(
+                f"these are not on this machine: {', '.join(self.missing)}; "
                 f"ril-bench doctor {self.reference} lists the source of each file"
             )
         materials = Materials.load(self.sequence, torch.device("cpu"))

@@ -28,12 +28,18 @@ class CheckResult:
         fault: what is wrong; None where the check passed.
         hint: how to fix the fault.
         note: what could not be checked here, or what else the author should know. A note is no fault.
+        skipped: whether nothing was checked, as the note says.
     """
 
     check: str
     fault: str | None = None
     hint: str | None = None
     note: str | None = None
+    skipped: bool = False
+
+
+class CheckSkipped(Exception):
+    """A check cannot run here; the message says what it lacks."""
 
 
 class CheckFailed(Exception):
@@ -56,8 +62,8 @@ def require_docstring(cls: type) -> None:
 def run_checks(checks: Sequence[Check], needed: Sequence[Check]) -> Iterator[CheckResult]:
     """Yields the result of each check as it ends.
 
-    Stops after a fault in one of the `needed` checks. The first line of a check's docstring is its name. A
-    check raises an exception for a fault, and may return a note.
+    Stops after a fault in one of the `needed` checks. The first line of a check's docstring is its name. A check
+    raises an exception for a fault, CheckSkipped where it cannot run, and may return a note.
     """
     for check in checks:
         result = _result(check)
@@ -70,6 +76,8 @@ def _result(check: Check) -> CheckResult:
     name = (check.__doc__ or "").partition("\n")[0].rstrip(".")
     try:
         return CheckResult(name, note=check())
+    except CheckSkipped as skipped:
+        return CheckResult(name, note=str(skipped), skipped=True)
     except CheckFailed as failed:
         return CheckResult(name, str(failed), failed.hint)
     except RilError as error:

@@ -89,8 +89,12 @@ def test_a_report_is_text_and_plain_data(monkeypatch):
 def test_a_sequence_without_its_weights_is_checked_as_far_as_possible():
     report = check("sd15-ril")
     assert report.ok
+    assert report.results[-1].skipped
     assert "the model stable-diffusion-v1-5" in report.results[-1].note
     assert "ril-bench doctor sd15-ril" in report.results[-1].note
+    checks = len(report.results)
+    assert report.verdict == f"sequence sd15-ril: {checks - 1} of {checks} checks passed, 1 skipped"
+    assert "skipped loads" in "\n".join(report.lines)
 
 
 @pytest.mark.parametrize(
