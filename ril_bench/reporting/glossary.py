@@ -255,9 +255,9 @@ METRICS = (
         "drift",
         IMAGES,
         -1,
-        "mean over rollouts of step T's model of Σ_k b_k² |out_T − out_0|² / (2 σ_k²), over sampling steps k; b_k is the "
-        "coefficient of the denoiser's output (noise, or a velocity) in the sampler's mean, σ_k the deviation of the "
-        "noise that the sampler adds; out_T and out_0 are guided predictions of both models at the same latents",
+        "mean over rollouts of step T's model of Σ_k b_k² |out_T − out_0|² / (2 σ_k²), over sampling steps k; b_k is "
+        "the coefficient of the denoiser's output (noise, or a velocity) in the sampler's mean, σ_k the deviation of "
+        "the noise that the sampler adds; out_T and out_0 are guided predictions of both models at the same latents",
         "0 upward, in nats; 0 is the pretrained model",
         "How far the last model's sampling chain moved from the pretrained model's: the KL divergence of whole paths.",
         "It depends on the sampler's steps, eta and guidance, and on the size of the latents, so it compares within "
