@@ -22,7 +22,7 @@ from tests.tiny import tuner as built
 from tests.toy import DoubleDraws, ToyModel, toy_task, update
 from tests.tuners.variants import TUNERS, named
 
-STEPS, UPDATES, BATCH = 3, 4, 2
+STEPS, UPDATES, BATCH = 3, 2, 2
 #: what these draw for each update decides its calls; the variants of drtune and refl draw nothing in 3 steps
 RANDOM = {"alignprop", "alignprop-original", "adjoint_matching"}
 
@@ -47,7 +47,7 @@ def test_what_a_tuner_states_is_what_is_counted(name, guidance, images, tiny_mod
     tuner = built(named(name, images))
     guided = 1 if guidance == 1 else 2
     stated = astuple(tuner.update_cost(STEPS, guided))
-    # a mean of four updates; each draws one step, or one number of steps, of three
+    # each update draws one step, or one number of steps, of three
     spread = guided * STEPS / 2 if name in RANDOM else 1e-9
     found = counted(tiny_model, tuner, guidance)
     assert found == pytest.approx(stated, abs=spread, rel=0)
