@@ -27,7 +27,8 @@ class RunPreview:
         state: "new", "can be continued" or "complete".
         configuration: every setting that decides the result; `method` has the values of all options, and `tuners` those
             of each task's tuner, defaults included.
-        evaluations: denoiser evaluations of rollouts and evaluation images, without those of the method.
+        evaluations: denoiser evaluations of the tuner's updates, of criteria and of evaluations, without those of the
+            method; None if a tuner has a fault.
         seconds: estimated from runs of the same sequence and tuner in the same folder; None without such runs.
         faults: what prevents the run from completing, each with its hint.
         notes: what is missing but does not prevent the run, such as a metric.
@@ -37,7 +38,7 @@ class RunPreview:
     state: Literal["new", "can be continued", "complete"]
     device: str
     configuration: dict[str, Any]
-    evaluations: int
+    evaluations: int | None
     seconds: float | None
     faults: list[str]
     notes: list[str]
@@ -50,7 +51,7 @@ class RunPreview:
         from ril_bench.running.progress import duration
 
         time = "not known before a first run" if self.seconds is None else f"about {duration(self.seconds)}"
-        evaluations = f"{self.evaluations:,}".replace(",", " ")
+        evaluations = "unknown" if self.evaluations is None else f"{self.evaluations:,}".replace(",", " ")
         return "\n".join(
             [
                 yaml.safe_dump(self.configuration, sort_keys=False, allow_unicode=True).rstrip(),

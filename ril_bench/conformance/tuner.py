@@ -17,10 +17,12 @@ from ril_bench.conformance.equal_runs import check_repeats, check_resumes, kille
 from ril_bench.conformance.suite import Check, CheckFailed, CheckResult, require_docstring, run_checks
 from ril_bench.conformance.watch import Watch
 from ril_bench.running import accounts
-from ril_bench.running.materials import Materials
+from ril_bench.running.materials import Materials, tuner_of
 from ril_bench.running.plan import plan_run
 from ril_bench.running.runner import Runner
 from ril_bench.running.sampler_needs import OF_SAMPLER
+from ril_bench.running.step_cost import guided_calls
+from ril_bench.tuners.base import Cost
 
 SEQUENCE = "shapes-smoke"
 UPDATES, CHECKPOINT_EVERY = 4, 2
@@ -38,6 +40,20 @@ IMAGES = "shapes/aesthetic"  # for a tuner that learns from an image set
 NEEDS = {"reward", "reward_gradient", "images", *OF_SAMPLER}
 THREADS = 1
 KILLED_AFTER = (1, 3)  # task, update: the resume begins at the checkpoint after update 2
+#: what a tuner states of an update -> what it is, and its calls: kind, with gradient
+COUNTED = {
+    "evaluations": ("denoiser evaluations", "denoiser", False),
+    "graded": ("differentiated denoiser evaluations", "denoiser", True),
+    "images": ("scored images", "reward:", False),
+    "graded_images": ("differentiated images", "reward:", True),
+}
+SPREAD = (
+    1 / 4
+)  # relative: how far the mean of a few updates may be from that of many, where a tuner draws its calls
+STATE = (
+    "write `def update_cost(self, steps, guided)`, which returns Cost(evaluations, graded, images, graded_images) of "
+    "ril_bench.tuners.base; a tuner without it states one rollout"
+)
 ROUNDING = 1e-3  # relative: the difference in a gradient that another order of summation may cause
 
 
@@ -66,6 +82,7 @@ class _Suite:
             self.moves_the_adapter,
             self.leaves_frozen_weights,
             self.counts_its_calls,
+            self.states_its_cost,
             self.repeats,
             self.splits,
             self.resumes,
@@ -123,6 +140,22 @@ class _Suite:
         if not calls and {"reward", "reward_gradient"} & self._cls().needs:
             raise CheckFailed("no call of the reward is counted", "call task.reward(images, prompts)")
         return f"for each update of 2 prompts: {forwards:g} denoiser evaluations, {calls:g} scored images"
+
+    def states_its_cost(self) -> None:
+        """states what an update costs, as it is counted (update_cost)"""
+        sequence = self.straight.plan.sequence
+        calls = accounts.from_rows(self.straight.folder.read_run()["steps"][1]["training_calls"])
+        stated = tuner_of(sequence.task(1)).update_cost(sequence.sampler.steps, guided_calls(sequence))
+        if not isinstance(stated, Cost):
+            raise CheckFailed(f"update_cost returns {stated!r}, not a Cost", STATE)
+        for name, (what, kind, graded) in COUNTED.items():
+            counted = accounts.samples(calls, kind, graded=graded) / (UPDATES * sequence.task(1).budget.batch)
+            if abs(counted - getattr(stated, name)) > SPREAD * getattr(stated, name):
+                raise CheckFailed(
+                    f"update_cost states {getattr(stated, name):g} {what} for each prompt of an update, and "
+                    f"{counted:g} were counted",
+                    STATE,
+                )
 
     def repeats(self) -> None:
         """produces the same bytes for the same seed"""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ril_bench.config.settings import UNCHANGED, Settings, parse_settings
-from ril_bench.diagnosis.footprint import Footprint, footprint, guided_calls, images_at_once, rate
+from ril_bench.diagnosis.footprint import Footprint, footprint, images_at_once, rate
 from ril_bench.diagnosis.gpus import estimates
 from ril_bench.diagnosis.report import Diagnosis, RunTime, peak, size, total
 from ril_bench.diffusion.configs import check_folder, read_config
@@ -20,7 +20,8 @@ from ril_bench.machine.devices import named_device
 from ril_bench.remote.network import hub_answers
 from ril_bench.remote.search import FOLDER
 from ril_bench.running.materials import new_tuner
-from ril_bench.running.plan import plan_run
+from ril_bench.running.plan import RunPlan, plan_run
+from ril_bench.running.step_cost import guided_calls
 from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.model_folders import local_folder
 from ril_bench.sequences.needs import Need, needs_of, unusable_files
@@ -68,6 +69,7 @@ def doctor(
     plan = plan_run(sequence, "naive", settings=parse_settings(settings), preset=preset)
     spec = plan.sequence
     model_faults, tuner_faults = list(_model_faults(spec)), list(_tuner_faults(spec))
+    evaluations = _evaluations(plan, tuner_faults)
     needs = needs_of(spec)
     missing = [need for need in needs if not need.here and not need.optional]
     online = hub_answers() if missing else None
@@ -77,7 +79,6 @@ def doctor(
             found = footprint(spec, place, compute)
         except UserError as error:
             model_faults.append(error.in_one_line)
-    evaluations = evaluations_of(plan, 1) + 2 * _images_of_an_evaluation(spec)
     pace = seconds_per_evaluation(plan, Path(out))
     speed = rate(place, compute) if found else None
     return Diagnosis(
@@ -92,8 +93,10 @@ def doctor(
         time=RunTime(
             evaluations=evaluations,
             rate=speed,
-            at_least=evaluations * found.flops_per_evaluation / speed if found and speed else None,
-            by_runs=evaluations * pace[0] if pace else None,
+            at_least=evaluations * found.flops_per_evaluation / speed
+            if evaluations and found and speed
+            else None,
+            by_runs=evaluations * pace[0] if evaluations and pace else None,
         ),
         gpus=estimates(found, compute) if found and spec.home is REAL else [],
         faults=[
@@ -105,6 +108,17 @@ def doctor(
         ],
         notes=[*_notes(spec, needs, found is not None), *missing_metrics(spec.home)],
     )
+
+
+def _evaluations(plan: RunPlan, tuner_faults: list[str]) -> int | None:
+    """Denoiser evaluations of a run with step 0; None if a tuner has a fault, one of which may be found here."""
+    if tuner_faults:
+        return None
+    try:
+        return evaluations_of(plan, 1) + 2 * _images_of_an_evaluation(plan.sequence)
+    except UserError as error:
+        tuner_faults.append(error.in_one_line)
+        return None
 
 
 def _images_of_an_evaluation(spec: SequenceSpec) -> int:

@@ -27,10 +27,12 @@ from ril_bench.diagnosis.architectures import ARCHITECTURES, TEXT_ENCODERS
 from ril_bench.diffusion.configs import read_config
 from ril_bench.diffusion.families import latent_size, resized
 from ril_bench.machine.compute import Compute
+from ril_bench.methods import Plan
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.model import weight_files
 from ril_bench.running.evaluation import drift_rollouts
 from ril_bench.running.materials import new_tuner
+from ril_bench.running.step_cost import evaluated_images, guided_calls, training_cost
 from ril_bench.sequences.model_folders import hub_model, local_folder
 from ril_bench.sequences.spec import Sequence, TaskSpec
 from ril_bench.tuners.base import Tuner
@@ -133,40 +135,39 @@ def footprint(sequence: Sequence, device: torch.device, compute: Compute) -> Foo
             file.name for file in _reward_files(sequence, sequence.rewards) if _bytes(file) is None
         ),
     )
-    operations = operations_of(sequence, tuners, call.flops, decoding.flops)
+    operations = operations_of(
+        sequence, tuners, call.flops, decoding.flops, checkpointing=compute.checkpointing
+    )
     return Footprint(memory, peak + CONTEXT, call.flops, operations)
 
 
 def operations_of(
-    sequence: Sequence, tuners: Mapping[str, Tuner], evaluation: float, decoding: float
+    sequence: Sequence,
+    tuners: Mapping[str, Tuner],
+    evaluation: float,
+    decoding: float,
+    *,
+    checkpointing: bool = False,
 ) -> float:
-    """Operations of a run with the plain method (naive): the denoiser and the decoder.
+    """Operations of a run with the plain method (naive), at most: the denoiser and the decoder.
 
-    A backward call counts as two forward calls. Rewards, text encoders and bounded budgets are not counted.
+    A backward call counts as two forward calls. Rewards, encoders and networks of the tuner's own are not counted.
 
     Args:
         evaluation: operations of a denoiser call for one image.
         decoding: operations of a decoding of one image.
+        checkpointing: whether the backward call runs all blocks forward again.
     """
-    guided, steps = guided_calls(sequence), sequence.sampler.steps
-    image = steps * guided * evaluation + decoding
-    total = 0.0
-    for _, task in _tasks(sequence):
-        tuner = tuners[task.name]
-        backward = 2 * tuner.open_graphs(steps, guided).evaluations * evaluation
-        if "reward_gradient" in tuner.needs:
-            backward += 2 * decoding
-        total += task.budget.updates * task.budget.batch * (image + backward)
-    evaluated = sequence.evaluation.prompts * sequence.evaluation.images_per_prompt
-    # step 0 has a second set, the reference of FID; every other step one for each scale between 0 and 1
-    rows = len(sequence.tasks) * (1 + len(sequence.evaluation.inner_scales)) + 2
-    drifted = sum(drift_rollouts(sequence, i) for i, _ in _tasks(sequence))
-    return total + rows * evaluated * image + drifted * (image - decoding)
-
-
-def guided_calls(sequence: Sequence) -> int:
-    """Denoiser calls of one prediction: 2 with guidance, 1 without."""
-    return 1 if sequence.sampler.guidance == 1 else 2
+    rollout = sequence.sampler.steps * guided_calls(sequence) * evaluation
+    image, backward = rollout + decoding, 3 if checkpointing else 2
+    # step 0 has two sets of images: the second is the reference of FID
+    total = 2 * sequence.evaluation.prompts * sequence.evaluation.images_per_prompt * image
+    for i, task in _tasks(sequence):
+        updates, cost = training_cost(tuners[task.name], Plan(weights={i: 1.0}), sequence, i)
+        total += evaluation * (cost.evaluations + backward * cost.graded)
+        total += decoding * (cost.images + backward * cost.graded_images)
+        total += evaluated_images(sequence, updates) * image + drift_rollouts(sequence, i) * rollout
+    return total
 
 
 def images_at_once(task: TaskSpec) -> int:

@@ -21,13 +21,14 @@ class RunTime:
     """The time of one run with the plain method (naive).
 
     Attributes:
-        evaluations: denoiser evaluations of rollouts and images; a guided prediction counts two.
+        evaluations: denoiser evaluations of updates, criteria and evaluations, at most; a guided prediction counts two.
+            None if a tuner has a fault.
         rate: operations a second of a matrix product, measured here; None if the model is not known.
         at_least: seconds of the evaluations at that rate; None if the model is not known.
         by_runs: seconds, estimated from complete runs of this sequence and tuner; None if there are none.
     """
 
-    evaluations: int
+    evaluations: int | None
     rate: float | None
     at_least: float | None
     by_runs: float | None
@@ -121,9 +122,10 @@ def _of_need(need: Need) -> Iterable[str]:
 
 def _of_time(found: Diagnosis) -> Iterable[str]:
     time = found.time
-    yield f"time of a run: {time.evaluations:,} denoiser evaluations for rollouts and images".replace(
-        ",", " "
-    )
+    if time.evaluations is None:
+        yield "time of a run: not known, as a tuner has a fault"
+        return
+    yield f"time of a run: {time.evaluations:,} denoiser evaluations for updates and images".replace(",", " ")
     if time.at_least is not None and time.rate is not None:
         yield f"  at least {duration(time.at_least)}, at {time.rate / 1e12:.3g} TFLOP/s, measured here"
     if time.by_runs is not None:

@@ -124,6 +124,16 @@ class Criterion:
         self.checks = [(update, dict(gains)) for update, gains in state]
 
 
+def most_checks(updates: int, every: int) -> int:
+    """The largest number of checks between the updates of a task and after the last one, by `next_check`.
+
+    The check before the first update is not one of them.
+    """
+    least = min(LEAST, every)
+    first = max(least, math.ceil(every / 2))
+    return 1 + math.ceil(max(updates - first, 0) / least)
+
+
 def next_check(checks: Sequence[tuple[int, float]], until: Until) -> int:
     """The number of updates after which to measure a gain again.
 

@@ -24,7 +24,7 @@ from ril_bench.running.inputs import Inputs, changes, inputs_of
 from ril_bench.running.reward_task import RewardTask, Unit
 from ril_bench.running.sampler_needs import check_sampler
 from ril_bench.sequences.model_folders import model_digests, model_folder
-from ril_bench.sequences.spec import Sequence
+from ril_bench.sequences.spec import Sequence, TaskSpec
 from ril_bench.tuners.base import Tuner
 
 
@@ -160,6 +160,12 @@ def _reward(sequence: Sequence, name: str, device: torch.device) -> Reward:
     return called(partial(cls, device=device), (), cls, "__init__", blame)
 
 
+def tuner_of(spec: TaskSpec) -> Tuner:
+    """The tuner that a task names. Raises UserError if its options are wrong."""
+    tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
+    return tuner
+
+
 def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tuner:
     """The tuner of task i.
 
@@ -167,7 +173,7 @@ def new_tuner(sequence: Sequence, i: int, reward: Reward | type[Reward]) -> Tune
     of the sampler, or if the task has a criterion and the tuner does not learn from the reward.
     """
     spec = sequence.task(i)
-    tuner: Tuner = registry.load("tuner", spec.tuner.name)(**spec.tuner.options)
+    tuner = tuner_of(spec)
     if "reward_gradient" in tuner.needs and not reward.differentiable:
         raise SequenceError(
             f"the tuner {spec.tuner.name} needs the gradient of the reward, and {spec.name} has none",

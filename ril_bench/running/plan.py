@@ -127,14 +127,11 @@ class RunPlan:
             for i in range(1, len(self.sequence.tasks) + 1):
                 step_plan(method, self.sequence, i)
 
-    def budget(self, i: int) -> tuple[int, dict[str, float]]:
-        """The largest number of updates of step i, and its bounds on calls, with those of a consolidation."""
+    def updates(self, i: int) -> int:
+        """The largest number of updates of step i, with those of a consolidation."""
         plan = step_plan(self.build_method(), self.sequence, i)
-        updates, bounds = step_budget(plan, self.sequence, i)
         share = plan.consolidation.updates if plan.consolidation else 0.0
-        own = self.sequence.task(i).budget
-        more = {name: bound + share * own.bounds.get(name, 0) for name, bound in bounds.items()}
-        return updates + round(share * own.updates), more
+        return step_budget(plan, self.sequence, i)[0] + round(share * self.sequence.task(i).budget.updates)
 
     def identity(self) -> dict[str, Any]:
         """The values that are equal for two equal runs, as run.json holds them."""

@@ -15,6 +15,7 @@ from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws, Key
 from ril_bench.machine.parallel import team
 from ril_bench.tuners.base import (
+    Cost,
     Log,
     LossAccumulator,
     MicroBatch,
@@ -82,6 +83,13 @@ class AdjointMatching(RewardGradientTuner):
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
         return OpenGraphs(1, together=False)
 
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        early, first, late = self._numbers(steps)
+        # the mean of the smallest of n different integers of 0..N-1 is (N - n) / (n + 1)
+        earliest = (early - first) / (first + 1) if first else early + (steps - early - late) / (late + 1)
+        carried, trained = steps - earliest, first + late
+        return Cost(guided * steps + carried + trained, carried - 1 + trained, 1, 1)
+
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         sampler, prompts = task.sampler, batch.prompts
         trained = self._steps(sampler.steps, batch.draws)
@@ -108,11 +116,16 @@ class AdjointMatching(RewardGradientTuner):
 
     def _steps(self, steps: int, draws: Draws) -> list[int]:
         """The trained steps, in order."""
+        early, first, late = self._numbers(steps)
+        return draws.distinct(range(early), first, "early") + draws.distinct(
+            range(early, steps), late, "late"
+        )
+
+    def _numbers(self, steps: int) -> tuple[int, int, int]:
+        """The number of early steps, and how many of them and of the others are trained."""
         k, early = min(self.options.steps, steps), round(EARLY * steps)
         first = min(max(k // 2, k - (steps - early)), early)
-        return draws.distinct(range(early), first, "early") + draws.distinct(
-            range(early, steps), k - first, "late"
-        )
+        return early, first, k - first
 
     def _reward_adjoint(
         self, model: DiffusionModel, task: Task, prompts: list[str], x0: Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -11,6 +12,7 @@ from torch import Tensor
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.draws import Draws
 from ril_bench.tuners.base import (
+    Cost,
     Log,
     LossAccumulator,
     MicroBatch,
@@ -66,6 +68,16 @@ class Alignprop(RewardGradientTuner):
         else:
             kept = math.ceil(steps / 2 + 2 * math.sqrt(steps / 6))
         return OpenGraphs(min(kept, steps) * guided, together=True)
+
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        return Cost(guided * steps, guided * self._mean_kept(steps), 1, 1)
+
+    def _mean_kept(self, steps: int) -> float:
+        """The mean number of steps that keep their gradient: the last one, and each other with its probability."""
+        if self.options.variant == "released":
+            cut = NormalDist(CUT_MEAN * steps, CUT_SD * steps)
+            return 1 + sum(cut.cdf(i + 0.5) for i in range(steps - 1))  # the cut is rounded
+        return 1 + sum((i + 1) / (steps + 1) for i in range(steps - 1))
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         grad_steps = self._grad_steps(task.sampler.steps, batch.draws)

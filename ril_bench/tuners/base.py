@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -109,6 +109,29 @@ class OpenGraphs(NamedTuple):
 
     evaluations: int
     together: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an update costs for one prompt of its batch: counted calls, as means over updates.
+
+    Attributes:
+        evaluations: denoiser evaluations; a guided prediction is two.
+        graded: those that are differentiated, to the weights or to the latents: each is a forward and a backward call.
+        images: scored images; each of them is also decoded, or encoded if it is a given image.
+        graded_images: those that are differentiated.
+    """
+
+    evaluations: float
+    graded: float = 0.0
+    images: float = 0.0
+    graded_images: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __rmul__(self, times: float) -> Cost:
+        return Cost(*(times * n for n in astuple(self)))
 
 
 class LossAccumulator:
@@ -234,6 +257,22 @@ class Tuner(Configurable):
             guided: denoiser evaluations of one prediction with the sequence's guidance: 2, or 1 without guidance.
         """
         return OpenGraphs(guided, together=False)
+
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        """What an update costs for each prompt; forecasts and `ril-bench doctor` compute evaluations and time from it.
+
+        By default: one rollout, whose image is scored once, and of which the `open_graphs` are differentiated. The
+        image is differentiated too if the tuner needs the gradient of the reward. A tuner that calls the denoiser more
+        often must state it: `ril-bench check` compares the statement with the calls that are counted. What a tuner
+        draws (steps, stops), or does only once in several updates, counts with its mean. Calls of networks of the
+        tuner's own, and those of the method, do not count.
+
+        Args:
+            steps: steps of the sampler.
+            guided: denoiser evaluations of one prediction with the sequence's guidance: 2, or 1 without guidance.
+        """
+        graded = self.open_graphs(steps, guided).evaluations
+        return Cost(guided * steps, graded, 1, float("reward_gradient" in self.needs))
 
     def score(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Tensor | None:
         """Samples and scores one micro-batch before `accumulate`; for a loss that needs the scores of the whole batch.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, Task
+from ril_bench.tuners.base import Cost, Log, LossAccumulator, MicroBatch, Task
 from ril_bench.tuners.forward_process import ForwardProcessTuner, Noised, scaled_error
 from ril_bench.tuners.reference import Decay, MovingAverage
 from ril_bench.tuners.samples import CLIP_ADVANTAGE
@@ -59,6 +59,11 @@ class Crd(ForwardProcessTuner):
     def start_task(self, task: Task, model: DiffusionModel) -> None:
         super().start_task(task, model)
         self._compared = MovingAverage(model, self.options.old)
+
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        reference = 0 if self.options.kl == 0 else 1 if self.options.reference_guidance == 1 else 2
+        others = 2 + reference  # the old policy, and the model for the mean over the copies
+        return self.rollouts_cost(steps, guided) + self.noised_cost(steps, others)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         batch, copies = self.trajectories(model, task, batch)

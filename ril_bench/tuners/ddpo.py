@@ -16,7 +16,7 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction, predict_step
 from ril_bench.diffusion.steps import Sampler
 from ril_bench.errors import UserError
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, Task
+from ril_bench.tuners.base import Cost, Log, LossAccumulator, MicroBatch, Task
 from ril_bench.tuners.nets import ValueNet
 from ril_bench.tuners.rollouts import RolloutTuner, Trajectory, sample_trajectory
 from ril_bench.tuners.samples import CLIP_ADVANTAGE, advantages, stratified_steps
@@ -125,6 +125,16 @@ class Ddpo(RolloutTuner):
             )
         super().start_task(task, model)
 
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        graded = guided * self.copies * self._trained(steps)
+        compared = graded if self.options.kappa or self.options.kl else 0
+        return self.rollouts_cost(steps, guided) + Cost(graded + compared, graded)
+
+    def _trained(self, steps: int) -> int:
+        """The number of trained steps of each rollout."""
+        window = self.options.window or steps
+        return min(self.options.steps or window, window)
+
     def sample_copy(self, model: DiffusionModel, task: Task, batch: MicroBatch, j: int) -> Trajectory:
         sampler, draws = task.sampler, batch.draws.copy(j)
         window = self.options.window or sampler.steps
@@ -138,7 +148,7 @@ class Ddpo(RolloutTuner):
         rewards = torch.stack([copy.reward for copy in copies])
         of_copies = advantages(rewards, batch.rewards)
         sampler, window = task.sampler, self.options.window or task.sampler.steps
-        n = min(self.options.steps or window, window)
+        n = self._trained(sampler.steps)
         losses, total = LossAccumulator(batch, calls=n * len(copies)), 0.0
         for trained in stratified_steps(window, n, batch.draws, "trained"):
             i = copies[0].first + trained

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.tuners.base import Log, MicroBatch, Task
+from ril_bench.tuners.base import Cost, Log, MicroBatch, Task
 from ril_bench.tuners.pairs import PairTuner
 from ril_bench.tuners.reference import ReferenceModel, ReferenceName
 from ril_bench.tuners.samples import scored_copies
@@ -41,6 +41,10 @@ class Dpo(PairTuner):
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
         self._reference = ReferenceModel(model, self.options.reference)
+
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        samples = self.options.samples
+        return Cost(guided * samples * steps, images=samples) + self.pairs_cost(steps)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         latents, rewards = scored_copies(model, task, batch, self.options.samples)

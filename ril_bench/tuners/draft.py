@@ -12,6 +12,7 @@ from ril_bench.diffusion.sampler import latent_noise, predict_step
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
 from ril_bench.tuners.base import (
+    Cost,
     Log,
     LossAccumulator,
     MicroBatch,
@@ -68,6 +69,11 @@ class Draft(RewardGradientTuner):
 
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
         return OpenGraphs(self._k(steps) * guided, together=self.options.path == "chain")
+
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        copies, again = self.options.copies, self.options.path == "linear"
+        graded = guided * (self._k(steps) + copies)
+        return Cost(guided * (steps + again + copies), graded, 1 + copies, 1 + copies)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         steps, k = task.sampler.steps, self._k(task.sampler.steps)

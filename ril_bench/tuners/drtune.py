@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -9,7 +10,7 @@ from pydantic import Field, model_validator
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.draws import Draws
 from ril_bench.errors import UserError
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, RewardGradientTuner, Task
+from ril_bench.tuners.base import Cost, Log, LossAccumulator, MicroBatch, RewardGradientTuner, Task
 from ril_bench.tuners.linear import Bridge, linear_path
 
 
@@ -62,6 +63,30 @@ class Drtune(RewardGradientTuner):
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
         self._sizes(task.sampler.steps)
+
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        executed = fmean(self._stops(steps)) + 1
+        trained, reached = self._mean_trained(steps)
+        graded = trained + (self.options.bridge is not None)
+        return Cost(guided * (executed + graded), guided * graded, 1, reached)
+
+    def _stops(self, steps: int) -> range:
+        """The steps at which the rollout may stop, each as often."""
+        _, m = self._sizes(steps)
+        return range(steps - max(m, 1), steps)
+
+    def _mean_trained(self, steps: int) -> tuple[float, float]:
+        """The mean number of trained steps, and the share of the updates that have one."""
+        k, _ = self._sizes(steps)
+        if self.options.spread != "paper":
+            return k, 1.0
+        stride = steps // k
+        trained = [
+            sum(first + i * stride <= stop for i in range(k))
+            for stop in self._stops(steps)
+            for first in range(steps - (k - 1) * stride)
+        ]
+        return fmean(trained), fmean(n > 0 for n in trained)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         trained, stop = self._steps(task.sampler.steps, batch.draws)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction, latent_noise, predict_step
-from ril_bench.tuners.base import MicroBatch, OpenGraphs, Task
+from ril_bench.tuners.base import Cost, MicroBatch, OpenGraphs, Task
 from ril_bench.tuners.reference import Decay, MovingAverage
 from ril_bench.tuners.rollouts import RolloutTuner, Trajectory, sample_trajectory
 from ril_bench.tuners.samples import CLIP_ADVANTAGE, advantages, stratified_steps
@@ -94,6 +94,15 @@ class ForwardProcessTuner(RolloutTuner):
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
         return OpenGraphs(1, together=False)  # a conditional prediction, without guidance
 
+    def noised_cost(self, steps: int, others: float) -> Cost:
+        """What the loss costs for each prompt: a prediction of each noised image, and `others` of frozen models."""
+        predictions = self.copies * self._noises(steps)
+        return Cost((1 + others) * predictions, predictions)
+
+    def _noises(self, steps: int) -> int:
+        """The number of noised versions of each image."""
+        return min(self.options.noises, steps)
+
     def sample_copy(self, model: DiffusionModel, task: Task, batch: MicroBatch, j: int) -> Trajectory:
         with self._old.loaded(model):
             return sample_trajectory(model, task, batch.prompts, batch.draws.copy(j), images_only=True)
@@ -106,7 +115,7 @@ class ForwardProcessTuner(RolloutTuner):
     def drawn_steps(self, task: Task, batch: MicroBatch) -> list[int]:
         """The steps whose noise is added to the images; the same for all images of an update."""
         steps = task.sampler.steps
-        return stratified_steps(steps, min(self.options.noises, steps), batch.draws, "t")
+        return stratified_steps(steps, self._noises(steps), batch.draws, "t")
 
     def noised(
         self, model: DiffusionModel, task: Task, batch: MicroBatch, copy: Trajectory, j: int, i: int

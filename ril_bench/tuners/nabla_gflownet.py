@@ -12,6 +12,7 @@ from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import predict_step
 from ril_bench.diffusion.steps import Sampler
 from ril_bench.tuners.base import (
+    Cost,
     Log,
     LossAccumulator,
     MicroBatch,
@@ -107,6 +108,20 @@ class NablaGflownet(RolloutTuner, RewardGradientTuner):
         # grad_x r goes through denoiser, decoder and reward.
         return OpenGraphs(guided, together=True)
 
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        n = min(self.options.segments, steps - 1) + 1
+        reference, backward = n * self.options.residual, n * self._trains_backward
+        prior = Cost(reference, reference if self._trains_backward else 0)
+        # the prediction; the slopes of L_F, where the last transition ends at x_0, and of L_B
+        own = Cost(2 * n - 1 + backward, 2 * n - 1 + backward)
+        predictions = guided * (prior + own)
+        return self.rollouts_cost(steps, guided) + predictions + Cost(0, 0, n + backward, n + backward)
+
+    @property
+    def _trains_backward(self) -> bool:
+        """Whether there is L_B."""
+        return self.options.flow and self.options.backward > 0
+
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         batch, (path,) = self.trajectories(model, task, batch)
         sampler, prompts, last = task.sampler, batch.prompts, task.sampler.steps - 1
@@ -179,7 +194,7 @@ class NablaGflownet(RolloutTuner, RewardGradientTuner):
 
         The second is None where L_B is not needed.
         """
-        sampler, with_backward = task.sampler, self._net is not None and self.options.backward > 0
+        sampler, with_backward = task.sampler, self._trains_backward
         if not self.options.residual:
             by_after, by_x = noising_scores(sampler, i, x, after)
             return by_after, by_x if with_backward else None

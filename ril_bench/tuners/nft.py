@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, Task
+from ril_bench.tuners.base import Cost, Log, LossAccumulator, MicroBatch, Task
 from ril_bench.tuners.forward_process import ForwardProcessTuner, scaled_error
 from ril_bench.tuners.samples import CLIP_ADVANTAGE
 
@@ -40,6 +40,10 @@ class Nft(ForwardProcessTuner):
         """Weight of the distance to the `reference` in velocity; the pretrained model in the release."""
 
     options: Options
+
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        others = 1 + (self.options.kl > 0)  # the old policy, the reference
+        return self.rollouts_cost(steps, guided) + self.noised_cost(steps, others)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         batch, copies = self.trajectories(model, task, batch)

@@ -10,7 +10,7 @@ from pydantic import Field
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction, sample
 from ril_bench.draws import generator
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, Task, Tuner
+from ril_bench.tuners.base import Cost, Log, LossAccumulator, MicroBatch, Task, Tuner
 
 
 class OwnRollouts(Tuner):
@@ -26,6 +26,11 @@ class OwnRollouts(Tuner):
         """Steps that are predicted again with gradient; at most those of the sampler."""
 
     options: Options
+
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        calls = min(self.options.calls, steps)
+        executed = calls * (steps + 1) / (calls + 1)  # the mean of the last of `calls` steps, counted from 1
+        return Cost(guided * (executed + calls), guided * calls)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         steps = task.sampler.steps

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import latent_noise, predict_step
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, OpenGraphs, Task, Tuner
+from ril_bench.tuners.base import Cost, Log, LossAccumulator, MicroBatch, OpenGraphs, Task, Tuner
 from ril_bench.tuners.reference import ReferenceModel
 from ril_bench.tuners.samples import stratified_steps
 
@@ -37,6 +37,11 @@ class PairTuner(Tuner):
 
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
         return OpenGraphs(2, together=False)  # a winner and a loser, without guidance
+
+    def pairs_cost(self, steps: int) -> Cost:
+        """What `learn_pairs` costs for each prompt: the reference and the model predict both images of the pair."""
+        predictions = 2 * min(self.options.noises, steps)
+        return Cost(2 * predictions, predictions)
 
     def learn_pairs(
         self,

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, RewardGradientTuner, Task
+from ril_bench.tuners.base import Cost, Log, LossAccumulator, MicroBatch, RewardGradientTuner, Task
 from ril_bench.tuners.linear import linear_path
 
 
@@ -35,12 +35,20 @@ class Refl(RewardGradientTuner):
 
     options: Options
 
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        executed = steps - (self._late(steps) - 1) / 2  # mid + 1, in the mean
+        return Cost(guided * (executed + 1), guided, 1, 1)
+
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         steps = task.sampler.steps
-        mid = batch.draws.integers(steps - math.ceil(self.options.last * steps), steps, "mid")
+        mid = batch.draws.integers(steps - self._late(steps), steps, "mid")
         losses = LossAccumulator(batch, calls=1)
         rollout = linear_path(model, task, batch, losses, grad_steps=[mid], stop=mid, loss_of=self._loss)
         return losses.log(rollout.reward, rollout.loss)
+
+    def _late(self, steps: int) -> int:
+        """The number of steps from which the differentiated step is drawn."""
+        return math.ceil(self.options.last * steps)
 
     def _loss(self, reward: Tensor) -> Tensor:
         return self.options.coefficient * self.reward_loss(reward)

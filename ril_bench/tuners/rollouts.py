@@ -15,7 +15,7 @@ from ril_bench.diffusion.sampler import Prediction, sample
 from ril_bench.diffusion.steps import Sampler
 from ril_bench.draws import Draws, Key
 from ril_bench.machine.parallel import team
-from ril_bench.tuners.base import MicroBatch, Task, Tuner
+from ril_bench.tuners.base import Cost, MicroBatch, Task, Tuner
 from ril_bench.tuners.nets import seeded
 from ril_bench.tuners.reference import ReferenceModel, ReferenceName
 
@@ -180,6 +180,11 @@ class RolloutTuner(Tuner):
     def compares_batch(self) -> bool:
         """Whether the loss needs the rewards of the whole batch, in `batch.rewards`."""
         return False
+
+    def rollouts_cost(self, steps: int, guided: int) -> Cost:
+        """What the rollouts cost for each prompt; `reuse` updates share them."""
+        images = self.copies / self.options.reuse
+        return Cost(guided * images * steps, images=images)
 
     def sample_copy(self, model: DiffusionModel, task: Task, batch: MicroBatch, j: int) -> Trajectory:
         """Samples copy j of each prompt."""

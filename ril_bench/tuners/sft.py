@@ -12,7 +12,7 @@ from torch import Tensor
 from ril_bench.data.image_sets import Images, load_images, locate_images
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import latent_noise, predict_step
-from ril_bench.tuners.base import Log, LossAccumulator, MicroBatch, OpenGraphs, Task, Tuner
+from ril_bench.tuners.base import Cost, Log, LossAccumulator, MicroBatch, OpenGraphs, Task, Tuner
 from ril_bench.tuners.samples import scored_copies, stratified_steps
 
 
@@ -62,6 +62,12 @@ class Sft(Tuner):
 
     def open_graphs(self, steps: int, guided: int) -> OpenGraphs:
         return OpenGraphs(1, together=False)  # a conditional prediction, without guidance
+
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        noises, images = min(self.options.noises, steps), self.options.samples
+        if self.options.images:
+            return Cost(noises, noises, 1)
+        return Cost(guided * images * steps + noises, noises, images)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         sampler, n = task.sampler, min(self.options.noises, task.sampler.steps)

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from ril_bench.data.image_sets import load_images, locate_images
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import sample
-from ril_bench.tuners.base import Log, MicroBatch, Task
+from ril_bench.tuners.base import Cost, Log, MicroBatch, Task
 from ril_bench.tuners.pairs import PairTuner
 from ril_bench.tuners.reference import ReferenceModel
 
@@ -55,6 +55,9 @@ class Spin(PairTuner):
     def start_task(self, task: Task, model: DiffusionModel) -> None:
         self._images = load_images(self.options.images, model.image_size, reward=task.name)
         self._opponent, self._updates = ReferenceModel(model), 0
+
+    def update_cost(self, steps: int, guided: int) -> Cost:
+        return Cost(guided * steps, images=1) + self.pairs_cost(steps)
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
         images, prompts = self._images.of(batch.prompts, batch.draws)

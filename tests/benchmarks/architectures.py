@@ -25,7 +25,7 @@ from ril_bench.machine.compute import Compute
 from ril_bench.machine.peak_memory import peak_memory, start_peak_memory
 from tests.benchmarks.published import SD15, SD35, SDXL, random_model
 from tests.tiny import PROMPTS, LoraPerTask, bound, training, tuner
-from tests.tuners.test_every_tuner import IMAGES, TUNERS
+from tests.tuners.variants import IMAGES, TUNERS
 
 HALF = Compute(dtype="bfloat16", vae_dtype="bfloat16")
 MODELS = {"sd15": (SD15, Compute()), "sdxl": (SDXL, HALF), "sd35": (SD35, HALF)}

@@ -25,7 +25,7 @@ def test_a_new_method_passes_its_check(tmp_path, tiny_sequence):
 
 def test_a_new_tuner_passes_its_check(tmp_path, tiny_sequence):
     file = new("tuner", "my_tuner", tmp_path)
-    assert [result.fault for result in check_tuner(str(file), tiny_sequence)] == [None] * 8
+    assert [result.fault for result in check_tuner(str(file), tiny_sequence)] == [None] * 9
     assert load("tuner", str(file)).__name__ == "MyTuner"
 
 

@@ -40,6 +40,14 @@ FORGETS = """
     def _loss(self, reward):
         return -reward * (1 + self.count)
 """
+COST = """
+    def update_cost(self, steps, guided):
+        return Tuner.update_cost(self, steps, guided)
+"""
+NUMBERS = """
+    def update_cost(self, steps, guided):
+        return steps, 1
+"""
 RANDOM = """
     def _loss(self, reward):
         return -reward * (1 + torch.rand(()))
@@ -58,6 +66,18 @@ BROKEN = {  # base class, body, the fault, the hint
         ACCUMULATE + UNCOUNTED,
         "no call of the denoiser is counted",
         "call model.predict",
+    ),
+    "a cost that is too low": (
+        "Refl",
+        COST,
+        "update_cost states 3 denoiser evaluations for each prompt of an update, and 4 were counted",
+        "returns Cost(evaluations, graded, images, graded_images)",
+    ),
+    "a cost of another type": (
+        "Refl",
+        NUMBERS,
+        "update_cost returns (3, 1), not a Cost",
+        "of ril_bench.tuners.base",
     ),
     "random": ("Refl", RANDOM, "two runs of one seed differ", "draw through `draws`"),
     "share": ("Refl", SHARE, "in micro-batches of one prompt the gradient's norm", "share * the mean"),
@@ -106,7 +126,7 @@ def test_a_tuner_without_a_gradient_has_one_after_its_hint_is_applied(tmp_path, 
 
 
 def test_a_shipped_tuner_passes(tiny_sequence):
-    assert [result.fault for result in check_tuner("draft", tiny_sequence)] == [None] * 8
+    assert [result.fault for result in check_tuner("draft", tiny_sequence)] == [None] * 9
 
 
 @pytest.mark.slow

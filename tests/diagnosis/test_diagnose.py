@@ -26,6 +26,7 @@ from ril_bench.running.runner import Runner
 from ril_bench.sequences.needs import needs_of
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.tuners.draft import Draft
+from ril_bench.tuners.nft import Nft
 from ril_bench.worlds.missing import missing_metrics
 from ril_bench.worlds.table import REAL
 from tests.pipelines import autoencoder, denoiser, scheduler, stable_diffusion
@@ -228,6 +229,36 @@ def test_operations_are_the_sum_over_images_and_backward_calls(real):
     images = 2 * 2 * 2 + 4 * 6
     expected = images * (3 * 2 * 10 + 1) + 2 * 2 * 2 * 2 * (2 * 10 + 1) + (2 + 1) * 6 * 3 * 2 * 10
     assert footprint.operations_of(spec, tuners, evaluation=10, decoding=1) == expected
+
+
+def test_checkpointing_repeats_the_calls_that_are_differentiated(real):
+    """A call with gradient takes four times a forward call, not three."""
+    spec = load_sequence(real())
+    tuners = {name: Nft(samples=2, noises=1) for name in spec.order}
+    plain, checkpointed = (
+        footprint.operations_of(spec, tuners, evaluation=10, decoding=1, checkpointing=on)
+        for on in (False, True)
+    )
+    assert checkpointed - plain == 2 * 2 * 2 * 2 * 10  # tasks, updates, prompts, samples
+
+
+def test_a_tuner_with_more_calls_takes_longer(real):
+    def hours(**tuner):
+        return doctor(real(tuner=tuner), device="cpu").gpus[0].hours
+
+    one, two = (hours(name="nft", samples=samples) for samples in (2, 4))
+    assert two > 1.3 * one
+
+
+@pytest.mark.parametrize(
+    ("tuner", "fault"),
+    [({"name": "draft", "k": "many"}, "Draft cannot be built"), ({"name": "drtune", "k": 4}, "drtune trains 4 steps")],
+)
+def test_a_tuner_with_a_fault_has_no_forecast(real, tuner, fault):
+    found = doctor(real(tuner=tuner))
+    assert found.time.evaluations is None
+    assert any(fault in one for one in found.faults)
+    assert "time of a run: not known, as a tuner has a fault" in str(found)
 
 
 def test_a_tuner_that_holds_more_calls_needs_more(real):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from ril_bench import registry
@@ -24,7 +23,7 @@ from ril_bench.running.training import adamw
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage import names
 from ril_bench.storage.checkpoint import pack, unpack
-from tests.pipelines import PIXELS, stable_diffusion_3
+from tests.pipelines import stable_diffusion_3
 from tests.tiny import (
     PROMPTS,
     LoraPerTask,
@@ -40,33 +39,9 @@ from tests.tiny import (
     write_sequence,
 )
 from tests.tiny import tuner as build_tuner
+from tests.tuners.variants import TUNERS, named
 
 BATCH = 5
-IMAGES = "IMAGES"  # is replaced by the folder of a fixture
-TUNERS = {
-    "draft": {"k": 2},
-    "draft-lv": {"copies": 2},
-    "draft-linear": {"path": "linear"},
-    "alignprop": {},
-    "alignprop-original": {"variant": "original"},
-    "refl": {},
-    "drtune": {"k": 2, "m": 1},
-    "drtune-paper": {"k": 1, "m": 1, "spread": "paper"},  # some updates have no gradient
-    "drtune-flowbp": {"k": 2, "m": 0, "spread": "late", "bridge": 0.5},
-    "sft": {"samples": 2, "noises": 2},
-    "sft-images": {"images": IMAGES},
-    "dpo": {"noises": 2},
-    "spin": {"images": IMAGES, "iteration": 2},
-    "ddpo": {"samples": 2},
-    "ddpo-dpok": {"samples": 2, "steps": 2, "reuse": 2, "value": True, "kappa": 1.0},
-    "ddpo-grpo": {"samples": 2, "std": "batch", "window": 2, "kl": 0.04},
-    "ddpo-dppo": {"samples": 2, "reuse": 2, "mask": "dppo"},
-    "nft": {"samples": 2, "noises": 2, "reuse": 2},
-    "crd": {"samples": 2, "noises": 2},
-    "adjoint_matching": {"steps": 2, "quantile": 0.5},
-    "nabla_gflownet": {"reuse": 2},
-    "nabla_gflownet-plain": {"residual": False, "flow": False},
-}
 WITHOUT_GRADIENT = {"sft", "dpo", "spin", "ddpo", "nft", "crd"}
 #: A beta of thousands, or a division by the variance of a late step, makes rounding errors larger. In float64
 #: (tests/toy.py) these tuners agree to 1e-9, like the others.
@@ -75,18 +50,6 @@ ROUGH = {"dpo", "spin", "ddpo", "nabla_gflownet"}
 
 def test_none_is_left_out():
     assert {name.partition("-")[0] for name in TUNERS} == set(registry.names("tuner"))
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """A folder of noise, with the tiny prompts."""
-    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for number in range(len(PROMPTS)):
-        noise = rng.integers(0, 256, (PIXELS, PIXELS, 3), np.uint8)
-        Image.fromarray(noise).save(folder / f"{number}.png")
-    rows = [f"{number}.png,{prompt}" for number, prompt in enumerate(PROMPTS)]
-    (folder / "metadata.csv").write_text("\n".join(["file_name,prompt", *rows]))
-    return folder
 
 
 @pytest.fixture(params=TUNERS)
@@ -99,11 +62,6 @@ def options(request, images):
 def plain(request, images):
     """The options of a tuner in a sequence, one variant of each tuner."""
     return named(request.param, images)
-
-
-def named(tuner, images):
-    given = {key: str(images) if value == IMAGES else value for key, value in TUNERS[tuner].items()}
-    return {"name": tuner.partition("-")[0], **given}
 
 
 class Counting(LoraPerTask):

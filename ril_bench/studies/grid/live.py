@@ -39,7 +39,7 @@ def watching(plans: Sequence[RunPlan], out: Path, reporter: Reporter) -> Iterato
 
 def updates_of(plan: RunPlan) -> list[int]:
     """The largest number of updates of each step; builds the method."""
-    return [plan.budget(i)[0] for i in range(1, len(plan.sequence.tasks) + 1)]
+    return [plan.updates(i) for i in range(1, len(plan.sequence.tasks) + 1)]
 
 
 def state_of(plan: RunPlan, updates: Sequence[int], out: Path) -> str | None:
