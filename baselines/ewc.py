@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from ril_bench import Method
+from ril_bench import Method, train_one_adapter
 
 
 class Ewc(Method):
@@ -35,9 +35,7 @@ class Ewc(Method):
         self._model, self._terms = model, []  # [(importance, weights)], each is {factor: tensor}
 
     def start_task(self, task, model):
-        if "adapter" not in model.adapters:
-            model.add_adapter("adapter", seed_key=task.key)
-        model.activate({"adapter": 1.0}, train=["adapter"])
+        train_one_adapter(task, model)
 
     def weight_loss(self):
         weights = self._model.adapter_parameters("adapter")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method, Plan
+from ril_bench import Method, Plan, train_one_adapter
 
 
 class Joint(Method):
@@ -26,5 +26,4 @@ class Joint(Method):
         return Plan(weights=weights, updates="sum", extension=self.options.k, start="pretrained")
 
     def start_task(self, task, model):
-        model.add_adapter("adapter", seed_key=task.key)
-        model.activate({"adapter": 1.0}, train=["adapter"])
+        train_one_adapter(task, model)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from ril_bench import Method
+from ril_bench import Method, train_new_adapter
 from ril_bench.diffusion.drift import step_kl
 from ril_bench.machine.parallel import team
 
@@ -38,9 +38,7 @@ class Kl(Method):
         self._model, self._strength, self._seen = model, self.options.strength, []
 
     def start_task(self, task, model):
-        name = f"task-{task.index}"
-        model.add_adapter(name, seed_key=task.key)
-        model.activate({**model.active, name: 1.0}, train=[name])
+        train_new_adapter(task, model, over=model.active)
         self._strength, self._seen = self.options.strength, []
 
     def prediction_loss(self, prediction):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from ril_bench import Method
+from ril_bench import Method, train_new_adapter
 
 
 class Lwf(Method):
@@ -28,9 +28,7 @@ class Lwf(Method):
         self._model = model
 
     def start_task(self, task, model):
-        name = f"task-{task.index}"
-        model.add_adapter(name, seed_key=task.key)
-        model.activate({**model.active, name: 1.0}, train=[name])
+        train_new_adapter(task, model, over=model.active)
 
     def prediction_loss(self, prediction):
         model, inputs = self._model, (prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method
+from ril_bench import Method, train_new_adapter
 
 
 class OLora(Method):
@@ -24,9 +24,7 @@ class OLora(Method):
         self._model = model
 
     def start_task(self, task, model):
-        name = f"task-{task.index}"
-        model.add_adapter(name, seed_key=task.key)
-        model.activate({**model.active, name: 1.0}, train=[name])
+        train_new_adapter(task, model, over=model.active)
 
     def weight_loss(self):
         (new,) = self._model.trained

@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ril_bench import Consolidation, Method, Plan
+from ril_bench import Consolidation, Method, Plan, train_new_adapter
 from ril_bench.diffusion.drift import step_kl
 
 
@@ -36,15 +36,12 @@ class Opd(Method):
         return Plan(weights={i: 1.0}, consolidation=student)
 
     def start_task(self, task, model):
-        self._train(f"task-{task.index}", task)
+        train_new_adapter(task, model, over=model.active)
 
     def start_consolidation(self, task, model):
-        self._train(f"student-{task.index}", task)
-
-    def _train(self, name, task):
-        """Adds an adapter over the present model, and trains it."""
-        self._model.add_adapter(name, seed_key=task.key)
-        self._model.activate({**self._model.active, name: 1.0}, train=[name])
+        student = f"student-{task.index}"
+        model.add_adapter(student, seed_key=task.key)
+        model.activate({**model.active, student: 1.0}, train=[student])
 
     def prediction_loss(self, prediction):
         model, inputs = self._model, (prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)

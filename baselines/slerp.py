@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ril_bench import Method
+from ril_bench import Method, train_new_adapter
 
 PARALLEL = 1e-4  # below this angle, sin(omega) loses its digits, and the arc is the chord
 
@@ -26,9 +26,7 @@ class Slerp(Method):
         """The part of the merged change that is kept, as the scale of its adapter; 1 keeps all [ours]."""
 
     def start_task(self, task, model):
-        name = f"task-{task.index}"
-        model.add_adapter(name, seed_key=task.key)
-        model.activate({name: 1.0}, train=[name])
+        train_new_adapter(task, model, over={})
 
     def end_task(self, task, model):
         (name,) = model.trained

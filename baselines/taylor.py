@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method
+from ril_bench import Method, train_one_adapter
 
 
 class Taylor(Method):
@@ -32,9 +32,7 @@ class Taylor(Method):
         self._average, self._updates = {}, 0
 
     def start_task(self, task, model):
-        if "adapter" not in model.adapters:
-            model.add_adapter("adapter", seed_key=task.key)
-        model.activate({"adapter": 1.0}, train=["adapter"])
+        train_one_adapter(task, model)
         self._average = {name: w.detach() * 0 for name, w in model.adapter_parameters("adapter").items()}
         self._updates = 0
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ril_bench import Method
+from ril_bench import Method, train_new_adapter
 
 
 class Ties(Method):
@@ -27,9 +27,7 @@ class Ties(Method):
         """Factor of the merged delta; the paper takes 1 where it cannot be tuned [paper]."""
 
     def start_task(self, task, model):
-        name = f"task-{task.index}"
-        model.add_adapter(name, seed_key=task.key)
-        model.activate({name: 1.0}, train=[name])
+        train_new_adapter(task, model, over={})
 
     def end_task(self, task, model):
         if "merged" in model.adapters:

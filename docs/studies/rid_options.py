@@ -80,7 +80,14 @@ def variants() -> str:
                 "-" if gap is None else _interval(gap),
             ]
         )
-    own = [*["-"] * 4, "-", "100%, 100%", f"{naive['FINAL'].mean():.3f}", f"{naive['FORGET'].mean():.3f}", "-"]
+    own = [
+        *["-"] * 4,
+        "-",
+        "100%, 100%",
+        f"{naive['FINAL'].mean():.3f}",
+        f"{naive['FORGET'].mean():.3f}",
+        "-",
+    ]
     head = ["space", "teacher", "decay", "corrected", "strength", "gains kept", "FINAL", "FORGET"]
     return as_markdown([*head, "FINAL minus the default's"], [*lines, ["naive", *own[1:]]])
 

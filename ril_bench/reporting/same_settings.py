@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -24,7 +24,8 @@ from ril_bench.storage.read import StoredRun, dig
 
 SHOWN = 3  # differences that one message lists
 UNSET = "not set"
-_INHERITED = re.compile(r"tasks\.[^.]*\.")
+_OF_TASK = re.compile(r"^tasks\.[^.]*\.")
+T = TypeVar("T")
 
 
 def refuse_mixed(runs: Iterable[StoredRun]) -> None:
@@ -32,7 +33,8 @@ def refuse_mixed(runs: Iterable[StoredRun]) -> None:
 
     It names both runs and what differs.
     """
-    for (a, own), (b, other) in combinations(_distinct(runs), 2):
+    distinct = _firsts(((run, _settings(run)) for run in runs), lambda one: repr(one[1]))
+    for (a, own), (b, other) in combinations(distinct.values(), 2):
         if found := [*_of_sequence(own, other), *_of_method(own, other)]:
             raise UserError(
                 f"runs of {a.name} on {a.sequence} with {a.tuner} have other settings: {_listed(found)}",
@@ -46,18 +48,14 @@ def other_sequences(runs: Sequence[StoredRun], others: Sequence[StoredRun]) -> l
 
     A difference between such methods is one of their settings, too.
     """
-    firsts: dict[tuple[str, str], StoredRun] = {}
-    for run in runs:
-        firsts.setdefault((run.sequence, run.tuner), run)
-    methods = {(run.sequence, run.tuner, run.name): run for run in reversed(others)}
-    sentences = []
-    for (sequence, tuner, name), run in reversed(methods.items()):
-        first = firsts.get((sequence, tuner))
-        if first and (found := _of_sequence(_settings(first), _settings(run))):
-            sentences.append(
-                f"{first.name} and {name} ran other settings of {sequence} with {tuner}: {_listed(found)}"
-            )
-    return sentences
+    firsts = _firsts(runs, lambda run: (run.sequence, run.tuner))
+    methods = _firsts(others, lambda run: (run.sequence, run.tuner, run.name))
+    return [
+        f"{first.name} and {name} ran other settings of {sequence} with {tuner}: {_listed(found)}"
+        for (sequence, tuner, name), run in methods.items()
+        if (first := firsts.get((sequence, tuner)))
+        and (found := _of_sequence(_settings(first), _settings(run)))
+    ]
 
 
 def sequence_content(info: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -79,7 +77,7 @@ class _Settings:
 
     Attributes:
         whole: whether a key that `sequence` lacks is not set; else nothing is known of it.
-        digests: the sequence's, by its order: they also see paths as they were written.
+        digest: the sequence's, by its order: it also sees paths as they were written.
         tuners: the values of all options of each task's tuner.
         method: the values of all options of the method.
         given: the keys of `method` that the user set.
@@ -87,7 +85,7 @@ class _Settings:
 
     sequence: dict[str, str]
     whole: bool
-    digests: dict[str, str]
+    digest: dict[str, str]
     tuners: dict[str, str]
     method: dict[str, str]
     given: list[str]
@@ -95,30 +93,20 @@ class _Settings:
 
 def _settings(run: StoredRun) -> _Settings:
     content, whole = sequence_content(run.info)
-    rewards = [short_name(str(dig(task, "reward"))) for task in content.get("tasks") or []]
-    tasks = dict(zip(rewards, content.get("tasks") or [], strict=True))
-    tuners = dict(zip(rewards, run.info.get("tuners") or [], strict=False))
+    tasks, records = content.get("tasks") or [], run.info.get("tuners") or []
+    rewards = [short_name(str(dig(task, "reward"))) for task in tasks]
+    tuners = {reward: {"tuner": dig(one, "resolved")} for reward, one in zip(rewards, records, strict=False)}
+    stated = run.info.get("method")
+    given, resolved = (_flat({"method": dig(stated, key) or {}}) for key in ("options", "resolved"))
     digest = run.info.get("sequence_sha256")
-    given, resolved = (
-        _flat({"method": dig(run.info, "method", key) or {}}) for key in ("options", "resolved")
-    )
     return _Settings(
-        sequence=_flat({**content, "tasks": tasks}),
+        sequence=_flat({**content, "tasks": dict(zip(rewards, tasks, strict=True))}),
         whole=whole,
-        digests={f"sequence_sha256 of the order {run.order}": str(digest)[:12]} if digest else {},
-        tuners=_flat({"tasks": {reward: {"tuner": dig(one, "resolved")} for reward, one in tuners.items()}}),
+        digest={f"sequence_sha256 of the order {run.order}": str(digest)[:12]} if digest else {},
+        tuners=_flat({"tasks": tuners}),
         method={**given, **resolved},
         given=list(given),
     )
-
-
-def _distinct(runs: Iterable[StoredRun]) -> list[tuple[StoredRun, _Settings]]:
-    """The first run with each of the settings that occur."""
-    found: dict[str, tuple[StoredRun, _Settings]] = {}
-    for run in runs:
-        own = _settings(run)
-        found.setdefault(json.dumps(astuple(own), sort_keys=True), (run, own))
-    return list(found.values())
 
 
 def _of_sequence(a: _Settings, b: _Settings) -> list[str]:
@@ -126,37 +114,33 @@ def _of_sequence(a: _Settings, b: _Settings) -> list[str]:
 
     A tuner's option that one side lacks was added later, with a default: it is no difference.
     """
-    known = (
-        [*a.sequence, *b.sequence]
-        if a.whole and b.whole
-        else [key for key in a.sequence if key in b.sequence]
-    )
-    found = _apart(a.sequence, b.sequence, known) | _apart(
-        a.tuners, b.tuners, [k for k in a.tuners if k in b.tuners]
-    )
-    # what a task inherits differs in the sequence, too: once is enough
-    shown = [
-        words
-        for key, words in found.items()
-        if not _INHERITED.match(key) or _INHERITED.sub("", key) not in found
-    ]
-    return shown or list(
-        _apart(a.digests, b.digests, [key for key in a.digests if key in b.digests]).values()
-    )
+    every = {*a.sequence, *b.sequence} if a.whole and b.whole else ()
+    found = _apart(a.sequence, b.sequence, every) | _apart(a.tuners, b.tuners)
+    inherited = {key for key in found if _OF_TASK.match(key) and _OF_TASK.sub("", key) in found}
+    shown = [words for key, words in found.items() if key not in inherited]
+    return shown or list(_apart(a.digest, b.digest).values())
 
 
 def _of_method(a: _Settings, b: _Settings) -> list[str]:
     """What differs in the options of the method. One that a side lacks counts where the user of the other set it."""
-    known = [*(key for key in a.method if key in b.method), *a.given, *b.given]
-    return list(_apart(a.method, b.method, known).values())
+    return list(_apart(a.method, b.method, {*a.given, *b.given}).values())
 
 
-def _apart(a: Mapping[str, str], b: Mapping[str, str], keys: Iterable[str]) -> dict[str, str]:
+def _apart(a: Mapping[str, str], b: Mapping[str, str], alone: Collection[str] = ()) -> dict[str, str]:
+    """The keys with other values, each in words. A key that one side lacks counts if it is in `alone`."""
     return {
         key: f"{key} is {a.get(key, UNSET)} and {b.get(key, UNSET)}"
-        for key in dict.fromkeys(keys)
-        if a.get(key) != b.get(key)
+        for key in {**a, **b}
+        if a.get(key) != b.get(key) and (key in alone or (key in a and key in b))
     }
+
+
+def _firsts(items: Iterable[T], key: Callable[[T], Any]) -> dict[Any, T]:
+    """The first item of each key."""
+    found: dict[Any, T] = {}
+    for item in items:
+        found.setdefault(key(item), item)
+    return found
 
 
 def _flat(tree: Mapping[str, Any]) -> dict[str, str]:

@@ -252,7 +252,10 @@ def test_a_tuner_with_more_calls_takes_longer(real):
 
 @pytest.mark.parametrize(
     ("tuner", "fault"),
-    [({"name": "draft", "k": "many"}, "Draft cannot be built"), ({"name": "drtune", "k": 4}, "drtune trains 4 steps")],
+    [
+        ({"name": "draft", "k": "many"}, "Draft cannot be built"),
+        ({"name": "drtune", "k": 4}, "drtune trains 4 steps"),
+    ],
 )
 def test_a_tuner_with_a_fault_has_no_forecast(real, tuner, fault):
     found = doctor(real(tuner=tuner))

@@ -28,7 +28,8 @@ from ril_bench.reporting.site import write_site
 from ril_bench.storage.digests import sha256_file
 from ril_bench.storage.entry_note import EntryNote
 from ril_bench.storage.read import StoredRun, read_run
-from tests.leaderboard.tampering import CASES, card, edit, entry, seal
+from tests.leaderboard.tampered import CASES
+from tests.leaderboard.tampering import card, edit, entry, seal
 from tests.leaderboard.world import CARD
 from tests.reporting.html import read
 from tests.reporting.synthetic import write_run

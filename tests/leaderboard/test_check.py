@@ -15,7 +15,8 @@ from ril_bench.errors import UserError
 from ril_bench.leaderboard.check import NOTHING_AGAIN, Checker, check
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.rules import EntryCheck
-from tests.leaderboard.tampering import CASES, RESAMPLED, Case, entry, pandas_index, seal
+from tests.leaderboard.tampered import CASES, RESAMPLED, Case
+from tests.leaderboard.tampering import entry, pandas_index, seal
 
 
 def found(board: Path, checker: Checker = NOTHING_AGAIN) -> list[tuple[str, str]]:

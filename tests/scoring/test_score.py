@@ -1,87 +1,21 @@
-"""Metrics of a run folder that is written by hand; its numbers can be computed on paper."""
+"""Metrics of the scores of a run folder that is written by hand; its numbers can be computed on paper."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from PIL import Image
 
 from ril_bench import registry
 from ril_bench.errors import UserError
-from ril_bench.metrics.diversity import mean_pairwise_distance, vendi_score
-from ril_bench.metrics.edges import boundary_f1, edge_maps
-from ril_bench.metrics.frechet import frechet_distance
-from ril_bench.metrics.kernel import kernel_distance
-from ril_bench.metrics.structure import feature_cosine, ms_ssim, perceptual_distance, ssim
-from ril_bench.running.evaluation import png
-from ril_bench.scoring import appearance
-from ril_bench.scoring.appearance import read_images
 from ril_bench.scoring.score import scale, score_array, score_run
 from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.sequence_file import load_sequence
-from ril_bench.sequences.spec import Sequence
 from ril_bench.storage.run_folder import RunFolder, parquet_bytes
-from ril_bench.worlds import features
-from ril_bench.worlds.shapes import extractors as shapes_features
+from tests.scoring.by_hand import RESOURCES, SIGMA, SIGMA_2, SIZES, read
 from tests.tiny import runner
-
-# step -> reward -> one score for each of the two prompts
-SCORES = {
-    0: {"brightness": (100, 104), "symmetry": (-11, -9)},
-    1: {"brightness": (106, 110), "symmetry": (-13, -11)},
-    2: {"brightness": (103, 107), "symmetry": (-7, -5)},
-}
-RESOURCES = ("train_seconds", "evaluation_seconds", "denoiser_forwards", "denoiser_backwards", "reward_calls")
-SIZES = ("trainable_bytes", "stored_bytes", "carried_bytes")
-SIGMA = np.sqrt(8.0)  # the standard deviation of (100, 104), with n - 1
-SIGMA_2 = np.sqrt(2.0)
-
-
-@pytest.fixture
-def hand_made(tmp_path, tiny_data) -> Path:
-    """Two tasks, two prompts, one sample; the images of prompt 1 are brighter at each step."""
-    data = {**tiny_data, "evaluation": {"prompts": 2, "images_per_prompt": 1, "seed": 0, "probes": []}}
-    folder = RunFolder(tmp_path / "run")
-    rows = [
-        {
-            "step": step,
-            "reward": name,
-            "prompt_id": f"{p:03d}",
-            "sample": 0,
-            "score": float(score),
-            "trained": True,
-        }
-        for step, rewards in SCORES.items()
-        for name, scores in rewards.items()
-        for p, score in enumerate(scores)
-    ]
-    folder.write_bytes("scores.parquet", parquet_bytes(pd.DataFrame(rows)))
-    grey = torch.Generator().manual_seed(0)
-    for step in SCORES:
-        for prompt in range(2):
-            image = torch.randint(0, 40, (3, 64, 64), generator=grey) + 60 * step * prompt
-            folder.write_bytes(f"step-{step}/images/{prompt:03d}-0.png", png(image.byte()))
-    prompts = [{"prompt_id": f"{p:03d}", "prompt": f"prompt {p}"} for p in range(2)]
-    folder.write_text("prompts.json", json.dumps(prompts))
-    step_entry = dict.fromkeys(RESOURCES, 2) | dict.fromkeys(SIZES, 7) | {"peak_memory_bytes": 7}
-    folder.update_run(
-        schema_version=1,
-        status="complete",
-        sequence=Sequence.model_validate(data).model_dump(mode="json"),
-        steps=[{"step": i, **step_entry} for i in SCORES],
-        calibration=None,
-    )
-    return folder.path
-
-
-def read(folder: Path) -> dict:
-    return json.loads((folder / "metrics.json").read_text())
 
 
 def test_metrics_in_the_unit_of_the_rewards(hand_made):
@@ -165,138 +99,6 @@ def test_rewards_of_different_units_are_not_averaged(hand_made):
     assert metrics["continual"]["z"]["FINAL"] is not None
 
 
-def test_images_are_compared_with_step_0_and_with_the_step_before(hand_made):
-    structure = score_run(hand_made)["structure"]
-    assert [entry["step"] for entry in structure["steps"]] == [1, 2]
-    for entry in structure["steps"]:
-        assert -1 <= entry["ssim_to_0"] < 1
-    assert structure["steps"][0]["ssim_to_0"] == structure["steps"][0]["ssim_to_previous"]
-    assert [entry["prompt_id"] for entry in structure["worst"]] == ["001", "000"]
-    assert structure["worst"][0]["prompt"] == "prompt 1"
-    assert structure["worst"][0]["step"] == 2
-
-
-def test_equal_images_have_an_ssim_of_1(hand_made):
-    for step in (1, 2):
-        shutil.rmtree(hand_made / f"step-{step}" / "images")
-        shutil.copytree(hand_made / "step-0" / "images", hand_made / f"step-{step}" / "images")
-    for entry in score_run(hand_made)["structure"]["steps"]:
-        assert entry["ssim_to_0"] == pytest.approx(1.0)
-
-
-@pytest.fixture
-def second_seed(hand_made, monkeypatch) -> Path:
-    """`hand_made` with feature networks, and with images of step 0 from a second latent seed."""
-    monkeypatch.setattr(features, "load", lambda world, notes: shapes_features.load(notes))
-    rng = torch.Generator().manual_seed(1)
-    for prompt in range(2):
-        image = torch.randint(0, 256, (3, 64, 64), generator=rng).byte()
-        RunFolder(hand_made).write_bytes(f"step-0/fid-reference/{prompt:03d}-0.png", png(image))
-    return hand_made
-
-
-def stack(folder: Path) -> torch.Tensor:
-    return torch.stack(list(read_images(folder).values()))
-
-
-def test_fidelity_against_the_images_of_another_seed(second_seed):
-    fidelity = score_run(second_seed)["fidelity"]
-    extract = shapes_features.ShapesExtractor()
-    reference = extract(stack(second_seed / "step-0/fid-reference"))
-    steps = [extract(stack(second_seed / f"step-{i}/images")) for i in range(3)]
-    expected = [frechet_distance(step, reference) for step in steps]
-    assert [entry["fid"] for entry in fidelity["steps"]] == pytest.approx(expected)
-    assert fidelity["floor"] == fidelity["steps"][0]["fid"]
-    assert fidelity["biased"]  # two images for 64 features
-    assert fidelity["convention"]["n"] == 2
-    # one image for each prompt: KID leaves out pairs of images of the same prompt
-    expected = [kernel_distance(step, reference, ("ab", "ab")).value for step in steps]
-    assert [entry["kid"] for entry in fidelity["steps"]] == pytest.approx(expected)
-    assert fidelity["kid_floor"] == fidelity["steps"][0]["kid"]
-    assert read(second_seed)["fidelity"]["steps"][0]["kid_sd"] is None  # two prompts leave no jackknife
-
-
-def test_every_metric_of_structure_with_its_floor(second_seed):
-    structure = score_run(second_seed)["structure"]
-    extract, maps = shapes_features.ShapesExtractor(), shapes_features.ShapesMaps()
-
-    def expected(a, b):
-        x, y = (stack(second_seed / folder) for folder in (a, b))
-        return {
-            "ssim": ssim(x / 255, y / 255).mean(),
-            "ms_ssim": ms_ssim(x / 255, y / 255).mean(),
-            "lpips": perceptual_distance(maps(x), maps(y)).mean(),
-            "edges": boundary_f1(edge_maps(x / 255), edge_maps(y / 255)).mean(),
-            "cosine": feature_cosine(extract(x), extract(y)).mean(),
-        }
-
-    for entry in structure["steps"]:
-        i = entry["step"]
-        for name, value in expected(f"step-{i}/images", "step-0/images").items():
-            assert entry[f"{name}_to_0"] == pytest.approx(value, rel=1e-5)
-        for name, value in expected(f"step-{i}/images", f"step-{i - 1}/images").items():
-            assert entry[f"{name}_to_previous"] == pytest.approx(value, rel=1e-5)
-    assert structure["floor"] == pytest.approx(expected("step-0/images", "step-0/fid-reference"), rel=1e-5)
-    assert structure["convention"]["ms_ssim"].startswith("Wang 2003: 3 of 5 scales")
-
-
-def test_images_that_are_compared_in_parts_have_the_same_structure(second_seed, monkeypatch):
-    together = score_run(second_seed)["structure"]
-    monkeypatch.setattr(appearance, "ROOM", 1)  # one image at once
-    apart = score_run(second_seed)["structure"]
-    for name in ("floor", *range(len(together["steps"]))):
-        a, b = (found["floor"] if name == "floor" else found["steps"][name] for found in (apart, together))
-        assert a == pytest.approx(b, rel=1e-5)
-
-
-def test_diversity_over_the_samples_of_a_prompt(second_seed):
-    assert score_run(second_seed)["diversity"] is None
-    assert any("one sample of some prompt" in note for note in read(second_seed)["notes"])
-    rng = torch.Generator().manual_seed(2)
-    for folder in ("step-0/images", "step-1/images", "step-2/images", "step-0/fid-reference"):
-        for prompt in range(2):
-            image = torch.randint(0, 256, (3, 64, 64), generator=rng).byte()
-            RunFolder(second_seed).write_bytes(f"{folder}/{prompt:03d}-1.png", png(image))
-    diversity = score_run(second_seed)["diversity"]
-    extract = shapes_features.ShapesExtractor()
-
-    def expected(folder):
-        seen = extract(stack(second_seed / folder))  # 000-0, 000-1, 001-0, 001-1
-        return {
-            "vendi": (vendi_score(seen[:2]) + vendi_score(seen[2:])) / 2,
-            "pairwise": (mean_pairwise_distance(seen[:2]) + mean_pairwise_distance(seen[2:])) / 2,
-        }
-
-    for entry in diversity["steps"]:
-        assert entry == pytest.approx({"step": entry["step"]} | expected(f"step-{entry['step']}/images"))
-    assert [entry["step"] for entry in diversity["steps"]] == [0, 1, 2]
-    assert diversity["second_seed"] == pytest.approx(expected("step-0/fid-reference"))
-    assert diversity["convention"]["samples_per_prompt"] == 2
-
-
-def test_without_an_extractor_there_is_no_fid_and_a_note_states_it(hand_made):
-    score_run(hand_made)
-    metrics = read(hand_made)
-    assert metrics["fidelity"] == {
-        "convention": None,
-        "floor": None,
-        "kid_floor": None,
-        "biased": False,
-        "steps": [],
-        "content": None,
-    }
-    assert metrics["structure"]["steps"][0]["cosine_to_0"] is None
-    assert metrics["structure"]["steps"][0]["lpips_to_0"] is None
-    assert metrics["structure"]["steps"][0]["edges_to_0"] is not None
-    assert metrics["structure"]["floor"] == dict.fromkeys(("ssim", "ms_ssim", "lpips", "edges", "cosine"))
-    assert metrics["diversity"] is None
-    for missing in ("FID or KID", "feature cosine, diversity", "LPIPS"):
-        (note,) = (note for note in metrics["notes"] if note.startswith(f"no {missing}"))
-        assert "is not on this machine, and downloads are off" in note
-        assert "$RIL_BENCH_WEIGHTS" in note
-    assert any("second latent seed" in note for note in metrics["notes"])
-
-
 # Scores inside the tasks, for each prompt: brightness rises twice in task 1, and falls in task 2.
 INSIDE = [
     (1, 1, {"brightness": (102, 106), "symmetry": (-11, -9)}),
@@ -378,20 +180,6 @@ def test_scoring_again_gives_the_same_file(tiny_sequence, tmp_path):
     before = (folder / "metrics.json").read_bytes()
     score_run(folder)
     assert (folder / "metrics.json").read_bytes() == before
-
-
-@pytest.mark.parametrize("change", ["cut", "resized", "empty"])
-def test_an_image_that_cannot_be_used_is_named(hand_made, change):
-    """In a run of an earlier version, which has no digests."""
-    file = sorted((hand_made / "step-1" / "images").iterdir())[-1]
-    if change == "resized":
-        Image.open(file).resize((3, 3)).save(file)
-    else:
-        file.write_bytes(file.read_bytes()[:40] if change == "cut" else b"")
-    with pytest.raises(UserError, match="an image of this run cannot be used") as caught:
-        score_run(hand_made)
-    assert caught.value.where == str(file)
-    assert "--repair" in caught.value.hint
 
 
 def test_missing_files_are_reported(hand_made, tmp_path):
