@@ -93,7 +93,7 @@ def doctor(
         time=RunTime(
             evaluations=evaluations,
             rate=speed,
-            at_least=evaluations * found.flops_per_evaluation / speed
+            at_rate=evaluations * found.flops_per_evaluation / speed
             if evaluations and found and speed
             else None,
             by_runs=evaluations * pace[0] if evaluations and pace else None,

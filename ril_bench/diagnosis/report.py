@@ -24,13 +24,13 @@ class RunTime:
         evaluations: denoiser evaluations of updates, criteria and evaluations, at most; a guided prediction counts two.
             None if a tuner has a fault.
         rate: operations a second of a matrix product, measured here; None if the model is not known.
-        at_least: seconds of the evaluations at that rate; None if the model is not known.
+        at_rate: seconds of the evaluations at that rate, forward calls alone; None if the model is not known.
         by_runs: seconds, estimated from complete runs of this sequence and tuner; None if there are none.
     """
 
     evaluations: int | None
     rate: float | None
-    at_least: float | None
+    at_rate: float | None
     by_runs: float | None
 
 
@@ -125,9 +125,12 @@ def _of_time(found: Diagnosis) -> Iterable[str]:
     if time.evaluations is None:
         yield "time of a run: not known, as a tuner has a fault"
         return
-    yield f"time of a run: {time.evaluations:,} denoiser evaluations for updates and images".replace(",", " ")
-    if time.at_least is not None and time.rate is not None:
-        yield f"  at least {duration(time.at_least)}, at {time.rate / 1e12:.3g} TFLOP/s, measured here"
+    yield f"time of a run: at most {time.evaluations:,} denoiser evaluations for updates and images".replace(
+        ",", " "
+    )
+    if time.at_rate is not None and time.rate is not None:
+        speed = f"{time.rate / 1e12:.3g} TFLOP/s, the rate of a matrix product here"
+        yield f"  {duration(time.at_rate)} at {speed}; calls with a gradient take longer"
     if time.by_runs is not None:
         yield f"  about {duration(time.by_runs)}, by runs in the folder of runs"
 

@@ -90,7 +90,7 @@ def test_on_an_empty_machine_every_missing_file_is_listed(real, published):
     assert all(need.hint and remote.FOLDER in need.hint for need in missing.values())
     assert found.memory.weights["denoiser"] == 4 * 859_520_964  # the published count
     # 402 G multiplications and additions at 512 pixels
-    assert found.time.at_least == pytest.approx(found.time.evaluations * 2 * 402e9 / 1e12, rel=0.01)
+    assert found.time.at_rate == pytest.approx(found.time.evaluations * 2 * 402e9 / 1e12, rel=0.01)
 
 
 def test_what_can_be_downloaded_is_not_a_fault(real, monkeypatch):
@@ -276,7 +276,7 @@ def test_a_tuner_that_holds_more_calls_needs_more(real):
 def test_a_model_that_is_not_known(real):
     found = doctor(real(model="someone/some-model"))
     assert found.memory is None
-    assert found.time.at_least is None
+    assert found.time.at_rate is None
     assert any("memory and time are not known" in note for note in found.notes)
     assert any("not pinned" in note and "someone/some-model" in note for note in found.notes)
 
