@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,35 +60,24 @@ def _row(file: Path) -> dict[str, Any] | None:
 def variants() -> str:
     """A row a variant at its strongest strength that keeps 80% of both gains; the highest FINAL first."""
     rows, naive = _runs()
-    before = _chosen(rows, naive)[DEFAULT]
+    chosen = _chosen(rows, naive)
+    passing = {variant: runs for variant, runs in chosen.items() if runs is not None}
+    before = passing[DEFAULT].set_index("seed")["FINAL"]
     lines = []
-    for variant, runs in sorted(
-        _chosen(rows, naive).items(), key=lambda item: -_mean(item[1], "FINAL", item[1] is not None)
-    ):
-        if runs is None:
-            lines.append([*_words(variant), "none", *["-"] * 4])
-            continue
-        gap = mean_interval(list(_paired(runs, before, "FINAL"))) if variant != DEFAULT else None
-        lines.append(
-            [
-                *_words(variant),
-                f"{runs['strength'].iloc[0]:g}",
-                ", ".join(f"{100 * runs[name].mean() / naive[name].mean():.0f}%" for name in GAINS),
-                f"{runs['FINAL'].mean():.3f}",
-                f"{runs['FORGET'].mean():.3f}",
-                "-" if gap is None else _interval(gap),
-            ]
-        )
-    own = [
-        *["-"] * 4,
-        "-",
-        "100%, 100%",
-        f"{naive['FINAL'].mean():.3f}",
-        f"{naive['FORGET'].mean():.3f}",
-        "-",
-    ]
+    for variant, runs in sorted(passing.items(), key=lambda item: -item[1]["FINAL"].mean()):
+        gaps = (runs.set_index("seed")["FINAL"] - before).dropna().tolist()
+        shown = "-" if variant == DEFAULT else _interval(mean_interval(gaps))
+        lines.append([*_words(variant), f"{runs['strength'].iloc[0]:g}", *_means(runs, naive), shown])
+    lines += [[*_words(variant), "none", *"----"] for variant, runs in chosen.items() if runs is None]
+    lines.append(["naive", *"----", *_means(naive, naive), "-"])
     head = ["space", "teacher", "decay", "corrected", "strength", "gains kept", "FINAL", "FORGET"]
-    return as_markdown([*head, "FINAL minus the default's"], [*lines, ["naive", *own[1:]]])
+    return as_markdown([*head, "FINAL minus the default's"], lines)
+
+
+def _means(runs: pd.DataFrame, naive: pd.DataFrame) -> list[str]:
+    """The gains as shares of naive tuning's, FINAL and FORGET."""
+    shares = ", ".join(f"{100 * runs[name].mean() / naive[name].mean():.0f}%" for name in GAINS)
+    return [shares, f"{runs['FINAL'].mean():.3f}", f"{runs['FORGET'].mean():.3f}"]
 
 
 def effects() -> str:
@@ -127,16 +115,6 @@ def _chosen(rows: pd.DataFrame, naive: pd.DataFrame) -> dict[tuple[Any, ...], pd
         ]
         found[variant] = passing[-1] if passing else None
     return found
-
-
-def _paired(runs: pd.DataFrame, others: pd.DataFrame | None, metric: str) -> Iterator[float]:
-    assert others is not None, "the default of before passes at no strength"
-    theirs = others.set_index("seed")[metric]
-    return (row[metric] - theirs[row["seed"]] for _, row in runs.iterrows())
-
-
-def _mean(runs: pd.DataFrame | None, metric: str, passes: bool) -> float:
-    return runs[metric].mean() if runs is not None and passes else -float("inf")
 
 
 def _words(variant: tuple[Any, ...]) -> list[str]:
