@@ -1,6 +1,6 @@
 """agem: averaged gradient episodic memory (A-GEM, Chaudhry et al. 2019, arXiv 1812.00420)."""
 
-from ril_bench import Method, Plan, train_one_adapter
+from ril_bench import Method, Plan
 
 
 class Agem(Method):
@@ -24,7 +24,9 @@ class Agem(Method):
         return Plan(weights=dict.fromkeys(range(1, i + 1), 1.0), updates="sum")
 
     def start_task(self, task, model):
-        train_one_adapter(task, model)
+        if "adapter" not in model.adapters:
+            model.add_adapter("adapter", seed_key=task.key)
+        model.activate({"adapter": 1.0}, train=["adapter"])
         self._tasks, self._reference = task.index, {}
 
     def turn(self, update):

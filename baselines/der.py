@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ril_bench import Method, train_one_adapter
+from ril_bench import Method
 from ril_bench.draws import generator
 
 
@@ -33,7 +33,9 @@ class Der(Method):
         self._key, self._updates = (), 0
 
     def start_task(self, task, model):
-        train_one_adapter(task, model)
+        if "adapter" not in model.adapters:
+            model.add_adapter("adapter", seed_key=task.key)
+        model.activate({"adapter": 1.0}, train=["adapter"])
         self._key, self._updates = task.key, 0
 
     def weight_loss(self):

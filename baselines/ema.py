@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 
 
 class Ema(Method):
@@ -29,7 +29,9 @@ class Ema(Method):
         self._model, self._average, self._updates = model, {}, 0
 
     def start_task(self, task, model):
-        name = train_new_adapter(task, model, over=model.active)
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({**model.active, name: 1.0}, train=[name])
         self._average = {layer: torch.zeros_like(delta) for layer, delta in model.delta(name).items()}
         self._updates = 0
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from ril_bench import Method, train_one_adapter
+from ril_bench import Method
 
 
 class Ewc(Method):
@@ -35,7 +35,9 @@ class Ewc(Method):
         self._model, self._terms = model, []  # [(importance, weights)], each is {factor: tensor}
 
     def start_task(self, task, model):
-        train_one_adapter(task, model)
+        if "adapter" not in model.adapters:
+            model.add_adapter("adapter", seed_key=task.key)
+        model.activate({"adapter": 1.0}, train=["adapter"])
 
     def weight_loss(self):
         weights = self._model.adapter_parameters("adapter")

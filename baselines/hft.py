@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method, train_one_adapter
+from ril_bench import Method
 from ril_bench.draws import generator
 
 
@@ -27,7 +27,9 @@ class Hft(Method):
         self._model, self._frozen = model, []
 
     def start_task(self, task, model):
-        train_one_adapter(task, model)
+        if "adapter" not in model.adapters:
+            model.add_adapter("adapter", seed_key=task.key)
+        model.activate({"adapter": 1.0}, train=["adapter"])
         blocks, ends = defaultdict(list), model.adapters["adapter"].targets
         for layer in model.delta("adapter"):
             end = next(end for end in ends if f".{layer}".endswith(f".{end}"))

@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 
 
 class InfLora(Method):
@@ -30,7 +30,9 @@ class InfLora(Method):
         self._model, self._basis = model, {}  # {layer: M (in, k)}
 
     def start_task(self, task, model):
-        name = train_new_adapter(task, model, over=model.active)
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({**model.active, name: 1.0}, train=[name])
         weights = model.adapter_parameters(name)
         for layer, moment in self._moments(task, model).items():
             down = weights[f"{layer}.lora_A.weight"]

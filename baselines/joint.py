@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method, Plan, train_one_adapter
+from ril_bench import Method, Plan
 
 
 class Joint(Method):
@@ -26,4 +26,5 @@ class Joint(Method):
         return Plan(weights=weights, updates="sum", extension=self.options.k, start="pretrained")
 
     def start_task(self, task, model):
-        train_one_adapter(task, model)
+        model.add_adapter("adapter", seed_key=task.key)
+        model.activate({"adapter": 1.0}, train=["adapter"])

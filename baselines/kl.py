@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 from ril_bench.diffusion.drift import step_kl
 from ril_bench.machine.parallel import team
+from ril_bench.tuners.rollouts import require_random_steps
 
 GAIN, LIMIT = 0.1, 0.2  # of the controller (Ziegler et al. 2019, arXiv 1909.08593) [memory]
 
@@ -32,13 +33,14 @@ class Kl(Method):
         target: Annotated[float, Field(gt=0)] | None = None
         """The KL of a step, in nats, that the strength is steered to; null keeps the strength [ours]."""
 
-    needs = frozenset({"random_steps"})
-
     def bind(self, model):
         self._model, self._strength, self._seen = model, self.options.strength, []
 
     def start_task(self, task, model):
-        train_new_adapter(task, model, over=model.active)
+        require_random_steps(task)
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({**model.active, name: 1.0}, train=[name])
         self._strength, self._seen = self.options.strength, []
 
     def prediction_loss(self, prediction):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method, train_one_adapter
+from ril_bench import Method
 
 
 class L2(Method):
@@ -22,7 +22,9 @@ class L2(Method):
         self._model, self._anchor = model, {}
 
     def start_task(self, task, model):
-        train_one_adapter(task, model)
+        if "adapter" not in model.adapters:
+            model.add_adapter("adapter", seed_key=task.key)
+        model.activate({"adapter": 1.0}, train=["adapter"])
 
     def weight_loss(self):
         weights = self._model.adapter_parameters("adapter")

@@ -1,6 +1,6 @@
 """lora_per_task: an adapter for each reward, the earlier ones frozen, all of them summed."""
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 
 
 class LoraPerTask(Method):
@@ -10,4 +10,6 @@ class LoraPerTask(Method):
     """
 
     def start_task(self, task, model):
-        train_new_adapter(task, model, over=model.active)
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({**model.active, name: 1.0}, train=[name])

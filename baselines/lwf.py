@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 
 
 class Lwf(Method):
@@ -28,7 +28,9 @@ class Lwf(Method):
         self._model = model
 
     def start_task(self, task, model):
-        train_new_adapter(task, model, over=model.active)
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({**model.active, name: 1.0}, train=[name])
 
     def prediction_loss(self, prediction):
         model, inputs = self._model, (prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method, train_one_adapter
+from ril_bench import Method
 
 DECAY = 0.9  # of AdamW's momentum in every sequence
 
@@ -29,7 +29,9 @@ class Mofo(Method):
         self._before = {}  # the factors before the step, within an update
 
     def start_task(self, task, model):
-        train_one_adapter(task, model)
+        if "adapter" not in model.adapters:
+            model.add_adapter("adapter", seed_key=task.key)
+        model.activate({"adapter": 1.0}, train=["adapter"])
         self._momentum = {name: w.detach() * 0 for name, w in model.adapter_parameters("adapter").items()}
 
     def adjust_gradients(self):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 
 
 class OLora(Method):
@@ -24,7 +24,9 @@ class OLora(Method):
         self._model = model
 
     def start_task(self, task, model):
-        train_new_adapter(task, model, over=model.active)
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({**model.active, name: 1.0}, train=[name])
 
     def weight_loss(self):
         (new,) = self._model.trained

@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 
 
 class Opcm(Method):
@@ -30,7 +30,9 @@ class Opcm(Method):
         self._norms = 0.0  # sum of the norms of the deltas so far
 
     def start_task(self, task, model):
-        train_new_adapter(task, model, over={})
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({name: 1.0}, train=[name])
 
     def end_task(self, task, model):
         (name,) = model.trained

@@ -5,8 +5,9 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ril_bench import Consolidation, Method, Plan, train_new_adapter
+from ril_bench import Consolidation, Method, Plan
 from ril_bench.diffusion.drift import step_kl
+from ril_bench.tuners.rollouts import require_random_steps
 
 
 class Opd(Method):
@@ -26,8 +27,6 @@ class Opd(Method):
         calls: Annotated[int, Field(ge=1)] = 4
         """Predictions of each rollout that the student learns from; each costs one call of each teacher."""
 
-    needs = frozenset({"random_steps"})
-
     def bind(self, model):
         self._model = model
 
@@ -36,12 +35,16 @@ class Opd(Method):
         return Plan(weights={i: 1.0}, consolidation=student)
 
     def start_task(self, task, model):
-        train_new_adapter(task, model, over=model.active)
+        require_random_steps(task)
+        self._train(f"task-{task.index}", task)
 
     def start_consolidation(self, task, model):
-        student = f"student-{task.index}"
-        model.add_adapter(student, seed_key=task.key)
-        model.activate({**model.active, student: 1.0}, train=[student])
+        self._train(f"student-{task.index}", task)
+
+    def _train(self, name, task):
+        """Adds an adapter over the present model, and trains it."""
+        self._model.add_adapter(name, seed_key=task.key)
+        self._model.activate({**self._model.active, name: 1.0}, train=[name])
 
     def prediction_loss(self, prediction):
         model, inputs = self._model, (prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method, Plan, train_one_adapter
+from ril_bench import Method, Plan
 
 
 class Replay(Method):
@@ -31,4 +31,6 @@ class Replay(Method):
         return Plan(weights={**old, i: 1.0 - self.options.share})
 
     def start_task(self, task, model):
-        train_one_adapter(task, model)
+        if "adapter" not in model.adapters:
+            model.add_adapter("adapter", seed_key=task.key)
+        model.activate({"adapter": 1.0}, train=["adapter"])

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, model_validator
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 
 
 class Rid(Method):
@@ -50,7 +50,9 @@ class Rid(Method):
     def start_task(self, task, model):
         if self.options.teacher == "keep":
             self._past = _sum(self._past, self._teacher())
-        name = train_new_adapter(task, model, over=model.active)
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({**model.active, name: 1.0}, train=[name])
         self._average = {layer: torch.zeros_like(delta) for layer, delta in model.delta(name).items()}
         self._updates = 0
 

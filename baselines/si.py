@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method, train_one_adapter
+from ril_bench import Method
 
 
 class Si(Method):
@@ -30,7 +30,9 @@ class Si(Method):
         self._before = {}  # {factor: (its gradient, its value)} within an update
 
     def start_task(self, task, model):
-        train_one_adapter(task, model)
+        if "adapter" not in model.adapters:
+            model.add_adapter("adapter", seed_key=task.key)
+        model.activate({"adapter": 1.0}, train=["adapter"])
         weights = model.adapter_parameters("adapter")
         self._anchor = {name: weight.detach().clone() for name, weight in weights.items()}
         self._path = {name: weight.detach() * 0 for name, weight in weights.items()}

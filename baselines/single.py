@@ -1,6 +1,6 @@
 """single: each reward alone, from the pretrained model. The calibration computes the unit of a reward from it."""
 
-from ril_bench import Method, Plan, train_new_adapter
+from ril_bench import Method, Plan
 
 
 class Single(Method):
@@ -13,4 +13,6 @@ class Single(Method):
         return Plan(weights={i: 1.0}, start="pretrained")
 
     def start_task(self, task, model):
-        train_new_adapter(task, model, over={})
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({name: 1.0}, train=[name])

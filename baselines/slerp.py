@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 
 PARALLEL = 1e-4  # below this angle, sin(omega) loses its digits, and the arc is the chord
 
@@ -26,7 +26,9 @@ class Slerp(Method):
         """The part of the merged change that is kept, as the scale of its adapter; 1 keeps all [ours]."""
 
     def start_task(self, task, model):
-        train_new_adapter(task, model, over={})
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({name: 1.0}, train=[name])
 
     def end_task(self, task, model):
         (name,) = model.trained

@@ -1,6 +1,6 @@
 """soup: rewarded soups (Rame et al. 2023, arXiv 2306.04488): the mean of models tuned on one reward each."""
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 
 
 class Soup(Method):
@@ -11,7 +11,9 @@ class Soup(Method):
     """
 
     def start_task(self, task, model):
-        train_new_adapter(task, model, over={})
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({name: 1.0}, train=[name])
 
     def end_task(self, task, model):
         model.activate(dict.fromkeys(model.adapters, 1.0 / len(model.adapters)))

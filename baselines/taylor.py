@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ril_bench import Method, train_one_adapter
+from ril_bench import Method
 
 
 class Taylor(Method):
@@ -32,7 +32,9 @@ class Taylor(Method):
         self._average, self._updates = {}, 0
 
     def start_task(self, task, model):
-        train_one_adapter(task, model)
+        if "adapter" not in model.adapters:
+            model.add_adapter("adapter", seed_key=task.key)
+        model.activate({"adapter": 1.0}, train=["adapter"])
         self._average = {name: w.detach() * 0 for name, w in model.adapter_parameters("adapter").items()}
         self._updates = 0
 

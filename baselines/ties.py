@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ril_bench import Method, train_new_adapter
+from ril_bench import Method
 
 
 class Ties(Method):
@@ -27,7 +27,9 @@ class Ties(Method):
         """Factor of the merged delta; the paper takes 1 where it cannot be tuned [paper]."""
 
     def start_task(self, task, model):
-        train_new_adapter(task, model, over={})
+        name = f"task-{task.index}"
+        model.add_adapter(name, seed_key=task.key)
+        model.activate({name: 1.0}, train=[name])
 
     def end_task(self, task, model):
         if "merged" in model.adapters:

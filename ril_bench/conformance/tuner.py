@@ -20,9 +20,9 @@ from ril_bench.running import accounts
 from ril_bench.running.materials import Materials, tuner_of
 from ril_bench.running.plan import plan_run
 from ril_bench.running.runner import Runner
-from ril_bench.running.sampler_needs import OF_SAMPLER
 from ril_bench.running.step_cost import guided_calls
 from ril_bench.tuners.base import Cost
+from ril_bench.tuners.sampler_needs import OF_SAMPLER
 
 SEQUENCE = "shapes-smoke"
 UPDATES, CHECKPOINT_EVERY = 4, 2

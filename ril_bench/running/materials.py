@@ -22,10 +22,10 @@ from ril_bench.running.evaluation import Evaluator
 from ril_bench.running.hooks import watched
 from ril_bench.running.inputs import Inputs, changes, inputs_of
 from ril_bench.running.reward_task import RewardTask, Unit
-from ril_bench.running.sampler_needs import check_sampler
 from ril_bench.sequences.model_folders import model_digests, model_folder
 from ril_bench.sequences.spec import Sequence, TaskSpec
 from ril_bench.tuners.base import Tuner
+from ril_bench.tuners.sampler_needs import check_sampler
 
 
 @dataclass(frozen=True)

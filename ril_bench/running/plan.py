@@ -15,7 +15,6 @@ from ril_bench.config.settings import UNCHANGED, Settings, setting_text, split_s
 from ril_bench.errors import MethodError, UserError
 from ril_bench.running.inputs import Inputs, changes, inputs_of, inputs_of_method, refuse_changes
 from ril_bench.running.owners import attributed, owners
-from ril_bench.running.sampler_needs import check_sampler
 from ril_bench.running.step_plan import step_budget, step_plan
 from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.presets import settings_of
@@ -23,6 +22,7 @@ from ril_bench.sequences.sequence_file import SequenceFile, read_sequence
 from ril_bench.sequences.spec import Sequence
 from ril_bench.storage.digests import sha256_file, sha256_json
 from ril_bench.storage.run_folder import RunFolder
+from ril_bench.tuners.sampler_needs import check_sampler
 
 if TYPE_CHECKING:
     from ril_bench.methods import Method

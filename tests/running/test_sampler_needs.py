@@ -9,9 +9,10 @@ from ril_bench.api.previews import preview
 from ril_bench.errors import UserError
 from ril_bench.running.materials import new_tuner
 from ril_bench.running.plan import plan_run
+from tests.adapted import AdaptedToy, adapted_task, baseline
 
 #: Log-probabilities and KL divergences of steps divide by their variance; Adjoint Matching is proved for eta 1 alone.
-RANDOM, MEMORYLESS = {"ddpo", "nabla_gflownet", "kl", "opd"}, {"adjoint_matching"}
+RANDOM, MEMORYLESS = {"ddpo", "nabla_gflownet"}, {"adjoint_matching"}
 ETAS = (0.0, 0.5, 1.0)
 
 
@@ -19,15 +20,29 @@ def suits(name: str, eta: float) -> bool:
     return not (name in RANDOM and eta == 0) and not (name in MEMORYLESS and eta < 1)
 
 
-@pytest.mark.parametrize("name", registry.names("method"))
 @pytest.mark.parametrize("eta", ETAS)
-def test_every_method(name, eta):
-    plan = plan_run("shapes-smoke", name, settings={"sampler.eta": eta})
-    if suits(name, eta):
+@pytest.mark.parametrize("needs", [set(), {"random_steps"}, {"memoryless_steps"}])
+def test_a_method_that_states_its_needs(needs, eta, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from ril_bench import Method\n\n\nclass Mine(Method):\n"
+        f'    """A method."""\n\n    needs = frozenset({sorted(needs)})\n'
+    )
+    plan = plan_run("shapes-smoke", str(file), settings={"sampler.eta": eta})
+    if not needs or eta == 1 or (needs == {"random_steps"} and eta > 0):
         plan.check()
         return
-    with pytest.raises(UserError, match=f"the method {name} needs .* eta is {eta:g}") as caught:
+    with pytest.raises(UserError, match=f"needs a sampler .* and eta is {eta:g}") as caught:
         plan.check()
+    assert caught.value.where == "sampler.eta"
+
+
+@pytest.mark.parametrize("name", ["kl", "opd"])
+def test_a_method_that_finds_out_in_a_hook(name):
+    model, method = AdaptedToy(), baseline(name)
+    method.bind(model)
+    with pytest.raises(UserError, match="eta is 0") as caught:
+        method.start_task(adapted_task(eta=0.0), model)
     assert caught.value.where == "sampler.eta"
 
 
