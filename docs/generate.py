@@ -118,7 +118,6 @@ def api() -> str:
         "Before a run": ["list", "check", "doctor", "preview", "preview_grid", "preview_claim", "new"],
         "The leaderboard": ["submit", "preview_submission"],
         "Base classes": ["Method", "Plan", "Consolidation", "Reward", "Tuner", "Log"],
-        "The adapters of a method": ["train_one_adapter", "train_new_adapter"],
         "Sequences": ["Sequence", "load_sequence"],
         "Errors": ["RilError", "UserError", "NumericalError"],
     }

@@ -27,8 +27,6 @@ from .errors import UserError as UserError
 from .methods import Consolidation as Consolidation
 from .methods import Method as Method
 from .methods import Plan as Plan
-from .methods import train_new_adapter as train_new_adapter
-from .methods import train_one_adapter as train_one_adapter
 from .rewards.base import Reward as Reward
 from .sequences.sequence_file import load_sequence as load_sequence
 from .sequences.spec import Sequence as Sequence

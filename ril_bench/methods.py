@@ -132,9 +132,9 @@ class Method(Configurable):
         """Chooses which adapters exist, which are active and which train.
 
         Called once for each step of a run. It is not called again on a resume inside the step. Use
-        `train_one_adapter`, `train_new_adapter`, or what they are made of: `model.add_adapter(name, seed_key=task.key)`
-        and `model.activate({name: scale, ...}, train=[name])`; afterwards at least one adapter must train. The base
-        weights stay frozen. With a plan of several tasks, `task` is task i.
+        `model.add_adapter(name, seed_key=task.key)` and `model.activate({name: scale, ...}, train=[name])`;
+        afterwards at least one adapter must train. The base weights stay frozen. With a plan of several tasks, `task`
+        is task i.
         """
 
     def turn(self, update: int) -> Collection[int] | None:
@@ -231,31 +231,3 @@ class Method(Configurable):
 HOOKS = frozenset(
     name for name, value in vars(Method).items() if callable(value) and not name.startswith("_")
 )
-
-
-def train_one_adapter(task: Task, model: DiffusionModel) -> None:
-    """Trains the adapter "adapter", one for all tasks, and adds it where there is none yet.
-
-    For `start_task`. No other adapter is active.
-    """
-    if "adapter" not in model.adapters:
-        model.add_adapter("adapter", seed_key=task.key)
-    model.activate({"adapter": 1.0}, train=["adapter"])
-
-
-def train_new_adapter(task: Task, model: DiffusionModel, over: Mapping[str, float]) -> str:
-    """Adds an adapter for this task, "task-1" for the first, and trains it alone.
-
-    For `start_task`.
-
-    Args:
-        over: the adapters that are active beside it, frozen, each with its scale: `model.active` for those that are
-            active now, {} for none.
-
-    Returns:
-        The name of the new adapter.
-    """
-    name = f"task-{task.index}"
-    model.add_adapter(name, seed_key=task.key)
-    model.activate({**over, name: 1.0}, train=[name])
-    return name

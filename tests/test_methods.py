@@ -10,8 +10,7 @@ import pytest
 
 from ril_bench import registry
 from ril_bench.errors import UserError
-from ril_bench.methods import HOOKS, Method, Plan, train_new_adapter, train_one_adapter
-from tests.adapted import AdaptedToy, adapted_task
+from ril_bench.methods import HOOKS, Method, Plan
 
 
 def test_the_hooks_are_those_of_the_documentation():
@@ -91,28 +90,6 @@ def test_a_method_without_options_takes_none():
     with pytest.raises(UserError, match="unknown option 'strength'") as caught:
         naive(strength=1.0)
     assert "its options are none" in str(caught.value)
-
-
-def test_one_adapter_is_added_once_and_trains_in_every_task():
-    model = AdaptedToy()
-    train_one_adapter(adapted_task(1), model)
-    weights = model.adapter_parameters("adapter")
-    model.add_adapter("other", seed_key=(0,))
-    model.activate({"adapter": 0.5, "other": 1.0})
-    train_one_adapter(adapted_task(2), model)
-    assert (model.active, model.trained) == ({"adapter": 1.0}, ["adapter"])
-    assert all(weight is weights[name] for name, weight in model.adapter_parameters("adapter").items())
-
-
-def test_a_new_adapter_trains_alone_over_those_that_are_named():
-    model = AdaptedToy()
-    assert train_new_adapter(adapted_task(1), model, over=model.active) == "task-1"
-    model.activate({"task-1": 0.5})
-    assert train_new_adapter(adapted_task(2), model, over=model.active) == "task-2"
-    assert (model.active, model.trained) == ({"task-1": 0.5, "task-2": 1.0}, ["task-2"])
-    assert train_new_adapter(adapted_task(3), model, over={}) == "task-3"
-    assert (model.active, model.trained) == ({"task-3": 1.0}, ["task-3"])
-    assert list(model.adapters) == ["task-1", "task-2", "task-3"]
 
 
 def code_lines(source: str) -> int:
