@@ -67,6 +67,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RIL_BENCH_CACHE", str(folder))
+        patch.setenv("TERM", "xterm")  # rich draws nothing on a dumb terminal
         patch.delenv(FOLDER, raising=False)
         for name, value in (("HF_HUB_OFFLINE", True), ("HF_HUB_CACHE", str(folder / "hub"))):
             patch.setattr(hub, name, value)

@@ -129,7 +129,7 @@ def _check_file(reference: str, timeout: float, as_json: bool) -> None:
 
 
 def _show_result(result: CheckResult) -> None:
-    _show_mark(result.check, "fault" if result.fault else "")
+    _show_mark(result.check, result.outcome)
     for line in filter(
         None, [result.fault, result.hint and f"hint: {result.hint}", result.note and f"note: {result.note}"]
     ):
@@ -160,7 +160,7 @@ def _check_entries(
             continue
         if verdict.valid:
             if verdict.resampled:  # that takes a while, and the table comes at the end
-                _show_mark(verdict.place, "")
+                _show_mark(verdict.place, "ok")
             continue
         _show_mark(verdict.place, "refused")
         for note in verdict.faults:
@@ -187,6 +187,6 @@ def _row(verdict: Verdict) -> tuple[str, str, str]:
     return verdict.place, state, "; ".join(map(str, filter(None, (verdict.resampled, verdict.retrained))))
 
 
-def _show_mark(text: object, wrong: str) -> None:
-    """Prints a line after a green "ok", or after the word `wrong` in red."""
-    say(text, mark=f"{wrong or 'ok':8}", style_of_mark="red" if wrong else "green")
+def _show_mark(text: object, mark: str) -> None:
+    """Prints a line after a green "ok", a yellow "skipped", or another word in red."""
+    say(text, mark=f"{mark:8}", style_of_mark={"ok": "green", "skipped": "yellow"}.get(mark, "red"))

@@ -125,8 +125,7 @@ def lines_of(result: CheckResult) -> list[str]:
 
     The first line is "ok", "fault" or "skipped" and what was checked. The fault, the hint and the note follow.
     """
-    outcome = "fault" if result.fault else "skipped" if result.skipped else "ok"
-    lines = [f"{outcome:<7} {result.check}"]
+    lines = [f"{result.outcome:<7} {result.check}"]
     parts = {"": result.fault, "hint: ": result.hint, "note: ": result.note}
     return lines + [
         f"        {prefix}{line}" for prefix, text in parts.items() if text for line in text.splitlines()

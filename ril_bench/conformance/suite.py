@@ -37,6 +37,11 @@ class CheckResult:
     note: str | None = None
     skipped: bool = False
 
+    @property
+    def outcome(self) -> str:
+        """One of the words ok, fault and skipped."""
+        return "fault" if self.fault else "skipped" if self.skipped else "ok"
+
 
 class CheckSkipped(Exception):
     """A check cannot run here; the message says what it lacks."""

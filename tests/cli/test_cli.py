@@ -226,3 +226,10 @@ def test_the_demo_says_what_became_of_each_method(verb, tiny_data, tmp_path, in_
     assert ("and forgot" in printed) == (len(methods) == tasks == 2)  # one task has nothing to forget
     assert "What to type next:" in printed
     assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_check_says_what_it_skipped(verb):
+    code, printed, _ = verb("check", "sd35-ril")
+    assert code == 0
+    assert "\nskipped loads" in printed
+    assert printed.rstrip().endswith("5 of 6 checks passed, 1 skipped")
