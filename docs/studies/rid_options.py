@@ -1,4 +1,4 @@
-"""RID's unpublished choices: the tables of docs/results/rid.md, by the rule that docs/studies/rid.yaml states.
+"""RID's unpublished choices: tables by the rule that docs/studies/rid.yaml states.
 
 python docs/studies/rid_options.py collect runs/rid > docs/studies/measured/rid.csv
 python docs/studies/rid_options.py variants

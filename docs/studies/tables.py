@@ -41,19 +41,19 @@ def tuners(reward: str) -> str:
     return as_markdown(head, lines)
 
 
-def gpu() -> str:
-    """A row a model and tuner: seconds and memory of an update on one H100."""
+def gpu(model: str) -> str:
+    """A row a tuner: seconds and memory of an update of a model on one H100."""
+    rows = measured("gpu")
     lines = [
         [
-            row["model"],
             row["tuner"],
             f"{row['seconds']:.1f}",
             f"{row['peak GB']:.0f}",
             f"{row['x bare']:.2f}" + "*" * (row["quiet"] == "no"),
         ]
-        for _, row in measured("gpu").iterrows()
+        for _, row in rows[rows["model"] == model].iterrows()
     ]
-    return as_markdown(["model", "tuner", "s / update", "peak GB", "x bare cost"], lines)
+    return as_markdown(["tuner", "s / update", "peak GB", "x bare cost"], lines)
 
 
 def stored(name: str, paired: str, *metrics: str) -> str:
