@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
@@ -130,11 +131,18 @@ def test_in_half_precision_a_call_without_gradient_is_the_live_one_to_the_bit(ha
     assert torch.equal(no_grad_predict(half, x), half.predict(x, 501, PROMPTS, 3.0).detach())
 
 
-def test_in_half_precision_a_delta_is_its_adapter_up_to_rounding(half, x):
-    with torch.no_grad(), half.folded({}):
-        pretrained = half.predict(x, 501, PROMPTS, 3.0)
-    with torch.no_grad(), half.folded({}, deltas={path: 3000 * one for path, one in half.delta("a").items()}):
-        by_delta = half.predict(x, 501, PROMPTS, 3.0) - pretrained
-    half.activate({"a": 3000.0})
-    by_adapter = no_grad_predict(half, x) - pretrained
-    assert (by_delta - by_adapter).norm() < 0.1 * by_adapter.norm()
+def test_in_half_precision_a_delta_is_added_up_to_the_rounding_of_one_layer(half):
+    """Layer by layer: how far rounding spreads through a whole denoiser depends on the machine's kernels."""
+    deltas = {path: 3000 * one for path, one in half.delta("a").items()}
+    draws = torch.Generator().manual_seed(0)
+    with torch.no_grad(), half.folded({}, deltas=deltas):
+        for path, delta in deltas.items():
+            layer, base = half.denoiser.get_submodule(path), half._layers[path].get_base_layer()
+            x = torch.randn(4, base.in_features, generator=draws).bfloat16()
+            bias = torch.zeros(base.out_features) if base.bias is None else base.bias
+            weight, change, bias, exact_x = (one.double() for one in (base.weight, delta, bias, x))
+            error = (layer(x).double() - F.linear(exact_x, weight + change, bias)).abs()
+            # delta, its product, W x + bias and their sum are rounded, each by at most 2^-8 of its terms
+            terms = F.linear(exact_x.abs(), weight.abs() + change.abs(), bias.abs())
+            assert (error <= 4 * 2**-8 * terms).all()
+            assert (F.linear(exact_x, change).abs() > 4 * 2**-8 * terms).any(), "the delta is above rounding"
