@@ -1,7 +1,7 @@
 """How many seeds tell methods apart, and which metrics agree: Markdown tables from stored runs.
 
-python docs/studies/power.py seeds leaderboard shapes-ril
-python docs/studies/power.py agreement leaderboard
+python docs/studies/power.py seeds leaderboard shapes-ril given
+python docs/studies/power.py agreement leaderboard shapes-ril given
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from tables import as_markdown
 from ril_bench.metrics.statistics import CLAIM_UNITS
 from ril_bench.reporting.columns import COLUMNS
 from ril_bench.reporting.glossary import better
-from ril_bench.reporting.summary import BASELINE, UNIT, load, runs_table
+from ril_bench.reporting.place import chosen_places
+from ril_bench.reporting.summary import BASELINE, load, runs_table
 
 METRICS = ("FINAL", "FORGET", "LEARN", "drift", "SSIM to step 0")
 POWER, LEVEL = 0.8, 0.05
@@ -26,15 +27,14 @@ MOST = 1000  # seeds; more are not asked for
 SUBSETS = 400
 
 
-def seeds(place: str, sequence: str) -> str:
+def seeds(folder: str, sequence: str, order: str) -> str:
     """A row a method: for each metric the number of seeds that would show its paired difference to naive.
 
     That is the smallest number at which a paired t test at .05 finds a difference of the measured size with probability
     .8. Behind it, the share of subsets of five of the measured seeds that find it.
     """
-    rows = _runs(place)
-    rows = rows[rows["sequence"] == sequence]
-    values = {name: own.set_index(UNIT) for name, own in rows.groupby("method", sort=False)}
+    rows = _runs(folder, sequence, order)
+    values = {name: own.set_index("seed") for name, own in rows.groupby("method", sort=False)}
     lines = []
     for name in values:
         gaps = [(values[name][metric] - values[BASELINE][metric]).dropna().to_numpy() for metric in METRICS]
@@ -43,9 +43,9 @@ def seeds(place: str, sequence: str) -> str:
     return as_markdown(["method", *METRICS], lines)
 
 
-def agreement(place: str) -> str:
+def agreement(folder: str, sequence: str, order: str) -> str:
     """Spearman's rank correlation of two metrics over the means of methods, each turned so that higher is better."""
-    rows = _runs(place)
+    rows = _runs(folder, sequence, order)
     names = [column.name for column in COLUMNS if column.name in (*METRICS, "FID")]
     means = rows.groupby("method")[names].mean()
     turned = means * [better(name) for name in names]
@@ -85,8 +85,8 @@ def _seeds_of(gaps: np.ndarray) -> str:
     return f"{f'over {MOST}' if found is None else found} ({shown_by(gaps, CLAIM_UNITS):.2f})"
 
 
-def _runs(place: str) -> pd.DataFrame:
-    rows = runs_table(load([place]))
+def _runs(folder: str, sequence: str, order: str) -> pd.DataFrame:
+    rows = runs_table(chosen_places(load([folder]), sequence=[sequence], order=[order]))
     return rows[rows["status"] == "complete"]
 
 

@@ -1,6 +1,6 @@
 """Each method in a sentence, and its rank, from the leaderboard's entries.
 
-python docs/studies/verdicts.py sentences
+python docs/studies/verdicts.py sentences given
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import pandas as pd
 from tables import as_markdown
 
 from ril_bench.metrics.statistics import CLAIMED_P
+from ril_bench.reporting.place import chosen_places
 from ril_bench.reporting.summary import BASELINE, load, table
 from ril_bench.reporting.text import fixed, signed
 
-SEQUENCE = "shapes-ril"
+SEQUENCE, ORDER = "shapes-ril", "given"
 #: metric: whether higher is better, and the words for a difference to naive tuning in either direction
 WORDS = {
     "FORGET": (-1, ("forgets less", "forgets more")),
@@ -25,15 +26,15 @@ WORDS = {
 }
 
 
-def measured_on_the_leaderboard() -> pd.DataFrame:
-    """The table of all entries of the sequence: a row for each method and metric."""
-    found = table(load([Path(__file__).parents[2] / "leaderboard"]))
-    return found[found["sequence"] == SEQUENCE]
+def measured_on_the_leaderboard(order: str = ORDER) -> pd.DataFrame:
+    """The table of all entries of the sequence in an order: a row for each method and metric."""
+    runs = load([Path(__file__).parents[2] / "leaderboard"])
+    return table(chosen_places(runs, sequence=[SEQUENCE], order=[order]))
 
 
-def sentences() -> str:
+def sentences(order: str) -> str:
     """A row a method: its rank by FINAL among the methods that are no oracles, and its differences to naive."""
-    measured = measured_on_the_leaderboard()
+    measured = measured_on_the_leaderboard(order)
     ranks = measured[measured["figure"] == "FINAL"].sort_values("rank", na_position="last")
     lines = [
         [f"`{row['method']}`", rank(row), verdict(row["method"], measured)] for _, row in ranks.iterrows()

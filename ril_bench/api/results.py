@@ -45,6 +45,9 @@ def report(
     *,
     out: str | Path | None = None,
     format: Literal["md", "csv", "latex"] | None = None,
+    sequences: Sequence[str] = (),
+    orders: Sequence[str] = (),
+    tuners: Sequence[str] = (),
     metrics: Sequence[str] = (),
     paired: bool = False,
     z: bool = False,
@@ -56,6 +59,7 @@ def report(
         runs: runs, folders that hold runs, or the folder of a leaderboard, whose entries are checked first.
         out: a folder for the site; its first page is returned.
         format: "md", "csv" or "latex": the table is returned as text, whether or not `out` is given.
+        sequences, orders, tuners: report only runs of these; empty means all.
         metrics: the metrics of the table, such as ["FINAL", "FORGET"]; empty means all.
         paired: the table has differences to the method `naive`, run by run.
         z: the table has the metrics of rewards in z too, as "FINAL (z)": in standard deviations of the pretrained
@@ -64,10 +68,12 @@ def report(
 
     Without `out` and `format`, it rewrites the page of each run and returns the paths of these pages.
 
-    Warns where methods of one table ran other settings of a sequence. Raises UserError if a run that the table needs is
-    missing or incomplete, if the runs of one method have other settings, or if an entry fails its checks.
+    A table compares methods within a sequence, an order and a tuner. Warns where they ran other settings of the
+    sequence. Raises UserError if a run that the table needs is missing or incomplete, if the runs of one method have
+    other settings, or if an entry fails its checks.
     """
     from ril_bench.leaderboard.board import is_board
+    from ril_bench.reporting.place import chosen_places
 
     places = places_of(runs)
     if out is None and format is None:
@@ -83,6 +89,7 @@ def report(
             )
         return [write_page(folder) for folder in find_runs(places)]
     found, left_out = load(places)
+    found = chosen_places(found, sequence=sequences, order=orders, tuner=tuners)
     if drop_holes:
         from ril_bench.reporting import holes
 
@@ -147,8 +154,8 @@ def compare(
         out: a page to write that shows the first pair of runs side by side; None writes no page.
         metrics: such as ["FINAL", "FORGET"]; empty means all.
 
-    Returns a row for each sequence, tuner and metric: `a_mean`, `a_low`, `a_high`, the same for b, the paired
-    `difference` with its 95% interval, the share of units with an `improvement`, and `p` of the paired t test.
+    Returns a row for each sequence, order, tuner and metric: `a_mean`, `a_low`, `a_high`, the same for b, the paired
+    `difference` with its 95% interval, the share of seeds with an `improvement`, and `p` of the paired t test.
 
     Warns where the sides ran other settings of a sequence. Raises UserError if a run has no partner, or if one side
     holds several methods, or runs of other settings.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -67,6 +67,20 @@ def report(
         Optional[Format],  # noqa: UP045
         typer.Option("--format", help="Print the table of all runs in this format. Default: no table."),
     ] = None,
+    sequences: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--sequence", help="Only runs of this sequence. Repeatable. Default: all."),
+    ] = None,
+    orders: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--order", help="Only runs of this order: given, reversed, ... Repeatable. Default: all."
+        ),
+    ] = None,
+    tuners: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--tuner", help="Only runs of this tuner. Repeatable. Default: all."),
+    ] = None,
     metrics: MetricOption = None,
     paired: Annotated[
         bool,
@@ -94,14 +108,17 @@ def report(
     """
     import ril_bench
 
+    chosen: dict[str, Any] = {
+        "sequences": sequences or (), "orders": orders or (), "tuners": tuners or (), "drop_holes": drop_holes,
+    }  # fmt: skip
     with warned():
         if format is not None:
             table = ril_bench.report(
-                runs, format=format.value, metrics=metrics or (), paired=paired, z=z, drop_holes=drop_holes
+                runs, format=format.value, metrics=metrics or (), paired=paired, z=z, **chosen
             )
             print(table, end="")
         if out is not None:
-            say(f"page: {ril_bench.report(runs, out=out, drop_holes=drop_holes)}")
+            say(f"page: {ril_bench.report(runs, out=out, **chosen)}")
     if out is None and format is None:
         pages = ril_bench.report(runs)
         assert isinstance(pages, list)

@@ -13,13 +13,12 @@ from ril_bench.leaderboard.checked import noted
 from ril_bench.leaderboard.layout import ENTRIES, Address, entries_root
 from ril_bench.leaderboard.method_names import shipped_digest
 from ril_bench.leaderboard.record import read_card
+from ril_bench.reporting.place import Place
 from ril_bench.reporting.same_settings import refuse_mixed
 from ril_bench.reporting.summary import BASELINE
 from ril_bench.storage import names
 from ril_bench.storage.entry_note import EntryNote
 from ril_bench.storage.read import StoredRun, read_run
-
-Unit = tuple[str, int | None]  # order and seed
 
 
 def is_board(place: Path) -> bool:
@@ -88,43 +87,43 @@ def _ships(run: StoredRun) -> bool:
 
 
 def comparable(runs: Iterable[StoredRun]) -> tuple[list[StoredRun], list[str]]:
-    """The runs of methods that have every unit (order, seed) of naive, and a sentence for each that is left out.
+    """The runs of methods that have every seed of naive in their place, and a sentence for each that is left out.
 
     A method whose runs have other settings is left out, too.
 
-    Where a sequence and tuner has no naive of the file that ships, the units are those that most methods have. So an
+    Where a place has no naive of the file that ships, the seeds are those that most methods have. So an
     entry with fewer seeds, with more seeds, or of another "naive" does not keep the others off the page.
     """
-    groups: dict[tuple[str, str], dict[str, dict[Unit, StoredRun]]] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[Place, dict[str, dict[int | None, StoredRun]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
-        groups[run.sequence, run.tuner][run.name][run.order, run.seed] = run
+        groups[Place.of(run)][run.name][run.seed] = run
     kept: list[StoredRun] = []
     left_out: list[str] = []
-    for (sequence, tuner), methods in groups.items():
+    for place, methods in groups.items():
         naive = [run for run in methods.get(BASELINE, {}).values() if _ships(run)]
-        units = {(run.order, run.seed) for run in naive} or _most(methods.values())
+        seeds = {run.seed for run in naive} or _most(methods.values())
         for name, cells in methods.items():
             try:
                 refuse_mixed(cells.values())
             except UserError as error:  # its runs have no mean, and no method keeps the others off the page
                 left_out.append(error.what)
                 continue
-            if missing := sorted(f"{order} {seed}" for order, seed in units - set(cells)):
+            if missing := sorted(map(str, seeds - set(cells))):
                 left_out.append(
-                    f"{name} on {sequence} with {tuner}: it lacks {len(missing)} of the {len(units)} units that are "
-                    f"compared (order and seed: {', '.join(missing)})"
+                    f"{name} on {place.title}: it lacks {len(missing)} of the {len(seeds)} seeds that are compared "
+                    f"({', '.join(missing)})"
                 )
                 continue
-            kept += [run for unit, run in cells.items() if unit in units]
-            if more := sorted(f"{order} {seed}" for order, seed in set(cells) - units):
+            kept += [run for seed, run in cells.items() if seed in seeds]
+            if more := sorted(map(str, set(cells) - seeds)):
                 left_out.append(
-                    f"{name} on {sequence} with {tuner}: units beyond those that are compared ({', '.join(more)})"
+                    f"{name} on {place.title}: seeds beyond those that are compared ({', '.join(more)})"
                 )
     return kept, left_out
 
 
-def _most(methods: Iterable[Collection[Unit]]) -> set[Unit]:
-    """The units that most methods have; of two such sets the larger."""
+def _most(methods: Iterable[Collection[int | None]]) -> set[int | None]:
+    """The seeds that most methods have; of two such sets the larger."""
     sets = Counter(frozenset(cells) for cells in methods)
-    units, _ = max(sets.items(), key=lambda found: (found[1], len(found[0])))
-    return set(units)
+    seeds, _ = max(sets.items(), key=lambda found: (found[1], len(found[0])))
+    return set(seeds)

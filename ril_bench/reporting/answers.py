@@ -11,25 +11,25 @@ from markupsafe import Markup
 
 from ril_bench.metrics.statistics import CLAIMED_P
 from ril_bench.reporting import text
-from ril_bench.reporting.cells import filter_keys, row_of, value_at, with_interval
+from ril_bench.reporting.cells import row_of, value_at, with_interval
+from ril_bench.reporting.place import Place, by_place
 from ril_bench.reporting.summary import BASELINE
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer for one sequence and tuner, in words."""
+    """The answer for one place, in words."""
 
-    keys: dict[str, str]
-    place: str
+    place: Place
     words: Markup
 
 
 def answers(table: pd.DataFrame) -> Iterator[Answer]:
-    """Which method forgets least, for each sequence and tuner. An oracle is never the answer."""
-    for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
+    """Which method forgets least, for each place. An oracle is never the answer."""
+    for place, members in by_place(table):
         allowed = members[~members["oracle"]]
         methods = {str(name): own.set_index("figure") for name, own in allowed.groupby("method", sort=False)}
-        yield Answer(filter_keys(sequence, tuner), f"{sequence} · {tuner}", _answer(methods))
+        yield Answer(place, _answer(methods))
 
 
 def _answer(methods: dict[str, pd.DataFrame]) -> Markup:
@@ -39,12 +39,12 @@ def _answer(methods: dict[str, pd.DataFrame]) -> Markup:
         if math.isfinite(value_at(metrics, "FORGET", "mean"))
     }
     if not known:
-        return Markup("FORGET is not defined: it needs two tasks, and every unit of a method.")
+        return Markup("FORGET is not defined: it needs two tasks, and every seed of a method.")
     least = min(known, key=lambda name: value_at(known[name], "FORGET", "mean"))
     row = row_of(known[least], "FORGET")
     if row["points"]:
         n = len(row["points"])
-        words = Markup("{} unit{} a method: every point is shown, and below five nothing is claimed.")
+        words = Markup("{} seed{} a method: every point is shown, and below five nothing is claimed.")
         return words.format(n, "s" if n > 1 else "")
     others = [name for name in known if name != least]
     if not others:

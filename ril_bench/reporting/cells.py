@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,14 +30,14 @@ EMPTY = MetricCell("", text.MISSING)
 class TableRow:
     """The row of a method or of a run.
 
-    keys: what the filters read; places: the cells before the metrics (sequence, tuner, ...); collapsed: which steps,
-    or how many runs, are, in words; known: false for entries that only state their scores.
+    filters: what the filters of the page read; places: the cells before the metrics (sequence, tuner, ...); collapsed:
+    which steps, or how many runs, are, in words; known: false for entries that only state their scores.
     """
 
     name: str
     series: int
     oracle: bool
-    keys: dict[str, str]
+    filters: dict[str, str]
     places: dict[str, str]
     cells: Sequence[MetricCell]
     link: str | None = None
@@ -50,18 +49,6 @@ class TableRow:
     def mark(self) -> Markup:
         """The method's marker, the same in every plot."""
         return plots.key(self.series, self.oracle)
-
-
-def filter_keys(
-    sequence: object, tuner: object, method: object = None, orders: Sequence[str] = ()
-) -> dict[str, str]:
-    """The data attributes of a row or a plot that the page's filters read."""
-    keys = {"sequence": str(sequence), "tuner": str(tuner)}
-    if method is not None:
-        keys["method"] = str(method)
-    if orders:
-        keys["orders"] = json.dumps(list(orders))
-    return keys
 
 
 def row_of(members: pd.DataFrame, metric: str) -> pd.Series:
@@ -99,7 +86,7 @@ def metric_cell(row: pd.Series, places: int, ends: tuple[float, float] | None, s
 
 
 def rank_cell(row: pd.Series) -> MetricCell:
-    """A rank with the ranks that the units do not rule out."""
+    """A rank with the ranks that the seeds do not rule out."""
     if math.isnan(row["rank"]):
         return EMPTY
     low, high = (str(int(row[key])) for key in ("rank_low", "rank_high"))
@@ -112,7 +99,7 @@ def difference_cell(row: pd.Series, places: int) -> MetricCell:
     if math.isnan(row["difference_low"]):
         return EMPTY
     low, high = (text.fixed(row[f"difference_{end}"], places) for end in ("low", "high"))
-    notes = [f"better in {text.fixed(row['improvement'])} of units"]
+    notes = [f"better in {text.fixed(row['improvement'])} of seeds"]
     if math.isfinite(row["p_holm"]):
         notes.append(f"p {text.p_value(row['p_holm'])}")
     difference = text.signed(row["difference"], places)

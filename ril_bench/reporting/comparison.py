@@ -1,8 +1,8 @@
-"""Two methods on the units that they share: means, paired differences, and a verdict in words."""
+"""Two methods on the seeds that they share: means, paired differences, and a verdict in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from ril_bench.metrics.statistics import CLAIM_UNITS
 from ril_bench.reporting import text
 from ril_bench.reporting.columns import COLUMNS, GAIN, columns_of_rewards
 from ril_bench.reporting.holes import refuse_holes
-from ril_bench.reporting.summary import GROUP, by_unit, interval, paired, runs_table
+from ril_bench.reporting.place import by_place
+from ril_bench.reporting.summary import by_seed, interval, paired, runs_table
 from ril_bench.storage.read import StoredRun
 
 # What `compare` prints unless more is asked for, the metric that matters first.
@@ -21,11 +22,11 @@ MAIN = ("FORGET", "BWT", "LEARN", "FINAL", "SSIM to step 0", "FID")
 
 
 def compare(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> pd.DataFrame:
-    """A row for each sequence, tuner and metric (column `figure`): both sides, and b - a over shared units.
+    """A row for each `Place` and metric (column `figure`): both sides, and b - a over shared seeds.
 
     Each side holds the runs of one method, of one or more sequences, tuners, orders and seeds. The columns are those
     of `summary.table`, with `a_mean`, `a_low`, ... for the first side and `b_mean`, ... for the second. Raises
-    UserError where a side holds several methods, or a unit has no partner.
+    UserError where a side holds several methods, or a run has no partner.
     """
     for side in (a, b):
         refuse_holes(side)
@@ -38,24 +39,24 @@ def compare(a: Sequence[StoredRun], b: Sequence[StoredRun]) -> pd.DataFrame:
     first, second = frame.iloc[: len(a)], frame.iloc[len(a) :]
     columns = (*COLUMNS, *columns_of_rewards(frame.columns))
     rows: list[dict[str, Any]] = []
-    for group, members in first.groupby(GROUP, sort=False):
-        others = second[(second[GROUP] == list(group)).all(axis=1)]
+    for place, members in by_place(first):
+        others = place.within(second)
         for column in columns:
-            x, y = by_unit(members, column.name), by_unit(others, column.name)
-            _refuse_unpaired(group, x, y)
+            x, y = by_seed(members, column.name), by_seed(others, column.name)
+            _refuse_unpaired(place.title, *([f"seed {seed}" for seed in side] for side in (x, y)))
             if not x or np.isnan([*x.values(), *y.values()]).all():
                 continue
             rows.append(
-                dict(zip(GROUP, group, strict=True))
+                place._asdict()
                 | {"figure": column.name, "better": column.better, "scale": members["scale"].iloc[0]}
-                | {"units": len(x), "a_method": a[0].name, "b_method": b[0].name}
+                | {"seeds": len(x), "a_method": a[0].name, "b_method": b[0].name}
                 | {"a_collapsed": int((members["collapsed"] != "").sum())}
                 | {"b_collapsed": int((others["collapsed"] != "").sum())}
                 | {f"a_{key}": value for key, value in interval(list(x.values())).items()}
                 | {f"b_{key}": value for key, value in interval(list(y.values())).items()}
                 | paired(y, x, column.better)
             )
-    _refuse_unpaired(("", ""), *({tuple(row): 0.0 for row in side[GROUP].values} for side in (first, second)))
+    _refuse_unpaired(None, *({place.title for place, _ in by_place(side)} for side in (first, second)))
     return pd.DataFrame(rows)
 
 
@@ -66,19 +67,19 @@ def main_metrics(rows: pd.DataFrame) -> list[str]:
 
 
 def verdicts(rows: pd.DataFrame) -> Iterator[str]:
-    """One plain sentence for each sequence and tuner: does b forget less than a, and can the runs show it?
+    """One plain sentence for each place: does b forget less than a, and can the runs show it?
 
     Where FORGET is not defined (one task), FINAL takes its place.
     """
     a, b = rows["a_method"].iloc[0], rows["b_method"].iloc[0]
     if a == b:
         a, b = f"A ({a})", f"B ({b})"
-    groups = list(rows.groupby(GROUP, sort=False))
-    for (sequence, tuner), members in groups:
+    places = list(by_place(rows))
+    for place, members in places:
         by_metric = members.dropna(subset="difference").set_index("figure")
         name = next((name for name in ("FORGET", "FINAL") if name in by_metric.index), None)
-        place = f"{sequence} / {tuner}: " if len(groups) > 1 else ""
-        yield place + (
+        where = f"{place.title}: " if len(places) > 1 else ""
+        yield where + (
             _verdict(name, by_metric.loc[[name]].iloc[0], a, b)
             if name
             else "no metric of forgetting to compare."
@@ -86,14 +87,14 @@ def verdicts(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _verdict(name: str, row: pd.Series, a: str, b: str) -> str:
-    gain, units = row["better"] * row["difference"], int(row["units"])
-    pairs = f"{units} pair{'s' if units > 1 else ''}"
+    gain, seeds = row["better"] * row["difference"], int(row["seeds"])
+    pairs = f"{seeds} pair{'s' if seeds > 1 else ''}"
     what = {
         "FORGET": ("forgets less than", "forgets more than"),
         "FINAL": ("ends higher than", "ends lower than"),
     }[name]
     difference = f"{name} {text.signed(row['difference'])}"
-    if units < CLAIM_UNITS:
+    if seeds < CLAIM_UNITS:
         return f"{b} against {a}: {difference}; {pairs} cannot show a difference, {CLAIM_UNITS} are needed."
     low, high = row["difference_low"], row["difference_high"]
     difference += f" [{text.short(low)}, {text.short(high)}]"
@@ -103,17 +104,12 @@ def _verdict(name: str, row: pd.Series, a: str, b: str) -> str:
     return f"{b} {verb} {a}: {difference}; distinguishable at {pairs} (p {text.p_value(row['p'])})."
 
 
-def _refuse_unpaired(place: Iterable[object], a: Mapping[Any, Any], b: Mapping[Any, Any]) -> None:
+def _refuse_unpaired(place: str | None, a: Collection[object], b: Collection[object]) -> None:
     sides = (("A", a, b), ("B", b, a))
-    alone = [
-        f"{' / '.join(map(str, unit))}, only in {side}"
-        for side, here, there in sides
-        for unit in here
-        if unit not in there
-    ]
+    alone = [f"{one}, only in {side}" for side, here, there in sides for one in here if one not in there]
     if alone:
         raise UserError(
-            "some units have no partner: " + "; ".join(alone),
-            where=" / ".join(map(str, filter(None, place))) or None,
+            "some runs have no partner: " + "; ".join(alone),
+            where=place,
             hint="give both sides the same sequences, tuners, orders and seeds",
         )

@@ -11,7 +11,9 @@ from ril_bench import __version__
 from ril_bench.metrics.statistics import CLAIM_UNITS
 from ril_bench.reporting import text
 from ril_bench.reporting.answers import Answer
-from ril_bench.reporting.cells import filter_keys, row_of, with_interval
+from ril_bench.reporting.cells import row_of, with_interval
+from ril_bench.reporting.place import Place, by_place
+from ril_bench.running.plan import GIVEN
 from ril_bench.storage.read import StoredRun, dig
 from ril_bench.worlds.table import SHAPES
 
@@ -21,13 +23,16 @@ NAMED = 5  # methods that one sentence lists
 
 
 def conclusions(table: pd.DataFrame, runs: Sequence[StoredRun]) -> Iterator[Answer]:
-    """For each sequence and tuner, one sentence on FINAL: sequence, world, interval, units and level."""
-    for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
-        own = [run for run in runs if (run.sequence, run.tuner) == (sequence, tuner)]
+    """For each place, one sentence on FINAL: sequence, world, interval, seeds and level."""
+    for place, members in by_place(table):
+        own = [run for run in runs if Place.of(run) == place]
         found = members[(members["figure"] == FIRST) & ~members["oracle"] & members["known"]]
         words = _words(found.set_index("method"), own)
-        place = Markup("On {} ({}), tuned with {}, ").format(sequence, _world(own), tuner)
-        yield Answer(filter_keys(sequence, tuner), f"{sequence} · {tuner}", place + words)
+        order = "" if place.order == GIVEN else f" in the order {place.order}"
+        where = Markup("On {}{} ({}), tuned with {}, ").format(
+            place.sequence, order, _world(own), place.tuner
+        )
+        yield Answer(place, where + words)
 
 
 def _words(known: pd.DataFrame, runs: Sequence[StoredRun]) -> Markup:
@@ -37,7 +42,7 @@ def _words(known: pd.DataFrame, runs: Sequence[StoredRun]) -> Markup:
         )
     ranked = known[known["rank"].notna()].sort_values("rank")
     if ranked.empty:
-        return Markup("nothing is claimed: that needs two verified methods with {} units each.").format(
+        return Markup("nothing is claimed: that needs two verified methods with {} seeds each.").format(
             CLAIM_UNITS
         )
     best = str(ranked.index[0])
@@ -45,7 +50,7 @@ def _words(known: pd.DataFrame, runs: Sequence[StoredRun]) -> Markup:
     row = row_of(ranked, best)
     highest = Markup(
         "<strong>{}</strong> has the highest FINAL of {} methods, {} (95% interval over {} runs; {})"
-    ).format(best, len(ranked), with_interval(row), int(row["units"]), levels)
+    ).format(best, len(ranked), with_interval(row), int(row["seeds"]), levels)
     near = [str(name) for name in ranked.index if str(name) != best and ranked.loc[name, "rank_low"] == 1]
     if not near:
         return highest + ". Its runs tell it apart from every other method."

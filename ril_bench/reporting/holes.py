@@ -10,6 +10,7 @@ from typing import Any
 
 from ril_bench.config.settings import parse_settings
 from ril_bench.errors import UserError
+from ril_bench.reporting.place import Place
 from ril_bench.reporting.same_settings import refuse_mixed, sequence_content
 from ril_bench.reporting.settings import flat
 from ril_bench.running.plan import GIVEN, ordered
@@ -17,15 +18,14 @@ from ril_bench.sequences.sequence_file import read_sequence
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage.read import StoredRun, dig
 
-Unit = tuple[str, int | None]  # order and seed
-Methods = dict[str, dict[Unit, StoredRun]]
+Methods = dict[str, dict[int | None, StoredRun]]  # by name and seed
 
 
 def refuse_holes(runs: Sequence[StoredRun]) -> None:
-    """Raises UserError unless, within a sequence and a tuner, every method has a complete run of every unit.
+    """Raises UserError unless, within a place, every method has a complete run of every seed.
 
-    A unit is an (order, seed) pair. Averages over different units would compare seeds, not methods. The error names
-    every hole, and the command that computes it. Raises UserError, too, where the runs of a method have other settings.
+    Averages over different seeds would compare seeds, not methods. The error names every hole, and the command that
+    computes it. Raises UserError, too, where the runs of a method have other settings.
     """
     holes = [hole for methods in _grouped(runs).values() for hole in _holes(methods)]
     if holes:
@@ -40,54 +40,54 @@ def refuse_holes(runs: Sequence[StoredRun]) -> None:
 def drop_holes(runs: Sequence[StoredRun]) -> tuple[list[StoredRun], list[str]]:
     """The runs without holes, and one sentence for each thing that is left out.
 
-    Within a sequence and a tuner, the units that all methods have complete are kept. Where there is no such unit, the
-    method with the fewest complete runs is left out, until there is one.
+    Within a place, the seeds that all methods have complete are kept. Where there is no such seed, the method
+    with the fewest complete runs is left out, until there is one.
     """
     kept: list[StoredRun] = []
     left_out: list[str] = []
-    for (sequence, tuner), methods in _grouped(runs).items():
-        place = f"on {sequence} with {tuner}"
+    for place, methods in _grouped(runs).items():
         complete = {
-            name: {unit: run for unit, run in cells.items() if run.info.get("status") == "complete"}
+            name: {seed: run for seed, run in cells.items() if run.info.get("status") == "complete"}
             for name, cells in methods.items()
         }
-        while complete and not (units := _shared(complete)):
+        while complete and not (seeds := _shared(complete)):
             fewest = min(complete, key=lambda name: len(complete[name]))
             del complete[fewest]
-            left_out.append(f"{fewest} {place}: it has no complete run that the other methods have too")
+            left_out.append(
+                f"{fewest} on {place.title}: it has no complete run that the other methods have too"
+            )
         for name in complete:
-            kept += [run for unit, run in methods[name].items() if unit in units]
-            if dropped := [f"{order} {seed}" for order, seed in methods[name] if (order, seed) not in units]:
+            kept += [run for seed, run in methods[name].items() if seed in seeds]
+            if dropped := [str(seed) for seed in methods[name] if seed not in seeds]:
                 left_out.append(
-                    f"{name} {place}: runs that some method lacks, or that are not complete "
-                    f"(order and seed: {', '.join(dropped)})"
+                    f"{name} on {place.title}: runs that some method lacks, or that are not complete "
+                    f"(seeds {', '.join(dropped)})"
                 )
     return kept, left_out
 
 
-def _shared(methods: Methods) -> set[Unit]:
-    """The units that all methods have."""
+def _shared(methods: Methods) -> set[int | None]:
+    """The seeds that all methods have."""
     return set.intersection(*(set(cells) for cells in methods.values()))
 
 
-def _grouped(runs: Sequence[StoredRun]) -> dict[tuple[str, str], Methods]:
-    """Runs by sequence and tuner, method, and unit.
+def _grouped(runs: Sequence[StoredRun]) -> dict[Place, Methods]:
+    """Runs by place, method, and seed.
 
-    Raises UserError for no run, for two of one unit, and for two of one method with other settings.
+    Raises UserError for no run, for two of one seed, and for two of one method with other settings.
     """
     if not runs:
         raise UserError("there is no run to show", hint="name folders that hold runs")
-    groups: dict[tuple[str, str], Methods] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[Place, Methods] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
-        cells = groups[run.sequence, run.tuner][run.name]
-        unit = (run.order, run.seed)
-        if unit in cells:
+        cells = groups[Place.of(run)][run.name]
+        if run.seed in cells:
             raise UserError(
                 f"two runs of {run.name} on {run.sequence}, order {run.order}, seed {run.seed}",
-                where=f"{cells[unit].folder} and {run.folder}",
+                where=f"{cells[run.seed].folder} and {run.folder}",
                 hint="leave one out, or run one of them under a label",
             )
-        cells[unit] = run
+        cells[run.seed] = run
     for methods in groups.values():
         for cells in methods.values():
             refuse_mixed(cells.values())
@@ -96,28 +96,28 @@ def _grouped(runs: Sequence[StoredRun]) -> dict[tuple[str, str], Methods]:
 
 def _holes(methods: Methods) -> Iterator[tuple[str, str]]:
     """(what is missing, the command that computes it) for each hole."""
-    units = dict.fromkeys(unit for cells in methods.values() for unit in cells)
+    seeds = dict.fromkeys(seed for cells in methods.values() for seed in cells)
     for name, cells in methods.items():
-        for order, seed in units:
-            run = cells.get((order, seed))
+        for seed in seeds:
+            run = cells.get(seed)
             state = "no run" if run is None else str(run.info.get("status") or "status unknown")
             if state == "complete":
                 continue
             if failure := run and dig(run.info, "failure", "message"):
                 state += f": {' '.join(str(failure).split())}"
             like = run or next(iter(cells.values()))
-            where = f"{like.sequence} / {order} / {name} / {like.tuner} / seed {seed} ({state})"
-            yield where, _command(like, order, seed)
+            where = f"{like.sequence} / {like.order} / {name} / {like.tuner} / seed {seed} ({state})"
+            yield where, _command(like, seed)
 
 
-def _command(like: StoredRun, order: str, seed: int | None) -> str:
-    """`ril-bench run ...` for a unit of the same method, tuner and settings as the run `like`."""
+def _command(like: StoredRun, seed: int | None) -> str:
+    """`ril-bench run ...` for a seed of the same method, order, tuner and settings as the run `like`."""
     info = like.info
     method = info.get("method_reference") or dig(info, "method", "name")
     words = ["ril-bench", "run", str(info.get("sequence_reference") or like.sequence)]
     words += ["--method", str(method), "--seed", str(seed)]
-    if order != GIVEN:
-        words += ["--order", order]
+    if like.order != GIVEN:
+        words += ["--order", like.order]
     words += ["--tuner", like.tuner]
     changed = _changed_settings(info)
     for key, value in (changed or {}).items():

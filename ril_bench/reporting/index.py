@@ -15,7 +15,6 @@ from ril_bench.reporting.cells import (
     MetricCell,
     TableRow,
     difference_cell,
-    filter_keys,
     metric_cell,
     precision,
     rank_cell,
@@ -26,6 +25,7 @@ from ril_bench.reporting.cells import (
 )
 from ril_bench.reporting.glossary import better
 from ril_bench.reporting.pareto import planes
+from ril_bench.reporting.place import Place, by_place
 from ril_bench.reporting.strengths import AtEqualLearning, Strengths
 from ril_bench.reporting.summary import BASELINE
 from ril_bench.reporting.svg import spread
@@ -52,10 +52,9 @@ LISTED = ("FORGET", "BWT", "LEARN", "FINAL", "SSIM to step 0", "FID", "seconds")
 
 @dataclass(frozen=True)
 class PlanePlot:
-    """A plot of one metric against another, for one sequence and tuner."""
+    """A plot of one metric against another, for one place."""
 
-    keys: dict[str, str]
-    place: str
+    place: Place
     title: str
     plot: Markup
 
@@ -81,13 +80,13 @@ def columns(table: pd.DataFrame, known: Sequence[str]) -> list[str]:
 
 def places(runs: pd.DataFrame) -> dict[str, list[str]]:
     """The columns that say where a row belongs: only those whose value differs between rows."""
-    several = {key for key in ("sequence", "tuner", "order") if runs[key].nunique() > 1}
+    several = {key for key in Place._fields if runs[key].nunique() > 1}
     kinds = {
-        "methods": ("sequence", "tuner", "units"),
-        "against": ("sequence", "tuner"),
-        "runs": ("sequence", "tuner", "order", "seed"),
+        "methods": (*Place._fields, "seeds"),
+        "against": Place._fields,
+        "runs": (*Place._fields, "seed"),
     }
-    always = {"units", "seed"}
+    always = {"seeds", "seed"}
     found = {name: [key for key in keys if key in several | always] for name, keys in kinds.items()}
     if runs["level"].ne("").any():  # entries of a leaderboard
         for name in ("methods", "runs"):
@@ -104,36 +103,35 @@ def head(names: Sequence[str], questions: Questions = QUESTIONS) -> list[tuple[s
 def method_rows(
     table: pd.DataFrame, runs: pd.DataFrame, names: Sequence[str], best_first: str = "FORGET"
 ) -> list[TableRow]:
-    """A row for each sequence, tuner and method, the best value of a metric first."""
+    """A row for each place and method, the best value of a metric first."""
     series = series_of(table)
-    places = {name: precision(table, name) for name in names}
+    decimals = {name: precision(table, name) for name in names}
     rows = []
-    for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
+    for place, members in by_place(table):
         by_method = {
             str(name): own.set_index("figure") for name, own in members.groupby("method", sort=False)
         }
         ends = _forget_ends(members)
         for method in sorted(by_method, key=lambda name: _best_first(by_method[name], best_first)):
             metrics = by_method[method]
-            own = runs[(runs["sequence"] == sequence) & (runs["tuner"] == tuner) & (runs["method"] == method)]
+            own = place.within(runs[runs["method"] == method])
             cells = [
                 metric_cell(
-                    row_of(metrics, name), places[name], ends if name == "FORGET" else None, series[method]
+                    row_of(metrics, name), decimals[name], ends if name == "FORGET" else None, series[method]
                 )
                 if name in metrics.index
                 else EMPTY
                 for name in names
             ]
-            oracle, units = bool(metrics["oracle"].iloc[0]), str(metrics["units"].iloc[0])
-            keys = filter_keys(sequence, tuner, method, sorted(set(own["order"])))
-            level = text.levels(own["level"])
-            where = {"sequence": str(sequence), "tuner": str(tuner), "units": units, "level": level}
+            oracle, filters = bool(metrics["oracle"].iloc[0]), place.filters(method)
+            seeds, level = str(metrics["seeds"].iloc[0]), text.levels(own["level"])
+            where = place._asdict() | {"seeds": seeds, "level": level}
             official = bool(own["official"].all())
             fallen = int((own["collapsed"] != "").sum())
             words = f"collapsed in {fallen} of {len(own)}" if fallen else ""
             known = not own["level"].eq(LEVELS[0]).any()
             rows.append(
-                TableRow(method, series[method], oracle, keys, where, cells, None, official, words, known)
+                TableRow(method, series[method], oracle, filters, where, cells, None, official, words, known)
             )
     return rows
 
@@ -143,17 +141,16 @@ def against_rows(table: pd.DataFrame, names: Sequence[str]) -> list[TableRow]:
     series = series_of(table)
     places = {name: text.decimals(table.loc[table["figure"] == name, "difference"]) for name in names}
     rows = []
-    for (sequence, tuner, method), members in table.groupby(["sequence", "tuner", "method"], sort=False):
+    for place, method, members in _methods(table):
         if members["difference_low"].isna().all() or not members["known"].any():
-            continue  # naive itself, too few units, or an entry that only states its scores
+            continue  # naive itself, too few seeds, or an entry that only states its scores
         metrics = members.set_index("figure")
         cells = [
             difference_cell(row_of(metrics, name), places[name]) if name in metrics.index else EMPTY
             for name in names
         ]
-        keys, oracle = filter_keys(sequence, tuner, method), bool(members["oracle"].iloc[0])
-        where = {"sequence": str(sequence), "tuner": str(tuner)}
-        rows.append(TableRow(str(method), series[str(method)], oracle, keys, where, cells))
+        filters, oracle = place.filters(method), bool(members["oracle"].iloc[0])
+        rows.append(TableRow(method, series[method], oracle, filters, place._asdict(), cells))
     return rows
 
 
@@ -166,10 +163,11 @@ def run_rows(
     rows = []
     for run, link in zip(runs.to_dict("records"), links, strict=True):
         cells = [MetricCell(sortable(run[name]), shown(run[name], places[name])) for name in names]
-        keys = filter_keys(run["sequence"], run["tuner"], run["method"], [run["order"]])
-        where = {key: str(run[key]) for key in ("sequence", "tuner", "order", "seed", "level")}
+        place = Place(run["sequence"], run["order"], run["tuner"])
+        filters = place.filters(run["method"])
+        where = place._asdict() | {key: str(run[key]) for key in ("seed", "level")}
         name, official, words = run["method"], run["official"], run["collapsed"]
-        rows.append(TableRow(name, series[name], run["oracle"], keys, where, cells, link, official, words))
+        rows.append(TableRow(name, series[name], run["oracle"], filters, where, cells, link, official, words))
     return rows
 
 
@@ -177,13 +175,13 @@ def rank_rows(table: pd.DataFrame, names: Sequence[str]) -> list[TableRow]:
     """A row for each method that has a rank: its rank in each metric, 1 the best, with its interval."""
     series = series_of(table)
     rows = []
-    for (sequence, tuner, method), members in table.groupby(["sequence", "tuner", "method"], sort=False):
+    for place, method, members in _methods(table):
         metrics = members.set_index("figure")
         cells = [rank_cell(row_of(metrics, name)) if name in metrics.index else EMPTY for name in names]
         if any(cell.value for cell in cells):
-            where = {"sequence": str(sequence), "tuner": str(tuner)}
-            keys = filter_keys(sequence, tuner, method)
-            rows.append(TableRow(str(method), series[str(method)], False, keys, where, cells))
+            rows.append(
+                TableRow(method, series[method], False, place.filters(method), place._asdict(), cells)
+            )
     return rows
 
 
@@ -196,7 +194,7 @@ def equal_learning_rows(table: pd.DataFrame, found: Sequence[AtEqualLearning]) -
     rows = []
     for one in found:
         curve = one.strengths
-        members = table[(table["sequence"] == curve.sequence) & (table["tuner"] == curve.tuner)]
+        members = curve.place.within(table)
         final = members[(members["method"] == one.final) & (members["figure"] == "FINAL")]
         cells = [metric_cell(final.iloc[0], precision(table, "FINAL"), None, 0) if len(final) else EMPTY]
         if one.forget is None:
@@ -208,23 +206,24 @@ def equal_learning_rows(table: pd.DataFrame, found: Sequence[AtEqualLearning]) -
         values = ", ".join(f"{value:g}" for value in curve.members.values())
         words = f"{curve.option} {values}" + (f"; {one.reason}" if one.reason else "")
         name = one.final or f"{curve.method} ({curve.option})"
-        keys = filter_keys(curve.sequence, curve.tuner, name)
-        where = {"sequence": curve.sequence, "tuner": curve.tuner}
+        filters, where = curve.place.filters(name), curve.place._asdict()
         number = series[one.final or next(iter(curve.members))]
-        rows.append((TableRow(name, number, False, keys, where, cells), words))
+        rows.append((TableRow(name, number, False, filters, where, cells), words))
     return rows
 
 
 def plane_plots(table: pd.DataFrame, curves: Sequence[Strengths]) -> Iterator[PlanePlot]:
-    """The plots of one metric against another for every sequence and tuner."""
+    """The plots of one metric against another for every place."""
     for plane in planes(table, series_of(table), curves):
-        plot = plots.plane_plot(plane, f"{plane.sequence}, {plane.tuner}: {plane.in_words()}")
-        yield PlanePlot(
-            filter_keys(plane.sequence, plane.tuner),
-            f"{plane.sequence} · {plane.tuner}",
-            f"{plane.y_name} against {plane.x_name}",
-            plot,
-        )
+        plot = plots.plane_plot(plane, f"{plane.place.title}: {plane.in_words()}")
+        yield PlanePlot(plane.place, f"{plane.y_name} against {plane.x_name}", plot)
+
+
+def _methods(table: pd.DataFrame) -> Iterator[tuple[Place, str, pd.DataFrame]]:
+    """The rows of each method, place by place."""
+    for place, members in by_place(table):
+        for method, own in members.groupby("method", sort=False):
+            yield place, str(method), own
 
 
 def _forget_ends(members: pd.DataFrame) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from matplotlib.patches import Rectangle
 from ril_bench.reporting.index import baseline_first, series_of
 from ril_bench.reporting.matrices import shade_limit
 from ril_bench.reporting.pareto import Plane, planes
+from ril_bench.reporting.place import Place
 from ril_bench.reporting.strengths import strengths
 from ril_bench.reporting.svg import SERIES, clip
 from ril_bench.reporting.text import fixed, slugs
@@ -59,7 +60,7 @@ def figures(table: pd.DataFrame, runs: Sequence[StoredRun]) -> Iterator[tuple[st
     """(file name, content) of every figure; see `summary.table`."""
     with style.context(["default", _STYLE]):
         drawn = [
-            (f"{p.sequence} {p.tuner} {p.y_name} {p.x_name}", _plane(p))
+            (" ".join((*p.place.words, p.y_name, p.x_name)), _plane(p))
             for p in planes(table, series_of(table), strengths(runs))
         ]
         drawn += list(_matrices(runs))
@@ -102,12 +103,12 @@ def _plane(plane: Plane) -> Figure:
 
 
 def _matrices(runs: Sequence[StoredRun]) -> Iterator[tuple[str, Figure]]:
-    """The mean of N over seeds: a figure for each sequence, order and tuner, a panel for each method."""
+    """The mean of N over seeds: a figure for each place, a panel for each method."""
     scale = common_scale(runs)
-    groups: dict[tuple[str, str, str], dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
-    rewards: dict[tuple[str, str, str], list[str]] = {}
+    groups: dict[Place, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+    rewards: dict[Place, list[str]] = {}
     for run in runs:
-        place = (run.sequence, run.order, run.tuner)
+        place = Place.of(run)
         if values := run.continual(scale, "N"):
             groups[place][run.name].append(np.array(values, dtype=float))
             rewards[place] = [clip(name, 16) for name in run.rewards]

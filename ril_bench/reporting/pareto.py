@@ -11,6 +11,7 @@ import pandas as pd
 
 from ril_bench.reporting import text
 from ril_bench.reporting.glossary import better
+from ril_bench.reporting.place import Place, by_place
 from ril_bench.reporting.strengths import LEAST_VALUES, Strengths
 from ril_bench.reporting.svg import Span, spread
 
@@ -25,7 +26,7 @@ PLANES = (
 
 @dataclass(frozen=True)
 class Point:
-    """A method: its means with intervals or, below five units, every unit. `series` is its colour in all plots.
+    """A method: its means with intervals or, below five seeds, every seed. `series` is its colour in all plots.
 
     apart: whether it is an oracle, or its entries only state a metric: it is hollow, and on no front.
     label: what is written beside it; its name, or only the value of the option along a curve.
@@ -40,7 +41,7 @@ class Point:
     y: float
     y_low: float
     y_high: float
-    units: Sequence[tuple[float, float]]
+    seeds: Sequence[tuple[float, float]]
     label: str = ""
 
 
@@ -48,7 +49,7 @@ class Point:
 class Mark:
     """One line or marker of a plane, in the units of its metrics; `point` where it belongs to a method."""
 
-    kind: Literal["floor", "front", "trace", "bar", "unit", "mean"]
+    kind: Literal["floor", "front", "trace", "bar", "seed", "mean"]
     xy: Sequence[tuple[float, float]]
     point: Point | None = None
 
@@ -60,8 +61,7 @@ class Plane:
     curves: names of the points of one method under several values of an option, in the order of the values.
     """
 
-    sequence: str
-    tuner: str
+    place: Place
     x_name: str
     y_name: str
     x_better: int
@@ -75,10 +75,10 @@ class Plane:
     def front(self) -> list[Point]:
         """The methods that no other one beats in both metrics, along x; those that stand apart are left out.
 
-        Empty where some method has too few units for an interval.
+        Empty where some method has too few seeds for an interval.
         """
         allowed = [p for p in self.points if not p.apart]
-        if any(p.units for p in allowed):
+        if any(p.seeds for p in allowed):
             return []
         return sorted((p for p in allowed if not any(self._beats(q, p) for q in allowed)), key=lambda p: p.x)
 
@@ -92,8 +92,8 @@ class Plane:
     @property
     def ends(self) -> tuple[Span, Span]:
         """The ends of both axes: everything that is drawn, with a little room."""
-        xs = [v for p in self.points for v in (p.x, p.x_low, p.x_high, *(x for x, _ in p.units))]
-        ys = [v for p in self.points for v in (p.y, p.y_low, p.y_high, *(y for _, y in p.units))]
+        xs = [v for p in self.points for v in (p.x, p.x_low, p.x_high, *(x for x, _ in p.seeds))]
+        ys = [v for p in self.points for v in (p.y, p.y_low, p.y_high, *(y for _, y in p.seeds))]
         return spread([*xs, self.x_floor], 0.09), spread([*ys, self.y_floor], 0.09)
 
     @property
@@ -114,8 +114,8 @@ class Plane:
         for trace in self.traces:
             yield Mark("trace", [(p.x, p.y) for p in trace])
         for p in self.points:
-            if p.units:
-                yield from (Mark("unit", [unit], p) for unit in p.units)
+            if p.seeds:
+                yield from (Mark("seed", [seed], p) for seed in p.seeds)
             else:
                 yield Mark("bar", [(p.x_low, p.y), (p.x_high, p.y)], p)
                 yield Mark("bar", [(p.x, p.y_low), (p.x, p.y_high)], p)
@@ -133,12 +133,12 @@ class Plane:
 
 
 def planes(table: pd.DataFrame, series: dict[str, int], curves: Sequence[Strengths] = ()) -> Iterator[Plane]:
-    """The planes of every sequence and tuner for which `summary.table` has both metrics.
+    """The planes of every place for which `summary.table` has both metrics.
 
     A plane of updates spent is left out where all methods spent the same.
     """
-    for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
-        own = [curve for curve in curves if (curve.sequence, curve.tuner) == (sequence, tuner)]
+    for place, members in by_place(table):
+        own = [curve for curve in curves if curve.place == place]
         labels = {name: f"{value:g}" for curve in own if curve.tuned for name, value in curve.members.items()}
         labels |= {curve.tuned: curve.tuned for curve in own if curve.tuned}
         by_metric = {name: rows.set_index("method") for name, rows in members.groupby("figure", sort=False)}
@@ -157,8 +157,7 @@ def planes(table: pd.DataFrame, series: dict[str, int], curves: Sequence[Strengt
             if not points or (x_name == "updates spent" and len({point.x for point in points}) == 1):
                 continue  # without a criterion all methods spend the same updates
             yield Plane(
-                str(sequence),
-                str(tuner),
+                place,
                 x_name,
                 y_name,
                 better(x_name),
@@ -182,7 +181,7 @@ def _point(name: str, label: str, series: int, x: pd.Series, y: pd.Series) -> Po
         y=float(y["mean"]),
         y_low=float(y["low"]),
         y_high=float(y["high"]),
-        units=list(zip(x["points"], y["points"], strict=True)),
+        seeds=list(zip(x["points"], y["points"], strict=True)),
     )
 
 

@@ -75,7 +75,7 @@ def plane_plot(plane: Plane, label: str) -> Markup:
             axes.line(pixels, f"s{mark.point.series % SERIES} bar")
         else:
             css = f"s{mark.point.series % SERIES} {'hollow' if mark.point.apart else 'full'}"
-            axes.marker(*pixels[0], mark.point.series, css, 3 if mark.kind == "unit" else 5)
+            axes.marker(*pixels[0], mark.point.series, css, 3 if mark.kind == "seed" else 5)
     for floor, across in ((plane.x_floor, False), (plane.y_floor, True)):
         if floor is not None:
             _floor_label(axes, floor, across)

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from ril_bench.errors import UserError
 from ril_bench.registry import short_name
+from ril_bench.reporting.place import Place
 from ril_bench.reporting.settings import flat
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.storage.read import StoredRun, dig
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 
 def refuse_mixed(runs: Iterable[StoredRun]) -> None:
-    """Raises UserError where two runs of one method, on one sequence and tuner, have other settings.
+    """Raises UserError where two runs of one method, in one place, have other settings.
 
     It names both runs and what differs.
     """
@@ -37,7 +38,7 @@ def refuse_mixed(runs: Iterable[StoredRun]) -> None:
     for (a, own), (b, other) in combinations(distinct.values(), 2):
         if found := [*_of_sequence(own, other), *_of_method(own, other)]:
             raise UserError(
-                f"runs of {a.name} on {a.sequence} with {a.tuner} have other settings: {_listed(found)}",
+                f"runs of {a.name} on {Place.of(a).title} have other settings: {_listed(found)}",
                 where=f"{a.folder} and {b.folder}",
                 hint="leave one of them out, or run one under a --label of its own",
             )
@@ -48,13 +49,12 @@ def other_sequences(runs: Sequence[StoredRun], others: Sequence[StoredRun]) -> l
 
     A difference between such methods is one of their settings, too.
     """
-    firsts = _firsts(runs, lambda run: (run.sequence, run.tuner))
-    methods = _firsts(others, lambda run: (run.sequence, run.tuner, run.name))
+    firsts = _firsts(runs, Place.of)
+    methods = _firsts(others, lambda run: (Place.of(run), run.name))
     return [
-        f"{first.name} and {name} ran other settings of {sequence} with {tuner}: {_listed(found)}"
-        for (sequence, tuner, name), run in methods.items()
-        if (first := firsts.get((sequence, tuner)))
-        and (found := _of_sequence(_settings(first), _settings(run)))
+        f"{first.name} and {name} ran other settings of {place.title}: {_listed(found)}"
+        for (place, name), run in methods.items()
+        if (first := firsts.get(place)) and (found := _of_sequence(_settings(first), _settings(run)))
     ]
 
 

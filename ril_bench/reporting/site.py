@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from ril_bench.reporting.conclusion import comparability, conclusions, provenanc
 from ril_bench.reporting.entry_rows import entry_rows, origins
 from ril_bench.reporting.film import Images
 from ril_bench.reporting.glossary import METRICS, better
+from ril_bench.reporting.place import Place
 from ril_bench.reporting.render import render, script, style
 from ril_bench.reporting.run_page import run_page
 from ril_bench.reporting.settings import fid_note
@@ -30,9 +30,10 @@ from ril_bench.storage.read import StoredRun
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Every method of a sequence, order and tuner at one seed, and the page that shows them side by side."""
+    """Every method of a place at one seed, and the page that shows them side by side."""
 
-    place: str
+    place: Place
+    seed: int
     runs: list[StoredRun]
     link: str = ""
 
@@ -40,19 +41,12 @@ class SideBySide:
     def names(self) -> list[str]:
         return [run.name for run in self.runs]
 
-    @property
-    def keys(self) -> dict[str, str]:
-        """The data attributes that the page's filters read."""
-        run = self.runs[0]
-        return {"sequence": run.sequence, "tuner": run.tuner, "orders": json.dumps([run.order])}
-
 
 def write_site(runs: Sequence[StoredRun], out: Path, left_out: Sequence[str] = ()) -> Path:
     """Writes the site of `runs` into the folder `out`; returns its first page, which opens without a network.
 
-    The site is index.html, pages/ (a page for each run, and one for each sequence, order and tuner with its methods
-    side by side), table.csv, table.md, table.tex, runs.csv, and figures/ as PDF, SVG and PNG. The first page lists
-    `left_out`.
+    The site is index.html, pages/ (a page for each run, and one for each place with its methods side by side),
+    table.csv, table.md, table.tex, runs.csv, and figures/ as PDF, SVG and PNG. The first page lists `left_out`.
 
     Raises UserError where the table has holes, or a file of a run cannot be read; then nothing is written.
     """
@@ -83,21 +77,19 @@ def write_site(runs: Sequence[StoredRun], out: Path, left_out: Sequence[str] = (
 
 
 def _sides(runs: Sequence[StoredRun]) -> Iterator[SideBySide]:
-    """For each sequence, order and tuner: every method at the first seed that all have."""
-    groups: dict[tuple[str, str, str], dict[str, dict[int, StoredRun]]] = defaultdict(
-        lambda: defaultdict(dict)
-    )
+    """For each place: every method at the first seed that all have."""
+    groups: dict[Place, dict[str, dict[int, StoredRun]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
-        groups[run.sequence, run.order, run.tuner][run.name][run.seed or 0] = run
+        groups[Place.of(run)][run.name][run.seed or 0] = run
     found = []
     for place, methods in groups.items():
         if len(methods) > 1:
             seed = min(set.intersection(*(set(seeds) for seeds in methods.values())))
             ordered = sorted(methods, key=index.baseline_first)
-            found.append(
-                SideBySide(" · ".join((*place, f"seed {seed}")), [methods[name][seed] for name in ordered])
-            )
-    for side, name in zip(found, slugs(side.place for side in found), strict=True):
+            found.append(SideBySide(place, seed, [methods[name][seed] for name in ordered]))
+    for side, name in zip(
+        found, slugs(" ".join((*side.place, f"seed {side.seed}")) for side in found), strict=True
+    ):
         yield replace(side, link=f"pages/side-by-side-{name}.html")
 
 
@@ -123,8 +115,8 @@ def _index(
         script=source,
         digest=digest,
         runs=runs,
-        tasks={run.sequence: run.rewards for run in runs if run.order == "given"},
-        filters={name: sorted(set(frame[name])) for name in ("sequence", "tuner", "method", "order")},
+        tasks={" · ".join(Place.of(run).words[:-1]): run.rewards for run in runs},
+        filters={name: sorted(set(frame[name])) for name in ("sequence", "order", "tuner", "method")},
         answers=list(conclusions(table, runs) if entered else answers(table)),
         cautions=[*summary.other_settings(runs), *(comparability(runs) if entered else [])],
         provenance=provenance(runs),

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ril_bench.metrics.interpolation import at_level
 from ril_bench.reporting import text
-from ril_bench.reporting.summary import BASELINE, GROUP, by_unit, interval, paired
+from ril_bench.reporting.place import Place
+from ril_bench.reporting.summary import BASELINE, by_seed, interval, paired
 from ril_bench.storage.read import StoredRun, dig, number
 
 LEAST_VALUES = 3  # of an option, for a curve
@@ -19,14 +20,13 @@ LEAST_VALUES = 3  # of an option, for a curve
 
 @dataclass(frozen=True)
 class Strengths:
-    """A method of one sequence and tuner at several values of one option.
+    """A method in one place at several values of one option.
 
     members: {its name in tables: the value}, ascending; tuned: the member without a label, which has the default that
     `tune` chose; None where it did not run.
     """
 
-    sequence: str
-    tuner: str
+    place: Place
     method: str
     option: str
     members: dict[str, float]
@@ -43,15 +43,15 @@ def strengths(runs: Sequence[StoredRun]) -> list[Strengths]:
                 continue
             rest = json.dumps({key: each for key, each in resolved.items() if key != option}, sort_keys=True)
             method = str(dig(run.info, "method", "name"))
-            key = (run.sequence, run.tuner, method, option, rest, run.info.get("sequence_sha256"))
+            key = (Place.of(run), method, option, rest, run.info.get("sequence_sha256"))
             groups.setdefault(key, {})[run.name] = (known, not dig(run.info, "method", "label"))
     found = []
-    for (sequence, tuner, method, option, *_), members in groups.items():
+    for (place, method, option, *_), members in groups.items():
         values = {value: name for name, (value, _) in sorted(members.items(), key=lambda item: item[1])}
         if len(values) >= LEAST_VALUES:
             tuned = next((name for name, (_, default) in members.items() if default), None)
             ordered = {name: value for value, name in sorted(values.items())}
-            found.append(Strengths(sequence, tuner, method, option, ordered, tuned))
+            found.append(Strengths(place, method, option, ordered, tuned))
     return found
 
 
@@ -70,20 +70,20 @@ class AtEqualLearning:
 
 
 def at_equal_learning(frame: pd.DataFrame, curves: Sequence[Strengths]) -> Iterator[AtEqualLearning]:
-    """FORGET of each curve at the LEARN of naive, over the same units; see `summary.runs_table`."""
+    """FORGET of each curve at the LEARN of naive, over the same seeds; see `summary.runs_table`."""
     for curve in curves:
-        place = frame[(frame[GROUP] == [curve.sequence, curve.tuner]).all(axis=1)]
-        units = list(by_unit(place[place["method"] == next(iter(curve.members))], "LEARN"))
-        forget, reason = _forget_at_naive(place, curve, units)
+        place = curve.place.within(frame)
+        seeds = list(by_seed(place[place["method"] == next(iter(curve.members))], "LEARN"))
+        forget, reason = _forget_at_naive(place, curve, seeds)
         yield AtEqualLearning(curve, curve.tuned, forget, reason)
 
 
 def _forget_at_naive(
-    place: pd.DataFrame, curve: Strengths, units: Sequence[tuple[str, int]]
+    place: pd.DataFrame, curve: Strengths, seeds: Sequence[int]
 ) -> tuple[dict[str, Any] | None, str]:
     def values(method: str, metric: str) -> list[float]:
-        found = by_unit(place[place["method"] == method], metric)
-        return [found[unit] for unit in units]
+        found = by_seed(place[place["method"] == method], metric)
+        return [found[seed] for seed in seeds]
 
     if not (place["method"] == BASELINE).any():
         return None, f"{BASELINE} did not run"
@@ -96,6 +96,6 @@ def _forget_at_naive(
         means = [sum(row) / len(row) for row in learn]
         reached = f"its LEARN is {text.short(min(means))} to {text.short(max(means))}"
         return None, f"{reached}, that of {BASELINE} {text.short(sum(naive) / len(naive))}"
-    own = dict(zip(units, found.tolist(), strict=True))
-    base = dict(zip(units, values(BASELINE, "FORGET"), strict=True))
+    own = dict(zip(seeds, found.tolist(), strict=True))
+    base = dict(zip(seeds, values(BASELINE, "FORGET"), strict=True))
     return interval(list(own.values())) | paired(own, base, -1), ""

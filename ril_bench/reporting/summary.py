@@ -1,7 +1,7 @@
 """Many runs as one table. Every output format and the site are made from this table.
 
-A unit is an (order, seed) pair. Methods are compared within a sequence and a tuner, on the same units. A table with
-holes would average over different units, so it is refused.
+Methods are compared within a place, on the same seeds. A table with holes would average over different seeds, so it is
+refused.
 """
 
 from __future__ import annotations
@@ -19,17 +19,15 @@ from ril_bench.reporting.collapse import collapsed_steps
 from ril_bench.reporting.columns import Column, columns_of, columns_of_rewards, of_each_reward
 from ril_bench.reporting.find import find_runs
 from ril_bench.reporting.holes import refuse_holes
+from ril_bench.reporting.place import Place, by_place
 from ril_bench.reporting.same_settings import other_sequences
 from ril_bench.storage.read import StoredRun, common_scale, dig, number, read_whole_run
 
 BASELINE = "naive"
-GROUP, UNIT = ["sequence", "tuner"], ["order", "seed"]
 _NO_RANK = dict.fromkeys(("rank", "rank_low", "rank_high"), math.nan)
 _NO_DIFFERENCE = dict.fromkeys(
     ("difference", "difference_low", "difference_high", "improvement", "p", "p_holm"), math.nan
 )
-
-Unit = tuple[str, int]
 
 
 def load(places: Iterable[str | Path]) -> list[StoredRun]:
@@ -54,16 +52,16 @@ def runs_table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
 
 
 def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
-    """A row for each sequence, tuner, method and metric (column `figure`), over units (order, seed); oracles last.
+    """A row for each `Place`, method and metric (column `figure`), over seeds; oracles last.
 
     With `z`, the metrics of rewards are there in z too, as "FINAL (z)".
 
-    Columns: `mean`, `low`, `high` (95% interval; NaN below five units, where `points` holds every value), `iqm`,
-    `floor` (mean over units), `biased` (FID of too few images), `collapsed` (units with a collapsed step), `known`
-    (false for what an entry of a leaderboard only states). From five units on: `rank` among the methods that are known
-    and no oracles, with its interval (`rank_low`, `rank_high`). Against the method
-    `naive`: `difference` with its interval or `difference_points`, `improvement` (the share of units that are
-    better than naive's, ties half) and, from five units on, `p` (paired t test) and `p_holm` (adjusted over methods).
+    Columns: `mean`, `low`, `high` (95% interval; NaN below five seeds, where `points` holds every value), `iqm`,
+    `seeds` (their number), `floor` (mean over seeds), `biased` (FID of too few images), `collapsed` (seeds with a
+    collapsed step), `known` (false for what an entry of a leaderboard only states). From five seeds on: `rank` among
+    the methods that are known and no oracles, with its interval (`rank_low`, `rank_high`). Against the method `naive`:
+    `difference` with its interval or `difference_points`, `improvement` (the share of seeds that are better than
+    naive's, ties half) and, from five seeds on, `p` (paired t test) and `p_holm` (adjusted over methods).
 
     Raises UserError that names every missing run, with the command that computes it, and where the runs of one method
     have other settings. `other_settings` says where those of several methods have.
@@ -72,22 +70,22 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     frame = runs_table(runs, z=z)
     rewards = columns_of_rewards(frame.columns)
     rows: list[dict[str, Any]] = []
-    for group, members in frame.groupby(GROUP, sort=False):
+    for place, members in by_place(frame):
         methods = {str(name): own for name, own in members.groupby("method", sort=False)}
         oracles = {name for name, own in methods.items() if own["oracle"].any()}
         ordered = sorted(methods, key=oracles.__contains__)
         for column in (*columns_of(z), *rewards):
             if members[column.name].isna().all():
                 continue
-            values = {name: by_unit(methods[name], column.name) for name in ordered}
+            values = {name: by_seed(methods[name], column.name) for name in ordered}
             differences = _differences_to_naive(values, column.better)
-            known = _known(runs, group, column)
+            known = _known([run for run in runs if Place.of(run) == place], column)
             ranked = {name: values[name] for name in ordered if name not in oracles and name in known}
             ranks = _ranks(ranked, column.better)
             rows += [
-                dict(zip(GROUP, group, strict=True))
+                place._asdict()
                 | {"method": name, "oracle": name in oracles, "figure": column.name}
-                | {"scale": members["scale"].iloc[0], "units": len(values[name]), "known": name in known}
+                | {"scale": members["scale"].iloc[0], "seeds": len(values[name]), "known": name in known}
                 | interval(list(values[name].values()))
                 | {"floor": _floor(methods[name], column)}
                 | {"biased": column.name == "FID" and bool(methods[name]["biased"].any())}
@@ -104,10 +102,9 @@ def other_settings(runs: Sequence[StoredRun]) -> list[str]:
     return other_sequences([*(run for run in runs if run.name == BASELINE), *runs], runs)
 
 
-def _known(runs: Sequence[StoredRun], group: tuple[Any, ...], column: Column) -> set[str]:
+def _known(runs: Sequence[StoredRun], column: Column) -> set[str]:
     """The methods whose values of a metric are known in every run."""
-    own = [run for run in runs if (run.sequence, run.tuner) == group]
-    return {run.name for run in own} - {run.name for run in own if not column.known_of(run)}
+    return {run.name for run in runs} - {run.name for run in runs if not column.known_of(run)}
 
 
 def _run_row(run: StoredRun, columns: Sequence[Column]) -> dict[str, Any]:
@@ -138,13 +135,13 @@ def _float(value: Any) -> float:
     return math.nan if (value := number(value)) is None else value
 
 
-def by_unit(members: pd.DataFrame, column: str) -> dict[Unit, float]:
-    """The values of a column by (order, seed)."""
-    return dict(zip(members[UNIT].itertuples(index=False, name=None), members[column], strict=True))
+def by_seed(members: pd.DataFrame, column: str) -> dict[int, float]:
+    """The values of a column in one place, for one method."""
+    return dict(zip(members["seed"], members[column], strict=True))
 
 
 def interval(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, 95% interval and interquartile mean; every value as a point where units are too few for an interval."""
+    """Mean, 95% interval and interquartile mean; every value as a point where seeds are too few for an interval."""
     found = statistics.mean_interval(values)
     return {
         "mean": found.mean,
@@ -155,8 +152,8 @@ def interval(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def paired(new: Mapping[Unit, float], old: Mapping[Unit, float], better: int) -> dict[str, Any]:
-    """The difference new - old on the same units; below five units there is no interval and no p value."""
+def paired(new: Mapping[int, float], old: Mapping[int, float], better: int) -> dict[str, Any]:
+    """The difference new - old on the same seeds; below five there is no interval and no p value."""
     found = statistics.paired_difference(new, old)
     return {
         "difference": found.mean,
@@ -173,7 +170,7 @@ def _floor(members: pd.DataFrame, column: Column) -> float:
 
 
 def _differences_to_naive(
-    values: Mapping[str, Mapping[Unit, float]], better: int
+    values: Mapping[str, Mapping[int, float]], better: int
 ) -> dict[str, dict[str, Any]]:
     """Each method against naive; empty where naive has no run."""
     if BASELINE not in values:
@@ -184,11 +181,11 @@ def _differences_to_naive(
     return {name: row | {"p_holm": adjusted[name]} for name, row in found.items()}
 
 
-def _ranks(values: Mapping[str, Mapping[Unit, float]], better: int) -> dict[str, dict[str, float]]:
-    """The rank of each method, if there are two or more, each has enough units, and no value is missing."""
-    units = {len(own) for own in values.values()}
+def _ranks(values: Mapping[str, Mapping[int, float]], better: int) -> dict[str, dict[str, float]]:
+    """The rank of each method, if there are two or more, each has enough seeds, and no value is missing."""
+    seeds = {len(own) for own in values.values()}
     known = all(math.isfinite(value) for own in values.values() for value in own.values())
-    if len(values) < 2 or min(units) < statistics.CLAIM_UNITS or not known:
+    if len(values) < 2 or min(seeds) < statistics.CLAIM_UNITS or not known:
         return {}
     return {
         name: {"rank": rank.rank, "rank_low": rank.low, "rank_high": rank.high}

@@ -11,7 +11,8 @@ from ril_bench.errors import UserError, nearest
 from ril_bench.metrics.statistics import CLAIM_UNITS
 from ril_bench.reporting import text
 from ril_bench.reporting.collapse import MARK
-from ril_bench.reporting.summary import BASELINE, GROUP
+from ril_bench.reporting.place import by_place
+from ril_bench.reporting.summary import BASELINE
 
 TextTable = tuple[str, list[list[str]]]  # a title, and rows of cells
 FORMATS = ("csv", "md", "latex")
@@ -26,8 +27,8 @@ _LATEX = str.maketrans(
 
 
 def write_table(table: pd.DataFrame, kind: str, *, paired: bool = False) -> str:
-    """The table as "csv" (a row for each method and metric), "md" or "latex" (one table for each sequence
-    and tuner, with booktabs), ending in a newline. `paired`: a cell of the latter two is the difference to naive.
+    """The table as "csv" (a row for each method and metric), "md" or "latex" (one table for each place,
+    with booktabs), ending in a newline. `paired`: a cell of the latter two is the difference to naive.
     """
     if kind == "csv":
         return _csv(table)
@@ -82,11 +83,11 @@ def _plain(value: str) -> str:
 
 
 def _grids(table: pd.DataFrame, escape: Callable[[str], str], paired: bool) -> Iterator[TextTable]:
-    """(title, rows of cells) for each sequence and tuner; the larger of methods and metrics goes down.
+    """(title, rows of cells) for each place; the larger of methods and metrics goes down.
 
     Names come from files and are escaped; the names of metrics are ours.
     """
-    for (sequence, tuner), members in table.groupby(["sequence", "tuner"], sort=False):
+    for place, members in by_place(table):
         methods = [name for name in dict.fromkeys(members["method"]) if not (paired and name == BASELINE)]
         metrics = list(dict.fromkeys(members["figure"]))
         rows = members.set_index(["method", "figure"])
@@ -98,23 +99,23 @@ def _grids(table: pd.DataFrame, escape: Callable[[str], str], paired: bool) -> I
         grid += [[escape(name), *(cell(rows.loc[(method, name)]) for method in methods)] for name in metrics]
         if len(methods) > len(metrics):
             grid = [list(column) for column in zip(*grid, strict=True)]
-        scale, units = members["scale"].iloc[0], members["units"].iloc[0]
+        scale, seeds = members["scale"].iloc[0], members["seeds"].iloc[0]
         note = ", † uses what RIL forbids" if oracles else ""
-        note += f", {MARK} a step of some unit collapsed" if collapsed else ""
+        note += f", {MARK} a step of some seed collapsed" if collapsed else ""
         note += f"; differences to {BASELINE}, paired" if paired else ""
-        yield escape(f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''}{note})"), grid
+        yield escape(f"{place.title} ({scale}, {seeds} seed{'s' if seeds > 1 else ''}{note})"), grid
 
 
 def compared(rows: pd.DataFrame) -> Iterator[TextTable]:
-    """(title, rows of cells) of `comparison.compare` for each sequence and tuner.
+    """(title, rows of cells) of `comparison.compare` for each place.
 
-    The sides are means. The difference has its interval from five units on; below, every pair's is shown.
+    The sides are means. The difference has its interval from five seeds on; below, every pair's is shown.
     """
-    for (sequence, tuner), members in rows.groupby(GROUP, sort=False):
-        scale, units = members["scale"].iloc[0], members["units"].iloc[0]
+    for place, members in by_place(rows):
+        scale, seeds = members["scale"].iloc[0], members["seeds"].iloc[0]
         marks = {side: f" {MARK}" * bool(members[f"{side}_collapsed"].any()) for side in "ab"}
         a, b = (f"{side.upper()}: {members[f'{side}_method'].iloc[0]}{mark}" for side, mark in marks.items())
-        claims = bool(units >= CLAIM_UNITS)
+        claims = bool(seeds >= CLAIM_UNITS)
         cells = [
             ["metric", a, b, "B − A [95%]" if claims else "B − A, each pair"] + ["share B better"] * claims
         ]
@@ -123,7 +124,7 @@ def compared(rows: pd.DataFrame) -> Iterator[TextTable]:
             arrow = "↑" if row["better"] > 0 else "↓"
             improvement = [text.fixed(row["improvement"])] * claims
             cells.append([f"{arrow} {row['figure']}", *sides, _difference(row), *improvement])
-        yield f"{sequence} / {tuner} ({scale}, {units} unit{'s' if units > 1 else ''})", cells
+        yield f"{place.title} ({scale}, {seeds} seed{'s' if seeds > 1 else ''})", cells
 
 
 def cell_text(row: pd.Series) -> str:
@@ -142,7 +143,7 @@ def _difference(row: pd.Series) -> str:
 
 
 def _interval(mean: float, low: float, high: float, points: Sequence[float] = ()) -> str:
-    """Every point, or the mean and its interval; once where it is the same in every unit."""
+    """Every point, or the mean and its interval; once where it is the same in every seed."""
     if len(set(points)) > 1:
         return ", ".join(text.short(value) for value in points)
     if math.isnan(low) or high - low <= 1e-9 * abs(mean):

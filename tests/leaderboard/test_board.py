@@ -111,7 +111,7 @@ def test_two_revisions_of_a_method_are_two_rows(board: Path, tmp_path: Path) -> 
     assert names == {"naive", f"naive {renamed.name}"}
 
 
-def test_a_method_with_fewer_units_is_listed_and_the_others_are_shown(tmp_path: Path) -> None:
+def test_a_method_with_fewer_seeds_is_listed_and_the_others_are_shown(tmp_path: Path) -> None:
     runs = [*entered(tmp_path, "naive", 5), *entered(tmp_path, "ewc", 3), *entered(tmp_path, "rid", 6)]
     kept, left_out = comparable(runs)
     assert [(name, sum(run.name == name for run in kept)) for name in ("naive", "ewc", "rid")] == [
@@ -119,12 +119,23 @@ def test_a_method_with_fewer_units_is_listed_and_the_others_are_shown(tmp_path: 
         ("ewc", 0),
         ("rid", 5),
     ]
-    assert "ewc on shapes-ril with draft: it lacks 2 of the 5 units" in left_out[0]
-    assert "given 3, given 4" in left_out[0]
-    assert "rid on shapes-ril with draft: units beyond those that are compared (given 5)" in left_out[1]
+    assert "ewc on shapes-ril / draft: it lacks 2 of the 5 seeds that are compared (3, 4)" in left_out[0]
+    assert "rid on shapes-ril / draft: seeds beyond those that are compared (5)" in left_out[1]
     page = read(write_site(kept, tmp_path / "site", left_out))
     assert "2 left out of the tables" in page.text
     assert left_out[0] in page.text
+
+
+def test_a_method_without_the_reversed_order_is_compared_in_the_given_one(tmp_path: Path) -> None:
+    runs = [*entered(tmp_path, "naive", 3), *entered(tmp_path, "rid", 3)]
+    reversed_ones = entered(tmp_path / "reversed", "naive", 2)
+    for run in reversed_ones:
+        edit(run.folder, "run.json", order="reversed")
+    again = [StoredRun(run.folder, run.entry) for run in reversed_ones]
+    kept, left_out = comparable([*runs, *again])
+    assert not left_out
+    assert [(run.name, run.order) for run in kept].count(("naive", "given")) == 3
+    assert [(run.name, run.order) for run in kept].count(("naive", "reversed")) == 2
 
 
 def test_a_method_of_mixed_settings_is_listed_and_the_others_are_shown(tmp_path: Path) -> None:
@@ -133,19 +144,19 @@ def test_a_method_of_mixed_settings_is_listed_and_the_others_are_shown(tmp_path:
     kept, left_out = comparable([*naive, *(StoredRun(run.folder, run.entry) for run in rid)])
     assert {run.name for run in kept} == {"naive"}
     assert left_out == [
-        "runs of rid on shapes-ril with draft have other settings: method.invented is not set and 1"
+        "runs of rid on shapes-ril / draft have other settings: method.invented is not set and 1"
     ]
     assert write_site(kept, tmp_path / "site", left_out).is_file()
 
 
-def test_without_naive_the_units_are_those_of_most(tmp_path: Path) -> None:
+def test_without_naive_the_seeds_are_those_of_most(tmp_path: Path) -> None:
     ewc, rid = entered(tmp_path, "ewc", 3), entered(tmp_path, "rid", 3)
     kept, left_out = comparable([*ewc, *rid, *entered(tmp_path, "many", 9)])
     assert {run.name: run.seed for run in kept} == {"ewc": 2, "rid": 2, "many": 2}
     assert len(left_out) == 1
 
 
-def test_an_unknown_naive_sets_no_units(tmp_path: Path) -> None:
+def test_an_unknown_naive_sets_no_seeds(tmp_path: Path) -> None:
     ours, theirs = entered(tmp_path, "naive", 3), entered(tmp_path / "x", "naive", 9)
     for run in theirs:
         run.info["method"]["file_sha256"] = "0" * 64

@@ -75,7 +75,7 @@ def leaderboard(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for run in summary.load([runs])
     ]
-    return write_site(entries, folder / "site", ["someone: it lacks <b>2</b> units"]).parent
+    return write_site(entries, folder / "site", ["someone: it lacks <b>2</b> seeds"]).parent
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_a_leaderboard_shows_ranks_provenance_and_how_to_submit(page: Any, leade
     assert "</td><script>alert(1)</script>" in entered.first.inner_text()
     assert page.locator("table.entered img").count() == 0
     page.get_by_text("1 left out of the tables").click()
-    assert page.get_by_text("it lacks <b>2</b> units").is_visible()
+    assert page.get_by_text("it lacks <b>2</b> seeds").is_visible()
 
 
 def test_a_name_that_is_markup_is_found_as_text(page: Any, site: Path) -> None:

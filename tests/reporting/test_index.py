@@ -12,18 +12,19 @@ from ril_bench.reporting import index
 from ril_bench.reporting.answers import answers
 
 
-def table(*methods: dict[str, Any], units: int = 5) -> pd.DataFrame:
+def table(*methods: dict[str, Any], seeds: int = 5) -> pd.DataFrame:
     """FORGET of each method: its mean, and the difference to naive with its interval."""
     rows = []
     for method in methods:
         difference, low, high = method.get("difference", (math.nan,) * 3)
         common = {
             "sequence": "s",
+            "order": "given",
             "tuner": "t",
             "method": method["name"],
             "oracle": method.get("oracle", False),
         }
-        common |= {"units": units, "low": 0.1, "high": 0.9, "floor": math.nan, "biased": False, "points": ()}
+        common |= {"seeds": seeds, "low": 0.1, "high": 0.9, "floor": math.nan, "biased": False, "points": ()}
         rows.append(
             common
             | {"figure": "FORGET", "mean": method["mean"], "p_holm": method.get("p_holm", math.nan)}

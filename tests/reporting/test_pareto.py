@@ -7,15 +7,16 @@ from hypothesis import strategies as st
 
 from ril_bench.reporting import plots
 from ril_bench.reporting.pareto import Plane, Point
+from ril_bench.reporting.place import Place
 
 
 def plane(points: list[tuple[int, int]], better: tuple[int, int] = (1, -1), oracle: int | None = None,
-          units: bool = False) -> Plane:  # fmt: skip
+          seeds: bool = False) -> Plane:  # fmt: skip
     made = [
-        Point(f"m{k}", k, k == oracle, x, x - 1, x + 1, y, y - 1, y + 1, [(x, y)] if units else [])
+        Point(f"m{k}", k, k == oracle, x, x - 1, x + 1, y, y - 1, y + 1, [(x, y)] if seeds else [])
         for k, (x, y) in enumerate(points)
     ]
-    return Plane("s", "t", "X", "Y", *better, None, None, made)
+    return Plane(Place("s", "given", "t"), "X", "Y", *better, None, None, made)
 
 
 def names(made: Plane) -> set[str]:
@@ -28,9 +29,9 @@ def test_front_by_hand() -> None:
     assert names(plane([(1, 1), (3, 4), (2, 5), (1, 2)], better=(1, 1))) == {"m1", "m2"}
 
 
-def test_an_oracle_beats_nobody_and_below_five_units_there_is_no_front() -> None:
+def test_an_oracle_beats_nobody_and_below_five_seeds_there_is_no_front() -> None:
     assert names(plane([(9, 0), (1, 1), (2, 3)], oracle=0)) == {"m1", "m2"}
-    assert names(plane([(1, 1), (2, 3)], units=True)) == set()
+    assert names(plane([(1, 1), (2, 3)], seeds=True)) == set()
 
 
 @given(
@@ -65,7 +66,7 @@ def test_names_do_not_hide_one_another() -> None:
 def test_the_points_of_a_curve_are_joined_in_its_order() -> None:
     points = [Point(name, k, False, k, k, k, k, k, k, []) for k, name in enumerate(["c", "naive", "a", "b"])]
     curves = [["a", "b", "c"], ["a", "naive"], ["a", "b", "did not run"]]
-    made = Plane("s", "t", "X", "Y", 1, 1, None, None, points, curves)
+    made = Plane(Place("s", "given", "t"), "X", "Y", 1, 1, None, None, points, curves)
     assert [[p.name for p in curve] for curve in made.traces] == [["a", "b", "c"]]
     drawn = ElementTree.fromstring(plots.plane_plot(made, "label"))
     assert len([line for line in drawn if line.attrib.get("class") == "trace"]) == 1

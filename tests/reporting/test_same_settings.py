@@ -173,7 +173,7 @@ def test_a_table_and_a_comparison_refuse_them(tmp_path: Path) -> None:
     ten = written(tmp_path, "rid", 1, lambda content: content["method"]["resolved"].update(strength=10.0))
     runs = summary.load([tmp_path])
     for use in (summary.table, drop_holes, lambda runs: comparison.compare(runs, runs)):
-        with pytest.raises(UserError, match=r"runs of rid on shapes-ril with draft have other") as caught:
+        with pytest.raises(UserError, match=r"runs of rid on shapes-ril / draft have other") as caught:
             use(runs)
         assert caught.value.where == f"{one} and {ten}"
         assert "method.strength is 1.0 and 10.0" in caught.value.what
@@ -184,7 +184,7 @@ def test_methods_on_other_settings_of_a_sequence_are_named(tmp_path: Path) -> No
     written(tmp_path, "ewc", 0)
     written(tmp_path, "rid", 0)
     (site,) = [words for words in summary.other_settings(summary.load([tmp_path])) if "rid" in words]
-    assert site.startswith("naive and rid ran other settings of shapes-ril with draft: sequence_sha256")
+    assert site.startswith("naive and rid ran other settings of shapes-ril / draft: sequence_sha256")
     with pytest.warns(UserWarning, match="naive and (ewc|rid) ran other settings"):
         page = ril_bench.report(tmp_path, out=tmp_path / "site")
     assert site in read(page).text

@@ -31,7 +31,7 @@ def write(out: Path, name: str, label: str | None, values: tuple[float, float], 
             **SMALL,  # type: ignore[arg-type]
         )
         metrics = summary.load([folder])[0].metrics
-        own = 0.01 * seed  # every unit is off by the same amount in LEARN and FORGET
+        own = 0.01 * seed  # every seed is off by the same amount in LEARN and FORGET
         continual = metrics["continual"]
         continual["normalised"] |= {"LEARN": values[0] + own, "FORGET": values[1] + own}
         edit(folder / "metrics.json", continual=continual)
@@ -76,7 +76,7 @@ def test_forget_where_the_curve_reaches_the_learn_of_naive(runs: Path) -> None:
     }
     rid = found["rid"].forget
     assert rid is not None
-    # LEARN 0.8 is a third of the way from 0.7 to 1.0, FORGET 0.3 + (0.9 - 0.3) / 3 = 0.5. All units are off by the
+    # LEARN 0.8 is a third of the way from 0.7 to 1.0, FORGET 0.3 + (0.9 - 0.3) / 3 = 0.5. All seeds are off by the
     # same amount in naive's LEARN and in the curve's, so only the offset of FORGET is left.
     expected = mean_interval([0.5 + 0.01 * seed for seed in range(5)])
     assert (rid["mean"], rid["low"], rid["high"]) == pytest.approx(

@@ -1,4 +1,4 @@
-"""Many runs as one table: intervals from five units on, points below; holes and mixed scales refused."""
+"""Many runs as one table: intervals from five seeds on, points below; holes and mixed scales refused."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ril_bench.errors import UserError
 from ril_bench.reporting import comparison, summary
 from ril_bench.reporting.find import find_runs
 from ril_bench.reporting.holes import drop_holes
+from ril_bench.reporting.place import chosen_places
 from ril_bench.reporting.tables import write_table
 from ril_bench.sequences.sequence_file import load_sequence
 from tests.reporting.synthetic import write_run
@@ -138,15 +139,16 @@ def test_runs_may_be_named_from_within_their_folder(tmp_path: Path, monkeypatch:
 
 
 def test_the_command_is_one_that_the_verb_takes(tmp_path: Path) -> None:
-    runs(tmp_path, 2)
-    (one,) = runs(tmp_path, 1, "rid", label="a b")
-    info = json.loads((one / "run.json").read_text())
-    info["method"]["options"] = {"space": "x0", "layers": [1, 2], "teacher": None, "on": True}
-    info["order"], info["official"] = "2-1-3", False
-    (one / "run.json").write_text(json.dumps(info))
+    options = {"space": "x0", "layers": [1, 2], "teacher": None, "on": True}
+    for folder in [*runs(tmp_path, 2), *runs(tmp_path, 1, "rid", first=7, label="a b")]:
+        info = json.loads((folder / "run.json").read_text())
+        if info["method"]["name"] == "rid":
+            info["method"]["options"] = options
+        info["order"], info["official"] = "2-1-3", False
+        (folder / "run.json").write_text(json.dumps(info))
     verb = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     lines = re.findall(r"ril-bench run .*", refused(tmp_path))
-    assert len(lines) == 3  # two methods on three units, less the three runs that are there
+    assert len(lines) == 3  # two methods on three seeds, less the three runs that are there
     for line in lines:
         words = shlex.split(line, comments=True)[2:]
         context = verb.make_context("run", list(words))
@@ -154,9 +156,38 @@ def test_the_command_is_one_that_the_verb_takes(tmp_path: Path) -> None:
         if context.params["method"] == "rid":
             settings = dict(setting.split("=") for setting in context.params["settings"])
             read = {key: yaml.safe_load(value) for key, value in settings.items()}
-            assert read == {f"method.{key}": value for key, value in info["method"]["options"].items()}
+            assert read == {f"method.{key}": value for key, value in options.items()}
             assert "with the settings of" in line
-    assert any("--order 2-1-3" in line for line in lines)
+    assert all("--order 2-1-3" in line for line in lines)
+
+
+def in_order(order: str, folders: list[Path]) -> None:
+    for folder in folders:
+        info = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps(info | {"order": order}))
+
+
+def test_each_order_has_a_table_of_its_own(tmp_path: Path) -> None:
+    runs(tmp_path / "a", 5, keep=0.4)
+    runs(tmp_path / "a", 5, "rid", keep=0.8)
+    in_order(
+        "reversed", runs(tmp_path / "b", 2, keep=0.7)
+    )  # fewer seeds, and no rid: no hole in the given order
+    loaded = summary.load([tmp_path])
+    both = summary.table(loaded).set_index(["order", "method", "figure"])
+    alone = table(tmp_path / "a")
+    pd.testing.assert_frame_equal(
+        both.loc["given"][[*alone.columns.drop("order")]], alone.drop(columns=["order"]), check_dtype=False
+    )
+    assert both.loc[("reversed", "naive", "FORGET"), "seeds"] == 2
+    titles = re.findall(r"\*\*(.*?) \(", write_table(summary.table(loaded), "md"))
+    assert titles == ["shapes-ril / draft", "shapes-ril / reversed / draft"]
+    chosen = chosen_places(loaded, sequence=(), order=["reversed"])
+    assert {run.order for run in chosen} == {"reversed"}
+    with pytest.raises(UserError, match="no run has the order 'reverse'") as caught:
+        chosen_places(loaded, order=["reverse"])
+    assert caught.value.where == "--order"
+    assert "reversed" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("status", ["running", "failed"])
@@ -204,10 +235,8 @@ def test_holes_are_dropped_with_a_note(tmp_path: Path) -> None:
         ("rid", 0),
         ("rid", 1),
     ]
-    assert left_out[0].startswith(
-        "ewc on shapes-ril with draft: it has no complete run that the other methods"
-    )
-    assert "(order and seed: given 2)" in left_out[1]
+    assert left_out[0].startswith("ewc on shapes-ril / draft: it has no complete run that the other methods")
+    assert "(seeds 2)" in left_out[1]
     assert set(summary.table(kept)["method"]) == {"naive", "rid"}
 
 
@@ -278,8 +307,16 @@ def test_a_name_is_text_in_markdown_and_latex(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("methods", "down"), [(2, "FORGET"), (40, "m39")])
 def test_whichever_is_more_goes_down(tmp_path: Path, methods: int, down: str) -> None:
     rows = [
-        {"sequence": "s", "tuner": "t", "method": f"m{m}", "oracle": False, "figure": name, "scale": "z"}
-        | {"units": 1, "mean": 1.0, "low": np.nan, "high": np.nan, "points": (1.0,), "floor": np.nan}
+        {"sequence": "s", "order": "given", "tuner": "t", "method": f"m{m}", "oracle": False, "figure": name}
+        | {
+            "scale": "z",
+            "seeds": 1,
+            "mean": 1.0,
+            "low": np.nan,
+            "high": np.nan,
+            "points": (1.0,),
+            "floor": np.nan,
+        }
         | {"collapsed": 0, "biased": False}
         for m in range(methods)
         for name in ("FORGET", "FINAL", "LEARN")
@@ -303,7 +340,7 @@ def test_compare_pairs_by_sequence_order_tuner_and_seed(tmp_path: Path) -> None:
 
 def test_compare_refuses_what_has_no_partner(tmp_path: Path) -> None:
     naive, rid = runs(tmp_path, 3), runs(tmp_path, 2, "rid")
-    with pytest.raises(UserError, match=r"given / 2, only in A"):
+    with pytest.raises(UserError, match=r"seed 2, only in A"):
         comparison.compare(summary.load(naive), summary.load(rid))
     with pytest.raises(UserError, match="several methods: naive, rid"):
         comparison.compare(summary.load(naive), summary.load([rid[0], naive[0]]))
@@ -347,5 +384,5 @@ def test_a_collapsed_step_is_marked_in_tables(tmp_path: Path) -> None:
     words = write_table(found, "md")
     assert "naive ‡" in words
     assert "rid ‡" not in words
-    assert "‡ a step of some unit collapsed" in words
+    assert "‡ a step of some seed collapsed" in words
     assert "naive \\textdaggerdbl{}" in write_table(found, "latex")

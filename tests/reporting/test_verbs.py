@@ -79,7 +79,21 @@ def test_report_prints_some_metrics_and_their_differences_to_naive(verb: Verb, r
     assert "did you mean 'FINAL'?" in complaint
 
 
-def test_below_five_units_every_paired_difference_is_shown(verb: Verb, tmp_path: Path) -> None:
+def test_report_of_one_order(verb: Verb, tmp_path: Path) -> None:
+    for order in ("given", "reversed"):
+        run = write_run(tmp_path / order, prompts=3, pixels=16, updates=1)
+        info = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(info | {"order": order}))
+    printed = verb("report", tmp_path, "--format", "csv", "--order", "reversed")[1]
+    assert set(pd.read_csv(io.StringIO(printed))["order"]) == {"reversed"}
+    verb("report", tmp_path, "--out", tmp_path / "site", "--order", "reversed")
+    assert set(pd.read_csv(tmp_path / "site" / "runs.csv")["order"]) == {"reversed"}
+    code, _, complaint = verb("report", tmp_path, "--format", "csv", "--sequence", "shapes-rill")
+    assert code == 2
+    assert "did you mean 'shapes-ril'?" in complaint
+
+
+def test_below_five_seeds_every_paired_difference_is_shown(verb: Verb, tmp_path: Path) -> None:
     for method in ("naive", "rid"):
         for seed in range(3):
             place = tmp_path / method / f"seed-{seed}"
@@ -123,7 +137,7 @@ def test_report_alone_rewrites_each_page(verb: Verb, tmp_path: Path) -> None:
 def test_compare_two_methods_and_two_runs(verb: Verb, runs: Path, tmp_path: Path) -> None:
     code, printed, _ = verb("compare", runs / "naive", runs / "rid", "--out", tmp_path / "side.html")
     assert code == 0
-    assert "shapes-ril / draft (normalised, 5 units)" in printed
+    assert "shapes-ril / draft (normalised, 5 seeds)" in printed
     assert "FORGET" in printed
     assert len(read(tmp_path / "side.html").all("table")) > 3
     rows = json.loads(verb("compare", runs / "naive", runs / "rid", "--json")[1])
@@ -139,7 +153,7 @@ def test_compare_two_methods_and_two_runs(verb: Verb, runs: Path, tmp_path: Path
 def test_compare_refuses_different_seeds(verb: Verb, runs: Path) -> None:
     code, _, complaint = verb("compare", runs / "naive" / "seed-0", runs / "rid" / "seed-1")
     assert code == 2
-    assert "given / 0, only in A; given / 1, only in B" in complaint
+    assert "seed 0, only in A; seed 1, only in B" in complaint
 
 
 def test_compare_prints_the_main_metrics_and_a_verdict(verb: Verb, runs: Path) -> None:
@@ -165,7 +179,7 @@ def test_uncalibrated_runs_have_a_table(verb: Verb, tmp_path: Path) -> None:
     write_run(tmp_path / "run", prompts=3, pixels=16, updates=1, calibrated=False)
     code, printed, _ = verb("report", tmp_path, "--format", "md")
     assert code == 0
-    assert "**shapes-ril / draft (z, 1 unit)**" in printed
+    assert "**shapes-ril / draft (z, 1 seed)**" in printed
 
 
 def test_holes_are_dropped_if_asked(verb: Verb, runs: Path, tmp_path: Path) -> None:
@@ -173,6 +187,6 @@ def test_holes_are_dropped_if_asked(verb: Verb, runs: Path, tmp_path: Path) -> N
         "report", runs / "naive", runs / "rid" / "seed-1", "--format", "csv", "--drop-holes"
     )
     assert code == 0
-    assert set(pd.read_csv(io.StringIO(printed))["units"]) == {1}
-    assert "left out: naive on shapes-ril with draft" in warned
-    assert "given 0, given 2, given 3, given 4" in " ".join(warned.split())
+    assert set(pd.read_csv(io.StringIO(printed))["seeds"]) == {1}
+    assert "left out: naive on shapes-ril / draft" in warned
+    assert "seeds 0, 2, 3, 4" in " ".join(warned.split())

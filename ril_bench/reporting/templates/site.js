@@ -20,10 +20,9 @@
   };
 
   const fits = (item, wanted) => {
-    for (const key of ["sequence", "tuner", "method"]) {
+    for (const key of ["sequence", "order", "tuner", "method"]) {
       if (wanted.get(key) && item.dataset[key] !== undefined && item.dataset[key] !== wanted.get(key)) return false;
     }
-    if (wanted.get("order") && item.dataset.orders && !JSON.parse(item.dataset.orders).includes(wanted.get("order"))) return false;
     if (item.tagName !== "TR") return true;
     const said = (item.textContent + " " + Object.values(item.dataset).join(" ")).toLowerCase();
     return (wanted.get("text") || "").toLowerCase().split(/\s+/).every((word) => said.includes(word));
