@@ -62,7 +62,7 @@ class Trials(Part):
 class MethodCard(Part):
     """method.yaml, written by hand: who made a method, where it is explained, how it was tuned.
 
-    seeds: how many, from 0, are submitted of each sequence, order and tuner; oracle: whether it uses what reward
+    seeds: how many, from 0, are submitted of a sequence, order and tuner at most; oracle: whether it uses what reward
     incremental learning forbids (older rewards, all tasks at once).
     """
 

@@ -10,7 +10,7 @@ code: null          # https://..., or null
 licence: ""         # of the method's code: Apache-2.0, MIT, ...
 description: ""     # what the method does, in one line
 oracle: false       # true if it uses what reward incremental learning forbids: older rewards, all tasks at once
-seeds: 10           # 10: seeds 0 to 9 are submitted, of each sequence, order and tuner; at least 3
+seeds: 10           # 10: seeds 0 to 9 are submitted; a further order or sequence may have fewer, 0 to 2 at least
 trials:
   tuned: 0          # runs that chose its options, on any sequence
   private: 0        # other runs on the submitted sequences that are not submitted

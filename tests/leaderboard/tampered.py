@@ -125,7 +125,7 @@ CASES = (
     Case("an adapter with NaN", with_adapter(not_finite), "adapter", "not finite"),
     Case("an adapter of other layers", with_adapter(fewer_layers), "adapter's layers", "is not there"),
     Case("an adapter of another seed", another_adapter, "copies", "seeds 0 and 1 have the same last adapter"),
-    Case("a seed left out", seed_dropped, "seeds", "seeds [1] are missing of the 3"),
+    Case("a seed left out", seed_dropped, "seeds", "seeds [1] are missing of the first 3"),
     Case("a seed too many", one_seed_too_many, "seeds", "seeds [3] are not among the 3"),
     Case("fewer seeds declared", edit_card(seeds=2), "method.yaml", "greater than or equal to 3"),
     Case("trials undeclared", edit_card(trials={"tuned": 0}), "method.yaml", "trials.private: missing"),
