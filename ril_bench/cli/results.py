@@ -118,7 +118,8 @@ def report(
             )
             print(table, end="")
         if out is not None:
-            say(f"page: {ril_bench.report(runs, out=out, **chosen)}")
+            words = f"page: {ril_bench.report(runs, out=out, **chosen)}"
+            (say if format is None else warn)(words)  # a table on stdout is for a file
     if out is None and format is None:
         pages = ril_bench.report(runs)
         assert isinstance(pages, list)

@@ -84,9 +84,11 @@ def test_report_of_one_order(verb: Verb, tmp_path: Path) -> None:
         run = write_run(tmp_path / order, prompts=3, pixels=16, updates=1)
         info = json.loads((run / "run.json").read_text())
         (run / "run.json").write_text(json.dumps(info | {"order": order}))
-    printed = verb("report", tmp_path, "--format", "csv", "--order", "reversed")[1]
+    _, printed, beside = verb(
+        "report", tmp_path, "--format", "csv", "--order", "reversed", "--out", tmp_path / "site"
+    )
     assert set(pd.read_csv(io.StringIO(printed))["order"]) == {"reversed"}
-    verb("report", tmp_path, "--out", tmp_path / "site", "--order", "reversed")
+    assert "page: " in beside  # not in the table
     assert set(pd.read_csv(tmp_path / "site" / "runs.csv")["order"]) == {"reversed"}
     code, _, complaint = verb("report", tmp_path, "--format", "csv", "--sequence", "shapes-rill")
     assert code == 2
