@@ -20,6 +20,7 @@ from ril_bench.leaderboard.levels import Level, Resampled, Retrained, level
 from ril_bench.leaderboard.rerun import SHIPPED, Retrainer
 from ril_bench.leaderboard.resample import Resampler, drawn_seeds
 from ril_bench.leaderboard.rules import as_fault, faults
+from ril_bench.leaderboard.shipped import Shipped
 
 DEPTH = 6  # folders from entries/ to an entry
 ALL: Literal["all"] = "all"
@@ -128,14 +129,14 @@ def check(target: Path, *, since: str | None = None, checker: Checker = NOTHING_
             where=str(scope),
             hint="write one: ril-bench submit RUN --method-yaml FILE",
         )
-    again = _Again(checker, addresses)
+    again, shipped = _Again(checker, addresses), Shipped()
     checked: dict[Path, list[Verdict]] = defaultdict(list)  # by the revision
     for address in addresses:
-        verdict = again.verdict(Entry(root, address))
+        verdict = again.verdict(Entry(root, address, shipped))
         checked[root / address.group.method / address.group.revision].append(verdict)
         yield verdict
     again.refuse_unused()
-    copies = Copies(root)
+    copies = Copies(root, shipped)
     for folder in sorted({*checked, *(one for one in revisions if inside(one))}):
         groups = {one.entry.address.group for one in checked[folder] if one.entry}
         valid = [one.entry for one in checked[folder] if one.entry and one.valid]

@@ -18,6 +18,7 @@ from ril_bench.leaderboard.checked import noted
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.layout import ADAPTER_BYTES, Address, Group
 from ril_bench.leaderboard.method_names import shipped_digest
+from ril_bench.leaderboard.shipped import Shipped
 from ril_bench.reporting.summary import BASELINE
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.storage import names
@@ -36,10 +37,11 @@ class Copies:
 
     Args:
         root: the folder entries/.
+        shipped: shared with the checks of the entries.
     """
 
-    def __init__(self, root: Path):
-        self.root = root
+    def __init__(self, root: Path, shipped: Shipped):
+        self.root, self.shipped = root, shipped
         self._sketch = cache(self._read)
         self._places = cache(self._read_places)
 
@@ -77,7 +79,7 @@ class Copies:
             mine = by_seed.get(other.seed)
             if mine is None or not self._equal(mine.address, other):
                 continue
-            own, its = self._standing(mine), self._standing(Entry(self.root, other))
+            own, its = self._standing(mine), self._standing(Entry(self.root, other, self.shipped))
             if own < RECORDED and own <= its:
                 yield UserError(
                     f"the last adapter is that of {other.group.method} with {other.group.tuner}, seed {other.seed}",
@@ -115,7 +117,7 @@ class Copies:
 
     def _read(self, address: Address) -> Sketch | None:
         """A projection of the last adapter's change of the weights; None where there is none that is safe to open."""
-        entry = Entry(self.root, address)
+        entry = Entry(self.root, address, self.shipped)
         path = entry.folder / names.adapter(len(entry.sequence.order))
         try:
             if path.is_symlink() or not path.is_file() or path.stat().st_size > ADAPTER_BYTES:

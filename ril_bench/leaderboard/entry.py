@@ -15,8 +15,8 @@ from ril_bench.errors import UserError, nearest
 from ril_bench.leaderboard.layout import ADAPTER, Address
 from ril_bench.leaderboard.record import ImagesRecord, Record, RunRecord
 from ril_bench.leaderboard.safety import read_plain_json, read_table
-from ril_bench.running.plan import official_sequence
-from ril_bench.sequences.calibrations import Calibration, load_calibration
+from ril_bench.leaderboard.shipped import Shipped
+from ril_bench.sequences.calibrations import Calibration
 from ril_bench.sequences.spec import Sequence
 from ril_bench.storage import names
 
@@ -26,8 +26,9 @@ R = TypeVar("R", bound=Record)
 class Entry:
     """The entry at an address below the folder `root` (entries/). A file that cannot be read raises UserError."""
 
-    def __init__(self, root: Path, address: Address):
+    def __init__(self, root: Path, address: Address, shipped: Shipped | None = None):
         self.address = address
+        self.shipped = shipped or Shipped()
         self.folder = root / address.path
 
     def __str__(self) -> str:
@@ -100,15 +101,16 @@ class Entry:
         group = self.address.group
         _shipped("sequence", group.sequence, self.folder)
         _shipped("tuner", group.tuner, self.folder)
-        return official_sequence(group.sequence, tuner=group.tuner, order=group.order)
+        return self.shipped.sequence(group.sequence, group.order, group.tuner)
 
     @cached_property
     def calibration(self) -> Calibration:
         """The official one; UserError where there is none: such a sequence has no leaderboard."""
-        found = load_calibration(self.sequence, official=True)
+        sequence, group = self.sequence, self.address.group  # the first refuses names that do not ship
+        found = self.shipped.calibration(group.sequence, group.order, group.tuner)
         if found is None:
             raise UserError(
-                f"{self.sequence.name} has no calibration, so it has no leaderboard",
+                f"{sequence.name} has no calibration, so it has no leaderboard",
                 where=str(self.folder),
                 hint="enter a calibrated sequence: ril-bench list sequences",
             )

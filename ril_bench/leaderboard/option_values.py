@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.method_names import shipped_digest
@@ -20,7 +19,7 @@ def of_method(entry: Entry) -> Iterator[UserError]:
     if method.file_sha256 is None or method.file_sha256 != shipped_digest(method.name):
         return
     try:
-        known = registry.load("method", method.name)(**method.options).options.model_dump(mode="json")
+        known = entry.shipped.method(method.name)(**method.options).options.model_dump(mode="json")
     except UserError:
         known = None  # an option that the method has not, or a value that it refuses
     if known != entry.raw["method"]["resolved"]:

@@ -217,7 +217,7 @@ def addressed(entry: Entry) -> Faults:
 def oracle(entry: Entry) -> Faults:
     """A method with the name of one that ships is an oracle if and only if that one is."""
     name = entry.run.method.name
-    if name in registry.names("method") and registry.load("method", name).oracle != entry.run.method.oracle:
+    if name in registry.names("method") and entry.shipped.method(name).oracle != entry.run.method.oracle:
         yield UserError(
             f"{name} is {'no ' if entry.run.method.oracle else 'an '}oracle",
             where=str(entry.file(names.RUN)),
