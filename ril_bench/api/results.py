@@ -59,7 +59,9 @@ def report(
         runs: runs, folders that hold runs, or the folder of a leaderboard, whose entries are checked first.
         out: a folder for the site; its first page is returned.
         format: "md", "csv" or "latex": the table is returned as text, whether or not `out` is given.
-        sequences, orders, tuners: report only runs of these; empty means all.
+        sequences: report only runs of these sequences; empty means all.
+        orders: only runs of these orders, such as ["given"].
+        tuners: only runs of these tuners.
         metrics: the metrics of the table, such as ["FINAL", "FORGET"]; empty means all.
         paired: the table has differences to the method `naive`, run by run.
         z: the table has the metrics of rewards in z too, as "FINAL (z)": in standard deviations of the pretrained
