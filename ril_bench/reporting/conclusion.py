@@ -13,7 +13,7 @@ from ril_bench.reporting import text
 from ril_bench.reporting.answers import Answer
 from ril_bench.reporting.cells import row_of, with_interval
 from ril_bench.reporting.place import Place, by_place
-from ril_bench.running.plan import GIVEN
+from ril_bench.running.plan import GIVEN, REVERSED
 from ril_bench.storage.read import StoredRun, dig
 from ril_bench.worlds.table import SHAPES
 
@@ -28,7 +28,9 @@ def conclusions(table: pd.DataFrame, runs: Sequence[StoredRun]) -> Iterator[Answ
         own = [run for run in runs if Place.of(run) == place]
         found = members[(members["figure"] == FIRST) & ~members["oracle"] & members["known"]]
         words = _words(found.set_index("method"), own)
-        order = "" if place.order == GIVEN else f" in the order {place.order}"
+        order = {GIVEN: "", REVERSED: " in the reversed order"}.get(
+            place.order, f" in the order {place.order}"
+        )
         where = Markup("On {}{} ({}), tuned with {}, ").format(
             place.sequence, order, _world(own), place.tuner
         )
