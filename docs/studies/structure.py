@@ -14,6 +14,7 @@ import pandas as pd
 from tables import as_markdown
 
 from ril_bench.metrics.continual import forget
+from ril_bench.reporting.place import chosen_places
 from ril_bench.reporting.summary import BASELINE, load
 from ril_bench.storage.read import StoredRun, dig
 
@@ -57,7 +58,7 @@ def agreement(place: str) -> str:
 
 
 def _table(place: str) -> pd.DataFrame:
-    runs = [run for run in load([place]) if (run.sequence, run.order) == (SEQUENCE, ORDER)]
+    runs = chosen_places(load([place]), sequence=[SEQUENCE], order=[ORDER])
     frame = pd.DataFrame([row for run in runs for row in _rows(run)])
     return frame.sort_values("method", kind="stable", key=lambda names: names.where(names != BASELINE, ""))
 

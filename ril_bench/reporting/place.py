@@ -65,5 +65,10 @@ def chosen_places(runs: Sequence[StoredRun], **wanted: Sequence[str]) -> list[St
         if all(not names or getattr(Place.of(run), field) in names for field, names in wanted.items())
     ]
     if not found:
-        raise UserError("no run has all of these", where=", ".join(f"--{field}" for field in wanted))
+        titles = dict.fromkeys(Place.of(run).title for run in runs)
+        raise UserError(
+            "no run has all of these",
+            where=", ".join(f"--{field}" for field in wanted),
+            hint=f"there are runs of {', '.join(titles)}",
+        )
     return found

@@ -71,6 +71,7 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     rewards = columns_of_rewards(frame.columns)
     rows: list[dict[str, Any]] = []
     for place, members in by_place(frame):
+        own_runs = [run for run in runs if Place.of(run) == place]
         methods = {str(name): own for name, own in members.groupby("method", sort=False)}
         oracles = {name for name, own in methods.items() if own["oracle"].any()}
         ordered = sorted(methods, key=oracles.__contains__)
@@ -79,7 +80,7 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
                 continue
             values = {name: by_seed(methods[name], column.name) for name in ordered}
             differences = _differences_to_naive(values, column.better)
-            known = _known([run for run in runs if Place.of(run) == place], column)
+            known = _known(own_runs, column)
             ranked = {name: values[name] for name in ordered if name not in oracles and name in known}
             ranks = _ranks(ranked, column.better)
             rows += [

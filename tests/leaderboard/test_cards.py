@@ -28,6 +28,3 @@ def test_seeds_are_the_first_ones_and_at_most_those_declared(found: set[int], de
         faults = [fault.what for check, fault in card_faults(revision, [GROUP], root, []) if check == "seeds"]
     valid = any(found == set(range(n)) for n in range(3, declared + 1))
     assert valid == (not faults)
-    assert any("are missing of the first" in what for what in faults) == any(
-        seed not in found for seed in range(max([3, *(seed + 1 for seed in found)]))
-    )

@@ -83,6 +83,7 @@ def test_report_of_one_order(verb: Verb, tmp_path: Path) -> None:
     for order in ("given", "reversed"):
         run = write_run(tmp_path / order, prompts=3, pixels=16, updates=1)
         info = json.loads((run / "run.json").read_text())
+        info["tuner"]["name"] = {"given": "draft", "reversed": "refl"}[order]
         (run / "run.json").write_text(json.dumps(info | {"order": order}))
     _, printed, beside = verb(
         "report", tmp_path, "--format", "csv", "--order", "reversed", "--out", tmp_path / "site"
@@ -90,6 +91,11 @@ def test_report_of_one_order(verb: Verb, tmp_path: Path) -> None:
     assert set(pd.read_csv(io.StringIO(printed))["order"]) == {"reversed"}
     assert "page: " in beside  # not in the table
     assert set(pd.read_csv(tmp_path / "site" / "runs.csv")["order"]) == {"reversed"}
+    neither = verb("report", tmp_path, "--format", "csv", "--order", "given", "--tuner", "refl")
+    assert neither[0] == 2
+    assert "there are runs of shapes-ril / draft, shapes-ril / reversed / refl" in " ".join(
+        neither[2].split()
+    )
     code, _, complaint = verb("report", tmp_path, "--format", "csv", "--sequence", "shapes-rill")
     assert code == 2
     assert "did you mean 'shapes-ril'?" in complaint
