@@ -25,6 +25,7 @@ from ril_bench.data.prompts import load_prompts
 from ril_bench.diffusion.model import AdapterSpec, DiffusionModel
 from ril_bench.diffusion.sampler import sample
 from ril_bench.draws import Draws
+from ril_bench.metrics.statistics import mean_interval
 from ril_bench.worlds.shapes import WEIGHTS, captions
 from ril_bench.worlds.shapes.renderer import compose
 from ril_bench.worlds.shapes.train.data import rendered, varied
@@ -158,6 +159,32 @@ def tuners() -> Figure:
     return figure
 
 
+def strengths() -> Figure:
+    """FORGET against LEARN: a point for each method and strength, joined along the strengths of a method."""
+    sys.path.insert(0, str(ROOT / "docs" / "studies"))
+    from strengths import BESIDE, curves, of_method
+
+    members = {name: {name: ""} for name in BESIDE}
+    members |= {
+        curve.method: {name: f"{value:g}" for name, value in curve.members.items()} for curve in curves()
+    }
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for k, (method, own) in enumerate(members.items()):
+        learn, forget = (
+            [mean_interval(list(of_method(name, metric).values())) for name in own]
+            for metric in ("LEARN", "FORGET")
+        )
+        x, y = ([found.mean for found in values] for values in (learn, forget))
+        x_half, y_half = ([found.high - found.mean for found in values] for values in (learn, forget))
+        axes.errorbar(x, y, y_half, x_half, linewidth=0.9, elinewidth=0.5, label=method, **_look(k))
+        for place, strength in zip(zip(x, y, strict=True), own.values(), strict=True):
+            axes.annotate(strength, place, xytext=(3, 3), textcoords="offset points", fontsize=7)
+    axes.set(xlabel="LEARN (higher is better)", ylabel="FORGET (lower is better)")
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
+
+
 def _look(k: int) -> dict[str, str]:
     return {"color": COLOURS[k % 6], "marker": MARKERS[(k + k // 6) % 6]}
 
@@ -167,6 +194,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "steps.png": lambda: film_strip(EVERY_STEP),
     "world.png": world,
     "tuners.svg": tuners,
+    "strengths.svg": strengths,
 }
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest import mock
+
+from ril_bench import cli
+from ril_bench.leaderboard import board
 
 ROOT = Path(__file__).parents[1]
 #: <!-- $ command -->, what it printed, <!-- end -->
@@ -25,18 +33,33 @@ def rendered(text: str) -> str:
 
 
 def printed(command: str) -> str:
-    """What a command prints, run in the repository's root with this Python."""
+    """What a command prints, run in the repository's root: `ril-bench` in this process, `python` in one of its own."""
     program, *arguments = shlex.split(command)
-    start = [sys.executable, *(["-m", "ril_bench"] if program == "ril-bench" else [])]
-    return subprocess.run(
-        [*start, *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
+    if program == "python":
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+    shown = io.StringIO()
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(shown):
+        try:
+            with mock.patch.object(sys, "argv", [program, *arguments]):
+                cli.main()
+        except SystemExit as ended:
+            if ended.code:
+                raise RuntimeError(f"{command} ended with exit code {ended.code}") from ended
+    return shown.getvalue()
+
+
+def board_read_once() -> AbstractContextManager[object]:
+    """Within it, a leaderboard is read and checked once, however many tables are printed of it."""
+    return mock.patch.object(board, "read_board", functools.cache(board.read_board))
 
 
 def main() -> None:
     """Rewrites the documents in place, then the images, then the outputs of the notebook."""
-    for page in documents():
-        page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")
+    with board_read_once():
+        for page in documents():
+            page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")
     metrics = subprocess.run(
         [sys.executable, str(ROOT / "docs" / "generate.py")], stdout=subprocess.PIPE, check=True
     )

@@ -2,6 +2,7 @@
 
 python docs/studies/power.py seeds leaderboard shapes-ril given
 python docs/studies/power.py agreement leaderboard shapes-ril given
+python docs/studies/power.py tenth leaderboard shapes-ril given
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import nct, spearmanr
 from scipy.stats import t as student
-from tables import as_markdown
+from tables import as_markdown, measured
 
-from ril_bench.metrics.statistics import CLAIM_UNITS
+from ril_bench.metrics.statistics import CLAIM_UNITS, mean_interval
 from ril_bench.reporting.columns import COLUMNS
 from ril_bench.reporting.glossary import better
 from ril_bench.reporting.place import chosen_places
 from ril_bench.reporting.summary import BASELINE, load, runs_table
+from ril_bench.reporting.text import signed
 
 METRICS = ("FINAL", "FORGET", "LEARN", "drift", "SSIM to step 0")
 POWER, LEVEL = 0.8, 0.05
@@ -54,6 +56,37 @@ def agreement(folder: str, sequence: str, order: str) -> str:
         for first in names
     ]
     return as_markdown(["", *names], lines)
+
+
+def tenth(folder: str, sequence: str, order: str) -> str:
+    """A row a method: its differences to naive with the whole budget and with a tenth of it, over the same seeds.
+
+    The last row has Spearman's rank correlation of both over the methods, naive among them. The runs with a tenth are
+    in docs/studies/measured/tenth.csv.
+    """
+    short = measured("tenth")
+    whole = _runs(folder, sequence, order)
+    whole = whole[whole["method"].isin(set(short["method"])) & whole["seed"].isin(set(short["seed"]))]
+    budgets = [
+        {name: own.set_index("seed") for name, own in rows.groupby("method")} for rows in (whole, short)
+    ]
+    metrics = ("LEARN", "FORGET", "FINAL")
+    gaps = {
+        name: [
+            (rows[name][metric] - rows[BASELINE][metric]).tolist() for metric in metrics for rows in budgets
+        ]
+        for name in budgets[0]
+    }
+    lines = [[f"`{name}`", *map(_difference, own)] for name, own in gaps.items() if name != BASELINE]
+    means = np.array([[np.mean(gap) for gap in own] for own in gaps.values()]).reshape(len(gaps), -1, 2)
+    rho = [f"{spearmanr(pair[:, 0], pair[:, 1]).statistic:.2f}" for pair in means.swapaxes(0, 1)]
+    lines.append(["rank correlation", *(cell for one in rho for cell in ("", one))])
+    return as_markdown(["method", *(head for metric in metrics for head in (metric, "a tenth"))], lines)
+
+
+def _difference(gaps: list[float]) -> str:
+    found = mean_interval(gaps)
+    return f"{signed(found.mean, 2)} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def needed(mean: float, deviation: float) -> int | None:

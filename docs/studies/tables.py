@@ -76,7 +76,7 @@ def as_markdown(head: list[str], lines: list[list[str]], *, words: bool = False)
     """A table; columns after the first are aligned to the right, unless they hold words."""
     rows = [head, ["---", *["---" if words else "---:"] * (len(head) - 1)], *lines]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return re.sub(r"(?<=[ (])-(?=\d)", "−", table) + "\n"
+    return re.sub(r"(?<=[ (\[])-(?=\d)", "−", table) + "\n"
 
 
 if __name__ == "__main__":

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-import shlex
 import shutil
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -15,8 +13,7 @@ import pytest
 from matplotlib import style
 
 import ril_bench
-from ril_bench import cli, registry
-from ril_bench.leaderboard import board
+from ril_bench import registry
 from ril_bench.studies.claims.claim_file import read_claim
 from ril_bench.studies.claims.compared import Compared
 from ril_bench.studies.claims.verdict import decided
@@ -40,29 +37,16 @@ def readme() -> ModuleType:
     return script("readme.py")
 
 
-@pytest.fixture
-def printed(monkeypatch, capsys, readme):
-    """Runs commands of `ril-bench` in this process, and checks the leaderboard only once."""
-    monkeypatch.setattr(board, "read_board", functools.cache(board.read_board))
-    in_a_process = readme.printed
-
-    def in_this_process(command):
-        program, *_ = command.split()
-        if program != "ril-bench":
-            return in_a_process(command)
-        monkeypatch.setattr(sys, "argv", shlex.split(command))
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        assert stopped.value.code == 0
-        return capsys.readouterr().out
-
-    monkeypatch.setattr(readme, "printed", in_this_process)
+@pytest.fixture(scope="module")
+def board_read_once(readme):
+    """The leaderboard is checked once for all pages."""
+    with readme.board_read_once():
+        yield
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", SHOWING, ids=lambda page: page.stem)
-def test_tables_are_what_their_commands_print(page, readme, printed, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_tables_are_what_their_commands_print(page, readme, board_read_once):
     text = page.read_text(encoding="utf-8")
     if readme.rendered(text) != text:
         pytest.fail(f"{page.relative_to(ROOT)} shows other numbers than are stored: make readme")
@@ -106,7 +90,7 @@ def test_the_page_of_metrics_is_the_table_in_the_code():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["film-strip.png", "steps.png", "world.png", "tuners.svg"])
+@pytest.mark.parametrize("name", ["film-strip.png", "steps.png", "world.png", "tuners.svg", "strengths.svg"])
 def test_images_are_what_is_drawn_from_the_stored_numbers(name, tmp_path, monkeypatch):
     figures = script("figures.py")
     stored = figures.IMAGES / name

@@ -1,0 +1,95 @@
+"""Penalties at three strengths: what each learns and forgets, and what it forgets where it learns as much as naive.
+
+The runs at a strength that `ril-bench tune` did not choose are in docs/studies/measured/strengths.csv; the others are
+entries of the leaderboard.
+
+python docs/studies/strengths.py points
+python docs/studies/strengths.py at_equal
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+from tables import as_markdown, measured
+
+from ril_bench.metrics.statistics import mean_interval
+from ril_bench.reporting.place import Place
+from ril_bench.reporting.strengths import AtEqualLearning, Strengths, at_equal_learning
+from ril_bench.reporting.summary import by_seed, load, paired, runs_table
+from ril_bench.reporting.text import fixed, signed
+
+PLACE = Place("shapes-ril", "given", "draft")
+TUNED = {"rid": 10.0, "lwf": 10.0, "ewc": 0.1}  # the defaults, which `tune` chose
+BESIDE = ("naive", "lora_per_task", "soup")  # methods without a strength
+METRICS = {"LEARN": 1, "FORGET": -1, "FINAL": 1}  # metric: the direction that is better
+
+
+@cache
+def runs() -> pd.DataFrame:
+    """A row a run, over the seeds that all strengths have."""
+    others = PLACE.within(measured("strengths"))
+    folder = Path(__file__).parents[2] / "leaderboard"
+    entries = PLACE.within(runs_table(load([folder])))
+    entries = entries[entries["method"].isin([*TUNED, *BESIDE]) & entries["seed"].isin(set(others["seed"]))]
+    return pd.concat([entries, others], ignore_index=True)
+
+
+def curves() -> list[Strengths]:
+    """The strengths of each method, ascending."""
+    found = []
+    for method, tuned in TUNED.items():
+        labels = [name for name in runs()["method"].unique() if name.startswith(f"{method}@")]
+        members = {name: float(name.partition("=")[2]) for name in labels} | {method: tuned}
+        ascending = dict(sorted(members.items(), key=lambda item: item[1]))
+        found.append(Strengths(PLACE, method, "strength", ascending, method))
+    return found
+
+
+def points() -> str:
+    """A row a method and strength: LEARN, FORGET and FINAL, and the paired differences to naive."""
+    rows = [(name, "") for name in BESIDE]
+    rows += [(name, f"{value:g}") for curve in curves() for name, value in curve.members.items()]
+    naive = {metric: of_method("naive", metric) for metric in METRICS}
+    lines = []
+    for name, strength in rows:
+        cells = []
+        for metric, better in METRICS.items():
+            own = of_method(name, metric)
+            found, gap = mean_interval(list(own.values())), paired(own, naive[metric], better)
+            cells.append(f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]")
+            cells.append("" if name == "naive" else difference(gap))
+        lines.append([f"`{name.partition('@')[0]}` {strength}".rstrip(), *cells])
+    heads = [cell for metric in METRICS for cell in (metric, "minus naive's")]
+    return as_markdown(["method and strength", *heads], lines)
+
+
+def at_equal() -> str:
+    """A row a curve: FORGET where its LEARN is that of naive, and the paired difference to naive's FORGET."""
+    lines = [equal_row(one) for one in at_equal_learning(runs(), curves())]
+    return as_markdown(["method", "FORGET at naive's LEARN", "minus naive's FORGET"], lines)
+
+
+def equal_row(one: AtEqualLearning) -> list[str]:
+    found = one.forget
+    name = f"`{one.strengths.method}`"
+    if found is None:
+        return [name, "-", one.reason]
+    return [name, f"{found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]", difference(found)]
+
+
+def of_method(name: str, metric: str) -> dict[int, float]:
+    """A metric of a method, by seed."""
+    return by_seed(runs()[runs()["method"] == name], metric)
+
+
+def difference(found: dict[str, float]) -> str:
+    low, high = fixed(found["difference_low"]), fixed(found["difference_high"])
+    return f"{signed(found['difference'], 2)} [{low}, {high}]"
+
+
+if __name__ == "__main__":
+    print(globals()[sys.argv[1]](), end="")
