@@ -30,7 +30,7 @@ def page() -> str:
         ]
         for claim in claims
     ]
-    parts = [table(["claim", "verdict", "runs", "denoiser evaluations"], rows)]
+    parts = [table(["claim", "verdict", "runs, by default", "denoiser evaluations, by default"], rows)]
     parts += [
         "## The metrics",
         table(["metric", "meaning"], [[name, words] for name, words in MEANINGS.items()]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import json
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,12 @@ run = ril_bench.run("shapes-smoke", method="naive", settings={"budget.updates": 
 run.matrix
 ```"""
 #: pages of the site by the file of the repository that they show
-PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "leaderboard/README.md": "leaderboard.md",
+}
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -57,8 +63,9 @@ def pages() -> dict[str, str]:
         "reference/commands.md": commands(),
         "reference/names.md": names(),
         "notebooks/short-study.md": notebook(ROOT / "docs" / "notebooks" / "short-study.ipynb"),
-        "contributing.md": from_root("CONTRIBUTING.md"),
-        "changelog.md": from_root("CHANGELOG.md"),
+        "contributing.md": from_repository("CONTRIBUTING.md"),
+        "changelog.md": from_repository("CHANGELOG.md"),
+        "leaderboard.md": from_repository("leaderboard/README.md"),
     }
 
 
@@ -223,11 +230,14 @@ def _alt(data: dict[str, Any]) -> str:
     return "".join(data.get("text/plain", "plot")).strip("<>").replace('"', "'")
 
 
-def from_root(name: str) -> str:
-    """A file of the repository's root as a page: its links lead to pages of the site, or become plain text."""
+def from_repository(name: str) -> str:
+    """A file of the repository as a page: its links lead to pages of the site.
+
+    Raises ValueError for a link to a file that is no page.
+    """
 
     def led(found: re.Match[str]) -> str:
-        place, anchor = found[1], found[2] or ""
+        place, anchor = posixpath.normpath(posixpath.join(posixpath.dirname(name), found[1])), found[2] or ""
         if place in PAGES:
             return f"]({PAGES[place]}{anchor})"
         if place.startswith("docs/") and place.endswith(".md"):

@@ -162,8 +162,9 @@ METRICS = (
         "mean SSIM of image pairs, one prompt and one latent at steps 0 and T (Gaussian window of 11, RGB)",
         "−1 to 1; 1 is the identical image, the floor is two unrelated images of one prompt",
         "Structural similarity: how much of the pretrained model's images is left, pixel by pixel.",
-        "A shift of a few pixels or of the whole colour lowers it although the content is the same; a reward that "
-        "must change every pixel, such as brightness, lowers it too.",
+        "It does not measure forgetting: on shapes-ril joint training forgets least and is the furthest from step 0. A "
+        "shift of a few pixels or of the whole colour lowers it although the content is the same; a reward that must "
+        "change every pixel, such as brightness, lowers it too.",
         "structure.steps[].ssim_to_0",
     ),
     Metric(
