@@ -140,7 +140,7 @@ def results(folder: Path) -> dict[str, bytes]:
     """The files that must be the same to the byte for equal runs, such as a resumed one."""
     files = [folder / "scores.parquet", folder / "matrix.csv"]
     files += [*folder.glob("step-*/adapter.safetensors"), *folder.glob("step-*/*/*.png")]
-    files += folder.glob("step-*/drift.parquet")
+    files += [*folder.glob("step-*/drift.parquet"), *folder.glob("step-*/scales.parquet")]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(files)}
 
 

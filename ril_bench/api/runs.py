@@ -76,7 +76,6 @@ def run(
     from ril_bench.reporting.run_page import write_page_after_run
     from ril_bench.running.runner import Runner
     from ril_bench.running.trackers import Tracker
-    from ril_bench.worlds.missing import missing_metrics
 
     folder, reporter = plan.folder(expanded(out)), reporter_of(quiet, verbose)
     runner = Runner(
@@ -89,9 +88,6 @@ def run(
         repair=repair,
         reporter=reporter,
     )
-    if team().main:
-        for note in missing_metrics(plan.sequence.home):
-            reporter.say(f"note: {note}")
     path = runner.execute()
     if team().main:
         write_page_after_run(path)

@@ -6,7 +6,7 @@ Records which frozen weights change, which get gradients, and what a method uses
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ril_bench.conformance.suite import CheckFailed
 from ril_bench.diffusion.model import DiffusionModel
-from ril_bench.methods import Method, Plan
+from ril_bench.methods import Method
 from ril_bench.running.progress import Reporter
 from ril_bench.tuners.base import Task
 
@@ -40,20 +40,6 @@ class Guard:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["method"], name)
-
-    def plan(self, tasks: Sequence[str], i: int) -> Plan:
-        plan = self.method.plan(tasks, i)
-        if not self.method.oracle and (extra := sorted(plan.weights.keys() - {i})):
-            self.record(
-                f"step {i} of its plan also trains on {', '.join(f'task {j}' for j in extra)}",
-                hint="earlier rewards are not available then; a method that uses them states oracle = True",
-            )
-        if not self.method.oracle and plan.extension != 1:
-            self.record(
-                f"step {i} of its plan may use {plan.extension:g} times the budget of its task",
-                hint="leave `extension` out; only an oracle may use more updates",
-            )
-        return plan
 
     def start_task(self, task: Task, model: DiffusionModel) -> None:
         self._now = task.index

@@ -17,11 +17,13 @@ from ril_bench.storage.run_folder import RunFolder
 
 START, LATEST = "start", "latest"
 #: raised when older checkpoints cannot be restored
-FORMAT = 4
+FORMAT = 5
 
 
-def save(folder: RunFolder, name: str, training: Training) -> None:
+def save(folder: RunFolder, name: str, training: Training, micro_batch: int) -> None:
     """Stores the state of a training.
+
+    micro_batch: samples at once, if memory ran out in this run; else 0.
 
     Raises MethodError where the state of the method or of the tuner cannot be stored, and NumericalError for weights
     of an adapter that are not finite: so the newest checkpoint is always one from which the run can go on.
@@ -32,6 +34,7 @@ def save(folder: RunFolder, name: str, training: Training) -> None:
         "step": training.step,
         "update": training.update,
         "ended": training.ended,
+        "micro_batch": micro_batch,
         "seconds": training.seconds,
         "calls": accounts.as_rows(training.calls),
         "peak_memory": training.peak_memory,

@@ -41,12 +41,24 @@ def checked_plan(plan: object, method: Method, i: int) -> Plan:
             where=where,
             hint=f"return Plan(weights=...) with positive weights for tasks among 1 to {i}",
         )
+    if not method.oracle and (others := sorted(plan.weights.keys() - {i})):
+        raise MethodError(
+            f"step {i} also trains on {', '.join(f'task {j}' for j in others)}",
+            where=where,
+            hint="only the reward of task i is there then; a method that uses others states oracle = True",
+        )
     for name in ("updates", "start"):
         allowed = get_args(get_type_hints(Plan)[name])
         if (value := getattr(plan, name)) not in allowed:
             raise _wrong(f"the plan's {name} is", value, " or ".join(map(repr, allowed)), None, where)
     if not _positive(plan.extension):
         raise _wrong("the plan's extension is", plan.extension, "a positive number", None, where)
+    if not method.oracle and plan.extension != 1:
+        raise MethodError(
+            f"step {i} may use {plan.extension:g} times the budget of its task",
+            where=where,
+            hint="leave `extension` out; only an oracle may use more updates",
+        )
     if plan.consolidation is not None and not _consolidation_fits(plan.consolidation):
         wanted = "a Consolidation with updates of at least 0 and calls of at least 1"
         raise _wrong("the plan's consolidation is", plan.consolidation, wanted, None, where)

@@ -20,7 +20,7 @@ from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.presets import settings_of
 from ril_bench.sequences.sequence_file import SequenceFile, read_sequence
 from ril_bench.sequences.spec import Sequence
-from ril_bench.storage.digests import sha256_file, sha256_json
+from ril_bench.storage.digests import sha256_file
 from ril_bench.storage.run_folder import RunFolder
 from ril_bench.tuners.sampler_needs import check_sampler
 
@@ -210,7 +210,7 @@ def plan_run(
         label=label or _label(preset, changes, options),
         order=order,
         official=resolved.sha256 == official.sha256,
-        comparable=_step_zero(resolved) == _step_zero(official),
+        comparable=same_step_zero(resolved, official),
     )
 
 
@@ -256,12 +256,16 @@ def ordered(sequence: Sequence, order: str) -> tuple[str, Sequence]:
     return next(names, "-".join(map(str, numbers))), sequence.model_copy(update={"tasks": tasks})
 
 
-def _step_zero(sequence: Sequence) -> str:
-    """A digest of the settings that decide step 0, and so whether a calibration applies."""
+def same_step_zero(one: Sequence, other: Sequence) -> bool:
+    """Whether two sequences have the same settings of step 0, so that one calibration applies to both."""
+    return _of_step_zero(one) == _of_step_zero(other)
+
+
+def _of_step_zero(sequence: Sequence) -> dict[str, Any]:
     written = sequence.model_dump(mode="json", exclude={"evaluation": {"every", "scales"}})
     parts = ("model", "sampler", "evaluation")
     own = {"world": sequence.home.name, "eval": sequence.prompts.eval}
-    return sha256_json({part: written[part] for part in parts} | own)
+    return {part: written[part] for part in parts} | own
 
 
 def _label(preset: str | None, changes: Settings, options: Settings) -> str | None:

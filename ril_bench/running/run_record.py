@@ -13,6 +13,7 @@ from ril_bench.errors import RilError, UserError, failure_class, message_of
 from ril_bench.machine.compute import PLAIN, Compute
 from ril_bench.methods import Method
 from ril_bench.running.hooks import author
+from ril_bench.running.plan import same_step_zero
 from ril_bench.sequences.calibrations import Calibration, load_calibration
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.sequences.spec import Sequence
@@ -65,9 +66,10 @@ def calibration_record(calibration: Calibration | None) -> dict[str, Any] | None
 
 
 def adopt_calibration(folder: Path) -> None:
-    """Records the sequence's calibration in a run that has none and was made with exactly the calibrated settings.
+    """Records the sequence's calibration in a run that has none and began at the calibrated step 0.
 
-    Training does not depend on it, only the scale of the metrics.
+    A run may have another order, tuner or budget, as when its calibration is there from the start. Training does not
+    depend on it, only the scale of the metrics.
     """
     info = read_run(folder).info
     if info["calibration"] is not None or not info["comparable"]:
@@ -76,7 +78,8 @@ def adopt_calibration(folder: Path) -> None:
         sequence = load_sequence(info["sequence_reference"])
     except UserError:  # the sequence's file is elsewhere by now
         return
-    if sequence.sha256 == info["sequence_sha256"]:
+    recorded = Sequence.model_validate(info["sequence"])
+    if recorded.version == sequence.version and same_step_zero(recorded, sequence):
         RunFolder(folder).update_run(calibration=calibration_record(load_calibration(sequence)))
 
 

@@ -143,9 +143,11 @@ class Runner:
         return self.folder.read_run().get("hardware") or {} if self.folder.exists else {}
 
     def _record_start(self, recorded_threads: int | None) -> None:
-        # Sums depend on the number of threads: a resume uses the run's number, not this machine's default.
-        if threads := self.threads or recorded_threads:
+        # Sums depend on the number of threads: a run that is continued keeps the number with which it began.
+        if threads := recorded_threads or self.threads:
             torch.set_num_threads(threads)
+        if recorded_threads and self.threads and recorded_threads != self.threads:
+            self.reporter.say(f"this run began with {recorded_threads} threads and keeps them")
         fresh = {
             "schema_version": SCHEMA_VERSION,
             **self.plan.identity(),
@@ -178,6 +180,8 @@ class Runner:
         done = self.team.from_main(lambda: self.steps.done)
         self.method.bind(self.materials.model)
         training = self._resumed(done) if done <= len(self.sequence.tasks) else None
+        if self.tracker:
+            self.tracker.begin_after(len(self.folder.read_log()))
         for i in range(training.step if training else done, self.last + 1):
             start_peak_memory(self.device)
             self._train_and_evaluate(training or self._start_task(i))
@@ -349,7 +353,7 @@ class Runner:
         # Nothing that depends on changed weights is kept: a resume would go on with the right ones.
         self.team.gathered(lambda: refuse_changed_weights(training, self.materials.frozen))
         self.steps.count(training)
-        checkpoints.save(self.folder, name, training)
+        checkpoints.save(self.folder, name, training, self.micro_batch)
 
     def _resumed(self, i: int) -> Training | None:
         """Restores the newest checkpoint.
@@ -368,6 +372,7 @@ class Runner:
             return None
         self.materials.model.load_adapter_state(state["adapters"])
         self.method.load_state_dict(checkpoints.on_device(self.device, state["method"]))
+        self.micro_batch = state["micro_batch"]
         if state["step"] < i and state["ended"]:  # killed between two tasks
             self.steps.take_calls()
             return None

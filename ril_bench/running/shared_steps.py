@@ -12,6 +12,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ril_bench import registry
@@ -97,5 +98,8 @@ def _in_order(name: str, data: bytes, materials: Materials) -> bytes:
     scores = pd.read_parquet(io.BytesIO(data))
     if "reward" not in scores:
         return data
-    parts = [scores[scores["reward"] == reward] for reward in materials.evaluator.rewards]
-    return pd.concat(parts, ignore_index=True).to_parquet(index=False)
+    places = {reward: place for place, reward in enumerate(materials.evaluator.rewards)}
+    keys = [scores["reward"].map(places)]
+    if "scale" in scores:  # a run writes one scale after the other
+        keys.append(scores["scale"].factorize()[0])
+    return scores.iloc[np.lexsort(keys)].reset_index(drop=True).to_parquet(index=False)

@@ -44,6 +44,10 @@ class Tracker:
         self._updates = 0  # counted over all tasks: a tracker needs an axis that only grows
         self._accelerator: Accelerator | None = None
 
+    def begin_after(self, updates: int) -> None:
+        """Goes on after the updates that earlier processes of this run have logged."""
+        self._updates = updates
+
     def updated(self, line: Mapping[str, Any]) -> None:
         """Logs one line of log.jsonl under its task and reward."""
         prefix = f"task-{line['task']}-{line['reward']}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ril_bench
 from ril_bench.errors import UserError
+from ril_bench.running.plan import ordered
 from ril_bench.running.run_record import adopt_calibration
-from ril_bench.sequences.sequence_file import load_sequence
+from ril_bench.sequences.sequence_file import read_sequence
 from ril_bench.storage.locks import locked
 from ril_bench.storage.read import read_run
 from ril_bench.storage.run_folder import RunFolder
@@ -24,16 +26,26 @@ def test_metrics_of_a_run_at_work_are_not_replaced(tmp_path: Path) -> None:
     assert (run / "metrics.json").read_bytes() == before
 
 
-@pytest.mark.parametrize(("digest", "adopted"), [(None, True), ("0" * 64, False)])
+ADOPTED = {
+    "the same settings": ({}, "given", True),
+    "another order": ({}, "reversed", True),
+    "another budget": ({"budget.updates": 5}, "given", True),
+    "another evaluation": ({"evaluation.prompts": 8}, "given", False),
+    "another version": ({"version": 1}, "given", False),
+}
+
+
+@pytest.mark.parametrize(("settings", "order", "adopted"), ADOPTED.values(), ids=ADOPTED)
 def test_a_run_that_was_made_before_its_calibration_gets_it(
-    tmp_path: Path, digest: str | None, adopted: bool
+    tmp_path: Path, settings: dict[str, Any], order: str, adopted: bool
 ) -> None:
-    """Only the calibration of exactly the run's settings: the digest of the sequence must be the same."""
+    """A run gets it where a new run of the same settings would have it."""
     run = write_run(tmp_path / "run", prompts=2, pixels=16, updates=1)
-    sequence = load_sequence("shapes-ril")
+    _, sequence = ordered(read_sequence("shapes-ril").resolve(settings), order)
     RunFolder(run).update_run(
+        sequence=sequence.model_dump(mode="json"),
         sequence_reference="shapes-ril",
-        sequence_sha256=digest or sequence.sha256,
+        sequence_sha256=sequence.sha256,
         comparable=True,
         calibration=None,
     )

@@ -26,7 +26,7 @@ CAUGHT = {  # file: a part of the fault, and a part of the hint
     "touches_the_past": ("frozen adapters changed while a task was trained: task-1", "adapters that train"),
     "touches_the_base": ("changed weights of the pretrained model: vae.", "change adapters only"),
     "hides_what_it_carries": ("keeps 2048 bytes that its state_dict does not return", "carried bytes"),
-    "replays_in_secret": ("step 2 of its plan also trains on task 1", "oracle = True"),
+    "replays_in_secret": ("step 2 also trains on task 1", "oracle = True"),
     "keeps_a_reward": ("uses the reward 'brightness' after that task is over", "oracle = True"),
     "reads_the_prompts": ("it reads task.prompts", "a method may read index, name"),
     "needs_an_update": ("failed: ZeroDivisionError: division by zero (in end_task)", None),

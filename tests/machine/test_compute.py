@@ -17,6 +17,7 @@ from ril_bench.running.runner import Runner
 from ril_bench.sequences.sequence_file import load_sequence
 from ril_bench.tuners.draft import Draft
 from tests.pipelines import stable_diffusion_xl
+from tests.running.stopping import Stopping
 from tests.tiny import (
     PROMPTS,
     LoraPerTask,
@@ -167,6 +168,17 @@ def test_a_run_reports_and_records_smaller_parts(tiny_sequence, tmp_path, monkey
     (line,) = [line for line in lines if "out of memory" in line]
     assert "1 of 2 samples at once" in line
     assert run.folder.read_run()["micro_batch"] == 1
+
+
+def test_a_run_that_is_continued_keeps_its_smaller_parts(tiny_sequence, tmp_path, monkeypatch):
+    tuners = []
+    monkeypatch.setattr(Materials, "tuner", lambda self, i: tuners.append(Small(1)) or tuners[-1])
+    with pytest.raises(KeyboardInterrupt):
+        runner(tiny_sequence, tmp_path, reporter=Stopping(4)).execute()
+    assert 2 in {size for tuner in tuners for size in tuner.sizes}
+    tuners.clear()
+    runner(tiny_sequence, tmp_path).execute()
+    assert {size for tuner in tuners for size in tuner.sizes} == {1}
 
 
 # -- what is recorded ----------------------------------------------------------------------------------------

@@ -22,6 +22,11 @@ from ril_bench.running.hook_results import (
 from ril_bench.tuners.base import Log
 from tests.tiny import runner
 
+
+class Oracle(Method):
+    oracle = True
+
+
 PLANS = [
     None,
     {1: 1.0},
@@ -29,13 +34,15 @@ PLANS = [
     Plan(weights=[1]),
     Plan(weights={3: 1.0}),
     Plan(weights={"1": 1.0}),
-    *(Plan(weights={1: weight}) for weight in (0, -1.0, math.inf, math.nan, "1")),
-    *(Plan(weights={1: 1.0}, extension=factor) for factor in (0, math.nan, math.inf, "2")),
-    Plan(weights={1: 1.0}, updates="foo"),
-    Plan(weights={1: 1.0}, start="pretained"),
-    Plan(weights={1: 1.0}, consolidation=4),
-    Plan(weights={1: 1.0}, consolidation=Consolidation(updates=math.inf)),
-    Plan(weights={1: 1.0}, consolidation=Consolidation(calls=0)),
+    *(Plan(weights={2: weight}) for weight in (0, -1.0, math.inf, math.nan, "1")),
+    *(Plan(weights={2: 1.0}, extension=factor) for factor in (0, math.nan, math.inf, "2")),
+    Plan(weights={2: 1.0}, updates="foo"),
+    Plan(weights={2: 1.0}, start="pretained"),
+    Plan(weights={2: 1.0}, consolidation=4),
+    Plan(weights={2: 1.0}, consolidation=Consolidation(updates=math.inf)),
+    Plan(weights={2: 1.0}, consolidation=Consolidation(calls=0)),
+    Plan(weights={1: 1.0, 2: 1.0}),  # what an oracle may
+    Plan(weights={2: 1.0}, extension=2),
 ]
 
 
@@ -47,11 +54,10 @@ def test_a_plan_that_does_not_fit_is_refused(plan):
 
 
 def test_plans_that_fit():
-    for plan in (
-        Plan(weights={1: 1, 2: 0.5}, updates="sum", extension=2, start="pretrained"),
-        Plan(weights={2: 1.0}, consolidation=Consolidation(updates=0.5)),
-    ):
-        assert checked_plan(plan, Method(), 2) is plan
+    plan = Plan(weights={2: 1.0}, consolidation=Consolidation(updates=0.5))
+    assert checked_plan(plan, Method(), 2) is plan
+    plan = Plan(weights={1: 1, 2: 0.5}, updates="sum", extension=2, start="pretrained")
+    assert checked_plan(plan, Oracle(), 2) is plan
 
 
 @pytest.mark.parametrize(

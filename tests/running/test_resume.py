@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ril_bench import registry
 from ril_bench.errors import UserError
@@ -39,6 +40,17 @@ def test_ctrl_c_and_the_same_command_again(tiny_sequence, tmp_path, straight, un
         (task, update) for task in (1, 2) for update in range(UPDATES)
     ]
     assert not (folder / "checkpoint").exists()
+
+
+def test_a_run_keeps_the_number_of_threads_with_which_it_began(tiny_sequence, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        runner(tiny_sequence, tmp_path, reporter=Stopping(4)).execute()
+    continued = runner(tiny_sequence, tmp_path)
+    assert continued.threads == 1
+    continued.threads = 2
+    folder = continued.execute()
+    assert torch.get_num_threads() == 1
+    assert status(folder)["hardware"]["threads"] == 1
 
 
 def test_an_interrupted_run_still_has_the_status_running(tiny_sequence, tmp_path):

@@ -23,7 +23,7 @@ SETTINGS = ["method.strength=10", "budget.updates=1"]
 
 @pytest.fixture(scope="module")
 def four(tiny_data, tmp_path_factory) -> str:
-    few = {**tiny_data["evaluation"], "prompts": 2, "images_per_prompt": 1}
+    few = {**tiny_data["evaluation"], "prompts": 2, "images_per_prompt": 1, "scales": [0, 0.5, 0.25, 1]}
     file = tmp_path_factory.mktemp("four") / "four.yaml"
     return write_sequence(file, tiny_data, tasks=TASKS, evaluation=few)
 

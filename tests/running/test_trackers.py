@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ril_bench
 from ril_bench.errors import UserError
+from ril_bench.running.progress import Reporter
 from ril_bench.running.trackers import Tracker
+from tests.running.stopping import Stopping
+from tests.tiny import runner
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +35,22 @@ def test_tensorboard_has_every_update_and_every_row(folder):
     assert [event.step for event in events.Scalars("task-2-symmetry/score")] == [3, 4]
     logged = [event.value for event in events.Scalars("matrix/symmetry")]
     assert logged == pytest.approx(folder.matrix["symmetry"].tolist()[1:], rel=1e-6)
+
+
+def test_a_run_that_is_continued_goes_on_along_the_axis(tiny_sequence, tmp_path):
+    for reporter in (Stopping(4), Reporter(quiet=True)):
+        run = runner(tiny_sequence, tmp_path, reporter=reporter)
+        run.tracker = Tracker("tensorboard", run.folder.path, "run", {})
+        with suppress(KeyboardInterrupt):
+            run.execute()
+    files = (run.folder.path / "ril-bench").glob("events.out.tfevents*")
+    events = [EventAccumulator(str(file)).Reload() for file in files]
+    steps = {
+        task: [e.step for one in events if tag in one.Tags()["scalars"] for e in one.Scalars(tag)]
+        for task in (1, 2)
+        for tag in [f"task-{task}-{('brightness', 'symmetry')[task - 1]}/score"]
+    }
+    assert max(steps[1]) < min(steps[2])
 
 
 def test_a_complete_run_opens_no_tracker(folder, tiny_sequence):
