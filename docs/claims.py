@@ -13,7 +13,7 @@ from ril_bench.reporting.text import count, p_value
 from ril_bench.studies.claims.claim_file import Claim, read_claim
 from ril_bench.studies.claims.claim_metrics import MEANINGS
 from ril_bench.studies.claims.describe import described_claim
-from ril_bench.studies.claims.verdict import ClaimVerdict, stored_verdict
+from ril_bench.studies.claims.verdict import ClaimVerdict, in_a_word, stored_verdict
 
 
 def page() -> str:
@@ -24,7 +24,7 @@ def page() -> str:
     rows = [
         [
             f"[{claim.name}](#{claim.name})",
-            word(claim, verdicts[claim.name]),
+            in_a_word(claim, verdicts[claim.name]),
             f"{facts[claim.name]['runs']}",
             count(facts[claim.name]["denoiser evaluations"]),
         ]
@@ -38,18 +38,6 @@ def page() -> str:
     for claim in claims:
         parts += section(claim, facts[claim.name], verdicts[claim.name])
     return "\n\n".join(parts)
-
-
-def word(claim: Claim, verdict: ClaimVerdict | None) -> str:
-    """The verdict in a word; a verdict on an earlier version of the claim does not count."""
-    if verdict is None:
-        return "not yet run"
-    if verdict.claim_sha256 != claim.sha256:
-        return "not yet run since it was changed"
-    words = [one.verdict for one in verdict.comparisons]
-    if len(words) == 1 or verdict.verdict == "held":
-        return verdict.verdict
-    return f"{verdict.verdict}: {words.count('held')} of {len(words)} comparisons held"
 
 
 def section(claim: Claim, facts: dict[str, object], verdict: ClaimVerdict | None) -> Iterator[str]:
@@ -71,7 +59,7 @@ def section(claim: Claim, facts: dict[str, object], verdict: ClaimVerdict | None
     made = verdict.made_with
     machines = f"{', '.join(made['machines'])} with {', '.join(map(str, made['threads']))} thread(s) a run"
     yield (
-        f"**{word(claim, verdict).capitalize()}**, on {len(verdict.seeds)} seeds: "
+        f"**{in_a_word(claim, verdict).capitalize()}**, on {len(verdict.seeds)} seeds: "
         f"`ril-bench reproduce {claim.name} --seeds {len(verdict.seeds)}`, commit {', '.join(made['commits'])}, "
         f"{made['date']}, {machines}: {made['runs']} runs of {made['seconds'] / made['runs']:.0f} s. "
         f"{verdict.advice or ''}".rstrip()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def doctor(
     sequence: str,
     *,
+    tuner: str | None = None,
     preset: str | None = None,
     settings: Settings = (),
     out: str | Path = OUT,
@@ -33,4 +34,6 @@ def doctor(
     from ril_bench.diagnosis.diagnose import doctor
 
     set_network(offline)
-    return doctor(sequence, preset=preset, settings=settings, out=out, device=device, compute=compute)
+    return doctor(
+        sequence, tuner=tuner, preset=preset, settings=settings, out=out, device=device, compute=compute
+    )

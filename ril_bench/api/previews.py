@@ -100,10 +100,9 @@ def preview(
     configuration["tuners"] = tuner_records(plan.sequence)
     folder = plan.folder(expanded(out))
     complete = plan.is_complete(RunFolder(folder))
-    on_tuner = {"tuner": {"name": tuner}} if tuner else {}
     _, of_sequence = split_settings(settings)  # a diagnosis is of a sequence, whatever the method
     found = doctor(
-        sequence, preset=preset, settings={**on_tuner, **of_sequence}, out=out, device=device, compute=compute,
+        sequence, tuner=tuner, preset=preset, settings=of_sequence, out=out, device=device, compute=compute,
         offline=offline,
     )  # fmt: skip
     return RunPreview(

@@ -14,6 +14,7 @@ from ril_bench.cli.common import (
     PresetOption,
     SequenceArgument,
     SettingsOption,
+    TunerOption,
     app,
 )
 from ril_bench.cli.console import say, show_json
@@ -25,6 +26,7 @@ _STYLES = {"fault:": "red", "not ready": "red", "ready": "green", "  missing": "
 @app.command(epilog="For example: ril-bench doctor sd15-ril")
 def doctor(
     sequence: SequenceArgument,
+    tuner: TunerOption = None,
     preset: PresetOption = None,
     settings: SettingsOption = None,
     out: OutOption = OUT,
@@ -40,8 +42,8 @@ def doctor(
     import ril_bench
 
     found = ril_bench.doctor(
-        sequence, preset=preset, settings=settings or (), out=out, device=device, compute=compute or (),
-        offline=offline,
+        sequence, tuner=tuner, preset=preset, settings=settings or (), out=out, device=device,
+        compute=compute or (), offline=offline,
     )  # fmt: skip
     if as_json:
         show_json(found.plain())

@@ -47,6 +47,7 @@ def doctor(
     device: str = "auto",
     compute: Compute | Mapping[str, Any] | Iterable[str] = (),
     settings: Settings | Iterable[str] = UNCHANGED,
+    tuner: str | None = None,
     preset: str | None = None,
     out: str | Path = "runs",
 ) -> Diagnosis:
@@ -57,6 +58,7 @@ def doctor(
         device: "cpu", "cuda", "cuda:1"; "auto" takes a GPU if there is one.
         compute: options of the arithmetic, as `ril_bench.run` takes them.
         settings: changes to the sequence: {"budget.micro_batch": 1}.
+        tuner: another tuner than the sequence's, as `ril_bench.run` takes it.
         preset: published settings by name.
         out: the folder of runs, whose measured times are used.
 
@@ -66,7 +68,7 @@ def doctor(
     """
     device = named_device(device)
     compute, place = compute if isinstance(compute, Compute) else compute_of(compute), torch.device(device)
-    plan = plan_run(sequence, "naive", settings=parse_settings(settings), preset=preset)
+    plan = plan_run(sequence, "naive", settings=parse_settings(settings), tuner=tuner, preset=preset)
     spec = plan.sequence
     model_faults, tuner_faults = list(_model_faults(spec)), list(_tuner_faults(spec))
     evaluations = _evaluations(plan, tuner_faults)

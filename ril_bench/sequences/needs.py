@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ril_bench.data.prompts import NAMED, SHIPPED, locate_prompts
+from ril_bench.data.prompts import NAMED, SHIPPED, are_here, locate_prompts
 from ril_bench.errors import UserError
 from ril_bench.remote.file import RemoteFile
 from ril_bench.remote.model import HubModel, loaded_files
@@ -140,7 +140,7 @@ def _of_other_prompts(sequence: Sequence) -> Iterable[Need]:
             yield Need(name, part, str(path or "ships with ril-bench"), None, None, True, True)
             continue
         on_hub = NAMED.get(reference) or reference
-        here = _data_set_is_here(on_hub)
+        here = are_here(reference)
         hint = None if here else "go online once, or name a file of prompts"
         source = f"{HUB}/datasets/{_repository(on_hub)}"
         yield Need(name, part, source, None, None, "@" in on_hub, here, hint)
@@ -148,12 +148,6 @@ def _of_other_prompts(sequence: Sequence) -> Iterable[Need]:
 
 def _repository(on_hub: str) -> str:
     return on_hub.partition("@")[0].partition(":")[0]
-
-
-def _data_set_is_here(reference: str) -> bool:
-    from datasets.config import HF_DATASETS_CACHE
-
-    return (Path(HF_DATASETS_CACHE) / _repository(reference).replace("/", "___")).is_dir()
 
 
 def _of_file(file: RemoteFile, part: str, *, here: bool | None = None, optional: bool = False) -> Need:

@@ -36,6 +36,19 @@ def test_a_preview_has_the_values_of_all_options_that_the_run_records(
     assert ril_bench.preview(sequence, method="l2", settings=settings, out=tmp_path).state == "complete"
 
 
+@pytest.mark.parametrize("tuner", [{"name": "spin", "images": "shapes"}, {"name": "draft", "k": 3}])
+def test_a_preview_keeps_the_options_of_the_tuner_that_the_sequence_has(
+    tiny_data: dict[str, object], tmp_path: Path, tuner: dict[str, object]
+) -> None:
+    sequence = write_sequence(tmp_path / "one.yaml", tiny_data, tuner=tuner)
+    own, named = (
+        ril_bench.preview(sequence, method="naive", tuner=name, out=tmp_path)
+        for name in (None, tuner["name"])
+    )
+    assert named == own
+    assert named.faults == []
+
+
 def test_a_wrong_option_of_a_tuner_is_refused(tiny_sequence: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown option 'kk'"):
         ril_bench.preview(tiny_sequence, method="naive", settings={"tuner.kk": 3}, out=tmp_path)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from ril_bench.remote.search import FOLDER
 from ril_bench.sequences.needs import missing_needs, needs_of, optional_files, required_files
 from ril_bench.sequences.sequence_file import load_sequence
 from tests.tiny import write_sequence
@@ -30,6 +33,15 @@ def test_named_prompts_are_needed_too() -> None:
     changes = {"prompts.train": "animals", "prompts.eval": "animals/eval"}
     found = required_files(load_sequence("shapes-smoke", changes))
     assert [file.name for file in found] == ["animals", "animals-eval"]
+
+
+def test_prompts_in_the_folder_of_weights_are_here(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `load_prompts` finds them."""
+    spec = load_sequence("shapes-smoke", {"prompts.eval": "drawbench"})
+    assert [need.what for need in missing_needs(spec)] == ["prompts drawbench"]
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    (tmp_path / "drawbench.csv").write_text("Prompts\nA red car.\n")
+    assert missing_needs(spec) == []
 
 
 def test_every_need_is_listed_once() -> None:

@@ -21,6 +21,7 @@ from ril_bench.storage.read import StoredRun
 from ril_bench.studies.claims.claim_file import Claim, read_claim
 from ril_bench.studies.claims.claim_metrics import MEANINGS, METRICS, value_of
 from ril_bench.studies.claims.compared import Compared, compared
+from ril_bench.studies.claims.describe import described_claim
 from ril_bench.studies.claims.reproduce import planned, reproduce
 from ril_bench.studies.claims.verdict import decided, stored_verdict
 from ril_bench.studies.grid.axes import axes
@@ -297,6 +298,16 @@ def test_reproduce_runs_what_is_missing_and_writes_the_verdict(here, tiny_sequen
     assert drift.values == pytest.approx([run.metrics["drift"]["steps"][-1]["to_0"] for run in rid])
     gains = [along_by_hand(run) for run in rid], [along_by_hand(StoredRun(folder)) for folder in naive]
     assert along.values == pytest.approx(np.subtract(*gains), rel=1e-3)
+    log = naive[0] / "log.jsonl"
+    log.write_text(
+        "".join(log.read_text().splitlines(keepends=True)[1:])
+    )  # as after a repair of a damaged log
+    assert value_of("gain along the training (z)", StoredRun(naive[0])) == pytest.approx(
+        gains[1][0], rel=1e-3
+    )
+    assert described_claim(file)["verdict"] == "undecided: 0 of 2 comparisons held"
+    written(here, sequences=[tiny_sequence], comparisons=[{**METRIC_PAIRS[0], "margin": 1.0}])
+    assert described_claim(file)["verdict"] == "not yet run since it was changed"
 
 
 def along_by_hand(run: StoredRun) -> float:

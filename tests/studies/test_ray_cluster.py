@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -70,6 +72,52 @@ def test_a_lost_node_loses_no_finished_run(cluster, tiny_sequence, tmp_path, mon
     monkeypatch.setenv("RIL_BENCH_CACHE", str(tmp_path / "other"))
     grid(spec, tmp_path / "here", jobs=1, reporter=QUIET)
     assert everything(out) == everything(tmp_path / "here")
+
+
+class Listening:
+    """A Ray that has these resources, runs each task at once, and notes the options of tasks."""
+
+    exceptions = SimpleNamespace(RayError=RuntimeError)
+
+    def __init__(self, **resources: float):
+        self.resources, self.options = resources, {}
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self.resources
+
+    def remote(self, function: Any) -> Any:
+        def with_options(**options: Any) -> Any:
+            self.options = options
+            return SimpleNamespace(remote=lambda *arguments: object())
+
+        return SimpleNamespace(options=with_options)
+
+    def wait(self, tasks: list[Any]) -> tuple[list[Any], list[Any]]:
+        return tasks[:1], tasks[1:]
+
+    def get(self, task: Any) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "resources", "gpus"),
+    [
+        ("auto", None, {"GPU": 8.0}, 1.0),
+        ("auto", None, {}, 0.0),
+        ("cuda", None, {"GPU": 1.0}, 1.0),
+        ("cpu", None, {"GPU": 1.0}, 0.0),
+        ("auto", 0.5, {"GPU": 1.0}, 0.5),
+    ],
+)
+def test_a_run_asks_for_the_gpu_that_it_uses(
+    tiny_sequence, tmp_path, monkeypatch, device, given, resources, gpus
+):
+    """Ray shows a run only the GPUs that it asks for."""
+    ray = Listening(CPU=2.0, **resources)
+    monkeypatch.setattr("ril_bench.studies.grid.ray_cluster._connected", lambda: ray)
+    spec = axes(None, {"sequences": [tiny_sequence], "methods": ["naive"]})
+    grid(spec, tmp_path, device=device, engine="ray", gpus=given, reporter=QUIET)
+    assert ray.options["num_gpus"] == gpus
 
 
 def test_a_part_of_a_gpu_needs_ray(tiny_sequence, tmp_path):

@@ -9,6 +9,7 @@ from ril_bench.errors import UserError
 from ril_bench.metrics.anytime import mean_along
 from ril_bench.metrics.continual import Scale
 from ril_bench.reporting.columns import Column, columns_of
+from ril_bench.reporting.trained_tasks import updates_of
 from ril_bench.scoring.score import score_array
 from ril_bench.storage.read import StoredRun, common_scale, dig, number
 
@@ -42,7 +43,7 @@ def _gain_along(run: StoredRun) -> float | None:
         if within is not None and len(of_task := within[within["step"] == i]):
             rows = scale.z(score_array(of_task.assign(step=of_task["update"]), rewards)).mean(axis=2)
             inner = dict(zip(sorted(set(of_task["update"])), rows[:, i - 1], strict=True))
-        updates = max(sum(line["task"] == i for line in run.log), 1)
+        updates = updates_of(run.info["steps"][i]) or 1
         start = ends[i - 1, i - 1]
         gains = [0.0, *(value - start for value in inner.values()), ends[i, i - 1] - start]
         areas.append(mean_along([0.0, *(update / updates for update in inner), 1.0], gains))

@@ -13,7 +13,7 @@ from ril_bench.registry import short_name
 from ril_bench.running.plan import RunPlan
 from ril_bench.studies.claims.claim_file import Arm, read_claim
 from ril_bench.studies.claims.reproduce import planned
-from ril_bench.studies.claims.verdict import stored_verdict
+from ril_bench.studies.claims.verdict import in_a_word, stored_verdict
 from ril_bench.studies.grid.cells import cells
 from ril_bench.studies.grid.forecast import forecast
 
@@ -25,7 +25,6 @@ def described_claim(name: str) -> dict[str, Any]:
     """
     claim = read_claim(name)
     runs = [run.plan for run in planned(claim, claim.seeds)]
-    verdict = stored_verdict(claim)
     return {
         "description": claim.claim,
         "file": str(claim.file),
@@ -37,7 +36,7 @@ def described_claim(name: str) -> dict[str, Any]:
         "seeds": claim.seeds,
         "runs": len(runs),
         "denoiser evaluations": forecast(cells(runs), Path("runs")).evaluations,
-        "verdict": "not yet run" if verdict is None else verdict.verdict,
+        "verdict": in_a_word(claim, stored_verdict(claim)),
     }
 
 

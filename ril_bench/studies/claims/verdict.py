@@ -188,6 +188,18 @@ def verdict_name(claim: str) -> str:
     return f"{claim}.verdict.json"
 
 
+def in_a_word(claim: Claim, verdict: ClaimVerdict | None) -> str:
+    """The verdict in a word; a verdict on an earlier version of the claim does not count."""
+    if verdict is None:
+        return "not yet run"
+    if verdict.claim_sha256 != claim.sha256:
+        return "not yet run since it was changed"
+    words = [one.verdict for one in verdict.comparisons]
+    if len(words) == 1 or verdict.verdict == "held":
+        return verdict.verdict
+    return f"{verdict.verdict}: {words.count('held')} of {len(words)} comparisons held"
+
+
 def stored_verdict(claim: Claim) -> ClaimVerdict | None:
     """The verdict beside the file of a claim; None where there is none. Raises UserError for a file with faults."""
     file = claim.file.with_name(verdict_name(claim.name))

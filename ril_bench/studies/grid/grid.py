@@ -175,8 +175,7 @@ def grid(
         reporter.stage(title, len(plan.left))
         machine = Machine(threads, plan.device, compute)
         if engine == "ray":
-            share = gpus if gpus is not None else float(device.startswith("cuda"))
-            ended = on_ray(plan.left, out, jobs=plan.jobs, machine=machine, gpus=share)
+            ended = on_ray(plan.left, out, jobs=plan.jobs, machine=machine, gpus=gpus)
         else:
             ended = side_by_side(plan.left, out, jobs=plan.jobs or 1, machine=machine)
         with reporter, watching([cell.plan for cell in plan.left], out, reporter):

@@ -25,7 +25,7 @@ HANDED_ON = ("RIL_BENCH_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
 
 
 def on_ray(
-    cells: Sequence[Cell], out: Path, *, jobs: int | None, machine: Machine, gpus: float
+    cells: Sequence[Cell], out: Path, *, jobs: int | None, machine: Machine, gpus: float | None
 ) -> Iterator[tuple[Cell, Failure | None]]:
     """Executes every run on a Ray cluster. Yields each cell as it ends, with any failure.
 
@@ -36,13 +36,18 @@ def on_ray(
             also be on such storage.
         jobs: the largest number of runs at the same time; None for as many as the cluster holds.
         machine: the threads and the device of each run.
-        gpus: the GPUs of each run, which may be a part of a GPU.
+        gpus: the GPUs of each run, which may be a part of a GPU; None for one GPU if the device is a GPU. With the
+            device "auto" it is one if the cluster has any.
 
     Raises:
         UserError: Ray is not installed.
         InfrastructureError: the cluster does not answer.
     """
     ray = _connected()
+    if gpus is None:
+        # Ray hides every GPU from a run that asks for none, so "auto" is decided here and not on the node.
+        on_gpu = "GPU" in ray.cluster_resources() if machine.device == "auto" else machine.device != "cpu"
+        gpus = float(on_gpu)
     remote = ray.remote(_execute).options(num_cpus=machine.threads, num_gpus=gpus, max_retries=RETRIES)
     environment = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     waiting, at_work = list(cells), dict[Any, Cell]()
