@@ -8,7 +8,6 @@ from pydantic import Field
 from ril_bench import Method
 from ril_bench.diffusion.drift import step_kl
 from ril_bench.machine.parallel import team
-from ril_bench.tuners.rollouts import require_random_steps
 
 GAIN, LIMIT = 0.1, 0.2  # of the controller (Ziegler et al. 2019, arXiv 1909.08593) [memory]
 
@@ -33,11 +32,12 @@ class Kl(Method):
         target: Annotated[float, Field(gt=0)] | None = None
         """The KL of a step, in nats, that the strength is steered to; null keeps the strength [ours]."""
 
+    needs = frozenset({"random_steps"})
+
     def bind(self, model):
         self._model, self._strength, self._seen = model, self.options.strength, []
 
     def start_task(self, task, model):
-        require_random_steps(task)
         name = f"task-{task.index}"
         model.add_adapter(name, seed_key=task.key)
         model.activate({**model.active, name: 1.0}, train=[name])
@@ -56,7 +56,8 @@ class Kl(Method):
     def after_update(self):
         if self.options.target is not None:
             seen = [kl for part in team().gathered(lambda: self._seen) for kl in part]  # of all processes
-            excess = sum(seen) / len(seen) / self.options.target - 1
+            # an update may differentiate no prediction, and then says nothing
+            excess = sum(seen) / len(seen) / self.options.target - 1 if seen else 0.0
             self._strength *= 1 + GAIN * min(max(excess, -LIMIT), LIMIT)
         self._seen = []
 

@@ -7,7 +7,6 @@ from pydantic import Field
 
 from ril_bench import Consolidation, Method, Plan
 from ril_bench.diffusion.drift import step_kl
-from ril_bench.tuners.rollouts import require_random_steps
 
 
 class Opd(Method):
@@ -27,6 +26,8 @@ class Opd(Method):
         calls: Annotated[int, Field(ge=1)] = 4
         """Predictions of each rollout that the student learns from; each costs one call of each teacher."""
 
+    needs = frozenset({"random_steps"})
+
     def bind(self, model):
         self._model = model
 
@@ -35,7 +36,6 @@ class Opd(Method):
         return Plan(weights={i: 1.0}, consolidation=student)
 
     def start_task(self, task, model):
-        require_random_steps(task)
         self._train(f"task-{task.index}", task)
 
     def start_consolidation(self, task, model):

@@ -18,21 +18,19 @@ class Rid(Method):
         teacher <- m teacher + (1 - m) (alpha/r) B A          (after each update; 0 when a task starts)
         loss     = strength * mean (f(theta) - sg f(teacher))^2
 
-    on the tuner's differentiated predictions. f is the noise that a model predicts, the clean latents x0hat, or their
-    image.
-    Averages are of deltas, not of factors. It costs one more forward of the denoiser for each differentiated call.
+    on the tuner's differentiated predictions. f is the clean latents x0hat that a prediction implies; the noise or the
+    decoded image in their place makes no difference (docs/results/rid.md). Averages are of deltas, not of factors. It
+    costs one more forward of the denoiser for each differentiated call.
     """
 
     class Options(Method.Options):
         strength: Annotated[float, Field(ge=0)] = 10.0
-        """Weight of the loss beside rewards in sigma, as tuned (rid.tuning.json) for one tuner and one space."""
+        """Weight of the loss beside rewards in sigma, as tuned (rid.tuning.json) for one tuner."""
         decay: Annotated[float, Field(ge=0, le=1)] = 0.99
         """m, the decay of the moving average; at 1 the teacher is the model before the task (as in lwf)."""
         bias_correction: bool = False
         """Divide the average by 1 - m^n after n updates, so that the teacher follows the student from the
         first update on."""
-        space: Literal["noise", "x0", "image"] = "x0"
-        """f: where student and teacher are compared."""
         teacher: Literal["restart", "keep"] = "restart"
         """The earlier tasks in the teacher. restart: the frozen adapters; keep: the teacher's averages of them."""
 
@@ -64,8 +62,8 @@ class Rid(Method):
             frozen = {}
         with torch.no_grad(), self._model.folded(frozen, deltas=_sum(self._past, self._teacher())):
             out = self._model.predict(prediction.x_t, prediction.t, prediction.prompts, prediction.guidance)
-            target = self._compared(prediction.with_output(out))
-        return self.options.strength * (self._compared(prediction) - target).square().mean()
+            target = prediction.with_output(out).x0()
+        return self.options.strength * (prediction.x0() - target).square().mean()
 
     def after_update(self):
         (name,), m = self._model.trained, self.options.decay
@@ -83,11 +81,6 @@ class Rid(Method):
         bias = 1 - self.options.decay**self._updates
         scale = 1 / bias if self.options.bias_correction and bias else 1.0
         return {layer: scale * delta for layer, delta in self._average.items()}
-
-    def _compared(self, prediction):
-        if self.options.space == "noise":
-            return prediction.noise()
-        return prediction.x0() if self.options.space == "x0" else self._model.decode(prediction.x0())
 
 
 def _sum(a, b):

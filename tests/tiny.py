@@ -241,6 +241,14 @@ class Penalised(LoraPerTask):
         return 3.0 * prediction.x0().square().mean()
 
 
+def prediction(model: DiffusionModel, step: int = 2) -> Prediction:
+    """A prediction of the model as it is, for two samples, with its graph."""
+    ddim = model.sampler(3, 1.0)
+    x = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(0))
+    eps = model.predict(x, ddim.timesteps[step], PROMPTS[:2], 3.0)
+    return Prediction(x, ddim.timesteps[step], step, PROMPTS[:2], 3.0, eps, ddim)
+
+
 def shaken(model: DiffusionModel) -> None:
     """Moves the trained adapters away from zero, where half of all gradients vanish."""
     with torch.no_grad():

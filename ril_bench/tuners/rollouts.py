@@ -18,7 +18,6 @@ from ril_bench.machine.parallel import team
 from ril_bench.tuners.base import Cost, MicroBatch, Task, Tuner
 from ril_bench.tuners.nets import seeded
 from ril_bench.tuners.reference import ReferenceModel, ReferenceName
-from ril_bench.tuners.sampler_needs import check_sampler
 
 
 @dataclass(frozen=True)
@@ -238,11 +237,3 @@ class RolloutTuner(Tuner):
         if self._net is not None:
             self._net.load_state_dict(state["net"])
         self._buffer.load_state(state["buffer"])
-
-
-def require_random_steps(task: Task) -> None:
-    """Raises SequenceError where the steps of the task's sampler have no probability density (eta is 0).
-
-    For a method that finds out in a hook; one that states `needs` is refused earlier.
-    """
-    check_sampler({"random_steps"}, task.sampler.eta, "the method")

@@ -81,5 +81,7 @@ def test_the_strength_follows_the_divergence(ratio, factor):
     steered.after_update()
     assert steered.state_dict()["strength"] == pytest.approx(factor)
     assert reloaded(steered, model).state_dict() == steered.state_dict()
+    steered.after_update()  # an update that differentiated no prediction changes nothing
+    assert steered.state_dict()["strength"] == pytest.approx(factor)
     method.after_update()
     assert method.state_dict()["strength"] == 1.0  # without a target it stays

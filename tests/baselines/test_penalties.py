@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ril_bench import registry
-from tests.tiny import bound, trained, training, weights
+from tests.tiny import bound, prediction, trained, training, weights
 
 L2, Ewc, OLora, Lwf, Ema, Rid = (
     registry.load("method", name) for name in ("l2", "ewc", "olora", "lwf", "ema", "rid")
@@ -172,16 +172,30 @@ def test_the_overlap_of_what_two_adapters_read(tiny_model):
 # -- lwf -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("space", ["noise", "x0", "image"])
-def test_rid_whose_teacher_never_moves_is_lwf_to_the_bit(tiny_model, space):
-    options = {"strength": 10.0, "space": space}
-    methods = Lwf(**options), Rid(**options, decay=1.0), Rid(**options, decay=0.5)
+def test_rid_whose_teacher_never_moves_is_lwf_to_the_bit(tiny_model):
+    methods = Lwf(strength=10.0), Rid(strength=10.0, decay=1.0), Rid(strength=10.0, decay=0.5)
     models = [copy.deepcopy(tiny_model) for _ in methods]
     for model, method in zip(models, methods, strict=True):
         trained(model, method)
     lwf, rid, moving = ([weights(model, f"task-{i}") for i in (1, 2)] for model in models)
     assert rid == lwf
     assert moving != lwf
+
+
+def test_lwf_compares_noise_latents_or_images(tiny_model):
+    found = {}
+    for space in ("noise", "x0", "image"):
+        model = copy.deepcopy(tiny_model)
+        method = Lwf(strength=1.0, space=space)
+        trained(model, method, [1])
+        now, before = (prediction(one) for one in (model, tiny_model))
+        found[space] = method.prediction_loss(now).item()
+        student, target = (
+            {"noise": each.output, "x0": each.x0(), "image": model.decode(each.x0())}[space]
+            for each in (now, before)
+        )
+        assert found[space] == pytest.approx((student - target).square().mean().item(), rel=1e-3)
+    assert len(set(found.values())) == 3
 
 
 # -- ema -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from ril_bench.api.previews import preview
 from ril_bench.errors import UserError
 from ril_bench.running.materials import new_tuner
 from ril_bench.running.plan import plan_run
-from tests.adapted import AdaptedToy, adapted_task, baseline
 
 #: Log-probabilities and KL divergences of steps divide by their variance; Adjoint Matching is proved for eta 1 alone.
 RANDOM, MEMORYLESS = {"ddpo", "nabla_gflownet"}, {"adjoint_matching"}
@@ -38,11 +37,10 @@ def test_a_method_that_states_its_needs(needs, eta, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["kl", "opd"])
-def test_a_method_that_finds_out_in_a_hook(name):
-    model, method = AdaptedToy(), baseline(name)
-    method.bind(model)
-    with pytest.raises(UserError, match="eta is 0") as caught:
-        method.start_task(adapted_task(eta=0.0), model)
+def test_a_method_that_measures_steps_is_refused_without_noise_before_anything_is_loaded(name):
+    plan = plan_run("shapes-smoke", name, settings={"sampler.eta": 0.0})
+    with pytest.raises(UserError, match=f"{name} needs a sampler .* and eta is 0") as caught:
+        plan.check()
     assert caught.value.where == "sampler.eta"
 
 
