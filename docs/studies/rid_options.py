@@ -47,6 +47,8 @@ def _row(file: Path) -> dict[str, Any] | None:
     z = json.loads((file.parent / "metrics.json").read_text())["continual"]["z"]
     method, effect = run["method"], z["effect"]
     options = {**method["options"], **method["resolved"]}
+    if method["name"] == "rid":
+        options = {"space": "x0"} | options  # the only one, since this study
     return {
         "label": method["label"] or method["name"],
         **{name: options.get(name) for name in OPTIONS},
