@@ -69,10 +69,10 @@ def variants() -> str:
     for variant, runs in sorted(passing.items(), key=lambda item: -item[1]["FINAL"].mean()):
         gaps = (runs.set_index("seed")["FINAL"] - before).dropna().tolist()
         shown = "-" if variant == DEFAULT else _interval(mean_interval(gaps))
-        lines.append([*_words(variant), f"{runs['strength'].iloc[0]:g}", *_means(runs, naive), shown])
-    lines += [[*_words(variant), "none", *"----"] for variant, runs in chosen.items() if runs is None]
-    lines.append(["naive", *"----", *_means(naive, naive), "-"])
-    head = ["space", "teacher", "decay", "corrected", "strength", "gains kept", "FINAL", "FORGET"]
+        lines.append([_words(variant), f"{runs['strength'].iloc[0]:g}", *_means(runs, naive), shown])
+    lines += [[_words(variant), "none", *"----"] for variant, runs in chosen.items() if runs is None]
+    lines.append(["naive", "-", *_means(naive, naive), "-"])
+    head = ["space, teacher, decay", "strength", "gains kept", "FINAL", "FORGET"]
     return as_markdown([*head, "FINAL minus the default's"], lines)
 
 
@@ -119,9 +119,9 @@ def _chosen(rows: pd.DataFrame, naive: pd.DataFrame) -> dict[tuple[Any, ...], pd
     return found
 
 
-def _words(variant: tuple[Any, ...]) -> list[str]:
+def _words(variant: tuple[Any, ...]) -> str:
     space, teacher, decay, corrected = variant
-    return [space, teacher, f"{decay:g}", "yes" if corrected else "no"]
+    return f"{space}, {teacher}, {decay:g}{' corrected' if corrected else ''}"
 
 
 def _interval(found: Interval) -> str:
