@@ -24,14 +24,19 @@ def score(run: Run | str | Path) -> Run:
     """Computes the metrics of a run again, and rewrites its page.
 
     The metrics are computed from the scores and images in its folder. A run that was made before its sequence was
-    calibrated gets the calibration. Raises UserError while a run is at work there.
+    calibrated gets the calibration. Raises UserError while a run is at work there, for a folder that holds no run, and
+    for an entry of a leaderboard.
     """
     from ril_bench.reporting.run_page import write_page
     from ril_bench.running.run_record import adopt_calibration
     from ril_bench.scoring.score import score_run
+    from ril_bench.storage.entry_note import refuse_entry
     from ril_bench.storage.locks import locked
+    from ril_bench.storage.read import read_run
 
     found = run_of(run)
+    refuse_entry(found.path)
+    read_run(found.path)  # before the lock, which would create the folder
     with locked(found.path):
         adopt_calibration(found.path)
         score_run(found.path)
@@ -81,15 +86,18 @@ def report(
     if out is None and format is None:
         from ril_bench.reporting.find import find_runs
         from ril_bench.reporting.run_page import write_page
+        from ril_bench.storage.entry_note import refuse_entry
 
         for place in filter(is_board, places):
-            # an entry may hold no other files, so no page is written into it
             raise UserError(
                 "the pages of a leaderboard need a separate folder",
                 where=str(place),
                 hint=f"ril-bench report {place} --out site",
             )
-        return [write_page(folder) for folder in find_runs(places)]
+        folders = find_runs(places)
+        for folder in folders:
+            refuse_entry(folder)
+        return [write_page(folder) for folder in folders]
     found, left_out = load(places)
     found = chosen_places(found, sequence=sequences, order=orders, tuner=tuners)
     if drop_holes:
