@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ril_bench.api.alone import alone
 from ril_bench.api.common import OUT, Settings, set_network
+from ril_bench.storage.files import expanded
 
 if TYPE_CHECKING:
     from ril_bench.diagnosis.report import Diagnosis
@@ -33,4 +34,6 @@ def doctor(
     from ril_bench.diagnosis.diagnose import doctor
 
     set_network(offline)
-    return doctor(sequence, preset=preset, settings=settings, out=out, device=device, compute=compute)
+    return doctor(
+        sequence, preset=preset, settings=settings, out=expanded(out), device=device, compute=compute
+    )

@@ -232,4 +232,4 @@ def export(
     """
     from ril_bench.reporting.export import export
 
-    return export(run_of(run).path, out, step=step, licence=licence)
+    return export(run_of(run).path, expanded(out), step=step, licence=licence)
