@@ -24,7 +24,7 @@ from ril_bench.running.plan import RunPlan, plan_run
 from ril_bench.running.step_cost import guided_calls
 from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.model_folders import local_folder
-from ril_bench.sequences.needs import Need, needs_of, unusable_files
+from ril_bench.sequences.needs import Need, missing_needs, needs_of, unusable_files
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.studies.grid.forecast import evaluations_of, seconds_per_evaluation
 from ril_bench.worlds.missing import missing_metrics
@@ -71,7 +71,7 @@ def doctor(
     model_faults, tuner_faults = list(_model_faults(spec)), list(_tuner_faults(spec))
     evaluations = _evaluations(plan, tuner_faults)
     needs = needs_of(spec)
-    missing = [need for need in needs if not need.here and not need.optional]
+    missing = missing_needs(needs)
     online = hub_answers() if missing else None
     found = None
     if not (model_faults or tuner_faults):
