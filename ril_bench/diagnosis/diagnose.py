@@ -106,7 +106,7 @@ def doctor(
             *_missing(missing, online),
             *_too_large(spec, place, compute, found),
         ],
-        notes=[*_notes(spec, needs, found is not None), *missing_metrics(spec.home)],
+        notes=[*_notes(plan, needs, found is not None), *missing_metrics(spec.home)],
     )
 
 
@@ -207,10 +207,14 @@ def _one_image_at_once(spec: SequenceSpec) -> SequenceSpec | None:
     return spec.model_copy(update={"tasks": tasks})
 
 
-def _notes(spec: SequenceSpec, needs: list[Need], known: bool) -> Iterable[str]:
+def _notes(plan: RunPlan, needs: list[Need], known: bool) -> Iterable[str]:
+    spec = plan.sequence
     try:
         if load_calibration(spec) is None:
-            yield f"no calibration: metrics will be in standard deviations (z); hint: ril-bench calibrate {spec.name}"
+            yield (
+                "no calibration: metrics will be in standard deviations (z); hint: ril-bench calibrate "
+                f"{plan.reference}"
+            )
     except UserError as error:
         yield error.in_one_line
     if not known:
