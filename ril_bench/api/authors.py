@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ril_bench.api.alone import alone
+from ril_bench.storage.files import expanded
 
 if TYPE_CHECKING:
     from ril_bench.conformance.check import CheckReport
@@ -59,10 +60,10 @@ def check(
 
     Raises UserError if there is nothing to check.
     """
-    if Path(target).is_dir():
+    if folder := folder_of(target):
         return list(
             check_entries(
-                Path(target),
+                folder,
                 resample=resample,
                 rerun=rerun,
                 rerun_seeds=rerun_seeds,
@@ -73,6 +74,12 @@ def check(
             )
         )
     return check_file(str(target), timeout=timeout)
+
+
+def folder_of(target: str | Path) -> Path | None:
+    """The folder of a leaderboard that a target of `check` names; None for a file, and for a name."""
+    folder = expanded(target)
+    return folder if folder.is_dir() else None
 
 
 def check_file(
@@ -104,8 +111,9 @@ def check_entries(
     from ril_bench.leaderboard.check import Checker, check
     from ril_bench.leaderboard.checked import note
 
-    checker = Checker(resample, rerun, rerun_seeds, steps or None, checker_seed)
+    recorded = expanded(record)
+    checker = Checker(resample, expanded(rerun), rerun_seeds, steps or None, checker_seed)
     for verdict in check(folder, since=since, checker=checker):
-        if record is not None:
-            note(Path(record), verdict)
+        if recorded is not None:
+            note(recorded, verdict)
         yield verdict

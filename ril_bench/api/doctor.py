@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ril_bench.api.alone import alone
 from ril_bench.api.common import OUT, Settings, set_network
+from ril_bench.storage.files import expanded
 
 if TYPE_CHECKING:
     from ril_bench.diagnosis.report import Diagnosis
@@ -35,5 +36,11 @@ def doctor(
 
     set_network(offline)
     return doctor(
-        sequence, tuner=tuner, preset=preset, settings=settings, out=out, device=device, compute=compute
+        sequence,
+        tuner=tuner,
+        preset=preset,
+        settings=settings,
+        out=expanded(out),
+        device=device,
+        compute=compute,
     )

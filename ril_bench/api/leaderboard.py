@@ -32,9 +32,9 @@ def submit(
 
     return submit(
         places_of(runs),
-        card=Path(method_yaml),
+        card=expanded(method_yaml),
         board=expanded(to),
-        method_file=None if method_file is None else Path(method_file),
+        method_file=expanded(method_file),
     )
 
 
@@ -56,6 +56,6 @@ def preview_submission(
 
     return rehearse(
         places_of(runs),
-        card=None if method_yaml is None else Path(method_yaml),
-        method_file=None if method_file is None else Path(method_file),
+        card=expanded(method_yaml),
+        method_file=expanded(method_file),
     )

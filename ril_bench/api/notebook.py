@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ril_bench.errors import UserError
 from ril_bench.storage import names
+from ril_bench.storage.files import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = expanded(path)
 
     @property
     def stored(self) -> StoredRun:

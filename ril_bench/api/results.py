@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,14 +24,19 @@ def score(run: Run | str | Path) -> Run:
     """Computes the metrics of a run again, and rewrites its page.
 
     The metrics are computed from the scores and images in its folder. A run that was made before its sequence was
-    calibrated gets the calibration. Raises UserError while a run is at work there.
+    calibrated gets the calibration. Raises UserError while a run is at work there, for a folder that holds no run, and
+    for an entry of a leaderboard.
     """
     from ril_bench.reporting.run_page import write_page
     from ril_bench.running.run_record import adopt_calibration
     from ril_bench.scoring.score import score_run
+    from ril_bench.storage.entry_note import refuse_entry
     from ril_bench.storage.locks import locked
+    from ril_bench.storage.read import read_run
 
     found = run_of(run)
+    refuse_entry(found.path)
+    read_run(found.path)  # before the lock, which would create the folder
     with locked(found.path):
         adopt_calibration(found.path)
         score_run(found.path)
@@ -72,55 +77,85 @@ def report(
 
     A table compares methods within a sequence, an order and a tuner. Warns where they ran other settings of the
     sequence. Raises UserError if a run that the table needs is missing or incomplete, if the runs of one method have
-    other settings, or if an entry fails its checks.
+    other settings, if an entry fails its checks, or for an option that would change nothing.
     """
-    from ril_bench.leaderboard.board import is_board
-    from ril_bench.reporting.place import chosen_places
-
-    places = places_of(runs)
+    _refuse_unused(out, format, {"--metric": metrics, "--paired": paired, "--z": z}, drop_holes)
+    places, wanted = places_of(runs), {"sequence": sequences, "order": orders, "tuner": tuners}
     if out is None and format is None:
-        from ril_bench.reporting.find import find_runs
-        from ril_bench.reporting.run_page import write_page
+        return _rewrite_pages(places, wanted)
 
-        for place in filter(is_board, places):
-            # an entry may hold no other files, so no page is written into it
-            raise UserError(
-                "the pages of a leaderboard need a separate folder",
-                where=str(place),
-                hint=f"ril-bench report {place} --out site",
-            )
-        return [write_page(folder) for folder in find_runs(places)]
+    from ril_bench.reporting import holes, summary
+    from ril_bench.reporting.place import chosen_places
+    from ril_bench.reporting.tables import chosen, write_table
+
     found, left_out = load(places)
-    found = chosen_places(found, sequence=sequences, order=orders, tuner=tuners)
+    found = chosen_places(found, **wanted)
     if drop_holes:
-        from ril_bench.reporting import holes
-
         found, dropped = holes.drop_holes(found)
         left_out = [*left_out, *dropped]
         for sentence in dropped:
             warnings.warn(f"left out: {sentence}", stacklevel=2)
-    from ril_bench.reporting import summary
-
     for sentence in summary.other_settings(found):
         warnings.warn(sentence, stacklevel=2)
-    page = None
+    if format is not None:  # before the site: a wrong metric is refused, and nothing is written
+        table = summary.table(found, z=z)
+        text = write_table(chosen(table, metrics) if metrics else table, format, paired=paired)
     if out is not None:
         from ril_bench.reporting.site import write_site
 
         page = write_site(found, expanded(out), left_out)
-    if format is None:
-        assert page is not None
-        return page
-    from ril_bench.reporting.tables import FORMATS, chosen, write_table
+    return page if format is None else text
 
-    if format not in FORMATS:
+
+def _refuse_unused(
+    out: str | Path | None, format: str | None, of_table: Mapping[str, object], drop_holes: bool
+) -> None:
+    """Raises UserError for an unknown format, and for an option that would change nothing.
+
+    Args:
+        of_table: the options that only a table has, with their values.
+    """
+    from ril_bench.reporting.tables import FORMATS
+
+    if format is not None and format not in FORMATS:
         raise UserError(
             f"{format!r} is not a format of tables",
             where="--format",
             hint=f"--format {FORMATS[0]}; known: {', '.join(FORMATS)}",
         )
-    table = summary.table(found, z=z)
-    return write_table(chosen(table, metrics) if metrics else table, format, paired=paired)
+    if unused := [option for option, value in of_table.items() if value and format is None]:
+        raise UserError(
+            "this changes a table, and none is asked for",
+            where=", ".join(unused),
+            hint=f"add --format, one of {', '.join(FORMATS)}",
+        )
+    if drop_holes and format is None and out is None:
+        raise UserError(
+            "the pages of single runs have no holes",
+            where="--drop-holes",
+            hint="add --out for a site, or --format for a table",
+        )
+
+
+def _rewrite_pages(places: Sequence[Path], wanted: Mapping[str, Sequence[str]]) -> list[Path]:
+    """Rewrites the pages of the wanted runs below the places, and returns their paths."""
+    from ril_bench.leaderboard.board import is_board
+    from ril_bench.reporting.find import find_runs
+    from ril_bench.reporting.place import chosen_places
+    from ril_bench.reporting.run_page import write_page
+    from ril_bench.storage.entry_note import refuse_entry
+    from ril_bench.storage.read import read_run
+
+    for place in filter(is_board, places):
+        raise UserError(
+            "the pages of a leaderboard need a separate folder",
+            where=str(place),
+            hint=f"ril-bench report {place} --out site",
+        )
+    folders = [run.folder for run in chosen_places(list(map(read_run, find_runs(places))), **wanted)]
+    for folder in folders:
+        refuse_entry(folder)
+    return [write_page(folder) for folder in folders]
 
 
 def load(runs: Places) -> tuple[list[StoredRun], list[str]]:
@@ -197,4 +232,4 @@ def export(
     """
     from ril_bench.reporting.export import export
 
-    return export(run_of(run).path, out, step=step, licence=licence)
+    return export(run_of(run).path, expanded(out), step=step, licence=licence)

@@ -219,4 +219,4 @@ def spec_of(
         return file
     given = {"sequences": sequences, "methods": methods, "tuners": tuners, "orders": orders, "seeds": seeds}
     chosen = {name: list(values) for name, values in given.items() if values}
-    return axes(None if file is None else Path(file), chosen, parse_settings(settings))
+    return axes(expanded(file), chosen, parse_settings(settings))

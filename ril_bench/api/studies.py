@@ -64,7 +64,7 @@ def tune(
     return tune(
         method, sequence, keep=keep, option=option, values=STRENGTHS if values is None else values, prompts=prompts,
         tuner=tuner, settings=settings, seeds=seeds, out=expanded(out), jobs=jobs, device=named_device(device),
-        threads=threads, to=None if to is None else expanded(to), in_place=in_place,
+        threads=threads, to=expanded(to), in_place=in_place,
         compute=compute_of(compute) if compute else None, reporter=reporter_of(quiet, verbose),
     )  # fmt: skip
 
@@ -104,7 +104,7 @@ def calibrate(
     set_network(offline)
     return calibrate(
         sequence, out=expanded(out), seeds=seeds, jobs=jobs, device=named_device(device), threads=threads,
-        to=None if to is None else expanded(to), in_place=in_place,
+        to=expanded(to), in_place=in_place,
         compute=compute_of(compute) if compute else None, reporter=reporter_of(quiet, verbose),
     )  # fmt: skip
 
@@ -143,7 +143,7 @@ def reproduce(
 
     set_network(offline)
     return reproduce(
-        claim, out=expanded(out), seeds=seeds, to=None if to is None else expanded(to), in_place=in_place, jobs=jobs,
+        claim, out=expanded(out), seeds=seeds, to=expanded(to), in_place=in_place, jobs=jobs,
         device=named_device(device), threads=threads, compute=compute_of(compute) if compute else None,
         reporter=reporter_of(quiet, verbose),
     )  # fmt: skip

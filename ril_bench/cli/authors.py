@@ -103,7 +103,9 @@ def check(
 
     The exit code is 2 if a check fails.
     """
-    if Path(target).is_dir():
+    from ril_bench.api.authors import folder_of
+
+    if folder := folder_of(target):
         again = {
             "resample": _number(resample, "--resample"),
             "rerun": rerun,
@@ -111,7 +113,7 @@ def check(
             "steps": parse_seeds([steps], "--steps") if steps else (),
             "checker_seed": checker_seed,
         }
-        _check_entries(Path(target), record, since, as_json, again)
+        _check_entries(folder, record, since, as_json, again)
     else:
         _check_file(target, timeout, as_json)
 

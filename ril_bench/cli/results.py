@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
 from ril_bench.cli.common import SHOWN, JsonOption, app
 from ril_bench.cli.console import say, show_json, show_table, warn
 from ril_bench.cli.runs import show_run
+from ril_bench.storage.files import expanded
 
 MetricOption = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -108,23 +109,18 @@ def report(
     """
     import ril_bench
 
-    chosen: dict[str, Any] = {
-        "sequences": sequences or (), "orders": orders or (), "tuners": tuners or (), "drop_holes": drop_holes,
-    }  # fmt: skip
     with warned():
+        found = ril_bench.report(
+            runs, out=out, format=None if format is None else format.value, sequences=sequences or (),
+            orders=orders or (), tuners=tuners or (), metrics=metrics or (), paired=paired, z=z, drop_holes=drop_holes,
+        )  # fmt: skip
         if format is not None:
-            table = ril_bench.report(
-                runs, format=format.value, metrics=metrics or (), paired=paired, z=z, **chosen
-            )
-            print(table, end="")
+            print(found, end="")
         if out is not None:
-            words = f"page: {ril_bench.report(runs, out=out, **chosen)}"
+            words = f"page: {expanded(out) / 'index.html'}"
             (say if format is None else warn)(words)  # a table on stdout is for a file
-    if out is None and format is None:
-        pages = ril_bench.report(runs)
-        assert isinstance(pages, list)
-        for page in pages:
-            say(f"page: {page}")
+    for page in found if isinstance(found, list) else ():
+        say(f"page: {page}")
 
 
 @app.command(epilog="For example: ril-bench compare runs/shapes-ril/given/naive runs/shapes-ril/given/rid")

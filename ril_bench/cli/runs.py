@@ -34,6 +34,7 @@ from ril_bench.cli.common import (
 )
 from ril_bench.cli.console import say, show_json, show_table
 from ril_bench.config.seeds import parse_seeds
+from ril_bench.storage.files import expanded
 
 if TYPE_CHECKING:
     from ril_bench.api.notebook import Run
@@ -83,7 +84,7 @@ def demo(
     say(" ".join(NUMBERS.split()))
     if verdict := _against_naive(found):
         say(verdict)
-    say(f"\nOpen {(out / 'index.html').absolute().as_uri()} in a browser.\n")
+    say(f"\nOpen {(expanded(out) / 'index.html').absolute().as_uri()} in a browser.\n")
     say("What to type next:")
     for words, why in (
         (("report", out, "--out", "site"), "all tables and plots, and a page for each run"),

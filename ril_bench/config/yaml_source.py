@@ -88,23 +88,7 @@ def _unsupported(problem: str, event: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes only the text that `_Loader` would not read as text."""
-
-    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
-        plain = all(not isinstance(value, dict | list) for value in mapping.values())
-        return super().represent_mapping(tag, mapping, flow_style=plain and len(mapping) <= 4)
-
-    def represent_scalar(self, tag: str, value: Any, style: str | None = None) -> yaml.ScalarNode:
-        # PyYAML writes U+0085 unescaped, and reads it as a line break. In double quotes it is escaped.
-        return super().represent_scalar(tag, value, '"' if "\x85" in value else style)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
 _Loader.yaml_implicit_resolvers = {}
-_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -156,14 +140,6 @@ def parse_source(text: str, name: str) -> Source:
     ) as error:  # nesting that is too deep; a number with thousands of digits
         raise UserError(f"not valid YAML: {error}", where=name, hint="correct the file") from error
     return source
-
-
-def yaml_text(data: Any) -> str:
-    """Plain data as YAML that `parse_source` reads back.
-
-    Keys keep their order. Small lists and mappings are written on one line.
-    """
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def set_value(source: Source, name: str, value: Any, place: str) -> None:

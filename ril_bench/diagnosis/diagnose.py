@@ -24,7 +24,7 @@ from ril_bench.running.plan import RunPlan, plan_run
 from ril_bench.running.step_cost import guided_calls
 from ril_bench.sequences.calibrations import load_calibration
 from ril_bench.sequences.model_folders import local_folder
-from ril_bench.sequences.needs import Need, needs_of, unusable_files
+from ril_bench.sequences.needs import Need, missing_needs, needs_of, unusable_files
 from ril_bench.sequences.spec import Sequence as SequenceSpec
 from ril_bench.studies.grid.forecast import evaluations_of, seconds_per_evaluation
 from ril_bench.worlds.missing import missing_metrics
@@ -73,7 +73,7 @@ def doctor(
     model_faults, tuner_faults = list(_model_faults(spec)), list(_tuner_faults(spec))
     evaluations = _evaluations(plan, tuner_faults)
     needs = needs_of(spec)
-    missing = [need for need in needs if not need.here and not need.optional]
+    missing = missing_needs(needs)
     online = hub_answers() if missing else None
     found = None
     if not (model_faults or tuner_faults):
@@ -108,7 +108,7 @@ def doctor(
             *_missing(missing, online),
             *_too_large(spec, place, compute, found),
         ],
-        notes=[*_notes(spec, needs, found is not None), *missing_metrics(spec.home)],
+        notes=[*_notes(plan, needs, found is not None), *missing_metrics(spec.home)],
     )
 
 
@@ -209,10 +209,14 @@ def _one_image_at_once(spec: SequenceSpec) -> SequenceSpec | None:
     return spec.model_copy(update={"tasks": tasks})
 
 
-def _notes(spec: SequenceSpec, needs: list[Need], known: bool) -> Iterable[str]:
+def _notes(plan: RunPlan, needs: list[Need], known: bool) -> Iterable[str]:
+    spec = plan.sequence
     try:
         if load_calibration(spec) is None:
-            yield f"no calibration: metrics will be in standard deviations (z); hint: ril-bench calibrate {spec.name}"
+            yield (
+                "no calibration: metrics will be in standard deviations (z); hint: ril-bench calibrate "
+                f"{plan.reference}"
+            )
     except UserError as error:
         yield error.in_one_line
     if not known:

@@ -17,7 +17,7 @@ from ril_bench.leaderboard.sheet import contact_sheet
 from ril_bench.reporting.find import find_runs
 from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
-from ril_bench.storage.files import to_json, write_files
+from ril_bench.storage.files import expanded, to_json, write_files
 from ril_bench.storage.integrity import FILES, WRITING
 from ril_bench.storage.read import StoredRun, read_whole_run
 
@@ -116,7 +116,7 @@ def _method_file(revision: Path, run: StoredRun, file: Path | None) -> dict[Path
     method = run.info["method"]
     if method["file_sha256"] in (None, shipped_digest(method["name"])):
         return {}
-    found = file or Path(run.info.get("method_reference") or "").expanduser()
+    found = file or expanded(run.info.get("method_reference") or "")
     if not found.is_file() or sha256_file(found) != method["file_sha256"]:
         raise UserError(
             f"this is not the file of {method['name']} that the runs used",

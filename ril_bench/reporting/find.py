@@ -8,16 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ril_bench.errors import UserError
-from ril_bench.storage.names import CHECKPOINTS, RUN, STEP_PREFIX
-
-# A run's inside holds no run.
-_SKIPPED = (STEP_PREFIX, CHECKPOINTS, ".")
+from ril_bench.storage.names import RUN
 
 
 def find_runs(places: Iterable[str | Path]) -> list[Path]:
     """The run folders (those that hold run.json) at or anywhere below each place, sorted within it.
 
-    Runs of a tuning or a calibration are left out: they are no results. A folder that is found twice counts once.
+    Hidden folders are not searched. Runs of a tuning or a calibration are left out: they are no results. A folder that
+    is found twice counts once.
 
     Raises UserError where a place holds no run.
     """
@@ -38,10 +36,10 @@ def find_runs(places: Iterable[str | Path]) -> list[Path]:
 def _below(place: Path) -> Iterable[Path]:
     for folder, folders, files in os.walk(place):
         if RUN in files:
-            folders.clear()
+            folders.clear()  # a run's inside holds no run
             if _purpose(Path(folder)) == "result":
                 yield Path(folder)
-        folders[:] = sorted((f for f in folders if not f.startswith(_SKIPPED)), key=_natural)
+        folders[:] = sorted((f for f in folders if not f.startswith(".")), key=_natural)
 
 
 def _purpose(folder: Path) -> str:

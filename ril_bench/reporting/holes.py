@@ -118,7 +118,7 @@ def _command(like: StoredRun, seed: int | None) -> str:
     words += ["--method", str(method), "--seed", str(seed)]
     if like.order != GIVEN:
         words += ["--order", like.order]
-    words += ["--tuner", like.tuner]
+    words += ["--tuner", _tuner(info) or like.tuner]
     changed = _changed_settings(info)
     for key, value in (changed or {}).items():
         words += ["--set", f"{key}={value}"]
@@ -134,11 +134,16 @@ def _command(like: StoredRun, seed: int | None) -> str:
     return command if changed is not None else f"{command}  # with the settings of {like.folder}"
 
 
+def _tuner(info: dict[str, Any]) -> str | None:
+    """The tuner as `--tuner` takes it: a name, or the path of a file. Runs are filed under a path's last part alone."""
+    return dig(info, "sequence", "tuner", "name") or dig(info, "tuner", "name")
+
+
 def _changed_settings(info: dict[str, Any]) -> dict[str, str] | None:
     """The settings in which a run differs from its sequence's file; None where they cannot be known."""
     if info.get("official"):
         return {}
-    (ran, _), tuner = sequence_content(info), dig(info, "tuner", "name")
+    (ran, _), tuner = sequence_content(info), _tuner(info)
     order = str(info.get("order") or GIVEN)
 
     def resolved(settings: dict[str, str]) -> SequenceSpec:

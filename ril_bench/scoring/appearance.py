@@ -59,6 +59,12 @@ class Appearance:
     def __init__(self, folder: Path, steps: Sequence[int], measured: features.Features):
         found = {step: read_images(folder / names.in_step(step, names.IMAGES)) for step in steps}
         second = read_images(folder / names.in_step(0, names.FID_REFERENCE))
+        if not found[0]:
+            raise UserError(
+                "step 0 has no images",
+                where=str(folder / names.in_step(0, names.IMAGES)),
+                hint="the command of the run, with --repair, computes them",
+            )
         self.names = list(found[0])
         for images in (*found.values(), second or found[0]):
             if odd := sorted(images.keys() ^ found[0].keys()):
@@ -243,8 +249,8 @@ class Appearance:
 def appearance(run: StoredRun, world: World, notes: list[str]) -> dict[str, Any]:
     """The blocks `fidelity`, `structure` and `diversity` of metrics.json.
 
-    Adds a note for each metric that is missing. Raises UserError where the steps hold different images, or
-    where the run has no prompts.
+    Adds a note for each metric that is missing. Raises UserError where step 0 has no images, where the steps hold
+    different images, or where the run has no prompts.
     """
     measured = features.load(world, notes)
     steps = sorted(run.scores["step"].unique().tolist())

@@ -70,9 +70,9 @@ def needs_of(sequence: Sequence) -> list[Need]:
     return list({(need.what, need.source): need for need in found}.values())
 
 
-def missing_needs(sequence: Sequence) -> list[Need]:
-    """The required needs that are not on this machine: to download, or to put here by hand."""
-    return [need for need in needs_of(sequence) if not need.here and not need.optional]
+def missing_needs(needs: Iterable[Need]) -> list[Need]:
+    """The required ones that are not on this machine: to download, or to put here by hand."""
+    return [need for need in needs if not need.here and not need.optional]
 
 
 def unusable_files(sequence: Sequence) -> Iterator[UserError]:

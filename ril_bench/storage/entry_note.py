@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from ril_bench.errors import UserError
+from ril_bench.storage import names
 
 Level = Literal["stated", "resampled", "reproduced"]
 #: how an entry of a leaderboard was verified, in ascending order: not at all; all of its images were generated again
@@ -37,3 +41,13 @@ class EntryNote:
     def verified(self) -> bool:
         """Whether its scores, and the metrics of its images, were computed again from all of its images."""
         return self.level != LEVELS[0]
+
+
+def refuse_entry(folder: Path) -> None:
+    """Raises UserError for the folder of an entry: it may hold no other files, so nothing is written into it."""
+    if (folder / names.DIGESTS).is_file():  # a run has its digests in run.json
+        raise UserError(
+            "this is an entry of a leaderboard, which holds no files but its own",
+            where=str(folder),
+            hint="name the folder of the run; entries are shown by ril-bench report LEADERBOARD --out site",
+        )

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from ril_bench.config.characters import encodable
 from ril_bench.errors import InfrastructureError, NumericalError, RilError, UserError
@@ -109,12 +109,21 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def expanded(path: str | Path) -> Path:
-    """A path as a user writes it, with the home folder for "~" and "~someone".
+@overload
+def expanded(path: str | Path) -> Path: ...
+@overload
+def expanded(path: None) -> None: ...
+def expanded(path: str | Path | None) -> Path | None:
+    """A path as a user writes it, with the home folder for "~" and "~someone"; None stays None.
 
-    The file "~name" in the current folder is "./~name". Raises UserError where there is no such user, or the user
-    has no home folder.
+    The functions of `ril_bench.api` expand the paths that they get, and all others get whole paths. What may be a name
+    instead, such as a method, is expanded where names are looked up.
+
+    The file "~name" in the current folder is "./~name". Raises UserError where there is no such user, or the user has
+    no home folder.
     """
+    if path is None:
+        return None
     try:
         return Path(path).expanduser() if os.fspath(path).startswith("~") else Path(path)
     except RuntimeError as error:

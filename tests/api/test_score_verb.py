@@ -1,4 +1,4 @@
-"""The verb score: it does not touch a run that is at work, and a run gets a calibration that came later."""
+"""The verb score: it touches no run that is at work and no other folder; a run gets a calibration that came later."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ def test_metrics_of_a_run_at_work_are_not_replaced(tmp_path: Path) -> None:
     with locked(run), pytest.raises(UserError, match="another run is at work here"):
         ril_bench.score(run)
     assert (run / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_holds_no_run_is_left_as_it_is(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "runs" / "typo"
+    if there:
+        folder.mkdir(parents=True)
+    with pytest.raises(UserError, match="not a run folder") as caught:
+        ril_bench.score(folder)
+    assert caught.value.where == str(folder)
+    assert caught.value.hint
+    assert list(tmp_path.rglob("*")) == ([folder.parent, folder] if there else [])
 
 
 ADOPTED = {

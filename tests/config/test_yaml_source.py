@@ -1,4 +1,4 @@
-"""YAML is read into plain values without the traps of YAML 1.1; written YAML reads back."""
+"""YAML is read into plain values without the traps of YAML 1.1."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ril_bench.config.yaml_source import parse_source, yaml_text
+from ril_bench.config.yaml_source import _Loader, parse_source
 from ril_bench.errors import UserError
 
 VALUES = st.recursive(
@@ -80,8 +81,23 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert parse_source(text, "x").name == "x"
 
 
+class Dumper(yaml.SafeDumper):
+    """Quotes only the text that `_Loader` would not read as text, as people do."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+    def represent_scalar(self, tag: str, value: Any, style: str | None = None) -> yaml.ScalarNode:
+        # PyYAML writes U+0085 unescaped, and reads it as a line break. In double quotes it is escaped.
+        return super().represent_scalar(tag, value, '"' if "\x85" in value else style)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("flow", [True, False])
 @settings(max_examples=50, deadline=None)
-@given(st.dictionaries(st.text(min_size=1, max_size=5), VALUES, max_size=4))
-@example({"\x85": "a\x85b"})
-def test_what_is_written_as_yaml_reads_back(data: dict[str, Any]) -> None:
-    assert parse_source(yaml_text(data), "x").data == data
+@given(data=st.dictionaries(st.text(min_size=1, max_size=5), VALUES, max_size=4))
+@example(data={"\x85": "a\x85b"})
+def test_what_is_written_as_yaml_reads_back(data: dict[str, Any], flow: bool) -> None:
+    text = yaml.dump(data, Dumper=Dumper, default_flow_style=flow, allow_unicode=True)
+    assert parse_source(text, "x").data == data

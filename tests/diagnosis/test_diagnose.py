@@ -93,6 +93,11 @@ def test_on_an_empty_machine_every_missing_file_is_listed(real, published):
     assert found.time.at_rate == pytest.approx(found.time.evaluations * 2 * 402e9 / 1e12, rel=0.01)
 
 
+def test_the_command_that_calibrates_names_the_file_of_the_sequence(tiny_sequence):
+    (note,) = (note for note in doctor(tiny_sequence).notes if note.startswith("no calibration"))
+    assert note.endswith(f"ril-bench calibrate {tiny_sequence}")
+
+
 def test_what_can_be_downloaded_is_not_a_fault(real, monkeypatch):
     monkeypatch.setattr(diagnose, "hub_answers", lambda: True)
     monkeypatch.setattr(footprint, "free_memory", lambda _: 10**12)

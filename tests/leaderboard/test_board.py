@@ -245,6 +245,22 @@ def test_the_verb(
     assert "reported alone" in capsys.readouterr().err
 
 
+def test_no_verb_writes_into_an_entry(board: Path) -> None:
+    """`check` would refuse it afterwards."""
+    before = sorted(board.rglob("*"))
+    entries = [path.parent for path in before if path.name == "run.json"]
+    for verb, place in (
+        (ril_bench.score, entries[0]),
+        (ril_bench.report, entries[0]),
+        (ril_bench.report, board.parent),
+    ):
+        with pytest.raises(UserError, match="an entry of a leaderboard") as caught:
+            verb(place)
+        assert caught.value.where == str(entries[0])
+        assert "--out site" in str(caught.value.hint)
+    assert sorted(board.rglob("*")) == before
+
+
 def test_the_readme_shows_a_card_that_is_one() -> None:
     readme = (Path(__file__).parents[2] / "leaderboard" / "README.md").read_text()
     shown = re.search(r"```yaml\n(.*?)```", readme, re.S)

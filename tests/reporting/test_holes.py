@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 
+from ril_bench import registry
 from ril_bench.api.runs import plan_of
 from ril_bench.cli import app
 from ril_bench.errors import UserError
 from ril_bench.reporting.holes import refuse_holes
 from tests.reporting.stated import info, stored
+from tests.tiny import write_sequence
 
 
 def commands(*infos: dict[str, Any]) -> list[str]:
@@ -37,6 +41,30 @@ def commands(*infos: dict[str, Any]) -> list[str]:
     ],
 )
 def test_the_command_plans_the_missing_run(arguments: dict[str, Any]) -> None:
+    assert_planned(arguments)
+
+
+@pytest.mark.parametrize("own", ["the user's", "the sequence's", "a task's"])
+@pytest.mark.parametrize("settings", [{}, {"budget.updates": 7}])
+def test_the_command_names_the_file_of_a_tuner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, settings: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("from ril_bench.tuners.draft import Draft\n\n\nclass Mine(Draft): ...\n")
+    arguments: dict[str, Any] = {"settings": settings}
+    if own == "the user's":
+        arguments["tuner"] = "./mine.py"
+    elif own == "a task's":
+        arguments["settings"] = {**settings, "tasks.2.tuner.name": "./mine.py"}
+    else:
+        data = yaml.safe_load((registry.shipped("tasks") / "shapes-ril.yaml").read_text())
+        data["tuner"] = {"name": "./mine.py", "k": 2}
+        arguments["sequence"] = write_sequence(tmp_path / "own.yaml", data)
+    assert_planned(arguments)
+
+
+def assert_planned(arguments: dict[str, Any]) -> None:
+    """The command for a missing seed of a run plans exactly that run."""
     others = [info(**arguments, label="y", seed=seed) for seed in (0, 1)]
     (line,) = commands(info(**arguments), *others)
     assert "with the settings of" not in line

@@ -271,6 +271,14 @@ def test_runs_are_found_below_and_counted_once(tmp_path: Path) -> None:
         find_runs([tmp_path, folders[0] / "step-2"])
 
 
+def test_runs_are_found_below_any_name_that_is_not_hidden(tmp_path: Path) -> None:
+    """Methods, sequences and labels choose these names, also one that a folder inside a run has."""
+    named = [tmp_path / name / "seed-0" for name in ("checkpoint-test", "step-1", "step-wise", ".trash")]
+    for folder in named:
+        write_run(folder, prompts=2, pixels=16, updates=1)
+    assert find_runs([tmp_path]) == named[:-1]
+
+
 # -- formats -------------------------------------------------------------------------------------------------
 
 

@@ -142,6 +142,53 @@ def test_report_alone_rewrites_each_page(verb: Verb, tmp_path: Path) -> None:
     assert (tmp_path / "c" / "report.html").is_file()
 
 
+def test_report_alone_rewrites_the_pages_of_the_chosen_runs(verb: Verb, tmp_path: Path) -> None:
+    for tuner in ("draft", "refl"):
+        write_run(tmp_path / tuner, prompts=2, pixels=16, updates=1, tuner=tuner)
+    assert verb("report", tmp_path, "--tuner", "refl")[0] == 0
+    assert list(tmp_path.rglob("report.html")) == [tmp_path / "refl" / "report.html"]
+    code, _, complaint = verb("report", tmp_path, "--sequence", "shapes-rill")
+    assert code == 2
+    assert "did you mean 'shapes-ril'?" in complaint
+
+
+@pytest.mark.parametrize("given", [["--metric", "FINALS"], ["--paired"], ["--z"]])
+@pytest.mark.parametrize("site", [False, True])
+def test_report_refuses_what_only_a_table_has(
+    verb: Verb, runs: Path, tmp_path: Path, given: list[str], site: bool
+) -> None:
+    code, _, complaint = verb("report", runs, *given, *(["--out", tmp_path / "site"] if site else []))
+    assert code == 2
+    assert given[0] in complaint
+    assert "add --format" in complaint
+    assert not list(runs.rglob("report.html"))
+    assert not (tmp_path / "site").exists()
+
+
+def test_report_refuses_to_drop_holes_of_pages(verb: Verb, runs: Path) -> None:
+    code, _, complaint = verb("report", runs, "--drop-holes")
+    assert code == 2
+    assert "--out for a site, or --format for a table" in " ".join(complaint.split())
+    assert not list(runs.rglob("report.html"))
+
+
+def test_a_site_and_a_table_come_from_one_reading(
+    verb: Verb, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board is checked whenever it is read, which takes minutes."""
+    readings: list[object] = []
+    load = summary.load
+    monkeypatch.setattr(summary, "load", lambda places: readings.append(places) or load(places))
+    both = ("--format", "csv", "--out", tmp_path / "site")
+    code, printed, beside = verb("report", runs, *both)
+    assert (code, len(readings)) == (0, 1)
+    assert set(pd.read_csv(io.StringIO(printed))["method"]) == {"naive", "rid"}
+    assert f"page: {tmp_path / 'site' / 'index.html'}" in beside
+    code, _, _ = verb("report", runs, "--metric", "FINALS", "--format", "csv", "--out", tmp_path / "none")
+    assert code == 2
+    assert not (tmp_path / "none").exists()
+
+
 def test_compare_two_methods_and_two_runs(verb: Verb, runs: Path, tmp_path: Path) -> None:
     code, printed, _ = verb("compare", runs / "naive", runs / "rid", "--out", tmp_path / "side.html")
     assert code == 0

@@ -169,3 +169,12 @@ def test_an_image_that_cannot_be_used_is_named(hand_made, change):
         score_run(hand_made)
     assert caught.value.where == str(file)
     assert "--repair" in caught.value.hint
+
+
+def test_a_run_without_images_is_named(hand_made):
+    """In a run of an earlier version, which has no digests."""
+    shutil.rmtree(hand_made / "step-0" / "images")
+    with pytest.raises(UserError, match="step 0 has no images") as caught:
+        score_run(hand_made)
+    assert caught.value.where == str(hand_made / "step-0" / "images")
+    assert "--repair" in caught.value.hint

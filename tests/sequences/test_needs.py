@@ -14,7 +14,7 @@ from tests.tiny import write_sequence
 
 def test_the_shipped_sequences_of_shapes_need_no_file() -> None:
     spec = load_sequence("shapes-ril")
-    assert required_files(spec) == optional_files(spec) == missing_needs(spec) == []
+    assert required_files(spec) == optional_files(spec) == missing_needs(needs_of(spec)) == []
 
 
 def test_what_rewards_need_is_required_and_what_metrics_need_is_optional(
@@ -25,8 +25,9 @@ def test_what_rewards_need_is_required_and_what_metrics_need_is_optional(
     assert {file.name for file in required_files(spec)} == {"clip-vit-l-14", "aesthetic-head", "hpsv2.1"}
     optional = {"inception", "alexnet", "lpips-alex", "dinov2-large"}
     assert {file.name for file in optional_files(spec)} == optional
-    assert {need.what for need in needs_of(spec) if need.optional} == optional
-    assert {need.what for need in missing_needs(spec)} == {file.name for file in required_files(spec)}
+    needs = needs_of(spec)
+    assert {need.what for need in needs if need.optional} == optional
+    assert {need.what for need in missing_needs(needs)} == {file.name for file in required_files(spec)}
 
 
 def test_named_prompts_are_needed_too() -> None:
@@ -38,10 +39,10 @@ def test_named_prompts_are_needed_too() -> None:
 def test_prompts_in_the_folder_of_weights_are_here(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `load_prompts` finds them."""
     spec = load_sequence("shapes-smoke", {"prompts.eval": "drawbench"})
-    assert [need.what for need in missing_needs(spec)] == ["prompts drawbench"]
+    assert [need.what for need in missing_needs(needs_of(spec))] == ["prompts drawbench"]
     monkeypatch.setenv(FOLDER, str(tmp_path))
     (tmp_path / "drawbench.csv").write_text("Prompts\nA red car.\n")
-    assert missing_needs(spec) == []
+    assert missing_needs(needs_of(spec)) == []
 
 
 def test_every_need_is_listed_once() -> None:
