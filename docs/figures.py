@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -166,9 +167,9 @@ def strengths() -> Figure:
 
     members = {name: {name: ""} for name in BESIDE}
     members |= {
-        curve.method: {name: f"{value:g}" for name, value in curve.members.items()} for curve in curves()
+        method: {name: f"{value:g}" for name, value in curve.items()} for method, curve in curves().items()
     }
-    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for k, (method, own) in enumerate(members.items()):
         learn, forget = (
@@ -177,9 +178,14 @@ def strengths() -> Figure:
         )
         x, y = ([found.mean for found in values] for values in (learn, forget))
         x_half, y_half = ([found.high - found.mean for found in values] for values in (learn, forget))
-        axes.errorbar(x, y, y_half, x_half, linewidth=0.9, elinewidth=0.5, label=method, **_look(k))
+        look = _look(k)
+        pale = (*to_rgb(look["color"]), 0.35)
+        axes.errorbar(x, y, y_half, x_half, ecolor=pale, linewidth=0.9, elinewidth=0.7, label=method, **look)
+        side, aligned = (-5, "right") if method == "rid" else (5, "left")
         for place, strength in zip(zip(x, y, strict=True), own.values(), strict=True):
-            axes.annotate(strength, place, xytext=(3, 3), textcoords="offset points", fontsize=7)
+            axes.annotate(
+                strength, place, (side, 2), textcoords="offset points", ha=aligned, color=look["color"]
+            )
     axes.set(xlabel="LEARN (higher is better)", ylabel="FORGET (lower is better)")
     figure.legend(loc="outside right center", frameon=False)
     return figure

@@ -1,10 +1,9 @@
-"""Penalties at three strengths: what each learns and forgets, and what it forgets where it learns as much as naive.
+"""Penalties at three strengths: what each learns and forgets.
 
 The runs at a strength that `ril-bench tune` did not choose are in docs/studies/measured/strengths.csv; the others are
 entries of the leaderboard.
 
 python docs/studies/strengths.py points
-python docs/studies/strengths.py at_equal
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from tables import as_markdown, measured
 
 from ril_bench.metrics.statistics import mean_interval
 from ril_bench.reporting.place import Place
-from ril_bench.reporting.strengths import AtEqualLearning, Strengths, at_equal_learning
 from ril_bench.reporting.summary import by_seed, load, paired, runs_table
 from ril_bench.reporting.text import fixed, signed
 
@@ -38,21 +36,20 @@ def runs() -> pd.DataFrame:
     return pd.concat([entries, others], ignore_index=True)
 
 
-def curves() -> list[Strengths]:
-    """The strengths of each method, ascending."""
-    found = []
+def curves() -> dict[str, dict[str, float]]:
+    """{method: {its name in tables: its strength}}, ascending."""
+    found = {}
     for method, tuned in TUNED.items():
         labels = [name for name in runs()["method"].unique() if name.startswith(f"{method}@")]
         members = {name: float(name.partition("=")[2]) for name in labels} | {method: tuned}
-        ascending = dict(sorted(members.items(), key=lambda item: item[1]))
-        found.append(Strengths(PLACE, method, "strength", ascending, method))
+        found[method] = dict(sorted(members.items(), key=lambda item: item[1]))
     return found
 
 
 def points() -> str:
     """A row a method and strength: LEARN, FORGET and FINAL, and the paired differences to naive."""
     rows = [(name, "") for name in BESIDE]
-    rows += [(name, f"{value:g}") for curve in curves() for name, value in curve.members.items()]
+    rows += [(name, f"{value:g}") for curve in curves().values() for name, value in curve.items()]
     naive = {metric: of_method("naive", metric) for metric in METRICS}
     lines = []
     for name, strength in rows:
@@ -65,20 +62,6 @@ def points() -> str:
         lines.append([f"`{name.partition('@')[0]}` {strength}".rstrip(), *cells])
     heads = [cell for metric in METRICS for cell in (metric, "minus naive's")]
     return as_markdown(["method and strength", *heads], lines)
-
-
-def at_equal() -> str:
-    """A row a curve: FORGET where its LEARN is that of naive, and the paired difference to naive's FORGET."""
-    lines = [equal_row(one) for one in at_equal_learning(runs(), curves())]
-    return as_markdown(["method", "FORGET at naive's LEARN", "minus naive's FORGET"], lines)
-
-
-def equal_row(one: AtEqualLearning) -> list[str]:
-    found = one.forget
-    name = f"`{one.strengths.method}`"
-    if found is None:
-        return [name, "-", one.reason]
-    return [name, f"{found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]", difference(found)]
 
 
 def of_method(name: str, metric: str) -> dict[int, float]:
