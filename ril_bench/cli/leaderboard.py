@@ -60,9 +60,11 @@ def submit(
             where="--method-yaml",
             hint="ril-bench submit --template > method.yaml; fill it in, and name it with --method-yaml",
         )
-    for folder in ril_bench.submit(runs, method_yaml=method_yaml, to=to, method_file=method_file):
-        say(folder)
-    say(f"next: {command('check', to, '--resample', 8)}, then a pull request with these files")
+    entries = ril_bench.submit(runs, method_yaml=method_yaml, to=to, method_file=method_file)
+    for entry in entries:
+        say(entry)
+    method = entries[0].parents[4]  # METHOD/REVISION/SEQUENCE/ORDER/TUNER/seed-N
+    say(f"next: {command('check', method, '--resample', 'all')}, then a pull request with these files")
 
 
 def _rehearse(runs: list[Path], method_yaml: Path | None, method_file: Path | None) -> None:

@@ -192,7 +192,11 @@ def test_the_verb(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 0
-    assert capsys.readouterr().out.count("/seed-") == 3
+    printed = capsys.readouterr().out
+    assert printed.count("/seed-") == 3
+    method = tmp_path / "board" / "entries" / "naive"
+    assert f"check {method} --resample all" in printed.replace("\n", "")
+    assert method.is_dir()
     digests = json.loads(next((tmp_path / "board").rglob("digests.json")).read_text())
     assert "digests.json" not in digests
 
