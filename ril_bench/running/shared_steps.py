@@ -99,7 +99,7 @@ def _in_order(name: str, data: bytes, materials: Materials) -> bytes:
     if "reward" not in scores:
         return data
     places = {reward: place for place, reward in enumerate(materials.evaluator.rewards)}
-    keys = [scores["reward"].map(places)]
+    keys = [scores["reward"].map(places).to_numpy()]
     if "scale" in scores:  # a run writes one scale after the other
         keys.append(scores["scale"].factorize()[0])
     return scores.iloc[np.lexsort(keys)].reset_index(drop=True).to_parquet(index=False)
