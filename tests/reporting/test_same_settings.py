@@ -86,7 +86,7 @@ def test_other_settings_are_refused_with_both_runs_and_the_difference(
         changed(tuners=None),  # runs of earlier versions
         changed(method__resolved=None),
         changed(sequence_sha256=None, sequence_reference="./elsewhere/shapes-ril.yaml"),
-        changed(method__resolved__space=None),  # an option that a later version added
+        changed(method__resolved__decay=None),  # an option that a later version added
         changed(tuners__0__resolved__cap=None),
         changed(sequence={}, sequence_sha256=None),
     ],

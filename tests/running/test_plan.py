@@ -23,13 +23,13 @@ def test_a_plain_plan(tiny_sequence):
 
 def test_settings_change_the_sequence_or_the_method_and_become_the_label(tiny_sequence):
     plan = plan_run(
-        tiny_sequence, "rid", settings={"budget.updates": 7, "method.strength": 1e-2, "method.space": "noise"}
+        tiny_sequence, "rid", settings={"budget.updates": 7, "method.strength": 1e-2, "method.teacher": "keep"}
     )
     assert plan.sequence.task(2).budget.updates == 7
-    assert plan.method_options == {"strength": 0.01, "space": "noise"}
+    assert plan.method_options == {"strength": 0.01, "teacher": "keep"}
     assert not plan.official
     assert plan.comparable  # step 0 depends neither on the budget nor on the method
-    assert plan.folder(OUT).parts[-3] == "rid@budget.updates=7,strength=0.01,space=noise"
+    assert plan.folder(OUT).parts[-3] == "rid@budget.updates=7,strength=0.01,teacher=keep"
 
 
 def test_a_changed_method_leaves_the_sequence_as_it_is_written(tiny_sequence):
@@ -55,7 +55,7 @@ def test_a_label_may_be_chosen(tiny_sequence):
 
 def test_a_label_can_always_be_the_name_of_a_folder(tiny_sequence):
     plan = plan_run(
-        tiny_sequence, "rid", settings={"method.space": "../../x y/é", "adapter.targets": ["to_q", "to_k"]}
+        tiny_sequence, "rid", settings={"method.teacher": "../../x y/é", "adapter.targets": ["to_q", "to_k"]}
     )
     assert "/" not in plan.label
     assert plan.folder(OUT).parts[-3].isascii()
