@@ -23,7 +23,9 @@ def test_a_plain_plan(tiny_sequence):
 
 def test_settings_change_the_sequence_or_the_method_and_become_the_label(tiny_sequence):
     plan = plan_run(
-        tiny_sequence, "rid", settings={"budget.updates": 7, "method.strength": 1e-2, "method.teacher": "keep"}
+        tiny_sequence,
+        "rid",
+        settings={"budget.updates": 7, "method.strength": 1e-2, "method.teacher": "keep"},
     )
     assert plan.sequence.task(2).budget.updates == 7
     assert plan.method_options == {"strength": 0.01, "teacher": "keep"}
