@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import nct, spearmanr
 from scipy.stats import t as student
-from tables import as_markdown, measured
+from tables import as_markdown, difference, measured
 
 from ril_bench.metrics.statistics import CLAIM_UNITS, mean_interval
 from ril_bench.reporting.columns import COLUMNS
 from ril_bench.reporting.glossary import better
 from ril_bench.reporting.place import chosen_places
 from ril_bench.reporting.summary import BASELINE, load, runs_table
-from ril_bench.reporting.text import signed
 
 METRICS = ("FINAL", "FORGET", "LEARN", "drift", "SSIM to step 0")
 POWER, LEVEL = 0.8, 0.05
@@ -77,16 +76,15 @@ def tenth(folder: str, sequence: str, order: str) -> str:
         ]
         for name in budgets[0]
     }
-    lines = [[f"`{name}`", *map(_difference, own)] for name, own in gaps.items() if name != BASELINE]
+    lines = [
+        [f"`{name}`", *(difference(mean_interval(gap)) for gap in own)]
+        for name, own in gaps.items()
+        if name != BASELINE
+    ]
     means = np.array([[np.mean(gap) for gap in own] for own in gaps.values()]).reshape(len(gaps), -1, 2)
     rho = [f"{spearmanr(pair[:, 0], pair[:, 1]).statistic:.2f}" for pair in means.swapaxes(0, 1)]
     lines.append(["rank correlation", *(cell for one in rho for cell in ("", one))])
     return as_markdown(["method", *(head for metric in metrics for head in (metric, "a tenth"))], lines)
-
-
-def _difference(gaps: list[float]) -> str:
-    found = mean_interval(gaps)
-    return f"{signed(found.mean, 2)} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def needed(mean: float, deviation: float) -> int | None:

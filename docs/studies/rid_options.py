@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tables import as_markdown, measured
+from tables import as_markdown, difference, measured
 
 from ril_bench.metrics.statistics import Interval, mean_interval
-from ril_bench.reporting.text import signed
 
 OPTIONS = ("space", "teacher", "decay", "bias_correction")
 DEFAULT = ("x0", "restart", 0.99, False)  # the variant before this study
@@ -125,7 +124,7 @@ def _words(variant: tuple[Any, ...]) -> str:
 
 
 def _interval(found: Interval) -> str:
-    return f"{signed(found.mean, 3)} [{found.low:.3f}, {found.high:.3f}]"
+    return difference(found, places=3)
 
 
 if __name__ == "__main__":

@@ -13,17 +13,16 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from tables import as_markdown, measured
+from tables import as_markdown, difference, measured
 
-from ril_bench.metrics.statistics import mean_interval
+from ril_bench.metrics.statistics import mean_interval, paired_difference
 from ril_bench.reporting.place import Place
-from ril_bench.reporting.summary import by_seed, load, paired, runs_table
-from ril_bench.reporting.text import fixed, signed
+from ril_bench.reporting.summary import by_seed, load, runs_table
 
 PLACE = Place("shapes-ril", "given", "draft")
 TUNED = {"rid": 10.0, "lwf": 10.0, "ewc": 0.1}  # the defaults, which `tune` chose
 BESIDE = ("naive", "lora_per_task", "soup")  # methods without a strength
-METRICS = {"LEARN": 1, "FORGET": -1, "FINAL": 1}  # metric: the direction that is better
+METRICS = ("LEARN", "FORGET", "FINAL")
 
 
 @cache
@@ -54,9 +53,9 @@ def points() -> str:
     lines = []
     for name, strength in rows:
         cells = []
-        for metric, better in METRICS.items():
+        for metric in METRICS:
             own = of_method(name, metric)
-            found, gap = mean_interval(list(own.values())), paired(own, naive[metric], better)
+            found, gap = mean_interval(list(own.values())), paired_difference(own, naive[metric])
             cells.append(f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]")
             cells.append("" if name == "naive" else difference(gap))
         lines.append([f"`{name.partition('@')[0]}` {strength}".rstrip(), *cells])
@@ -67,11 +66,6 @@ def points() -> str:
 def of_method(name: str, metric: str) -> dict[int, float]:
     """A metric of a method, by seed."""
     return by_seed(runs()[runs()["method"] == name], metric)
-
-
-def difference(found: dict[str, float]) -> str:
-    low, high = fixed(found["difference_low"]), fixed(found["difference_high"])
-    return f"{signed(found['difference'], 2)} [{low}, {high}]"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ril_bench.metrics.statistics import Interval
 from ril_bench.reporting.tables import chosen, write_table
+from ril_bench.reporting.text import fixed, signed
 
 MEASURED = Path(__file__).parent / "measured"
 
@@ -70,6 +72,12 @@ def _numbers(cell: str) -> tuple[float, ...]:
 def measured(name: str) -> pd.DataFrame:
     """A table of docs/studies/measured/."""
     return pd.read_csv(MEASURED / f"{name}.csv")
+
+
+def difference(found: Interval, places: int = 2) -> str:
+    """A difference with its interval: +0.08 [-0.12, 0.27]."""
+    low, high = fixed(found.low, places), fixed(found.high, places)
+    return f"{signed(found.mean, places)} [{low}, {high}]"
 
 
 def as_markdown(head: list[str], lines: list[list[str]], *, words: bool = False) -> str:
