@@ -21,8 +21,8 @@ class Der(Method):
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 1.0
-        """Weight of the loss; not tuned yet [ours]."""
+        strength: Annotated[float, Field(ge=0)] = 10.0
+        """Weight of the loss beside rewards in sigma, as tuned (der.tuning.json)."""
         samples: Annotated[int, Field(ge=1)] = 64
         """States that are stored for each task."""
         replayed: Annotated[int, Field(ge=1)] = 4

@@ -20,8 +20,8 @@ class Si(Method):
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 0.1
-        """c, the weight of the loss; not tuned yet, the paper's value for images [paper]."""
+        strength: Annotated[float, Field(ge=0)] = 1.0
+        """c, the weight of the loss beside rewards in sigma, as tuned (si.tuning.json); the paper: .1 for images."""
         damping: Annotated[float, Field(gt=0)] = 1e-3
         """xi, which bounds the importance of a weight that hardly moved [paper]."""
 
