@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 from tables import as_markdown
-from verdicts import measured_on_the_leaderboard, verdict
+from verdicts import helped, measured_on_the_leaderboard, verdict
 
 from ril_bench.studies.claims.claim_file import read_claim
 from ril_bench.studies.claims.verdict import stored_verdict
@@ -28,13 +28,13 @@ def facts(kind: str) -> dict[str, dict[str, str]]:
 
 
 def methods() -> str:
-    """A row a method: its claim, its limit, and its measured differences to naive tuning."""
+    """A row a method: its claim, its limit, its measured differences to naive tuning, and where these are gains."""
     measured = measured_on_the_leaderboard()
     rows = [
-        [f"`{name}`", own["claims"], limit(own), verdict(name, measured)]
+        [f"`{name}`", own["claims"], limit(own), verdict(name, measured), helped(name)]
         for name, own in facts("methods").items()
     ]
-    head = ["method", "what its paper claims", "held against", "measured against naive"]
+    head = ["method", "what its paper claims", "held against", "measured against naive", "where it helped"]
     return as_markdown(head, rows, words=True)
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 from tables import as_markdown
 
 from ril_bench.metrics.statistics import CLAIMED_P
-from ril_bench.reporting.place import chosen_places
+from ril_bench.reporting.place import Place, by_place
 from ril_bench.reporting.summary import BASELINE, load, table
 from ril_bench.reporting.text import fixed, signed
 
@@ -26,10 +27,36 @@ WORDS = {
 }
 
 
+@cache
+def everything_measured() -> pd.DataFrame:
+    """The table of all entries: a row for each sequence, order, tuner, method and metric."""
+    return table(load([Path(__file__).parents[2] / "leaderboard"]))
+
+
 def measured_on_the_leaderboard(order: str = ORDER) -> pd.DataFrame:
-    """The table of all entries of the sequence in an order: a row for each method and metric."""
-    runs = load([Path(__file__).parents[2] / "leaderboard"])
-    return table(chosen_places(runs, sequence=[SEQUENCE], order=[order]))
+    """The table of the sequence in an order: a row for each method and metric."""
+    rows = everything_measured()
+    return rows[(rows["sequence"] == SEQUENCE) & (rows["order"] == order)]
+
+
+def helped(name: str) -> str:
+    """Where a method was shown to forget less than naive tuning, or to end higher."""
+    found = []
+    for place, rows in by_place(everything_measured()):
+        own = rows[(rows["method"] == name) & (rows["p_holm"] < CLAIMED_P)].set_index("figure")
+        shown = [
+            words[0]
+            for metric, (better, words) in WORDS.items()
+            if metric != "LEARN" and metric in own.index and better * own.loc[metric, "difference"] > 0
+        ]
+        if shown:
+            found.append(f"{_named(place)}: {', '.join(shown)}")
+    return "; ".join(found) or "not shown"
+
+
+def _named(place: Place) -> str:
+    """The sequence and its order; all places have one tuner."""
+    return f"`{place.sequence}`" + (f", {place.order}" if place.order != ORDER else "")
 
 
 def sentences(order: str) -> str:
