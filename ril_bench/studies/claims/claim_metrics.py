@@ -33,21 +33,31 @@ def _gain_along(run: StoredRun) -> float | None:
     """
     if dig(run.info, "sequence", "evaluation", "every") is None:
         return None
+    areas = [mean_along(list(gains), list(gains.values())) for gains in gains_along(run)]
+    return sum(areas) / len(areas)
+
+
+def gains_along(run: StoredRun) -> list[dict[float, float]]:
+    """Of each task, the gain of its reward in z by the share of the task's updates; from 0 (no gain) to 1.
+
+    The shares in between are those of the evaluations within the task (evaluation.every).
+    """
     rewards, within = run.rewards, run.anytime_scores
     cells = score_array(run.scores, rewards)
     scale = Scale.from_row_0(rewards, [run.metrics["directions"][name] for name in rewards], cells[0])
     ends = scale.z(cells).mean(axis=2)
-    areas = []
+    found = []
     for i in range(1, len(rewards) + 1):
-        inner: dict[int, float] = {}  # a task that ends before `every` updates has none
+        levels: dict[float, float] = {}  # a task that ends before `every` updates has none
         if within is not None and len(of_task := within[within["step"] == i]):
             rows = scale.z(score_array(of_task.assign(step=of_task["update"]), rewards)).mean(axis=2)
-            inner = dict(zip(sorted(set(of_task["update"])), rows[:, i - 1], strict=True))
-        updates = updates_of(run.info["steps"][i]) or 1
+            updates = updates_of(run.info["steps"][i]) or 1
+            shares = (update / updates for update in sorted(set(of_task["update"])))
+            levels = dict(zip(shares, rows[:, i - 1], strict=True))
         start = ends[i - 1, i - 1]
-        gains = [0.0, *(value - start for value in inner.values()), ends[i, i - 1] - start]
-        areas.append(mean_along([0.0, *(update / updates for update in inner), 1.0], gains))
-    return sum(areas) / len(areas)
+        gains = {share: float(level - start) for share, level in levels.items()}
+        found.append({0.0: 0.0, **gains, 1.0: float(ends[i, i - 1] - start)})
+    return found
 
 
 def _diversity_kept(run: StoredRun) -> float | None:
