@@ -17,8 +17,8 @@ class CLora(Method):
     """
 
     class Options(Method.Options):
-        strength: Annotated[float, Field(ge=0)] = 1e6
-        """Weight of the loss; not tuned yet, the value of T2I-ConBench [code]."""
+        strength: Annotated[float, Field(ge=0)] = 1e4
+        """Weight of the loss beside rewards in sigma, as tuned (clora.tuning.json); T2I-ConBench has 1e6 [code]."""
 
     def bind(self, model):
         self._model = model
