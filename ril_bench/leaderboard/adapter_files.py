@@ -22,19 +22,40 @@ TENSORS = 10_000
 #: the largest relative error of a float32 in the normal range of float16
 HALF_ERROR = 2.0**-11
 LARGEST = 65504  # of float16
+#: how the names of A and of B end
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 Shapes = dict[str, tuple[int, ...]]
 
 
 def halved(adapter: bytes) -> bytes:
     """An adapter's file in half precision; unchanged where that costs a tensor more than its last bit.
 
-    A tensor with many values below 6e-5 or above 65504 has no room in float16; its file stays as it is.
+    A tensor with many values below 6e-5 or above 65504 has no room in float16; its file stays as it is. A layer's
+    change of full rank becomes the change itself beside an identity: see `_of_least_rank`.
     """
-    tensors = load(adapter)
+    tensors = _of_least_rank(load(adapter))
     with np.errstate(over="ignore"):
         half = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
     fits = all(_close(half[name], tensor) for name, tensor in tensors.items())
     return save(half, metadata={"format": "pt"}) if fits else adapter
+
+
+def _of_least_rank(tensors: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The same changes of the weights, with no layer's rank above its smaller side.
+
+    A merged adapter has one rank for all layers, which for some is more than they can have. There B A is stored itself,
+    and the other factor is the identity: the sizes are those of full rank, and what a merge set to 0 compresses.
+    """
+    found = dict(tensors)
+    for name in (name for name in tensors if name.endswith(DOWN)):
+        other = name.removesuffix(DOWN) + UP
+        down, up = tensors[name], tensors[other]
+        (rank, into), out = down.shape, up.shape[0]
+        if rank >= min(out, into):
+            change = (up.astype(np.float64) @ down.astype(np.float64)).astype(np.float32)
+            identity = np.eye(min(out, into), dtype=np.float32)
+            found[name], found[other] = (identity, change) if into <= out else (change, identity)
+    return found
 
 
 def _close(half: NDArray[np.float16], whole: NDArray[np.float32]) -> bool:
@@ -92,8 +113,8 @@ def factors(path: Path) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float
     """(A, B) of each layer in float64; the layer's weights change by B A. KeyError for a file that is no LoRA."""
     with safe_open(path, framework="np") as file:
         tensors = {name: file.get_tensor(name).astype(np.float64) for name in list(file.keys())}
-    ends = [name for name in tensors if name.endswith(".lora_A.weight")]
-    return {name: (tensors[name], tensors[name.replace(".lora_A.", ".lora_B.")]) for name in ends}
+    ends = [name for name in tensors if name.endswith(DOWN)]
+    return {name: (tensors[name], tensors[name.removesuffix(DOWN) + UP]) for name in ends}
 
 
 def distance(fresh: Path, stored: Path) -> float:

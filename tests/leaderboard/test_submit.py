@@ -95,6 +95,22 @@ def test_an_adapter_without_room_in_half_precision_stays_as_it_is(value: float) 
     assert load(halved(save({"a": np.full((2, 2), 0.1, np.float32)})))["a"].dtype == np.float16
 
 
+@pytest.mark.parametrize(
+    ("out", "into", "rank"), [(4, 6, 4), (4, 6, 9), (6, 4, 5), (5, 5, 8), (4, 6, 3), (6, 4, 1)]
+)
+def test_no_layer_of_an_entry_has_a_rank_above_its_smaller_side(out: int, into: int, rank: int) -> None:
+    rng = np.random.default_rng(0)
+    down, up = rng.normal(size=(rank, into)), rng.normal(size=(out, rank))
+    change = up @ down
+    up[0], change[0] = 0, 0  # a merge sets values to 0: they stay exactly 0
+    written = load(halved(save({"x.lora_A.weight": np.float32(down), "x.lora_B.weight": np.float32(up)})))
+    a, b = written["x.lora_A.weight"], written["x.lora_B.weight"]
+    assert a.dtype == b.dtype == np.float16
+    assert len(a) == b.shape[1] == min(rank, out, into)
+    assert np.float64(b) @ np.float64(a) == pytest.approx(change, rel=2e-3, abs=5e-3)
+    assert not (np.float64(b) @ np.float64(a))[0].any()
+
+
 @pytest.mark.slow
 def test_a_strangers_method_is_in_its_entries(sequences: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
