@@ -22,7 +22,7 @@ PREDICTORS = {"drift": ("log drift",), "LEARN": ("LEARN",), "both": ("log drift"
 
 
 def correlations(folder: str, sequence: str, order: str) -> str:
-    """Rank correlations with FORGET over the methods of a seed, and the slopes of the fit: means over seeds."""
+    """Rank correlations with FORGET over the methods of a seed, and shares of its variance: means over seeds."""
     runs = _runs(folder, sequence, order)
     rows: dict[str, list[float]] = {}
     for _, of_seed in runs.groupby("seed"):
@@ -38,9 +38,9 @@ def correlations(folder: str, sequence: str, order: str) -> str:
             rows.setdefault(f"FORGET and {label}, {other} held equal", []).append(np.corrcoef(*parts)[0, 1])
         for name, predictors in PREDICTORS.items():
             unexplained = _residuals(of_seed, "FORGET", predictors).var() / of_seed["FORGET"].var(ddof=0)
-            rows.setdefault(f"share of the variance of FORGET that {name} explains", []).append(
-                1 - unexplained
-            )
+            explain = "explain" if name == "both" else "explains"
+            label = f"share of the variance of FORGET that {name} {explain}"
+            rows.setdefault(label, []).append(1 - unexplained)
     lines = []
     for label, values in rows.items():
         found = mean_interval(values)
@@ -91,8 +91,12 @@ def _runs(folder: str, sequence: str, order: str) -> pd.DataFrame:
 
 def _residuals(rows: pd.DataFrame, target: str, predictors: tuple[str, ...]) -> np.ndarray:
     """What a least-squares fit with a constant leaves of the target; (n,)."""
-    columns, values = _columns(rows, predictors), rows[target].to_numpy(float)
-    return values - columns @ np.linalg.lstsq(columns, values, rcond=None)[0]
+    return rows[target].to_numpy(float) - _columns(rows, predictors) @ _fit(rows, target, predictors)
+
+
+def _fit(rows: pd.DataFrame, target: str, predictors: tuple[str, ...]) -> np.ndarray:
+    """The weights of a least-squares fit with a constant; (1 + predictors,)."""
+    return np.linalg.lstsq(_columns(rows, predictors), rows[target].to_numpy(float), rcond=None)[0]
 
 
 def _unpredicted(runs: pd.DataFrame, method: str, predictors: tuple[str, ...]) -> list[float]:
@@ -100,10 +104,8 @@ def _unpredicted(runs: pd.DataFrame, method: str, predictors: tuple[str, ...]) -
     found = []
     for _, of_seed in runs.groupby("seed"):
         own, others = of_seed[of_seed["method"] == method], of_seed[of_seed["method"] != method]
-        weights = np.linalg.lstsq(_columns(others, predictors), others["FORGET"].to_numpy(float), rcond=None)[
-            0
-        ]
-        found += (own["FORGET"].to_numpy(float) - _columns(own, predictors) @ weights).tolist()
+        predicted = _columns(own, predictors) @ _fit(others, "FORGET", predictors)
+        found += (own["FORGET"].to_numpy(float) - predicted).tolist()
     return found
 
 

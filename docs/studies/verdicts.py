@@ -55,8 +55,9 @@ def helped(name: str) -> str:
 
 
 def _named(place: Place) -> str:
-    """The sequence and its order; all places have one tuner."""
-    return f"`{place.sequence}`" + (f", {place.order}" if place.order != ORDER else "")
+    """The sequence and its order; all entries have one tuner."""
+    sequence, *order = place.words[:-1]
+    return ", ".join([f"`{sequence}`", *order])
 
 
 def sentences(order: str) -> str:

@@ -1,4 +1,4 @@
-"""anew: first-order expansions of earlier rewards, made anew from stored states; idea 8 of docs/studies/ours.md."""
+"""refreshed: first-order expansions of earlier rewards from stored states; idea 8 of docs/studies/ours.md."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from pydantic import Field
 from ril_bench import Method
 
 
-class Anew(Method):
+class Refreshed(Method):
     """One adapter for all tasks; each earlier reward must not fall, as far as its expansion can tell.
 
         fall_k(theta) = mean over stored states of task k of <-G, out_theta - out>          G = d reward_k / d out
