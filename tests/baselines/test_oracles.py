@@ -141,9 +141,19 @@ def test_rounds_of_one_update_are_steps_on_the_mean_of_the_losses():
                 steps.append(-0.05 * (change - j) @ down.T @ down)
             change = change + sum(steps) / 2
         torch.testing.assert_close(found, change)
-    assert list(model.adapters) == ["round-2", "round-4", "round-6"]  # no expert is left
+    assert list(model.adapters) == ["merged"]  # no expert is left
     assert model.trained == []
 
 
 def test_a_round_that_is_cut_short_counts():
-    assert len(pulled(length=4, updates=12).adapters) == 2
+    whole, longer = pulled(length=4, updates=8), pulled(length=4, updates=12)
+    cut = pulled(length=2, updates=4)  # the first half of the round of length 4
+    assert_same(pulled(length=4, updates=4).joined_delta(), cut.joined_delta())
+    for layer, delta in whole.joined_delta().items():
+        before, after = ((each - 1.5).norm() for each in (delta, longer.joined_delta()[layer]))
+        assert after < before  # the losses' mean is least at 1.5
+
+
+def assert_same(found, expected):
+    for layer, delta in expected.items():
+        torch.testing.assert_close(found[layer], delta)
