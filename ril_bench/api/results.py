@@ -129,6 +129,12 @@ def _refuse_unused(
             where=", ".join(unused),
             hint=f"add --format, one of {', '.join(FORMATS)}",
         )
+    if of_table["--paired"] and format == "csv":
+        raise UserError(
+            "a table in csv has values and differences already",
+            where="--paired",
+            hint="leave it out, or take --format md",
+        )
     if drop_holes and format is None and out is None:
         raise UserError(
             "the pages of single runs have no holes",
@@ -181,6 +187,9 @@ def compare(
     b: Run | str | Path,
     *,
     out: str | Path | None = None,
+    sequences: Sequence[str] = (),
+    orders: Sequence[str] = (),
+    tuners: Sequence[str] = (),
     metrics: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Compares two runs, or two methods whose runs share sequences, orders, tuners and seeds.
@@ -189,6 +198,9 @@ def compare(
         a: a run, or a folder that holds the runs of one method.
         b: another run or folder; differences are b - a.
         out: a page to write that shows the first pair of runs side by side; None writes no page.
+        sequences: compare only runs of these sequences; empty means all.
+        orders: only runs of these orders, such as ["given"].
+        tuners: only runs of these tuners.
         metrics: such as ["FINAL", "FORGET"]; empty means all.
 
     Returns a row for each sequence, order, tuner and metric: `a_mean`, `a_low`, `a_high`, the same for b, the paired
@@ -198,11 +210,13 @@ def compare(
     holds several methods, or runs of other settings.
     """
     from ril_bench.reporting import comparison, summary
+    from ril_bench.reporting.place import chosen_places
     from ril_bench.reporting.same_settings import other_sequences
     from ril_bench.reporting.side_by_side import write_side_by_side
     from ril_bench.reporting.tables import chosen
 
-    sides = [summary.load(places_of(side)) for side in (a, b)]
+    wanted = {"sequence": sequences, "order": orders, "tuner": tuners}
+    sides = [chosen_places(summary.load(places_of(side)), **wanted) for side in (a, b)]
     rows = comparison.compare(*sides)
     for sentence in other_sequences(*sides):
         warnings.warn(sentence, stacklevel=2)

@@ -16,6 +16,18 @@ from ril_bench.cli.console import say, show_json, show_table, warn
 from ril_bench.cli.runs import show_run
 from ril_bench.storage.files import expanded
 
+OnlySequences = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--sequence", help="Only runs of this sequence. Repeatable. Default: all."),
+]
+OnlyOrders = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--order", help="Only runs of this order: given, reversed, ... Repeatable. Default: all."),
+]
+OnlyTuners = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--tuner", help="Only runs of this tuner. Repeatable. Default: all."),
+]
 MetricOption = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--metric", help="A metric of the table: FINAL, FORGET, ... Repeatable."),
@@ -68,20 +80,9 @@ def report(
         Optional[Format],  # noqa: UP045
         typer.Option("--format", help="Print the table of all runs in this format. Default: no table."),
     ] = None,
-    sequences: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--sequence", help="Only runs of this sequence. Repeatable. Default: all."),
-    ] = None,
-    orders: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            "--order", help="Only runs of this order: given, reversed, ... Repeatable. Default: all."
-        ),
-    ] = None,
-    tuners: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--tuner", help="Only runs of this tuner. Repeatable. Default: all."),
-    ] = None,
+    sequences: OnlySequences = None,
+    orders: OnlyOrders = None,
+    tuners: OnlyTuners = None,
     metrics: MetricOption = None,
     paired: Annotated[
         bool,
@@ -131,6 +132,9 @@ def compare(
         Optional[Path],  # noqa: UP045
         typer.Option("--out", help="A page to write that shows both side by side. Default: no page."),
     ] = None,
+    sequences: OnlySequences = None,
+    orders: OnlyOrders = None,
+    tuners: OnlyTuners = None,
     metrics: MetricOption = None,
     every: Annotated[
         bool,
@@ -142,7 +146,7 @@ def compare(
 ) -> None:
     """Compare two runs or two methods: B - A, and a verdict.
 
-    Both need the same sequences, orders, tuners and seeds.
+    Both need the same sequences, orders, tuners and seeds; the options choose what both have.
     """
     import ril_bench
     from ril_bench.reporting.collapse import MARK, MEANING
@@ -150,7 +154,9 @@ def compare(
     from ril_bench.reporting.tables import chosen, compared
 
     with warned():
-        rows = ril_bench.compare(a, b, out=out)
+        rows = ril_bench.compare(
+            a, b, out=out, sequences=sequences or (), orders=orders or (), tuners=tuners or ()
+        )
     shown = rows if every and not metrics else chosen(rows, metrics or main_metrics(rows))
     if as_json:
         show_json((chosen(rows, metrics) if metrics else rows).to_dict("records"))

@@ -111,5 +111,5 @@ def _refuse_unpaired(place: str | None, a: Collection[object], b: Collection[obj
         raise UserError(
             "some runs have no partner: " + "; ".join(alone),
             where=place,
-            hint="give both sides the same sequences, tuners, orders and seeds",
+            hint="give both sides the same seeds, and choose what both have: --sequence, --order, --tuner",
         )

@@ -165,6 +165,13 @@ def test_report_refuses_what_only_a_table_has(
     assert not (tmp_path / "site").exists()
 
 
+def test_report_refuses_paired_for_csv_which_has_both(verb: Verb, runs: Path) -> None:
+    code, _, complaint = verb("report", runs, "--format", "csv", "--paired")
+    assert code == 2
+    assert "--paired" in complaint
+    assert {"mean", "difference"} <= set(pd.read_csv(io.StringIO(ril_bench.report(runs, format="csv"))))
+
+
 def test_report_refuses_to_drop_holes_of_pages(verb: Verb, runs: Path) -> None:
     code, _, complaint = verb("report", runs, "--drop-holes")
     assert code == 2
@@ -209,6 +216,23 @@ def test_compare_refuses_different_seeds(verb: Verb, runs: Path) -> None:
     code, _, complaint = verb("compare", runs / "naive" / "seed-0", runs / "rid" / "seed-1")
     assert code == 2
     assert "seed 0, only in A; seed 1, only in B" in complaint
+
+
+def test_compare_what_both_have(verb: Verb, runs: Path, tmp_path: Path) -> None:
+    """A method that ran more orders than another is compared in the order of both."""
+    for order, seed in (("given", 0), ("reversed", 0)):
+        run = write_run(tmp_path / order, prompts=3, pixels=16, seed=seed, updates=2)
+        info = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(info | {"order": order}))
+    code, _, complaint = verb("compare", tmp_path, runs / "rid" / "seed-0")
+    assert code == 2
+    assert "--order" in complaint
+    code, printed, _ = verb("compare", tmp_path, runs / "rid" / "seed-0", "--order", "given")
+    assert code == 0
+    assert "reversed" not in printed
+    code, _, complaint = verb("compare", tmp_path, runs / "rid" / "seed-0", "--order", "reversed")
+    assert code == 2
+    assert "no run has the order 'reversed'" in complaint
 
 
 def test_compare_prints_the_main_metrics_and_a_verdict(verb: Verb, runs: Path) -> None:
