@@ -56,6 +56,18 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """MkDocs's hook: links to files outside docs/, which work on GitHub, lead to their pages in the site."""
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def led(found: re.Match[str]) -> str:
+        place = posixpath.normpath(posixpath.join("docs", folder, found[1]))
+        shown = f"{posixpath.relpath(PAGES[place], folder or '.')}{found[2] or ''}" if place in PAGES else ""
+        return f"]({shown})" if shown else found[0]
+
+    return REPOSITORY_FILE.sub(led, markdown)
+
+
 def pages() -> dict[str, str]:
     """{place in the site: Markdown} of every generated page."""
     return {

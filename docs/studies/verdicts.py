@@ -13,9 +13,10 @@ from pathlib import Path
 import pandas as pd
 from tables import as_markdown
 
+from ril_bench.leaderboard import board
 from ril_bench.metrics.statistics import CLAIMED_P
 from ril_bench.reporting.place import Place, by_place
-from ril_bench.reporting.summary import BASELINE, load, table
+from ril_bench.reporting.summary import BASELINE, table
 from ril_bench.reporting.text import fixed, signed
 
 SEQUENCE, ORDER = "shapes-ril", "given"
@@ -29,8 +30,9 @@ WORDS = {
 
 @cache
 def everything_measured() -> pd.DataFrame:
-    """The table of all entries: a row for each sequence, order, tuner, method and metric."""
-    return table(load([Path(__file__).parents[2] / "leaderboard"]))
+    """The table of all entries, each at its level: a row for each sequence, order, tuner, method and metric."""
+    runs, _ = board.read_board(Path(__file__).parents[2] / "leaderboard")
+    return table(runs)
 
 
 def measured_on_the_leaderboard(order: str = ORDER) -> pd.DataFrame:
