@@ -1,8 +1,6 @@
 """mapreduce: experts for each reward, merged again and again (after MapReduce LoRA, arXiv 2511.20629)."""
 
-from typing import Annotated
-
-from pydantic import Field
+from pydantic import PositiveInt
 from torch.nn.init import zeros_
 
 from ril_bench import Method, Plan
@@ -21,7 +19,7 @@ class MapReduce(Method):
     oracle = True
 
     class Options(Method.Options):
-        length: Annotated[int, Field(ge=1)] = 10
+        length: PositiveInt = 10
         """Updates of each reward in a round; the paper has 100 of a longer training [secondary]."""
 
     def bind(self, model):
@@ -34,15 +32,17 @@ class MapReduce(Method):
         self._experts, self._done = [f"expert-{j}" for j in range(1, task.index + 1)], 0
         for name in self._experts:
             model.add_adapter(name, seed_key=task.key)
-        self._take_turns()
+        self._activate(self._experts)
 
     def turn(self, update):
-        return [1 + update % len(self._experts)]
+        now = update % len(self._experts)
+        self._activate([self._experts[now]])
+        return [1 + now]
 
-    def _take_turns(self):
-        """Makes the expert of the next update act, over the merged adapter; all experts keep their optimizers."""
-        idle = set(self._experts) - {self._experts[self._done % len(self._experts)]}
-        self._model.activate({n: float(n not in idle) for n in self._model.adapters}, train=self._experts)
+    def _activate(self, experts):
+        """Makes the mean of some experts act over the merged adapter; all experts keep their optimizers."""
+        scales = {name: float(name not in self._experts) for name in self._model.adapters}
+        self._model.activate(scales | dict.fromkeys(experts, 1 / len(experts)), train=self._experts)
 
     def adjust_gradients(self):
         for name, scale in self._model.active.items():
@@ -53,7 +53,7 @@ class MapReduce(Method):
         self._done += 1
         if self._done % (self.options.length * len(self._experts)) == 0:
             self._merge()
-        self._take_turns()
+        self._activate(self._experts)  # criteria see the mean
 
     def _merge(self):
         """Adds the mean of the experts' deltas to the merged adapter, and restarts them."""

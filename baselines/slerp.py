@@ -14,7 +14,7 @@ class Slerp(Method):
     """Each reward is tuned alone, from the pretrained model; its delta is merged into the earlier ones on a sphere.
 
         slerp(a, b; t) = sin((1-t) omega) / sin(omega) a + sin(t omega) / sin(omega) b,   omega the angle of a and b
-        merged_i       = pull * slerp(merged_{i-1}, delta_i; 1/i), layer by layer
+        m_i            = slerp(m_{i-1}, delta_i; 1/i), layer by layer        the model: theta_0 + pull * m_i
 
     Unlike their mean, the merge of nearly orthogonal deltas keeps their length. WARP merges more than two one after
     another, and then goes toward the start [paper]; its moving average is the method ema. Deltas with an angle of 0 or

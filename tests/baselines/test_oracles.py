@@ -99,6 +99,7 @@ def pulled(length, updates, tasks=2):
             change = [model._change(layer) for layer in model.layers]
             (sum((c - wanted).square().sum() for c in change) / 2).backward()
 
+        method.turn(update)
         one_update(method, model, optimizer, gradient_of)
         if update == 1:
             assert reloaded(method, model).state_dict() == method.state_dict()
@@ -143,6 +144,22 @@ def test_rounds_of_one_update_are_steps_on_the_mean_of_the_losses():
         torch.testing.assert_close(found, change)
     assert list(model.adapters) == ["merged"]  # no expert is left
     assert model.trained == []
+
+
+def test_between_updates_the_mean_of_the_experts_acts():
+    """So criteria and evaluations see the model that the step would leave."""
+    model, method = AdaptedToy(rank=3, alpha=3), baseline("mapreduce", length=2)
+    method.bind(model)
+    task = started(method, model, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for update in range(6):
+        method.turn(update)
+        one_update(
+            method, model, optimizer, lambda: prediction(model, task).output.square().mean().backward()
+        )
+        between = model.joined_delta()
+    method.end_task(task, model)
+    assert_same(model.joined_delta(), between)
 
 
 def test_a_round_that_is_cut_short_counts():
