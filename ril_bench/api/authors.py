@@ -114,6 +114,6 @@ def check_entries(
     recorded = expanded(record)
     checker = Checker(resample, expanded(rerun), rerun_seeds, steps or None, checker_seed)
     for verdict in check(folder, since=since, checker=checker):
-        if recorded is not None:
+        if recorded is not None and (verdict.stands or not verdict.valid):
             note(recorded, verdict)
         yield verdict

@@ -184,8 +184,11 @@ def _check_entries(
 def _row(verdict: Verdict) -> tuple[str, str, str]:
     """A line of the table: a place, its level or how many faults it has, and what was computed again."""
     count = len(verdict.faults)
-    level = verdict.level if verdict.entry else "ok"
-    state = level if verdict.valid else f"{count} fault{'s' if count > 1 else ''}"
+    state: str = verdict.level if verdict.entry else "ok"
+    if not verdict.valid:
+        state = f"{count} fault{'s' if count > 1 else ''}"
+    elif not verdict.stands:
+        state = "ok, but its revision or its seeds are refused"
     return verdict.place, state, "; ".join(map(str, filter(None, (verdict.resampled, verdict.retrained))))
 
 

@@ -15,7 +15,7 @@ from ril_bench.leaderboard.method_names import shipped_digest
 from ril_bench.leaderboard.record import read_card
 from ril_bench.reporting.place import Place
 from ril_bench.reporting.same_settings import refuse_mixed
-from ril_bench.reporting.summary import BASELINE
+from ril_bench.reporting.summary import BASELINE, runs_table
 from ril_bench.storage import names
 from ril_bench.storage.entry_note import EntryNote
 from ril_bench.storage.read import StoredRun, read_run
@@ -34,12 +34,15 @@ def read_board(place: Path) -> tuple[list[StoredRun], list[str]]:
     root = entries_root(place)
     verdicts = list(check(root))
     refused = [verdict for verdict in verdicts if not verdict.valid]
-    revisions = {verdict.place for verdict in refused if verdict.entry is None}
-    runs = [
-        _run(root, verdict.entry.address)
-        for verdict in verdicts
-        if verdict.entry and verdict.valid and _revision_of(verdict.entry.address) not in revisions
-    ]
+    runs, unread = [], []
+    for verdict in verdicts:
+        if verdict.entry and verdict.valid and verdict.stands:
+            try:
+                run = _run(root, verdict.entry.address)
+                runs_table([run])
+                runs.append(run)
+            except Exception as error:  # one entry never keeps the others off the page
+                unread.append(f"{verdict.place} cannot be read: {type(error).__name__}: {error}"[:300])
     if not runs:
         raise UserError(
             f"no entry is valid: {len(refused)} of {len(verdicts)} places are refused",
@@ -52,11 +55,7 @@ def read_board(place: Path) -> tuple[list[StoredRun], list[str]]:
         f"ril-bench check {place} lists its faults"
         for verdict in refused
     )
-    return kept, [*sentences, *left_out]
-
-
-def _revision_of(address: Address) -> str:
-    return f"{address.group.method}/{address.group.revision}"
+    return kept, [*sentences, *unread, *left_out]
 
 
 def _run(root: Path, address: Address) -> StoredRun:
@@ -95,10 +94,11 @@ def comparable(runs: Iterable[StoredRun]) -> tuple[list[StoredRun], list[str]]:
     entry with fewer seeds, with more seeds, or of another "naive" does not keep the others off the page.
     """
     groups: dict[Place, dict[str, dict[int | None, StoredRun]]] = defaultdict(lambda: defaultdict(dict))
-    for run in runs:
-        groups[Place.of(run)][run.name][run.seed] = run
     kept: list[StoredRun] = []
     left_out: list[str] = []
+    for run in runs:
+        if groups[Place.of(run)][run.name].setdefault(run.seed, run) is not run:
+            left_out.append(f"{run.name} on {Place.of(run).title}: a second entry of seed {run.seed}")
     for place, methods in groups.items():
         naive = [run for run in methods.get(BASELINE, {}).values() if _ships(run)]
         seeds = {run.seed for run in naive} or _most(methods.values())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from ril_bench.errors import UserError
 from ril_bench.leaderboard import method_names
 from ril_bench.leaderboard.checked import noted
 from ril_bench.leaderboard.entry import Entry
-from ril_bench.leaderboard.layout import OF_REVISION, SEED, Group
+from ril_bench.leaderboard.layout import OF_REVISION, SEED
 from ril_bench.leaderboard.method_names import shipped_digest
 from ril_bench.leaderboard.record import LEAST_SEEDS, MethodCard, read_card
 from ril_bench.storage import names
@@ -17,30 +18,27 @@ from ril_bench.storage.digests import sha256_file
 
 
 def card_faults(
-    folder: Path, groups: Iterable[Group], root: Path, valid: Iterable[Entry]
-) -> Iterator[tuple[str, UserError]]:
-    """(check, fault) of a revision's folder, and of the groups of seeds below it.
+    folder: Path, root: Path, valid: Collection[Entry]
+) -> tuple[MethodCard | None, list[tuple[str, UserError]]]:
+    """The card of a revision, None where it cannot be read, and (check, fault) of the revision's folder.
 
     Args:
         valid: its entries that have no fault of their own.
     """
-    valid = list(valid)
     for name in OF_REVISION:
         if fault := _unreadable(folder / name):
-            yield name, fault
-            return
+            return None, [(name, fault)]
     try:
         card = read_card(folder / names.METHOD_CARD)
     except UserError as error:
         error.hint = error.hint or "ril-bench submit --template prints one with every key"
-        yield names.METHOD_CARD, error
-        return
-    yield from (("names", fault) for fault in _names(folder, valid, root))
-    yield from ((names.METHOD_FILE, fault) for fault in _method_file(folder / names.METHOD_FILE, valid, root))
-    for group in sorted(groups):
-        yield from (("seeds", fault) for fault in _seeds(root / group.path, card))
-    for entry in valid:
-        yield from (("oracle", fault) for fault in _oracle(card, entry))
+        return None, [(names.METHOD_CARD, error)]
+    checks = {
+        "names": _names(folder, valid, root),
+        names.METHOD_FILE: _method_file(folder / names.METHOD_FILE, valid, root),
+        "oracle": chain.from_iterable(_oracle(card, entry) for entry in valid),
+    }
+    return card, [(name, fault) for name, found in checks.items() for fault in found]
 
 
 def _names(folder: Path, entries: Iterable[Entry], root: Path) -> Iterator[UserError]:
@@ -95,25 +93,33 @@ def _method_file(path: Path, entries: Iterable[Entry], root: Path) -> Iterator[U
             )
 
 
-def _seeds(folder: Path, card: MethodCard) -> Iterator[UserError]:
-    """Seeds 0 to n - 1, none left out and none chosen, for an n from LEAST_SEEDS to the card's.
+def seed_faults(folder: Path, valid: Collection[int], card: MethodCard) -> Iterator[UserError]:
+    """A group has seeds 0 to n - 1, none left out and none chosen, for an n from LEAST_SEEDS to the card's.
+
+    n is that of the valid entries: one that is refused has a fault of its own, and takes none of the others with it.
 
     Another order or sequence may have fewer than the card's. What is compared are the seeds that naive has there
     (`board.comparable`), so nobody gains by ending early.
+
+    Args:
+        folder: the group's.
+        valid: the seeds whose entries have no fault of their own.
     """
+    if not valid:
+        return
     found = {int(match[1]) for item in folder.iterdir() if (match := SEED.fullmatch(item.name))}
-    least = max([LEAST_SEEDS, *(seed + 1 for seed in found)])
+    least = max([LEAST_SEEDS, *(seed + 1 for seed in valid)])
     if missing := sorted(set(range(least)) - found):
         yield UserError(
             f"seeds {missing} are missing of the first {least}",
             where=str(folder),
             hint="submit every seed from 0: a missing seed may be missing because of its result",
         )
-    if more := sorted(seed for seed in found if seed >= card.seeds):
+    if more := sorted(seed for seed in valid if seed >= card.seeds):
         yield UserError(
             f"seeds {more} are not among the {card.seeds} that {names.METHOD_CARD} declares",
             where=str(folder),
-            hint=f"write seeds: {max(found) + 1}, and submit all of them",
+            hint=f"write seeds: {max(valid) + 1}, and submit all of them",
         )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ril_bench.errors import UserError
 from ril_bench.leaderboard import safety
-from ril_bench.leaderboard.cards import card_faults
+from ril_bench.leaderboard.cards import card_faults, seed_faults
 from ril_bench.leaderboard.copies import Copies
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.history import added_since
@@ -41,9 +41,11 @@ class EntryFault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The faults of one place below entries/: an entry, a method's revision, or a stray file.
+    """The faults of one place below entries/: an entry, a group of seeds, a method's revision, or a stray file.
 
-    checker_seed: the seed that drew what was computed again.
+    Attributes:
+        checker_seed: the seed that drew what was computed again.
+        stands: of an entry: whether its revision and the seeds beside it have no fault either.
     """
 
     place: str
@@ -52,6 +54,7 @@ class Verdict:
     resampled: Resampled | None = None
     retrained: Retrained | None = None
     checker_seed: int | None = None
+    stands: bool = True
 
     @property
     def valid(self) -> bool:
@@ -67,7 +70,7 @@ class Verdict:
         return {
             "place": self.place,
             "valid": self.valid,
-            "level": self.level if self.entry and self.valid else None,
+            "level": self.level if self.entry and self.valid and self.stands else None,
             "faults": [
                 {"check": one.check, "what": one.fault.what, "where": one.fault.where, "hint": one.fault.hint}
                 for one in self.faults
@@ -130,31 +133,59 @@ def check(target: Path, *, since: str | None = None, checker: Checker = NOTHING_
             hint="write one: ril-bench submit RUN --method-yaml FILE",
         )
     again, shipped = _Again(checker, addresses), Shipped()
-    checked: dict[Path, list[Verdict]] = defaultdict(list)  # by the revision
-    for address in addresses:
-        verdict = again.verdict(Entry(root, address, shipped))
-        checked[root / address.group.method / address.group.revision].append(verdict)
-        yield verdict
-    again.refuse_unused()
     copies = Copies(root, shipped)
-    for folder in sorted({*checked, *(one for one in revisions if inside(one))}):
-        groups = {one.entry.address.group for one in checked[folder] if one.entry}
-        valid = [one.entry for one in checked[folder] if one.entry and one.valid]
-        found = _of_revision(folder, groups, root, valid, copies)
-        yield Verdict(folder.relative_to(root).as_posix(), tuple(found))
+    by_revision: dict[Path, list[Entry]] = {one: [] for one in revisions if inside(one)}
+    for address in addresses:
+        folder = root / address.group.method / address.group.revision
+        by_revision.setdefault(folder, []).append(Entry(root, address, shipped))
+    for folder in sorted(by_revision):
+        yield from _of_revision(folder, by_revision[folder], again, copies)
+    again.refuse_unused()
 
 
 def _of_revision(
-    folder: Path, groups: Collection[Group], root: Path, valid: Collection[Entry], copies: Copies
-) -> Iterator[EntryFault]:
-    """The faults of a revision as a whole."""
+    folder: Path, entries: Collection[Entry], again: _Again, copies: Copies
+) -> Iterator[Verdict]:
+    """The verdicts on a revision's entries, then on the revision, and on each group of its seeds that has a fault.
+
+    What needs no computing comes first: so it is known of each entry, when it is computed again, whether it stands.
+    """
+    root = copies.root
+    own = {entry: tuple(EntryFault(name, fault) for name, fault in faults(entry)) for entry in entries}
+    valid = [entry for entry, found in own.items() if not found]
+    revision, groups = _faults_beside(folder, [one.address.group for one in entries], valid, copies)
+    for entry, found in own.items():
+        stands = not revision and not groups.get(entry.address.group)
+        yield replace(again.verdict(entry, found), stands=stands)
+    yield Verdict(_place(root, folder), tuple(revision))
+    for group, wrong in groups.items():
+        if wrong:
+            yield Verdict(group.path.as_posix(), tuple(wrong))
+
+
+def _faults_beside(
+    folder: Path, groups: Iterable[Group], valid: Collection[Entry], copies: Copies
+) -> tuple[list[EntryFault], dict[Group, list[EntryFault]]]:
+    """The faults of a revision as a whole, and those of each group of seeds."""
     try:
-        for name, fault in card_faults(folder, groups, root, valid):
-            yield EntryFault(name, fault)
-        for fault in copies.faults(valid):
-            yield EntryFault("copies", fault)
+        card, found = card_faults(folder, copies.root, valid)
+        revision = [EntryFault(name, fault) for name, fault in found]
+        revision += [EntryFault("copies", fault) for fault in copies.faults(valid)]
+        seeds = {
+            group: [
+                EntryFault("seeds", fault)
+                for fault in seed_faults(
+                    copies.root / group.path,
+                    {one.address.seed for one in valid if one.address.group == group},
+                    card,
+                )
+            ]
+            for group in sorted(set(groups))
+            if card is not None
+        }
     except Exception as error:  # one revision never stops the check of the others
-        yield EntryFault("method", as_fault(error, folder))
+        return [EntryFault("method", as_fault(error, folder))], {}
+    return revision, seeds
 
 
 class _Again:
@@ -186,10 +217,10 @@ class _Again:
                 hint="name the file of the runs: METHOD/REVISION/method.py of the entry",
             )
 
-    def verdict(self, entry: Entry) -> Verdict:
-        found = [EntryFault(name, fault) for name, fault in faults(entry)]
+    def verdict(self, entry: Entry, found: tuple[EntryFault, ...]) -> Verdict:
+        """The verdict on an entry whose files have these faults."""
         if found:  # nothing is computed from an invalid entry
-            return Verdict(str(entry), tuple(found), entry)
+            return Verdict(str(entry), found, entry)
         rerun = self.retrainer is not None and entry.address in self.drawn and self.retrainer.takes(entry)
         resampler = self.all_images if rerun else self.resampler
         resampled, wrong = _computed("resample", entry, resampler)

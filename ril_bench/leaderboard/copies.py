@@ -18,6 +18,7 @@ from ril_bench.leaderboard.checked import noted
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.layout import ADAPTER_BYTES, Address, Group
 from ril_bench.leaderboard.method_names import shipped_digest
+from ril_bench.leaderboard.rules import faults
 from ril_bench.leaderboard.shipped import Shipped
 from ril_bench.reporting.summary import BASELINE
 from ril_bench.sequences.sequence_file import load_sequence
@@ -71,7 +72,10 @@ class Copies:
             seen.append((entry, sketch))
 
     def _equal_methods(self, group: Group, entries: Collection[Entry]) -> Iterator[UserError]:
-        """Another group of the same sequence and order whose adapters are these, and whose name counts as much."""
+        """Another group of the same sequence and order whose adapters are these, and whose name counts as much.
+
+        An entry that its own checks refuse counts for nothing.
+        """
         by_seed = {entry.address.seed: entry for entry in entries}
         for other in self._places(group.sequence, group.order):
             if (other.group.method, other.group.tuner) == (group.method, group.tuner):
@@ -79,8 +83,9 @@ class Copies:
             mine = by_seed.get(other.seed)
             if mine is None or not self._equal(mine.address, other):
                 continue
-            own, its = self._standing(mine), self._standing(Entry(self.root, other, self.shipped))
-            if own < RECORDED and own <= its:
+            its_entry = Entry(self.root, other, self.shipped)
+            own, its = self._standing(mine), self._standing(its_entry)
+            if own < RECORDED and own <= its and (its == RECORDED or not any(faults(its_entry))):
                 yield UserError(
                     f"the last adapter is that of {other.group.method} with {other.group.tuner}, seed {other.seed}",
                     where=str(mine.folder),

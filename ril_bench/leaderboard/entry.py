@@ -13,7 +13,7 @@ from ril_bench.config.validation import validated
 from ril_bench.config.yaml_source import Source
 from ril_bench.errors import UserError, nearest
 from ril_bench.leaderboard.layout import ADAPTER, Address
-from ril_bench.leaderboard.record import ImagesRecord, Record, RunRecord
+from ril_bench.leaderboard.record import MetricsRecord, Record, RunRecord
 from ril_bench.leaderboard.safety import read_plain_json, read_table
 from ril_bench.leaderboard.shipped import Shipped
 from ril_bench.sequences.calibrations import Calibration
@@ -53,9 +53,9 @@ class Entry:
         return self._object(names.METRICS)
 
     @cached_property
-    def images(self) -> ImagesRecord:
-        """The part of metrics.json about images, typed."""
-        return _typed(ImagesRecord, self.file(names.METRICS), self.metrics)
+    def images(self) -> MetricsRecord:
+        """metrics.json, whose part about images is typed."""
+        return _typed(MetricsRecord, self.file(names.METRICS), self.metrics)
 
     @cached_property
     def digests(self) -> dict[str, Any]:

@@ -14,10 +14,16 @@ AS_WRITTEN = "submit run.json as the run wrote it: ril-bench submit RUN"
 
 
 def of_method(entry: Entry) -> Iterator[UserError]:
-    """The options of a method that ships give the values that run.json states."""
+    """The options of a method that ships give the values that run.json states, and have a label if any is given."""
     method = entry.run.method
     if method.file_sha256 is None or method.file_sha256 != shipped_digest(method.name):
         return
+    if method.options and method.label is None:
+        yield UserError(
+            f"{method.name} with the options {method.options!r:.150} has no label, as if they were its defaults",
+            where=str(entry.file(names.RUN)),
+            hint=AS_WRITTEN,
+        )
     try:
         known = entry.shipped.method(method.name)(**method.options).options.model_dump(mode="json")
     except UserError:

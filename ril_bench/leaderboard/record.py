@@ -82,6 +82,12 @@ class Record(Part):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
 
 
+class WholeRecord(Record):
+    """A part without other keys: reports read these files too, and an unknown key would reach them unchecked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class SequenceRecord(Record):
     """The name and version; the rule `sequence` compares the whole with the official sequence."""
 
@@ -111,7 +117,7 @@ class TaskTunerRecord(Record):
     resolved: dict[str, Any]
 
 
-class StepRecord(Record):
+class StepRecord(WholeRecord):
     step: Count
     reward: Name | None
     train_seconds: Seconds
@@ -123,6 +129,13 @@ class StepRecord(Record):
     trainable_bytes: Count
     stored_bytes: Count
     carried_bytes: Count
+    updates: Count | None = None
+    consolidation_updates: Count = 0
+    met: bool | None = None
+    gain: dict[Name, float] | None = None
+    shared: bool = False
+    training_calls: list[Any] | None = None
+    evaluation_calls: list[Any] | None = None
 
 
 class CalibrationRecord(Record):
@@ -142,7 +155,7 @@ class HardwareRecord(Record):
     gpu: Annotated[Text, Field(max_length=200)] | None
 
 
-class RunRecord(Record):
+class RunRecord(WholeRecord):
     """run.json."""
 
     schema_version: Literal[1]
@@ -169,6 +182,12 @@ class RunRecord(Record):
     weights: Annotated[dict[str, Sha], Field(max_length=1000)]
     started: Annotated[Text, Field(max_length=40)]
     finished: Annotated[Text, Field(max_length=40)]
+    method_reference: Annotated[Text, Field(max_length=1000)] | None = None
+    purpose: Annotated[Text, Field(max_length=50)] = "result"
+    inputs: dict[str, Any] | None = None
+    units: dict[str, Any] | None = None
+    micro_batch: Count | None = None
+    log_lines_lost: Count | None = None
 
 
 MetricValues = dict[str, float | None]
@@ -207,9 +226,32 @@ class DriftRecord(Record):
     steps: list[MetricValues]
 
 
-class ImagesRecord(Record):
-    """The metrics of images in metrics.json. Only their form is checked; their values are claims without the images."""
+class ScaleRecord(Record):
+    """Rewards of a step's adapter at one scale."""
 
+    step: Count
+    scale: float
+    rewards: MetricValues
+
+
+class MetricsRecord(WholeRecord):
+    """metrics.json. The values of metrics of images are claims without the images, so only their form is checked.
+
+    What follows from scores (`rewards` to `calibration`) is computed again by the check `metrics`.
+    """
+
+    schema_version: Any
+    rewards: Any
+    probes: Any
+    units: Any
+    directions: Any
+    continual: Any
+    retain: Any = None
+    retain_excluded: Any = None
+    anytime: Any = None
+    resources: Any
+    calibration: Any
+    scales: Annotated[list[ScaleRecord], Field(max_length=10_000)] | None = None
     fidelity: FidelityRecord
     structure: StructureRecord
     diversity: DiversityRecord | None

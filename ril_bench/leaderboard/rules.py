@@ -25,6 +25,7 @@ from ril_bench.leaderboard import bounds, option_values, safety
 from ril_bench.leaderboard.differences import differences, listed
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.layout import REQUIRED, address, limit
+from ril_bench.reporting.trained_tasks import updates_of
 from ril_bench.running.run_record import calibration_record
 from ril_bench.running.steps import off_calibration
 from ril_bench.scoring.matrix import matrix
@@ -252,6 +253,41 @@ def rows(entry: Entry) -> Faults:
         yield UserError("`trained` marks other rewards than the sequence's tasks", where=where, hint=RESUBMIT)
 
 
+def rows_within(entry: Entry) -> Faults:
+    """anytime.parquet has exactly the rows of the evaluations between updates, where the sequence has those."""
+    spec, where = entry.sequence.evaluation, str(entry.file(names.ANYTIME))
+    if (entry.within is None) != (spec.every is None):
+        what = (
+            "is missing" if entry.within is None else "is there, and the sequence evaluates after tasks only"
+        )
+        yield UserError(f"{names.ANYTIME} {what}", where=str(entry.folder), hint=RESUBMIT)
+    if entry.within is None or spec.every is None:
+        return
+    rows = entry.within[["step", "update", "reward", "prompt_id", "sample"]]
+    prompts = [f"{i:03d}" for i in range(spec.prompts)]
+    each = len(entry.sequence.rewards) * len(prompts) * spec.images_per_prompt
+    # The end of a training is not evaluated as one between updates, be a consolidation after it or not.
+    ends = {i: (updates_of(step) or 0, step.get("updates")) for i, step in enumerate(entry.raw["steps"]) if i}
+    allowed = {i: range(spec.every, last, spec.every) for i, (last, _) in ends.items()}
+    needed = sum(len(updates) - (ends[i][1] in updates) for i, updates in allowed.items())
+    found = rows.drop_duplicates().groupby(["step", "update"]).size()
+    fits = (
+        len(rows) == each * len(found)
+        and needed <= len(found) <= sum(map(len, allowed.values()))
+        and all(update in allowed.get(step, ()) for step, update in found.index)
+        and (found == each).all()
+        and rows["reward"].isin(entry.sequence.rewards).all()
+        and rows["prompt_id"].isin(prompts).all()
+        and rows["sample"].isin(range(spec.images_per_prompt)).all()
+    )
+    if not fits:
+        yield UserError(
+            f"its {len(rows)} rows are not those of an evaluation every {spec.every} updates",
+            where=where,
+            hint=RESUBMIT,
+        )
+
+
 def row_zero(entry: Entry) -> Faults:
     """Row 0 is the calibration's, within 0.05 sigma."""
     row = matrix(entry.scores).to_dict("index")[0]
@@ -374,8 +410,9 @@ CHECKS = (
     EntryCheck("ranges", bounds.images, (*RUN, "images")),
     EntryCheck("bounds", bounds.scores, (*RUN, "calibrated")),
     EntryCheck("rows", rows, RUN),
+    EntryCheck("rows between updates", rows_within, (*RUN, "complete")),
     EntryCheck("row 0", row_zero, SCORES),
     EntryCheck("matrix", matrix_csv, SCORES),
-    EntryCheck("metrics", metrics_json, (*SCORES, "complete", "calibrated")),
+    EntryCheck("metrics", metrics_json, (*SCORES, "complete", "calibrated", "rows between updates")),
     EntryCheck("sheet", sheet, SAFE),
 )

@@ -39,6 +39,9 @@ COLUMNS = {
     "trained": kinds.is_boolean,
 }
 CODED = ("reward", "prompt_id")  # columns of text
+#: how a column may be compressed. Snappy makes data at most about 21 times smaller, so the size of the file bounds what
+#: it unpacks to; under others it does not, and the footer may state any size
+CODECS = ("SNAPPY", "UNCOMPRESSED")
 #: versions of pyarrow without this option read no type of an extension
 _NO_EXTENSIONS: dict[str, Any] = (
     {"arrow_extensions_enabled": False}
@@ -122,6 +125,13 @@ def table(path: Path) -> Iterator[UserError]:
             f"a table that unpacks to {meta.num_rows:,} rows in {meta.num_row_groups:,} groups, {unpacked:,} bytes",
             where=str(path),
             hint=f"at most {ROWS:,} rows, {ROW_GROUPS} groups and {UNPACKED:,} bytes",
+        )
+        return
+    groups = (meta.row_group(i) for i in range(meta.num_row_groups))
+    codecs = {group.column(j).compression for group in groups for j in range(group.num_columns)}
+    if others := sorted(codecs - set(CODECS)):
+        yield UserError(
+            f"compressed with {', '.join(others)}", where=str(path), hint=f"write it with {CODECS[0].lower()}"
         )
         return
     found = {field.name: field.type for field in schema}

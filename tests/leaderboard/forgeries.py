@@ -12,7 +12,9 @@ from tests.leaderboard.forging import (
     all_adapters,
     as_shipped,
     between_is_last,
+    between_updates,
     called,
+    compressed,
     constant,
     costs,
     digits,
@@ -29,6 +31,7 @@ from tests.leaderboard.forging import (
     sheet,
     sheet_of,
     text,
+    times,
     trials,
     under,
     untrained,
@@ -52,6 +55,7 @@ FRAMES = [Image.new("RGB", (8, 8), (k, 0, 0)) for k in range(99)]
 WORDS = PngInfo()
 for _k in range(10_000):
     WORDS.add_text(f"k{_k}", "v")
+STRONGER = {"options": {"strength": 30.002}, "resolved": {"strength": 30.002}}
 NAIVE = "the same code, by another author"
 
 FORGERIES = (
@@ -90,6 +94,7 @@ FORGERIES = (
     Forgery("naive as ewc", as_shipped("ewc", beside=False), RERUN),
     Forgery("joint that is no oracle", as_shipped("joint", beside=False, oracle=False), "oracle"),
     Forgery("rid with options that it has not", as_shipped("rid", beside=False, resolved={}), "options"),
+    Forgery("an unlabelled l2 of another strength", as_shipped("l2", beside=False, **STRONGER), "options"),
     Forgery("rid with another file", called("rid", beside=False), "method.py"),
     Forgery("a second, worse naive", called("naive", beside=False, file_sha256="0" * 64), "method.py"),
     Forgery("draft's results as refl's", under(tuner="refl"), "copies"),
@@ -118,6 +123,17 @@ FORGERIES = (
     Forgery("a consolidation without calls", costs(consolidation_updates=10**6), "costs"),
     Forgery("a count of 401 digits", digits("run.json", "seed"), "parses"),
     Forgery("1e300 seconds", costs(train_seconds=1e300), "parses"),
+    # keys that a report would read, or trip over
+    Forgery("a run with digests of files", written("run.json", files={}), "record"),
+    Forgery("a run with a seal", written("run.json", sha256="x"), "record"),
+    Forgery("a step that gained a list", costs(gain=[1]), "record"),
+    Forgery("metrics with a seal", written("metrics.json", sha256="x"), "images"),
+    Forgery("scales that are a number", written("metrics.json", scales=5), "images"),
+    Forgery("scales without rows", written("metrics.json", scales=[1]), "images"),
+    # tables
+    Forgery("a table compressed with zstd", compressed("zstd"), "opens"),
+    Forgery("a table compressed with brotli", compressed("brotli"), "opens"),
+    Forgery("scores between updates that the sequence has not", between_updates, "rows between updates"),
     # words
     Forgery("another calibration under its digest", text("run.json", '"b": ', '"b": 1'), "calibrated"),
     Forgery("trials that were more", trials, NOTHING),

@@ -259,6 +259,42 @@ def costs(**values: Any) -> Forge:
     return forge
 
 
+def compressed(codec: str) -> Forge:
+    """scores.parquet as it is, compressed in another way."""
+
+    def forge(board: Path) -> None:
+        for folder in entries(board):
+            frame = pd.read_parquet(folder / "scores.parquet")
+            frame.to_parquet(folder / "scores.parquet", index=False, compression=codec)
+            seal(folder)
+
+    return forge
+
+
+def between_updates(board: Path) -> None:
+    """Scores between updates of a sequence that has none."""
+    for folder in entries(board):
+        frame = pd.read_parquet(folder / "scores.parquet")
+        frame.insert(1, "update", range(len(frame)))
+        frame.to_parquet(folder / "anytime.parquet", index=False)
+        seal(folder)
+
+
+def times(block: str, key: str, factor: float) -> Forge:
+    """Multiplies a metric of every step in a block of metrics.json."""
+
+    def forge(board: Path) -> None:
+        for folder in entries(board):
+            metrics = json.loads((folder / "metrics.json").read_text())
+            for row in metrics[block]["steps"]:
+                if row.get(key) is not None:
+                    row[key] *= factor
+            edit(folder, "metrics.json", **{block: metrics[block]})
+            seal(folder)
+
+    return forge
+
+
 def digits(name: str, key: str) -> Forge:
     """An integer of 401 digits, which json writes and no float holds."""
     return written(name, **{key: 10**400})

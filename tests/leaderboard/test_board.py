@@ -24,6 +24,7 @@ from ril_bench.leaderboard.check import check
 from ril_bench.leaderboard.checked import note
 from ril_bench.leaderboard.layout import revision
 from ril_bench.leaderboard.record import MethodCard
+from ril_bench.reporting.place import Place
 from ril_bench.reporting.site import write_site
 from ril_bench.storage.digests import sha256_file
 from ril_bench.storage.entry_note import EntryNote
@@ -147,6 +148,15 @@ def test_a_method_of_mixed_settings_is_listed_and_the_others_are_shown(tmp_path:
         "runs of rid on shapes-ril / draft have other settings: method.invented is not set and 1"
     ]
     assert write_site(kept, tmp_path / "site", left_out).is_file()
+
+
+def test_a_second_entry_of_a_seed_replaces_none(tmp_path: Path) -> None:
+    naive, mine, again = (
+        entered(tmp_path / name, method, 3) for name, method in (("a", "naive"), ("b", "mine"), ("c", "mine"))
+    )
+    kept, left_out = comparable([*naive, *mine, *again])
+    assert [run.folder for run in kept] == [run.folder for run in [*naive, *mine]]
+    assert left_out == [f"mine on {Place.of(mine[0]).title}: a second entry of seed {k}" for k in range(3)]
 
 
 def test_without_naive_the_seeds_are_those_of_most(tmp_path: Path) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ril_bench.api.authors import check_entries
 from ril_bench.cli import main
 from ril_bench.errors import UserError
+from ril_bench.leaderboard.board import read_board
 from ril_bench.leaderboard.check import NOTHING_AGAIN, Checker, check
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.rules import EntryCheck
+from tests.leaderboard.forging import called, under
 from tests.leaderboard.tampered import CASES, RESAMPLED, Case
 from tests.leaderboard.tampering import entry, pandas_index, seal
 
@@ -100,6 +104,50 @@ def test_all_faults_at_once(board: Path) -> None:
 def test_any_folder_of_a_leaderboard_can_be_checked(honest: Path, where: str) -> None:
     target = entry(honest) if where == "seed" else honest / where
     assert len(list(check(target))) == (2 if where == "seed" else 4)
+
+
+COPY = called("foresight", file="the same code, by another author")
+
+
+def test_a_refused_revision_is_not_recorded(board: Path) -> None:
+    """What is recorded counts as accepted: a copy that was recorded would pass as an original ever after."""
+    COPY(board)
+    for _ in range(2):
+        verdicts = list(check_entries(board / "entries" / "foresight", record=board / "checked.json"))
+        assert [one.check for verdict in verdicts for one in verdict.faults] == ["copies"]
+        assert not any(verdict.stands for verdict in verdicts if verdict.entry)
+    assert not (board / "checked.json").exists()
+
+
+def test_an_invalid_copy_refuses_nobody(board: Path) -> None:
+    """Files that claim to be naive's, of a method whose own checks refuse them."""
+    claim = board / "naive"
+    shutil.copytree(board / "entries" / "naive", claim)
+    called("foresight", file="my own code", beside=False)(board)
+    shutil.move(claim, board / "entries" / "naive")
+    for scores in (board / "entries" / "naive").rglob("scores.parquet"):
+        scores.unlink()
+    refused = {verdict.place.partition("/")[0] for verdict in check(board) if not verdict.valid}
+    assert refused == {"naive"}
+
+
+@pytest.mark.parametrize("valid", [False, True])
+def test_seeds_that_are_refused_take_no_others_with_them(board: Path, valid: bool) -> None:
+    """An order of one valid seed, or of one seed that is no entry, beside a whole order."""
+    given = entry(board).parent
+    if valid:
+        other = (under(order="reversed")(board) or board).parent
+        shutil.rmtree(other / "seed-0")
+    else:
+        other = given.parents[1] / "reversed" / "draft"
+        (other / "seed-7").mkdir(parents=True)
+        (other / "seed-7" / "run.json").write_text("{}")
+    refused = [verdict.place for verdict in check(board) if not verdict.valid]
+    place = other.relative_to(board / "entries").as_posix()
+    assert refused == ([place] if valid else [f"{place}/seed-7"])
+    runs, left_out = read_board(board)
+    assert {run.folder for run in runs} == {given / f"seed-{k}" for k in range(3)}
+    assert len(left_out) == 1
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

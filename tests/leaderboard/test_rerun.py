@@ -34,7 +34,7 @@ def test_an_honest_entry_is_reproduced_to_the_byte(reproduced: Verdict) -> None:
     assert reproduced.level == "reproduced"
 
 
-@pytest.mark.parametrize(("gap", "level"), [(0.05, "reproduced"), (0.65, "resampled")])
+@pytest.mark.parametrize(("gap", "level"), [(5e-4, "reproduced"), (0.05, "resampled"), (0.65, "resampled")])
 def test_on_another_processor_a_different_adapter_says_nothing(
     honest: Path, monkeypatch: pytest.MonkeyPatch, gap: float, level: str
 ) -> None:
@@ -48,10 +48,11 @@ def test_on_another_processor_a_different_adapter_says_nothing(
     assert (": made on " in str(verdict.retrained)) == (level == "resampled")
 
 
+@pytest.mark.parametrize("gap", [0.09, 0.65])  # .17 of the step before in the last adapter; another training
 def test_on_the_same_processor_a_different_adapter_is_a_fault(
-    honest: Path, monkeypatch: pytest.MonkeyPatch
+    honest: Path, monkeypatch: pytest.MonkeyPatch, gap: float
 ) -> None:
-    monkeypatch.setattr("ril_bench.leaderboard.rerun._apart", lambda fresh, stored: 0.65)
+    monkeypatch.setattr("ril_bench.leaderboard.rerun._apart", lambda fresh, stored: gap)
     verdict = next(iter(check(entry(honest), checker=Checker(rerun="shipped"))))
     assert [fault.check for fault in verdict.faults] == ["rerun", "rerun"]
 
