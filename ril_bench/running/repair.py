@@ -65,8 +65,26 @@ def _is_of_training(name: str) -> bool:
     return last == names.ADAPTER or fnmatch.fnmatch(last, names.SCORES_AFTER)
 
 
+def drop_scores_after(folder: RunFolder, step: int, update: int) -> None:
+    """Deletes scores between updates that lie behind an update of a step, of a training that will not be continued.
+
+    Another training of the step may end earlier, and write none in their places.
+    """
+    left = set()
+    for path in folder.path.glob(f"{names.STEPS}/{names.SCORES_AFTER}"):
+        at = names.step_number(path.parent.name), names.update_number(path.name)
+        if None not in at and at > (step, update):
+            left.add(path.relative_to(folder.path).as_posix())
+    if left:
+        files = folder.read_run().get(FILES, {})
+        folder.update_run(**{FILES: {name: digest for name, digest in files.items() if name not in left}})
+    for name in left:
+        (folder.path / name).unlink()
+
+
 def _forget_training(folder: RunFolder) -> None:
     """Leaves only step 0 in run.json. The training writes the other files again."""
+    drop_scores_after(folder, 0, 0)
     info = folder.read_run()
     kept = {
         name: digest for name, digest in info.get(FILES, {}).items() if name.startswith(f"{names.step(0)}/")

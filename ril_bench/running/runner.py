@@ -26,7 +26,7 @@ from ril_bench.running.new_training import new_training
 from ril_bench.running.owners import owners
 from ril_bench.running.plan import RunPlan
 from ril_bench.running.progress import Reporter, duration, progress_note
-from ril_bench.running.repair import Repair, prepare, refuse_log_gap
+from ril_bench.running.repair import Repair, drop_scores_after, prepare, refuse_log_gap
 from ril_bench.running.run_record import calibration_record, method_record, now, same_numerics, tuner_records
 from ril_bench.running.step_plan import step_plan
 from ril_bench.running.steps import Steps, gain_note
@@ -387,6 +387,7 @@ class Runner:
         # The checkpoint has the calls of the killed process, those of the start of the task included.
         self.steps.take_calls()
         self.folder.truncate_log(i, training.update)
+        self.team.on_main(lambda: drop_scores_after(self.folder, i, training.update))
         self.team.on_main(lambda: refuse_log_gap(self.folder, i, training.update, repair=self.repair))
         self.reporter.say(f"resuming from task {i}, update {training.update}")
         return training

@@ -72,6 +72,12 @@ def scores_after(update: int) -> str:
     return f"update-{update:06d}.parquet"
 
 
+def update_number(name: str) -> int | None:
+    """The reverse of `scores_after`; None for another name."""
+    number = name.removeprefix("update-").removesuffix(".parquet")
+    return int(number) if number.isdecimal() and name == scores_after(int(number)) else None
+
+
 #: a glob that matches what `scores_after` names
 SCORES_AFTER = "update-*.parquet"
 

@@ -64,6 +64,25 @@ def test_a_resume_gives_the_same_scores_between_updates(tiny_sequence, tmp_path,
     assert calls[0] == calls[1]
 
 
+@pytest.mark.parametrize("repaired", [False, True])
+def test_scores_of_a_training_that_is_left_do_not_stay(tiny_sequence, tmp_path, straight, repaired):
+    """On another machine a training may end earlier, and write none in the place of its last scores."""
+    with pytest.raises(KeyboardInterrupt):
+        watched(tiny_sequence, tmp_path, Stopping(11))
+    folder = RunFolder(next(tmp_path.rglob("run.json")).parent)
+    of_longer = "step-2/update-000006.parquet"
+    folder.record({of_longer: b"scores"})
+    (folder.path / of_longer).write_bytes(b"scores")
+    if repaired:
+        (folder.path / "step-1" / "adapter.safetensors").write_bytes(b"damaged")
+        runner(tiny_sequence, tmp_path, settings=EVERY, checkpoint_every=4, repair=True).execute()
+    else:
+        watched(tiny_sequence, tmp_path)
+    assert (folder.path / "anytime.parquet").read_bytes() == (straight / "anytime.parquet").read_bytes()
+    assert of_longer not in folder.read_run()["files"]
+    assert not (folder.path / of_longer).exists()
+
+
 def test_a_run_without_it_keeps_its_digest_and_has_no_such_file(tiny_sequence, tmp_path, finished):
     assert "every" not in runner(tiny_sequence, tmp_path).plan.identity()["sequence"]["evaluation"]
     assert not (finished / "anytime.parquet").exists()

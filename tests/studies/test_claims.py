@@ -172,6 +172,19 @@ def test_what_is_compared_is_the_difference_of_each_seed(tmp_path):
     assert minus_soup.what == "FORGET (z): rid minus soup"
 
 
+@pytest.mark.parametrize("against", [["rid"], ["soup", "rid"]])
+def test_normalised_values_are_not_compared_with_z(tmp_path, against):
+    runs = synthetic(tmp_path, {"naive": 0.3, "rid": 0.9, "soup": 0.6}, 2)
+    runs["shapes-ril"]["rid"] = {
+        seed: StoredRun(write_run(tmp_path / f"plain-{seed}", seed=seed, calibrated=False)) for seed in (0, 1)
+    }
+    part = {"metric": "FINAL", "of": "naive", "against": against, "expected": "lower"}
+    with pytest.raises(UserError, match=r"compare FINAL \(z\)"):
+        compared(claim_of(comparisons=[part]), runs)
+    for metric in ("FINAL (z)", "drift"):
+        assert compared(claim_of(comparisons=[part | {"metric": metric}]), runs)
+
+
 def test_a_correlation_is_that_of_each_seed(tmp_path):
     runs = synthetic(tmp_path, {"naive": 0.3, "rid": 0.9, "soup": 0.6}, 2)
     part = {

@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ril_bench.errors import UserError
 from ril_bench.metrics.properties import agreement
 from ril_bench.metrics.statistics import differences
-from ril_bench.storage.read import StoredRun
+from ril_bench.storage.read import StoredRun, common_scale
 from ril_bench.studies.claims.claim_file import Claim, Comparison, Correlation, Expected
-from ril_bench.studies.claims.claim_metrics import value_of
+from ril_bench.studies.claims.claim_metrics import METRICS, value_of
 
 #: the runs of an arm on one sequence, by seed
 Runs = Mapping[int, StoredRun]
@@ -52,7 +53,7 @@ def compared(claim: Claim, runs: Mapping[str, Mapping[str, Runs]]) -> list[Compa
 
 def _differences(part: Comparison, sequence: str, arms: Mapping[str, Runs]) -> list[Compared]:
     """The comparison with each other arm; with none, the metric itself."""
-    own = _by_seed(part.metric, arms[part.of])
+    own, *others = _by_seed(part.metric, [arms[name] for name in (part.of, *part.against)])
     if not part.against:
         values, what = list(own.values()), f"{part.metric} of {part.of}"
         return [Compared(sequence, what, values, part.expected, part.margin)]
@@ -60,17 +61,17 @@ def _differences(part: Comparison, sequence: str, arms: Mapping[str, Runs]) -> l
         Compared(
             sequence,
             f"{part.metric}: {part.of} minus {other}",
-            differences(own, _by_seed(part.metric, arms[other])),
+            differences(own, values),
             part.expected,
             part.margin,
         )
-        for other in part.against
+        for other, values in zip(part.against, others, strict=True)
     ]
 
 
 def _correlation(part: Correlation, sequence: str, arms: Mapping[str, Runs]) -> Compared:
     """The rank correlation over arms within each seed; 0 where all arms have the same value."""
-    x, y = ([_by_seed(metric, arms[arm]) for arm in part.among] for metric in part.metrics)
+    x, y = (_by_seed(metric, [arms[arm] for arm in part.among]) for metric in part.metrics)
     found = [agreement([of_arm[seed] for of_arm in x], [of_arm[seed] for of_arm in y]) for seed in x[0]]
     first, second = part.metrics
     what = f"rank correlation of {first} and {second} over {len(part.among)} arms"
@@ -78,5 +79,13 @@ def _correlation(part: Correlation, sequence: str, arms: Mapping[str, Runs]) -> 
     return Compared(sequence, what, values, part.expected, part.margin)
 
 
-def _by_seed(metric: str, runs: Runs) -> dict[int, float]:
-    return {seed: value_of(metric, run) for seed, run in runs.items()}
+def _by_seed(metric: str, arms: Sequence[Runs]) -> list[dict[int, float]]:
+    """The metric of each arm's runs, by seed. Raises UserError where some arms are normalised and others are not."""
+    of_rewards = f"{metric} (z)" in METRICS
+    if of_rewards and len({common_scale([run]) for runs in arms for run in runs.values()}) > 1:
+        raise UserError(
+            f"{metric} is normalised in some of the runs and in z in others",
+            where="the arms of the claim: settings that the sequence is not calibrated for",
+            hint=f"compare {metric} (z)",
+        )
+    return [{seed: value_of(metric, run) for seed, run in runs.items()} for runs in arms]
