@@ -109,6 +109,8 @@ FORGERIES = (
     # metrics of images, and costs
     Forgery("FID 0", metric("fidelity", fid=0.0), RESAMPLE),
     Forgery("SSIM 1", metric("structure", ssim_to_0=1.0), RESAMPLE),
+    Forgery("SSIM a twentieth higher", times("structure", "ssim_to_0", 1.0475), RESAMPLE),
+    Forgery("FID a twentieth lower", times("fidelity", "fid", 0.9525), RESAMPLE),
     Forgery("drift 0", metric("drift", to_0=0.0), RESAMPLE),
     Forgery("FID -50", metric("fidelity", fid=-50.0), "ranges"),
     Forgery("SSIM 7", metric("structure", ssim_to_0=7.0), "ranges"),
