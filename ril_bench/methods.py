@@ -169,7 +169,9 @@ class Method(Configurable):
             prediction: its `output` (N, C, h, w), noise or a velocity, carries the graph; its other tensors do not.
                 `prediction.x0()` is the clean latents, `prediction.noise()` the noise, and
                 `prediction.with_output(out)` the same prediction with the output of another model. For a teacher's
-                output call `model.predict` inside `torch.no_grad()` and `model.folded(...)`.
+                output call `model.predict` inside `torch.no_grad()` and `model.folded(...)`. Where a tuner
+                differentiates a chain of steps (draft with k above 1), `output` depends on the weights also through
+                the latents; for a loss at given latents call `model.predict` on `prediction.x_t` again.
 
         Returns:
             A scalar that averages over the N samples, or None for no loss. Never call backward on it.
