@@ -38,6 +38,7 @@ def save(folder: RunFolder, name: str, training: Training, micro_batch: int) -> 
         "seconds": training.seconds,
         "calls": accounts.as_rows(training.calls),
         "peak_memory": training.peak_memory,
+        "trainable_bytes": training.trainable_bytes,
         "watched_seconds": training.watched_seconds,
         "watched_calls": accounts.as_rows(training.watched_calls),
         "adapters": training.model.adapter_state(),
@@ -99,6 +100,7 @@ def restore(training: Training, state: Mapping[str, Any]) -> None:
     training.seconds, training.calls = state["seconds"], accounts.from_rows(state["calls"])
     training.peak_memory, training.watched_seconds = state["peak_memory"], state["watched_seconds"]
     training.watched_calls = accounts.from_rows(state["watched_calls"])
+    training.trainable_bytes = state.get("trainable_bytes", 0)
 
 
 def on_device(device: torch.device, tree: Any) -> Any:

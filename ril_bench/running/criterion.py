@@ -25,11 +25,13 @@ class Goal:
 
     Attributes:
         pretrained: the pretrained model's scores (n,) of its first fixed images, in the reward's unit.
+        sigma: their deviation, also where the task states another unit for its tuner.
     """
 
     task: RewardTask
     until: Until
     pretrained: Tensor
+    sigma: float
 
     def gain(self, scores: Tensor) -> float:
         """The gain over the pretrained model, in sigma, of the scores (n,) of the same prompts and latents.
@@ -38,7 +40,7 @@ class Goal:
         """
         n = self.until.images
         difference = (scores[:n].double() - self.pretrained[:n]).mean().item()
-        return self.task.reward_model.direction * difference / self.task.unit.sigma
+        return self.task.reward_model.direction * difference / self.sigma
 
 
 @dataclass

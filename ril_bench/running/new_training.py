@@ -47,7 +47,7 @@ def new_training(
 def _criterion(sequence: Sequence, tasks: Mapping[int, RewardTask], units: Units) -> Criterion | None:
     """The criteria of the tasks that a step trains; None where no task has one."""
     goals = {
-        j: Goal(task, until, units.scores[task.name])
+        j: Goal(task, until, units.scores[task.name], units.deviation(j))
         for j, task in tasks.items()
         if (until := sequence.task(j).budget.until)
     }

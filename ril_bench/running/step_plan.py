@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ril_bench import registry
 from ril_bench.errors import MethodError, UserError
 from ril_bench.sequences.spec import Sequence
 
@@ -28,6 +29,13 @@ def step_plan(method: Method, sequence: Sequence, i: int) -> Plan:
     cls = type(author(method))
     found = called(method.plan, (sequence.order[:i], i), cls, "plan", partial(_blame, cls.__name__))
     plan = checked_plan(found, method, i)
+    tuner = sequence.task(i).tuner
+    if len(plan.weights) > 1 and "images" in registry.load("tuner", tuner.name)(**tuner.options).needs:
+        raise UserError(
+            f"{cls.__name__} trains several rewards in one step, and {tuner.name} learns from the images of one task",
+            where=f"tasks.{i}.tuner",
+            hint="choose a tuner that raises a reward, or another method",
+        )
     for j in plan.weights:
         task, own = sequence.task(j), sequence.task(i)
         pairs = (

@@ -260,7 +260,7 @@ class Steps:
             **(updates_and_gain(training) if training else {"updates": 0}),
             **accounts.spent(trained + evaluated),
             "peak_memory_bytes": max(peak_memory(self.device), training.peak_memory if training else 0),
-            "trainable_bytes": accounts.tensor_bytes(model.parameters()),
+            "trainable_bytes": training.trainable_bytes if training else 0,
             "stored_bytes": accounts.tensor_bytes(model.joined()),
             "carried_bytes": accounts.tensor_bytes([model.adapter_state(), stored_state(training.method)])
             if training

@@ -69,6 +69,7 @@ class Training:
     seconds: float = 0.0  # so far, with those of earlier processes that this one resumes
     calls: Counter[Any] = field(default_factory=Counter)  # so far, with those of earlier processes
     peak_memory: int = 0  # bytes of the step so far, with earlier processes
+    trainable_bytes: int = 0  # of what trains; the method may train nothing after the end of a task
     watched_seconds: float = 0.0  # of evaluations between updates; not a part of `seconds`
     watched_calls: Counter[Any] = field(default_factory=Counter)
     team: Team = field(default_factory=team)
@@ -137,6 +138,7 @@ class Training:
 
         A task may need no update, where its criterion is met at its start.
         """
+        self.trainable_bytes = max(self.trainable_bytes, accounts.tensor_bytes(self.parameters))
         if self._goals and not self._goals.checks:
             began = time.perf_counter()
             self._goals.check(self.model, update=0)
@@ -165,8 +167,8 @@ class Training:
         norms = self._clipped()
         self._refuse_infinite(task, reward=log.reward, loss=log.loss, penalty=penalty, gradient=sum(norms))
         self.optimizer.step()
-        self.tuner.after_update(self.model)
         self.method.after_update()
+        self.tuner.after_update(self.model)
         rewarded = self.consolidates_from is None
         return {
             "task": self.step,

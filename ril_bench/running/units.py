@@ -74,6 +74,13 @@ class Units:
         unit = self.units[self._materials.sequence.task(j).name]
         return self._materials.task(j, step=step, seed=seed, unit=unit)
 
+    def deviation(self, j: int) -> float:
+        """The deviation of task j's reward over images of the pretrained model, also where the task states a unit."""
+        task = self._materials.sequence.task(j)
+        if task.unit is None:
+            return self.units[task.name].sigma
+        return measured_unit(self._materials.sequence, j, self.scores[task.name]).sigma
+
     def _scores(self, task: TaskSpec) -> Tensor:
         files = cached_by_team(KIND, self._key(task), lambda: self._computed(task))
         return torch.tensor(team().from_main(lambda: json.loads(files[SCORES])), dtype=torch.float64)
@@ -107,14 +114,20 @@ class Units:
 
 
 def unit_of(sequence: Sequence, i: int, scores: Tensor | None) -> Unit:
-    """The unit of task i: the stated one, or the mean and the deviation of the pretrained model's scores (n,).
-
-    Raises UserError where the deviation is zero, or not finite.
-    """
+    """The unit of task i: the stated one, or the measured one."""
     task = sequence.task(i)
     if task.unit is not None:
         return Unit(0.0, task.unit)
     assert scores is not None, "a unit that is not stated is measured"
+    return measured_unit(sequence, i, scores)
+
+
+def measured_unit(sequence: Sequence, i: int, scores: Tensor) -> Unit:
+    """The mean and the deviation of the pretrained model's scores (n,) of task i.
+
+    Raises UserError where the deviation is zero, or not finite.
+    """
+    task = sequence.task(i)
     values = scores[: sequence.unit_images]
     b, sigma = values.mean().item(), values.std().item()
     if not ROUNDING * abs(b) < sigma < float("inf"):

@@ -268,7 +268,7 @@ class Sequence(Part):
     def fixed_images(self, task: TaskSpec) -> int:
         """The number of the pretrained model's images that a task needs before its first update."""
         until = task.budget.until
-        return max(self.unit_images if task.unit is None else 0, until.images if until else 0)
+        return max(self.unit_images if task.unit is None or until else 0, until.images if until else 0)
 
     @property
     def sha256(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import count
 from statistics import NormalDist
 from typing import Annotated, Any, Literal
 
@@ -75,8 +76,9 @@ class Alignprop(RewardGradientTuner):
     def _mean_kept(self, steps: int) -> float:
         """The mean number of steps that keep their gradient: the last one, and each other with its probability."""
         if self.options.variant == "released":
-            cut = NormalDist(CUT_MEAN * steps, CUT_SD * steps)
-            return 1 + sum(cut.cdf(i + 0.5) for i in range(steps - 1))  # the cut is rounded
+            below = NormalDist(CUT_MEAN * steps, CUT_SD * steps).cdf
+            shares = {cut: below(cut + 1) - below(cut) for cut in range(1, steps)} or {0: 1.0}
+            return sum((steps - cut) * share for cut, share in shares.items()) / sum(shares.values())
         return 1 + sum((i + 1) / (steps + 1) for i in range(steps - 1))
 
     def accumulate(self, model: DiffusionModel, task: Task, batch: MicroBatch) -> Log:
@@ -87,8 +89,10 @@ class Alignprop(RewardGradientTuner):
 
     def _grad_steps(self, steps: int, draws: Draws) -> list[int]:
         if self.options.variant == "released":
-            cut = CUT_MEAN * steps + CUT_SD * steps * draws.gauss("cut")
-            return list(range(min(max(round(cut), 0), steps - 1), steps))
+            # Whole numbers below the drawn ones, which are drawn again until they are inside [code].
+            drawn = (int(steps * (CUT_MEAN + CUT_SD * draws.gauss("cut", attempt))) for attempt in count())
+            cut = next(cut for cut in drawn if 1 <= cut < steps) if steps > 1 else 0
+            return list(range(cut, steps))
         # The release draws an integer in [0, T] and detaches the steps before it.
         return [i for i in range(steps) if i == steps - 1 or draws.integers(0, steps + 1, "cut", i) <= i]
 

@@ -307,7 +307,7 @@ class Tuner(Configurable):
         )
 
     def after_update(self, model: DiffusionModel) -> None:
-        """Called after each optimizer step, before the method's `after_update`."""
+        """Called after each optimizer step and the method's `after_update`: the next update finds the model so."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume inside a task needs besides the adapters and the optimizer.

@@ -108,9 +108,8 @@ class Crd(ForwardProcessTuner):
         distance = (new.velocity() - reference.velocity()).square().mean((1, 2, 3))
         return self.options.kl * ((least + q * (1 - least)) * distance).mean()
 
-    def after_update(self, model: DiffusionModel) -> None:
-        super().after_update(model)
-        self._compared.follow(model)
+    def averages(self) -> list[MovingAverage]:
+        return [*super().averages(), self._compared]
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "compared": self._compared.state_dict()}

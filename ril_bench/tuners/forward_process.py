@@ -140,7 +140,15 @@ class ForwardProcessTuner(RolloutTuner):
 
     def after_update(self, model: DiffusionModel) -> None:
         super().after_update(model)
-        self._old.follow(model)
+        if (
+            self._buffer.is_empty()
+        ):  # until then the loss compares the model with the policy that sampled the images
+            for average in self.averages():
+                average.follow(model, self.options.reuse)
+
+    def averages(self) -> list[MovingAverage]:
+        """The moving averages of the trained model."""
+        return [self._old]
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "old": self._old.state_dict()}

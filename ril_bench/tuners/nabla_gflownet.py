@@ -150,6 +150,7 @@ class NablaGflownet(RolloutTuner, RewardGradientTuner):
                 losses.backward(parts[-1])
         if self._net is not None:
             at_the_end = self._net(path.x[-1], 0, model.embed(prompts))
+            # The release divides this by n too [code]; it moves the network h alone [ours].
             parts.append(self._weight(sampler, last) * at_the_end.square().mean())
             losses.backward(parts[-1])
         return losses.log(path.reward.mean().item(), sum(part.item() for part in parts))

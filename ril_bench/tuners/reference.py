@@ -47,13 +47,23 @@ class MovingAverage(ReferenceModel):
         super().__init__(model)
         self._decay, self._updates = decay, 0
 
-    def follow(self, model: DiffusionModel) -> None:
-        """Moves toward the model, after an update."""
-        self._updates += 1
+    def follow(self, model: DiffusionModel, updates: int = 1) -> None:
+        """Moves toward the model, after some updates.
+
+        A model of another rank is taken as it is: a method may have merged adapters.
+        """
+        self._updates += updates
         wait, start, slope, most = self._decay
         decay = min(start + slope * max(self._updates - wait, 0), most)
         new = ReferenceModel(model).lora
-        self.lora = {name: factor + decay * (self.lora[name] - factor) for name, factor in new.items()}
+        if {name: factor.shape for name, factor in new.items()} != {
+            name: f.shape for name, f in self.lora.items()
+        }:
+            decay = 0.0
+        self.lora = {
+            name: factor + decay * (self.lora[name] - factor) if decay else factor
+            for name, factor in new.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """The average and the number of updates, for a resume."""

@@ -147,6 +147,10 @@ class RolloutBuffer:
                 del self._stored[key]
         self._used = set()
 
+    def is_empty(self) -> bool:
+        """Whether no process holds a trajectory, so that the next update samples new ones."""
+        return not any(team().gathered(lambda: bool(self._stored)))
+
     def state(self) -> list[Any]:
         """The trajectories of all processes, for a resume, which may have another number of processes."""
         own = [[sample, entry] for sample, entry in self._stored.items()]

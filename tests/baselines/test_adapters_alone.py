@@ -11,6 +11,7 @@ from ril_bench import registry
 from ril_bench.errors import UserError
 from ril_bench.running import accounts
 from ril_bench.storage.run_folder import RunFolder
+from tests.running.stopping import status
 from tests.tiny import LoraPerTask, runner, trained, training, weights, write_sequence
 
 Single, Soup, Joint, Replay = (
@@ -117,6 +118,32 @@ def test_a_sum_of_rewards_is_a_reward_for_tuners_without_gradient(tiny_data, tmp
     last = [line for line in RunFolder(folder).read_log() if line["task"] == 2]
     assert {line["reward"] for line in last} == {"brightness+symmetry"}
     assert all(line["grad_norm"] > 0 for line in last)
+
+
+@pytest.mark.parametrize("method", ["joint", "replay", "mapreduce", "agem"])
+@pytest.mark.parametrize("tuner", [{"name": "sft", "images": "shapes"}, {"name": "spin", "images": "shapes"}])
+def test_a_tuner_of_given_images_raises_no_sum(tiny_data, tmp_path, method, tuner):
+    """It has the images of one task, so the other rewards would have no effect."""
+    sequence = write_sequence(tmp_path / "tiny.yaml", tiny_data, tuner=tuner)
+    with pytest.raises(UserError, match="several rewards in one step") as caught:
+        runner(sequence, tmp_path, method)
+    assert caught.value.where == "tasks.2.tuner"
+
+
+@pytest.mark.parametrize("tuner", [{"name": "nft", "samples": 2, "noises": 1}, {"name": "crd", "samples": 2}])
+def test_mapreduce_merges_under_tuners_that_follow_the_model(tiny_data, tmp_path, tuner):
+    """A merge changes the rank of the model that their moving averages follow."""
+    sequence = write_sequence(tmp_path / "tiny.yaml", tiny_data, tuner=tuner)
+    folder = runner(
+        sequence, tmp_path, "mapreduce", settings=["budget.updates=3", "method.length=1"]
+    ).execute()
+    assert status(folder)["status"] == "complete"
+
+
+@pytest.mark.parametrize("method", ["soup", "ties", "naive"])
+def test_what_trains_is_counted_while_it_trains(tiny_sequence, tmp_path, method):
+    for step in status(runner(tiny_sequence, tmp_path, method).execute())["steps"][1:]:
+        assert step["trainable_bytes"] > 0
 
 
 @pytest.mark.parametrize("method", ["joint", "replay"])

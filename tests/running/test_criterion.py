@@ -53,14 +53,14 @@ def test_a_tuner_that_does_not_learn_from_the_reward_is_refused(tiny_sequence, t
 # -- the estimate --------------------------------------------------------------------------------------------
 
 
-def goal(model, until=UNTIL, unit=None):
+def goal(model, until=UNTIL, unit=None, sigma=1.0):
     task = reward_task(model, reward=Brightness(), unit=unit)
     pretrained = fixed_scores(model, task.sampler, 3.0, PROMPTS, {"brightness": Brightness()}, until.images)
-    return Goal(task, until, pretrained["brightness"].double())
+    return Goal(task, until, pretrained["brightness"].double(), sigma)
 
 
 def test_the_gain_is_the_mean_paired_difference_in_sigma(tiny_model):
-    own = goal(tiny_model, unit=Unit(b=100.0, sigma=2.0))
+    own = goal(tiny_model, unit=Unit(b=100.0, sigma=2.0), sigma=2.0)
     shift = torch.tensor([1.0, 2.0, 3.0, 6.0])
     assert own.gain(own.pretrained.float() + shift) == pytest.approx(3.0 / 2.0, rel=1e-4)
     assert own.gain(torch.cat([own.pretrained.float() + shift, torch.zeros(3)])) == pytest.approx(
@@ -81,7 +81,7 @@ def test_a_model_that_no_adapter_changes_has_gained_nothing_and_generates_nothin
 def test_a_task_leaves_the_sum_when_it_meets_its_criterion_and_returns_when_it_loses_it(tiny_model):
     one = training(tiny_model, bound(LoraPerTask(), tiny_model), updates=5)
     one.tasks, one.weights = {1: one.tasks[1], 2: reward_task(tiny_model, 2)}, {1: 1.0, 2: 1.0}
-    one.criterion = Criterion({j: Goal(task, UNTIL, torch.zeros(4)) for j, task in one.tasks.items()})
+    one.criterion = Criterion({j: Goal(task, UNTIL, torch.zeros(4), 1.0) for j, task in one.tasks.items()})
     for gains, raised in [
         ({1: 0.0, 2: 0.0}, "brightness+symmetry"),
         ({1: 0.6, 2: 0.1}, "symmetry"),
@@ -98,7 +98,7 @@ def test_a_turn_that_an_oracle_names_is_raised_whole_whatever_is_met(tiny_model)
     """agem's reference is the gradient of all earlier rewards, also of those that keep their level."""
     one = training(tiny_model, bound(LoraPerTask(), tiny_model), updates=5)
     one.tasks, one.weights = {1: one.tasks[1], 2: reward_task(tiny_model, 2)}, {1: 1.0, 2: 1.0}
-    one.criterion = Criterion({j: Goal(task, UNTIL, torch.zeros(4)) for j, task in one.tasks.items()})
+    one.criterion = Criterion({j: Goal(task, UNTIL, torch.zeros(4), 1.0) for j, task in one.tasks.items()})
     one.criterion.checks.append((0, {1: 0.6, 2: 0.1}))
     for turn, raised in [([1, 2], "brightness+symmetry"), ([1], "brightness"), (None, "symmetry")]:
         one.method.turn = lambda update, turn=turn: turn
@@ -216,6 +216,16 @@ class Also(Brightness):
 
     name = "also"
 """
+
+
+def test_a_stated_unit_does_not_change_what_a_criterion_asks(tiny_sequence, tmp_path):
+    """A tuner then sees the reward in another unit; the gain stays in deviations of the pretrained model."""
+    until = ["budget.updates=1", "budget.until={gain: 1e6, images: 4}"]
+    plain = status(runner(tiny_sequence, tmp_path / "a", settings=until).execute())
+    stated = status(runner(tiny_sequence, tmp_path / "b", settings=[*until, "unit=1e-9"]).execute())
+    gain = [run["steps"][1]["gain"]["brightness"] for run in (plain, stated)]
+    # AdamW's step does not depend on the unit, but for its epsilon
+    assert gain[1] == pytest.approx(gain[0], rel=0.05, abs=1e-3)
 
 
 def test_joint_trains_until_all_criteria_are_met_or_k_times_the_budgets_are_spent(tiny_sequence, tmp_path):

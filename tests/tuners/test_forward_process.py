@@ -223,6 +223,33 @@ def test_a_moving_average_follows_the_model():
     torch.testing.assert_close(found, other.predict(x, 1, PROMPTS, 1.0).detach())
 
 
+def test_a_moving_average_takes_a_model_of_another_rank_as_it_is():
+    """As after a method merged adapters: the factors of both ranks have no average."""
+    model = ToyModel()
+    average = MovingAverage(model, (0, 0.9, 0.0, 0.9))
+    model.joined = lambda: {"W": torch.ones(5, 5, dtype=torch.float64)}
+    average.follow(model)
+    assert average.lora["W"].shape == (5, 5)
+    model.joined = lambda: {"W": torch.zeros(5, 5, dtype=torch.float64)}
+    average.follow(model)
+    assert average.lora["W"].unique().tolist() == pytest.approx([0.9])
+
+
+@pytest.mark.parametrize("make", [Nft, Crd])
+def test_the_old_policies_stay_while_their_images_are_used(make):
+    """Three updates learn from the same images, and are compared with the policy that sampled them."""
+    model, task = ToyModel(), toy_task(STEPS)
+    tuner = started(make(samples=COPIES, noises=1, reuse=3, decay=[0, 0.0, 0.0, 0.0]), task, model)
+    for _ in range(2):
+        before = [average.lora["W"].clone() for average in tuner.averages()]
+        for k in range(3):
+            assert all(torch.equal(a.lora["W"], b) for a, b in zip(tuner.averages(), before, strict=True)), k
+            update(model, task, tuner)
+            moved(model)
+            tuner.after_update(model)
+        torch.testing.assert_close(tuner.averages()[0].lora["W"], model.joined()["W"].detach())
+
+
 @pytest.mark.parametrize("make", [Nft, Crd])
 def test_the_old_policy_samples_the_images(make):
     model, task = ToyModel(), toy_task(STEPS)

@@ -3,7 +3,9 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from ril_bench.draws import Draws
@@ -244,8 +246,15 @@ def test_alignprop_as_released_cuts_once():
         graded = Alignprop()._grad_steps(50, Draws((number,), range(2)))
         assert graded == list(range(graded[0], 50))
         cuts.append(graded[0])
-    assert sum(cuts) / 2000 == pytest.approx(42, abs=0.5)
-    assert torch.tensor(cuts).float().std() == pytest.approx(5, abs=0.7)
+    # the whole number below N(42, 5), drawn again where it is not from 1 to 49
+    normal = scipy.stats.norm(42, 5)
+    shares = np.diff(normal.cdf(np.arange(1, 51)))
+    mean = (np.arange(1, 50) * shares).sum() / shares.sum()
+    assert sum(cuts) / 2000 == pytest.approx(mean, abs=0.5)
+    assert Alignprop()._mean_kept(50) == pytest.approx(50 - mean)
+    assert (torch.tensor(cuts) == 49).float().mean() == pytest.approx(shares[-1] / shares.sum(), abs=0.012)
+    assert [Alignprop()._grad_steps(steps, Draws((0,), range(2)))[-1] for steps in (1, 2, 3)] == [0, 1, 2]
+    assert Alignprop()._mean_kept(1) == 1
 
 
 def test_refl_stays_in_the_last_quarter():
