@@ -153,3 +153,10 @@ def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, good, EntryPoint("theirs", "other:Draft", group))
     with pytest.raises(UserError, match="two installed packages"):
         registry.load("tuner", "theirs")
+
+
+def test_a_file_here_with_that_name_is_offered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("")
+    with pytest.raises(UserError, match=r"write \./mine\.py"):
+        registry.locate("method", "mine")

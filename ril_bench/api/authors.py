@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ril_bench.api.alone import alone
+from ril_bench.errors import RilError, UserError
 from ril_bench.storage.files import expanded
 
 if TYPE_CHECKING:
@@ -77,8 +78,13 @@ def check(
 
 
 def folder_of(target: str | Path) -> Path | None:
-    """The folder of a leaderboard that a target of `check` names; None for a file, and for a name."""
+    """The folder of a leaderboard that a target of `check` names; None for a file, and for a name.
+
+    Raises UserError for a path at which there is nothing.
+    """
     folder = expanded(target)
+    if "/" in str(target) and not folder.exists():
+        raise UserError("there is no such file or folder", where=str(folder.absolute()))
     return folder if folder.is_dir() else None
 
 
@@ -107,13 +113,25 @@ def check_entries(
     record: str | Path | None = None,
     since: str | None = None,
 ) -> Iterator[Verdict]:
-    """The verdicts on the entries in a folder, each as soon as it is known and recorded; see `check`."""
+    """The verdicts on the entries in a folder, each as soon as it is known and recorded; see `check`.
+
+    A record that cannot be written stops the check before anything is computed; if it fails later, the error comes
+    after all verdicts.
+    """
     from ril_bench.leaderboard.check import Checker, check
-    from ril_bench.leaderboard.checked import note
+    from ril_bench.leaderboard.checked import note, refuse_unwritable
 
     recorded = expanded(record)
     checker = Checker(resample, expanded(rerun), rerun_seeds, steps or None, checker_seed)
+    if recorded is not None:
+        refuse_unwritable(recorded)
+    unwritten: RilError | None = None
     for verdict in check(folder, since=since, checker=checker):
         if recorded is not None and (verdict.stands or not verdict.valid):
-            note(recorded, verdict)
+            try:
+                note(recorded, verdict)
+            except RilError as error:
+                unwritten = error
         yield verdict
+    if unwritten:
+        raise unwritten

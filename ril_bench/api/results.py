@@ -190,6 +190,7 @@ def compare(
     sequences: Sequence[str] = (),
     orders: Sequence[str] = (),
     tuners: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     metrics: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Compares two runs, or two methods whose runs share sequences, orders, tuners and seeds.
@@ -201,6 +202,7 @@ def compare(
         sequences: compare only runs of these sequences; empty means all.
         orders: only runs of these orders, such as ["given"].
         tuners: only runs of these tuners.
+        seeds: only runs of these seeds.
         metrics: such as ["FINAL", "FORGET"]; empty means all.
 
     Returns a row for each sequence, order, tuner and metric: `a_mean`, `a_low`, `a_high`, the same for b, the paired
@@ -217,6 +219,10 @@ def compare(
 
     wanted = {"sequence": sequences, "order": orders, "tuner": tuners}
     sides = [chosen_places(summary.load(places_of(side)), **wanted) for side in (a, b)]
+    if seeds:
+        sides = [[run for run in side if run.seed in seeds] for side in sides]
+        if not all(sides):
+            raise UserError("one side has none of these seeds", where=f"--seed {', '.join(map(str, seeds))}")
     rows = comparison.compare(*sides)
     for sentence in other_sequences(*sides):
         warnings.warn(sentence, stacklevel=2)

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -130,9 +131,14 @@ def show_table(
         )
     for row in rows:
         table.add_row(*(Text(literal(cell)) for cell in row))
-    fits_a_screen = _OUT.is_terminal or "COLUMNS" in os.environ
+    wide = _Console(**_LITERAL, width=_PIPE_WIDTH)
+    console = _OUT if _OUT.is_terminal or "COLUMNS" in os.environ else wide
+    # A number that is cut says something else, and a row without its name nothing; the terminal may wrap the line.
+    natural = Measurement.get(wide, wide.options, table).maximum
+    if numbers and natural > console.width:
+        console = _Console(**_LITERAL, width=natural)
     try:
-        (_OUT if fits_a_screen else _Console(**_LITERAL, width=_PIPE_WIDTH)).print(table)
+        console.print(table)
     except BrokenPipeError as error:
         raise ReaderLeftError from error
 

@@ -14,6 +14,7 @@ import typer
 from ril_bench.cli.common import SHOWN, JsonOption, app
 from ril_bench.cli.console import say, show_json, show_table, warn
 from ril_bench.cli.runs import show_run
+from ril_bench.config.seeds import parse_seeds
 from ril_bench.storage.files import expanded
 
 OnlySequences = Annotated[
@@ -135,6 +136,10 @@ def compare(
     sequences: OnlySequences = None,
     orders: OnlyOrders = None,
     tuners: OnlyTuners = None,
+    seeds: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--seed", help="Only runs of these seeds: 0-4, or 0,2,5. Default: all."),
+    ] = None,
     metrics: MetricOption = None,
     every: Annotated[
         bool,
@@ -150,13 +155,14 @@ def compare(
     """
     import ril_bench
     from ril_bench.reporting.collapse import MARK, MEANING
-    from ril_bench.reporting.comparison import main_metrics, verdicts
+    from ril_bench.reporting.comparison import JUDGED, main_metrics, verdicts
     from ril_bench.reporting.tables import chosen, compared
 
     with warned():
         rows = ril_bench.compare(
-            a, b, out=out, sequences=sequences or (), orders=orders or (), tuners=tuners or ()
-        )
+            a, b, out=out, sequences=sequences or (), orders=orders or (), tuners=tuners or (),
+            seeds=parse_seeds(seeds or ()),
+        )  # fmt: skip
     shown = rows if every and not metrics else chosen(rows, metrics or main_metrics(rows))
     if as_json:
         show_json((chosen(rows, metrics) if metrics else rows).to_dict("records"))
@@ -166,7 +172,7 @@ def compare(
     say("↑ higher is better, ↓ lower is better")
     if rows[["a_collapsed", "b_collapsed"]].to_numpy().any():
         say(f"{MARK} a step of some unit collapsed. {MEANING}.")
-    for sentence in verdicts(rows):
+    for sentence in verdicts(rows, metrics or JUDGED):
         say(sentence)
     if out is not None:
         say(f"page: {out}")

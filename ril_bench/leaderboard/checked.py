@@ -6,11 +6,13 @@ entry that is in it was accepted by a maintainer.
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ril_bench
+from ril_bench.errors import UserError
 from ril_bench.running import provenance
 from ril_bench.running.run_record import now
 from ril_bench.storage import names
@@ -22,6 +24,19 @@ if TYPE_CHECKING:
     from ril_bench.leaderboard.check import Verdict
 
 CHECKED = "checked.json"
+
+
+def refuse_unwritable(file: Path) -> None:
+    """Raises UserError where a record cannot be written, before a check that takes long."""
+    place = file if file.exists() else file.parent
+    if not file.parent.is_dir():
+        raise UserError(
+            "there is no such folder", where=f"--record {file.parent}", hint="create it, or name another file"
+        )
+    if not os.access(place, os.W_OK):
+        raise UserError(
+            "this place cannot be written", where=f"--record {file}", hint="name a file that you may write"
+        )
 
 
 def note(file: Path, verdict: Verdict) -> None:

@@ -18,6 +18,13 @@ from ril_bench.reporting.summary import by_seed, interval, paired, runs_table
 from ril_bench.storage.read import StoredRun
 
 # What `compare` prints unless more is asked for, the metric that matters first.
+JUDGED = ("FORGET", "FINAL")  # what a verdict is about unless other metrics are asked for
+#: of a difference in a metric, in words: where b is better than a, and where it is worse
+WORDS = {
+    "FORGET": ("forgets less than", "forgets more than"),
+    "FINAL": ("ends higher than", "ends lower than"),
+    "LEARN": ("learns more than", "learns less than"),
+}
 MAIN = ("FORGET", "BWT", "LEARN", "FINAL", "SSIM to step 0", "FID")
 
 
@@ -66,10 +73,10 @@ def main_metrics(rows: pd.DataFrame) -> list[str]:
     return [name for name in MAIN if name in found] + [name for name in found if name.startswith(GAIN)]
 
 
-def verdicts(rows: pd.DataFrame) -> Iterator[str]:
-    """One plain sentence for each place: does b forget less than a, and can the runs show it?
+def verdicts(rows: pd.DataFrame, metrics: Sequence[str] = JUDGED) -> Iterator[str]:
+    """One plain sentence for each place and metric: is b better than a, and can the runs show it?
 
-    Where FORGET is not defined (one task), FINAL takes its place.
+    A metric that is not defined, such as FORGET of one task, has none.
     """
     a, b = rows["a_method"].iloc[0], rows["b_method"].iloc[0]
     if a == b:
@@ -77,22 +84,16 @@ def verdicts(rows: pd.DataFrame) -> Iterator[str]:
     places = list(by_place(rows))
     for place, members in places:
         by_metric = members.dropna(subset="difference").set_index("figure")
-        name = next((name for name in ("FORGET", "FINAL") if name in by_metric.index), None)
         where = f"{place.title}: " if len(places) > 1 else ""
-        yield where + (
-            _verdict(name, by_metric.loc[[name]].iloc[0], a, b)
-            if name
-            else "no metric of forgetting to compare."
-        )
+        for name in metrics:
+            if name in by_metric.index:
+                yield where + _verdict(name, by_metric.loc[[name]].iloc[0], a, b)
 
 
 def _verdict(name: str, row: pd.Series, a: str, b: str) -> str:
     gain, seeds = row["better"] * row["difference"], int(row["seeds"])
     pairs = f"{seeds} pair{'s' if seeds > 1 else ''}"
-    what = {
-        "FORGET": ("forgets less than", "forgets more than"),
-        "FINAL": ("ends higher than", "ends lower than"),
-    }[name]
+    what = WORDS.get(name, ("is better than", "is worse than"))
     difference = f"{name} {text.signed(row['difference'])}"
     if seeds < CLAIM_UNITS:
         return f"{b} against {a}: {difference}; {pairs} cannot show a difference, {CLAIM_UNITS} are needed."
@@ -111,5 +112,5 @@ def _refuse_unpaired(place: str | None, a: Collection[object], b: Collection[obj
         raise UserError(
             "some runs have no partner: " + "; ".join(alone),
             where=place,
-            hint="give both sides the same seeds, and choose what both have: --sequence, --order, --tuner",
+            hint="choose what both have: --sequence, --order, --tuner or --seed 0-4",
         )

@@ -92,7 +92,7 @@ def export(run: str | Path, out: str | Path, *, step: int | None = None, licence
             if have
             else "name the folder of a run with a trained step",
         )
-    if out.exists():
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError("there is such a folder already", where=str(out), hint="name a new one with --out")
     card = model_card(read, step, licence)
     write_files({out / WEIGHTS: adapter.read_bytes(), out / "README.md": card.encode()})

@@ -19,7 +19,7 @@ from ril_bench.config.characters import encodable
 from ril_bench.errors import InfrastructureError, NumericalError, RilError, UserError
 from ril_bench.storage.names import temporary
 
-_CHOOSE = "choose a folder that you may write to with --out"
+_CHOOSE = "choose a place that you may write to"
 _IN_THE_WAY = (
     "a file is where a folder belongs, or a folder where a file belongs: move it, or choose another --out"
 )
@@ -83,7 +83,7 @@ def write_error(path: Path, error: OSError) -> RilError:
     if hint := _HINTS.get(error.errno or 0):
         return UserError(what, where=str(path), hint=hint)
     return InfrastructureError(
-        what, where=str(path), hint="make room on the disk, then run the same command again: the run resumes"
+        what, where=str(path), hint="make room on the disk, then give the same command again: it continues"
     )
 
 

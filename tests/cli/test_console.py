@@ -54,6 +54,16 @@ def test_an_encoding_that_lacks_a_character_gets_a_question_mark(monkeypatch):
     assert stream.buffer.getvalue() == b"? ? a\n"
 
 
+def test_numbers_and_names_of_a_table_are_never_cut(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    head, rows = ["metric", *(f"column {k}" for k in range(5))], [["FORGET", *["-0.02871234"] * 5]]
+    console.show_table(head, rows, numbers=True)
+    printed = capsys.readouterr().out
+    assert "FORGET" in printed
+    assert printed.count("-0.02871234") == 5
+    assert all(name in printed for name in head)
+
+
 def test_a_table_shows_brackets_and_is_not_cut_in_a_pipe(capsys, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     console.show_table(

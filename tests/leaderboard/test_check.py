@@ -119,6 +119,28 @@ def test_a_refused_revision_is_not_recorded(board: Path) -> None:
     assert not (board / "checked.json").exists()
 
 
+def test_a_record_is_refused_before_anything_is_computed(
+    board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        next(check_entries(board, record=board / "none" / "checked.json"))
+    assert not (board / "none").exists()
+    monkeypatch.setattr("os.access", lambda place, mode: False)
+    with pytest.raises(UserError, match="cannot be written"):
+        next(check_entries(board, record=board / "checked.json"))
+
+
+def test_a_record_that_fails_comes_after_all_verdicts(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise UserError("no space")
+
+    monkeypatch.setattr("ril_bench.leaderboard.checked.write_files", full)
+    found = []
+    with pytest.raises(UserError, match="no space"):
+        found.extend(check_entries(board, record=board / "checked.json"))
+    assert [verdict.valid for verdict in found] == [True] * 4
+
+
 def test_an_invalid_copy_refuses_nobody(board: Path) -> None:
     """Files that claim to be naive's, of a method whose own checks refuse them."""
     claim = board / "naive"

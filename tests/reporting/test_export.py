@@ -144,6 +144,7 @@ def test_what_cannot_be_exported(run, tmp_path):
         ril_bench.export(run, tmp_path / "out", step=3)
     assert error.value.hint == "there is one of step-1, step-2"
     (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a file").touch()
     with pytest.raises(UserError, match="such a folder already"):
         ril_bench.export(run, tmp_path / "there")
     with pytest.raises(UserError, match=r"run\.json"):

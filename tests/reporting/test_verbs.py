@@ -218,6 +218,18 @@ def test_compare_refuses_different_seeds(verb: Verb, runs: Path) -> None:
     assert "seed 0, only in A; seed 1, only in B" in complaint
 
 
+def test_compare_some_seeds(verb: Verb, runs: Path) -> None:
+    code, _, complaint = verb("compare", runs / "naive", runs / "rid" / "seed-1")
+    assert code == 2
+    assert "--seed" in complaint
+    code, printed, _ = verb("compare", runs / "naive", runs / "rid" / "seed-1", "--seed", "1")
+    assert code == 0
+    assert "1 pair" in printed
+    code, _, complaint = verb("compare", runs / "naive", runs / "rid", "--seed", "7-9")
+    assert code == 2
+    assert "none of these seeds" in complaint
+
+
 def test_compare_what_both_have(verb: Verb, runs: Path, tmp_path: Path) -> None:
     """A method that ran more orders than another is compared in the order of both."""
     for order, seed in (("given", 0), ("reversed", 0)):
@@ -250,6 +262,9 @@ def test_compare_prints_the_main_metrics_and_a_verdict(verb: Verb, runs: Path) -
     chosen = verb("compare", runs / "naive", runs / "rid", "--metric", "Vendi")[1]
     assert "↑ Vendi" in chosen
     assert "FINAL" not in chosen
+    assert "FORGET" not in chosen  # the verdict is about what was asked for
+    assert re.search(r"^rid is .* than naive: Vendi|^rid against naive: Vendi", chosen, re.M)
+    assert re.search(r"^rid .*naive: FINAL", printed, re.M)
     few = verb("compare", runs / "naive" / "seed-0", runs / "rid" / "seed-0")[1]
     assert "1 pair cannot show a difference, 5 are needed" in few
 
