@@ -33,7 +33,7 @@ def refuse_holes(runs: Sequence[StoredRun]) -> None:
         raise UserError(
             f"the table has {len(holes)} hole{'s' if len(holes) > 1 else ''}: runs that are missing or not complete",
             where="".join(f"\n    {name}" for name, _ in holes),
-            hint=f"ril-bench report --drop-holes leaves them out; these commands compute them:{commands}",
+            hint=f"these commands compute them, and report --drop-holes leaves them out:{commands}",
         )
 
 

@@ -19,7 +19,7 @@ from ril_bench.diffusion.drift import path_kl
 from ril_bench.diffusion.model import DiffusionModel
 from ril_bench.diffusion.sampler import Prediction, sample
 from ril_bench.draws import Draws
-from ril_bench.errors import NumericalError
+from ril_bench.errors import NumericalError, RewardError
 from ril_bench.machine.parallel import team
 from ril_bench.rewards.base import Reward
 from ril_bench.sequences.spec import Sequence as SequenceSpec
@@ -188,7 +188,8 @@ class Evaluator:
             )
             if not bool(scores.isfinite().all()):
                 bad = self.samples[int((~scores.isfinite()).nonzero()[0])]
-                raise NumericalError(
+                # No training made the images of step 0.
+                raise (NumericalError if step else RewardError)(
                     f"the reward {name} of an image is not finite",
                     where=f"step {step}, prompt {bad[0]}, sample {bad[1]}",
                     hint="fix the reward; what was computed before this step is kept",

@@ -65,10 +65,12 @@ def fixed_scores(
         batches = together.gathered(scored)
     in_order = [batches[i % together.size][i // together.size] for i in range(len(starts))]
     scores = {name: torch.cat([batch[name] for batch in in_order]) for name in rewards}
-    if bad := [name for name, values in scores.items() if not bool(values.isfinite().all())]:
-        raise NumericalError(
-            f"the reward {bad[0]} of an image is not finite",
-            where="images of training prompts",
-            hint="fix the reward, or lower the learning rate",
-        )
+    for name, values in scores.items():
+        bad = (~values.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            raise NumericalError(
+                f"the reward {name} of {len(bad)} of {n} images is not finite",
+                where=f"images of training prompts, first of {chosen[bad[0]]!r}",
+                hint="fix the reward, or lower the learning rate",
+            )
     return scores

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ril_bench.errors import SequenceError
+from ril_bench.errors import NumericalError, RewardError, SequenceError
 from ril_bench.machine.parallel import team
 from ril_bench.running import provenance
 from ril_bench.running.fixed_images import fixed_prompts, fixed_scores
@@ -95,14 +95,21 @@ class Units:
                 if (other.prompts.train, sequence.fixed_images(other)) == group
             ]
             with materials.model.folded({}):
-                self._measured[group] = fixed_scores(
-                    materials.model,
-                    materials.evaluator.sampler,
-                    sequence.sampler.guidance,
-                    materials.train_prompts[task.prompts.train],
-                    {name: materials.rewards[name] for name in named},
-                    sequence.fixed_images(task),
-                )
+                try:
+                    self._measured[group] = fixed_scores(
+                        materials.model,
+                        materials.evaluator.sampler,
+                        sequence.sampler.guidance,
+                        materials.train_prompts[task.prompts.train],
+                        {name: materials.rewards[name] for name in named},
+                        sequence.fixed_images(task),
+                    )
+                except NumericalError as error:
+                    raise RewardError(
+                        error.what,
+                        where=error.where,
+                        hint="no training made these images, so mend the reward: ril-bench check FILE tests it",
+                    ) from error
         return {SCORES: json.dumps(self._measured[group][task.name].tolist()).encode()}
 
     def _key(self, task: TaskSpec) -> dict[str, Any]:

@@ -93,6 +93,14 @@ def test_nan_from_a_reward_at_the_evaluation(with_fragile, tmp_path, fragile):
     assert pd.read_parquet(folder / "scores.parquet")["step"].unique().tolist() == [0]
 
 
+@pytest.mark.parametrize("kind", ["score", "reference"])  # its unit; the evaluation of step 0
+def test_nan_of_the_pretrained_models_images_is_the_rewards_fault(with_fragile, tmp_path, fragile, kind):
+    fragile(breaks_at=1, kind=kind)
+    _, run, message = failed_run(with_fragile, tmp_path / "out", RewardError)
+    assert run["failure"]["class"] == "reward"
+    assert "lower the learning rate" not in message
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
