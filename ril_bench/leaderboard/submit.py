@@ -67,7 +67,12 @@ def rehearse(
             if card is not None and card.is_file():
                 files[revision / names.METHOD_CARD] = card.read_bytes()
             files |= _method_file(revision, next(iter(runs.values())), method_file)
-            faults += _faults(files)
+            for fault in _faults(files):
+                if card is not None:  # the user's file, not the place that it would get
+                    place = (revision / names.METHOD_CARD).as_posix()
+                    fault.what = fault.what.replace(place, str(card))
+                    fault.where = (fault.where or "").replace(place, str(card)) or None
+                faults.append(fault)
     except UserError as error:
         faults.append(error)
     return list({str(fault): fault for fault in faults}.values())

@@ -104,7 +104,7 @@ def _holes(methods: Methods) -> Iterator[tuple[str, str]]:
             if state == "complete":
                 continue
             if failure := run and dig(run.info, "failure", "message"):
-                state += f": {' '.join(str(failure).split())}"
+                state += f": {str(failure).partition(chr(10))[0].strip()}"
             like = run or next(iter(cells.values()))
             where = f"{like.sequence} / {like.order} / {name} / {like.tuner} / seed {seed} ({state})"
             yield where, _command(like, seed)

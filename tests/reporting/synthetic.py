@@ -263,7 +263,7 @@ def _info(
     return {
         "schema_version": 1,
         "status": status,
-        "failure": {"class": "NumericalError", "message": "loss is not finite"}
+        "failure": {"class": "NumericalError", "message": "loss is not finite\n  hint: a lower one"}
         if status == "failed"
         else None,
         "sequence": {

@@ -143,6 +143,15 @@ def test_a_faulty_file_is_refused(tmp_path, text, parts):
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "option"), [({"sequences": ["shapes-smoke"]}, "--method"), ({}, "--sequence")]
+)
+def test_options_that_are_missing_are_named(given, option):
+    with pytest.raises(UserError, match="the grid has no") as caught:
+        axes(None, given, {})
+    assert caught.value.where == option
+
+
 def test_all_combinations_that_cannot_be_run_are_named(tiny_sequence):
     with pytest.raises(UserError) as error:
         plans(small(tiny_sequence, methods=["naive", "ridd"], orders=["given", "1-1", "revresed"]))

@@ -84,6 +84,11 @@ def axes(file: Path | None, given: Mapping[str, list[Any]], settings: Settings =
         given: {"methods": ["naive", "rid"], "seeds": [0, 1]}.
         settings: {"budget.updates": 10}, added to the settings of the file.
     """
+    for axis, option in (("sequences", "--sequence"), ("methods", "--method")):
+        if not file and not given.get(axis):
+            raise UserError(
+                f"the grid has no {axis}", where=option, hint=f"add {option} NAME, or name a grid's file"
+            )
     source = read_source(_found(file)) if file else Source("the grid's options", {})
     if file:
         source.data, _ = absolute_paths(source.data, file.parent)
