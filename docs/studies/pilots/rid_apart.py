@@ -9,8 +9,8 @@ class RidApart(Rid):
     """RID with one more call for each differentiated one, at the same latents without their graph.
 
     Under DRaFT with k > 1 the latents of a step depend on the weights through the steps before. The output in
-    rid's loss keeps that dependence and its teacher's output does not, so its gradient is neither that of a distillation on given
-    latents nor that along the whole chain. Here it is the former.
+    rid's loss keeps that dependence and its teacher's output does not, so its gradient is neither that of a
+    distillation on given latents nor that along the whole chain. Here it is the former.
     """
 
     def prediction_loss(self, prediction):
