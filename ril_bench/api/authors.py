@@ -127,7 +127,7 @@ def check_entries(
         refuse_unwritable(recorded)
     unwritten: RilError | None = None
     for verdict in check(folder, since=since, checker=checker):
-        if recorded is not None and (verdict.stands or not verdict.valid):
+        if recorded is not None:
             try:
                 note(recorded, verdict)
             except RilError as error:

@@ -43,9 +43,9 @@ def note(file: Path, verdict: Verdict) -> None:
     """Writes the verdict on an entry into a file.
 
     The newest check of an entry counts: if it failed, earlier ones are void. A check that verified less than an earlier
-    one of the same files changes nothing.
+    one of the same files changes nothing, and so does one whose revision or seeds are refused.
     """
-    if verdict.entry is None:
+    if verdict.entry is None or (verdict.valid and not verdict.stands):
         return
     known: dict[str, Any] = read_json(file) if file.exists() else {}
     earlier = known.pop(verdict.place, None)
