@@ -114,11 +114,9 @@ def locate(kind: str, reference: str, world: World | None = None) -> Place:
     hint = nearest(reference, table)
     if len(several) > 1 and all(name.strip() in table for name in several):
         hint = f"give each {kind} on its own: " + " ".join(f"--{kind} {name.strip()}" for name in several)
-    here = next(
-        (f"./{reference}{end}" for end in (".py", ".yaml") if os.path.isfile(f"{reference}{end}")), None
-    )
-    if here:
-        hint = f"write {here} for the file here"
+    file = f"{reference}{'.py' if kind in _BASES else '.yaml'}"
+    if os.path.isfile(file):
+        hint = f"write ./{file} for the file here"
     raise UserError(f"no {kind} is called {reference!r}", hint=hint)
 
 

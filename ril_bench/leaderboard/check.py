@@ -171,18 +171,13 @@ def _faults_beside(
         card, found = card_faults(folder, copies.root, valid)
         revision = [EntryFault(name, fault) for name, fault in found]
         revision += [EntryFault("copies", fault) for fault in copies.faults(valid)]
-        seeds = {
-            group: [
-                EntryFault("seeds", fault)
-                for fault in seed_faults(
-                    copies.root / group.path,
-                    {one.address.seed for one in valid if one.address.group == group},
-                    card,
-                )
-            ]
-            for group in sorted(set(groups))
-            if card is not None
-        }
+        seeds: dict[Group, list[EntryFault]] = {}
+        if card is None:
+            return revision, seeds
+        for group in sorted(set(groups)):
+            own = {one.address.seed for one in valid if one.address.group == group}
+            wrong = seed_faults(copies.root / group.path, own, card)
+            seeds[group] = [EntryFault("seeds", fault) for fault in wrong]
     except Exception as error:  # one revision never stops the check of the others
         return [EntryFault("method", as_fault(error, folder))], {}
     return revision, seeds

@@ -20,6 +20,8 @@ from ril_bench.sequences.calibrations import Calibration
 from ril_bench.sequences.spec import Sequence
 from ril_bench.storage import names
 
+#: what removes most faults of an entry
+RESUBMIT = "write the entry from the run's own folder: ril-bench submit RUN"
 R = TypeVar("R", bound=Record)
 
 

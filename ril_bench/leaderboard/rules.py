@@ -10,22 +10,19 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from PIL import Image
 
 from ril_bench import registry
 from ril_bench.data.prompts import load_prompts
 from ril_bench.errors import UserError
 from ril_bench.leaderboard import adapter_files as adapters
-from ril_bench.leaderboard import bounds, option_values, safety
+from ril_bench.leaderboard import bounds, option_values, safety, score_rows
 from ril_bench.leaderboard.differences import differences, listed
-from ril_bench.leaderboard.entry import Entry
+from ril_bench.leaderboard.entry import RESUBMIT, Entry
 from ril_bench.leaderboard.layout import REQUIRED, address, limit
-from ril_bench.reporting.trained_tasks import updates_of
 from ril_bench.running.run_record import calibration_record
 from ril_bench.running.steps import off_calibration
 from ril_bench.scoring.matrix import matrix
@@ -34,7 +31,6 @@ from ril_bench.storage import names
 from ril_bench.storage.digests import sha256_file
 
 Faults = Iterator[UserError]
-RESUBMIT = "write the entry from the run's own folder: ril-bench submit RUN"
 RERUN = "run the sequence as it ships, and submit that: ril-bench run SEQUENCE --method ..."
 
 
@@ -229,65 +225,6 @@ def oracle(entry: Entry) -> Faults:
 # -- the scores ----------------------------------------------------------------------------------------------
 
 
-def rows(entry: Entry) -> Faults:
-    """Exactly the evaluation's rows, once each: steps x rewards x prompts x samples."""
-    where, key = str(entry.file(names.SCORES)), ["step", "reward", "prompt_id", "sample"]
-    spec = entry.sequence.evaluation
-    asked = product(
-        range(len(entry.sequence.order) + 1),
-        entry.sequence.rewards,
-        (f"{i:03d}" for i in range(spec.prompts)),
-        range(spec.images_per_prompt),
-    )
-    found, wanted = pd.MultiIndex.from_frame(entry.scores[key]), pd.MultiIndex.from_tuples(asked, names=key)
-    for what, wrong in (
-        ("twice", found[found.duplicated()]),
-        ("missing", wanted.difference(found)),
-        ("not the evaluation's", found.difference(wanted)),
-    ):
-        if len(wrong):
-            first = ", ".join(f"{name} {value}" for name, value in zip(key, wrong[0], strict=True))
-            yield UserError(f"{len(wrong)} rows are {what}, first: {first}"[:300], where=where, hint=RESUBMIT)
-    trained = entry.scores["trained"] == entry.scores["reward"].isin(entry.sequence.order)
-    if not trained.all():
-        yield UserError("`trained` marks other rewards than the sequence's tasks", where=where, hint=RESUBMIT)
-
-
-def rows_within(entry: Entry) -> Faults:
-    """anytime.parquet has exactly the rows of the evaluations between updates, where the sequence has those."""
-    spec, where = entry.sequence.evaluation, str(entry.file(names.ANYTIME))
-    if (entry.within is None) != (spec.every is None):
-        what = (
-            "is missing" if entry.within is None else "is there, and the sequence evaluates after tasks only"
-        )
-        yield UserError(f"{names.ANYTIME} {what}", where=str(entry.folder), hint=RESUBMIT)
-    if entry.within is None or spec.every is None:
-        return
-    rows = entry.within[["step", "update", "reward", "prompt_id", "sample"]]
-    prompts = [f"{i:03d}" for i in range(spec.prompts)]
-    each = len(entry.sequence.rewards) * len(prompts) * spec.images_per_prompt
-    # The end of a training is not evaluated as one between updates, be a consolidation after it or not.
-    ends = {i: (updates_of(step) or 0, step.get("updates")) for i, step in enumerate(entry.raw["steps"]) if i}
-    allowed = {i: range(spec.every, last, spec.every) for i, (last, _) in ends.items()}
-    needed = sum(len(updates) - (ends[i][1] in updates) for i, updates in allowed.items())
-    found = rows.drop_duplicates().groupby(["step", "update"]).size()
-    fits = (
-        len(rows) == each * len(found)
-        and needed <= len(found) <= sum(map(len, allowed.values()))
-        and all(update in allowed.get(step, ()) for step, update in found.index)
-        and (found == each).all()
-        and rows["reward"].isin(entry.sequence.rewards).all()
-        and rows["prompt_id"].isin(prompts).all()
-        and rows["sample"].isin(range(spec.images_per_prompt)).all()
-    )
-    if not fits:
-        yield UserError(
-            f"its {len(rows)} rows are not those of an evaluation every {spec.every} updates",
-            where=where,
-            hint=RESUBMIT,
-        )
-
-
 def row_zero(entry: Entry) -> Faults:
     """Row 0 is the calibration's, within 0.05 sigma."""
     row = matrix(entry.scores).to_dict("index")[0]
@@ -409,8 +346,8 @@ CHECKS = (
     EntryCheck("costs", bounds.costs, (*RUN, "complete", "adapter's layers")),
     EntryCheck("ranges", bounds.images, (*RUN, "images")),
     EntryCheck("bounds", bounds.scores, (*RUN, "calibrated")),
-    EntryCheck("rows", rows, RUN),
-    EntryCheck("rows between updates", rows_within, (*RUN, "complete")),
+    EntryCheck("rows", score_rows.of_steps, RUN),
+    EntryCheck("rows between updates", score_rows.between_updates, (*RUN, "complete")),
     EntryCheck("row 0", row_zero, SCORES),
     EntryCheck("matrix", matrix_csv, SCORES),
     EntryCheck("metrics", metrics_json, (*SCORES, "complete", "calibrated", "rows between updates")),

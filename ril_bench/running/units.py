@@ -108,7 +108,7 @@ class Units:
                     raise RewardError(
                         error.what,
                         where=error.where,
-                        hint="no training made these images, so mend the reward: ril-bench check FILE tests it",
+                        hint="no training made these images, so fix the reward: ril-bench check FILE tests it",
                     ) from error
         return {SCORES: json.dumps(self._measured[group][task.name].tolist()).encode()}
 
