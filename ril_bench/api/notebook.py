@@ -45,8 +45,8 @@ class Run:
 
     @property
     def status(self) -> str:
-        """ "complete", "running" or "failed"."""
-        return str(self.info.get("status") or "unknown")
+        """ "complete", "failed", or "unfinished" (at work, or stopped)."""
+        return self.stored.status
 
     @property
     def matrix(self) -> pd.DataFrame:

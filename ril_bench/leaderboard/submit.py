@@ -57,7 +57,7 @@ def rehearse(
     a card, its absence is one of the faults. Raises UserError where there is no run.
     """
     found = list(map(read_whole_run, find_runs(places)))
-    unfinished = [run for run in found if run.info.get("status") != "complete"]
+    unfinished = [run for run in found if run.status != "complete"]
     faults = [_not_complete(run) for run in unfinished]
     runs = {address(run.info): run for run in found if run not in unfinished}
     try:
@@ -91,7 +91,7 @@ def _one_revision(runs: Iterable[Address]) -> tuple[str, str]:
 
 
 def _address(run: StoredRun) -> Address:
-    if run.info.get("status") != "complete":
+    if run.status != "complete":
         raise _not_complete(run)
     if not run.info.get("official"):
         raise UserError(
@@ -104,7 +104,7 @@ def _address(run: StoredRun) -> Address:
 
 def _not_complete(run: StoredRun) -> UserError:
     return UserError(
-        f"this run is {run.info.get('status')}, not complete",
+        f"this run is {run.status}, not complete",
         where=str(run.folder),
         hint="run the same command again: it continues where the run stopped",
     )

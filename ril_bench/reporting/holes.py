@@ -47,7 +47,7 @@ def drop_holes(runs: Sequence[StoredRun]) -> tuple[list[StoredRun], list[str]]:
     left_out: list[str] = []
     for place, methods in _grouped(runs).items():
         complete = {
-            name: {seed: run for seed, run in cells.items() if run.info.get("status") == "complete"}
+            name: {seed: run for seed, run in cells.items() if run.status == "complete"}
             for name, cells in methods.items()
         }
         while complete and not (seeds := _shared(complete)):
@@ -100,7 +100,7 @@ def _holes(methods: Methods) -> Iterator[tuple[str, str]]:
     for name, cells in methods.items():
         for seed in seeds:
             run = cells.get(seed)
-            state = "no run" if run is None else str(run.info.get("status") or "status unknown")
+            state = "no run" if run is None else run.status
             if state == "complete":
                 continue
             if failure := run and dig(run.info, "failure", "message"):

@@ -32,8 +32,7 @@ def run_html(run: StoredRun, summary: Mapping[str, float]) -> str:
     Args:
         summary: {metric: value}; a value that is not finite is shown as a dash.
     """
-    status = run.info.get("status") or "status unknown"
-    name = f"{run.sequence}, {run.name}, {run.tuner}, order {run.order}, seed {run.seed}: {status}"
+    name = f"{run.sequence}, {run.name}, {run.tuner}, order {run.order}, seed {run.seed}: {run.status}"
     pieces = [Markup("<div><strong>{}</strong></div>").format(name)]
     scale = common_scale([run])
     figures = [figure for _, figure in heatmaps([run])[0].maps if figure] if scale else []

@@ -117,7 +117,7 @@ def _run_row(run: StoredRun, columns: Sequence[Column]) -> dict[str, Any]:
         "order": run.order,
         "seed": run.seed,
         "level": run.entry.level if run.entry else "",
-        "status": str(run.info.get("status") or "unknown"),
+        "status": run.status,
         "oracle": bool(dig(run.info, "method", "oracle")),
         "official": bool(run.info.get("official")),
         "scale": scale,

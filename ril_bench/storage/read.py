@@ -57,13 +57,22 @@ class StoredRun:
             )
         return info
 
+    @property
+    def status(self) -> str:
+        """ "complete", "failed", "unfinished" or "status unknown".
+
+        An unfinished run is at work, or was stopped: a process that is killed records nothing.
+        """
+        status = str(self.info.get("status") or "status unknown")
+        return "unfinished" if status == "running" else status
+
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """metrics.json; a metric that is undefined is None."""
         path, sealed = self.folder / names.METRICS, FILES in self.info
         if path.is_file():
             return _sealed(path, required=sealed)
-        if sealed and self.info["status"] == "complete":
+        if sealed and self.status == "complete":
             raise damage_error(self.folder, {names.METRICS: "is missing"})
         return {}
 

@@ -74,7 +74,7 @@ def test_the_error_states_what_the_normalised_matrix_needs(uncalibrated, tmp_pat
         _ = uncalibrated.normalised
     assert "ril-bench calibrate shapes-ril" in str(error.value)
     running = Run(write_run(tmp_path / "run", prompts=4, updates=3, status="running", calibrated=False))
-    with pytest.raises(UserError, match="this run is running"):
+    with pytest.raises(UserError, match="this run is unfinished"):
         _ = running.normalised
 
 

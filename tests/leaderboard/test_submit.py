@@ -231,7 +231,7 @@ def test_a_rehearsal_lists_what_would_be_refused(runs: Path, card: Path, tmp_pat
     assert "unofficial settings" in {fault.what for fault in rehearse([unofficial], card=card)}
     folder.update_run(official=True, status="running")
     (unfinished,) = rehearse([unofficial], card=card)
-    assert unfinished.what == "this run is running, not complete"
+    assert unfinished.what == "this run is unfinished, not complete"
 
 
 def test_the_template_is_complete_and_must_be_filled_in(tmp_path: Path) -> None:

@@ -190,12 +190,12 @@ def test_each_order_has_a_table_of_its_own(tmp_path: Path) -> None:
     assert "reversed" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("status", ["running", "failed"])
-def test_an_incomplete_run_is_a_hole(tmp_path: Path, status: str) -> None:
+@pytest.mark.parametrize(("status", "shown"), [("running", "unfinished"), ("failed", "failed")])
+def test_an_incomplete_run_is_a_hole(tmp_path: Path, status: str, shown: str) -> None:
     runs(tmp_path, 1)
     runs(tmp_path, 1, "rid", status=status)
     message = refused(tmp_path)
-    assert f"({status}" in message
+    assert f"({shown}" in message
     assert "--method rid" in message
     if status == "failed":
         assert "loss is not finite)" in message  # its first line: a traceback or a hint is in run.json
