@@ -23,7 +23,7 @@ axe = pytest.importorskip(
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
-DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 375, "height": 812}
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +262,20 @@ def test_a_leaderboard_is_accessible_too(
 ) -> None:
     site = request.getfixturevalue(board)
     test_accessible_and_no_wider_than_the_screen(chromium, site, "index.html", viewport, scheme)
+
+
+def test_a_phone_shows_numbers_beside_the_names(chromium: Any, leaderboard: Path) -> None:
+    page = chromium.new_page(viewport=PHONE)
+    page.goto((leaderboard / "index.html").as_uri())
+    for table in ("methods", "ranks", "against", "runs"):
+        first = page.locator(f"#{table} tbody tr[data-method]").first
+        number = first.locator("td:not(.place)").first.bounding_box()
+        assert number["x"] + number["width"] <= PHONE["width"], table
+    words = (
+        page.locator("#methods tbody tr[data-method]").first.locator("th").inner_text().replace("\xa0", " ")
+    )
+    assert all(word in words for word in ("5 seeds", "resampled"))  # what the hidden columns say
+    page.close()
 
 
 def test_every_accepted_oddity_is_shown_as_text(page: Any, odd_leaderboard: Path) -> None:
