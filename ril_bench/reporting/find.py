@@ -14,10 +14,10 @@ from ril_bench.storage.names import RUN
 def find_runs(places: Iterable[str | Path]) -> list[Path]:
     """The run folders (those that hold run.json) at or anywhere below each place, sorted within it.
 
-    Hidden folders are not searched. Runs of a tuning or a calibration are left out: they are no results. A folder that
-    is found twice counts once.
+    Hidden folders are not searched, and links to folders are followed. Runs of a tuning or a calibration are left out:
+    they are no results. A folder that is found twice counts once.
 
-    Raises UserError where a place holds no run.
+    Raises UserError where a place holds no run, or where a folder below it cannot be read.
     """
     found: dict[Path, Path] = {}
     for place in map(Path, places):
@@ -34,12 +34,28 @@ def find_runs(places: Iterable[str | Path]) -> list[Path]:
 
 
 def _below(place: Path) -> Iterable[Path]:
-    for folder, folders, files in os.walk(place):
+    seen: set[Path] = set()  # a link may lead back to a folder above it
+    for folder, folders, files in os.walk(place, followlinks=True, onerror=_unreadable):
+        if (real := Path(folder).resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         if RUN in files:
             folders.clear()  # a run's inside holds no run
             if _purpose(Path(folder)) == "result":
                 yield Path(folder)
         folders[:] = sorted((f for f in folders if not f.startswith(".")), key=_natural)
+
+
+def _unreadable(error: OSError) -> None:
+    """A folder that is passed over in silence would be missing from every mean."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return  # nothing is there, or not any more
+    raise UserError(
+        f"cannot be read: {error.strerror or error}",
+        where=str(error.filename),
+        hint="make it readable, or name the folders of the runs to use",
+    ) from error
 
 
 def _purpose(folder: Path) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -277,6 +280,32 @@ def test_runs_are_found_below_any_name_that_is_not_hidden(tmp_path: Path) -> Non
     for folder in named:
         write_run(folder, prompts=2, pixels=16, updates=1)
     assert find_runs([tmp_path]) == named[:-1]
+
+
+def test_linked_runs_are_found_once_and_loops_end(tmp_path: Path) -> None:
+    (folder,) = runs(tmp_path / "disk", 1)
+    place = tmp_path / "runs"
+    place.mkdir()
+    (place / "linked").symlink_to(tmp_path / "disk")
+    (place / "loop").symlink_to(place)
+    (place / "twice").symlink_to(tmp_path / "disk")
+    assert [found.resolve() for found in find_runs([place])] == [folder]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runs would be missing from the means in silence. Root may read any folder, so scandir refuses here."""
+    folder = runs(tmp_path, 2)[1]
+
+    def refusing(path: str) -> Any:
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UserError, match="cannot be read: Permission denied") as error:
+        find_runs([tmp_path])
+    assert error.value.where == str(folder)
 
 
 # -- formats -------------------------------------------------------------------------------------------------
