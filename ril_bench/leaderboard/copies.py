@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +31,21 @@ NEAR_SEED = 0.1
 NEAR_METHOD = 1e-3
 RECORDED = 3  # the standing of an entry that a maintainer accepted
 COLUMNS = 4  # of the projection by which adapters are compared
-Sketch = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """A projection of an adapter's change of the weights."""
+
+    values: NDArray[np.float64]
+    norm: float
+
+    def is_near(self, other: Sketch, share: float) -> bool:
+        """Whether the two differ by at most a share of the larger norm."""
+        most = share * max(self.norm, other.norm)
+        if self.values.shape != other.values.shape or abs(self.norm - other.norm) > most:
+            return False  # norms alone tell most pairs apart, and a board has many
+        return bool(np.linalg.norm(self.values - other.values) <= most)
 
 
 class Copies:
@@ -62,7 +77,7 @@ class Copies:
             if sketch is None:
                 continue
             for other, known in seen:
-                if _near(sketch, known, NEAR_SEED):
+                if sketch.is_near(known, NEAR_SEED):
                     yield UserError(
                         f"seeds {other.address.seed} and {entry.address.seed} have the same last adapter",
                         where=str(entry.folder),
@@ -76,12 +91,12 @@ class Copies:
 
         An entry that its own checks refuse counts for nothing.
         """
-        by_seed = {entry.address.seed: entry for entry in entries}
         for other in self._places(group.sequence, group.order):
             if (other.group.method, other.group.tuner) == (group.method, group.tuner):
                 continue
-            mine = by_seed.get(other.seed)
-            if mine is None or not self._equal(mine.address, other):
+            # A seed is a number that anybody may write: a copy need not have the original's.
+            mine = next((entry for entry in entries if self._equal(entry.address, other)), None)
+            if mine is None:
                 continue
             its_entry = Entry(self.root, other, self.shipped)
             own, its = self._standing(mine), self._standing(its_entry)
@@ -95,7 +110,7 @@ class Copies:
 
     def _equal(self, one: Address, other: Address) -> bool:
         a, b = self._sketch(one), self._sketch(other)
-        return a is not None and b is not None and _near(a, b, NEAR_METHOD)
+        return a is not None and b is not None and a.is_near(b, NEAR_METHOD)
 
     def _standing(self, entry: Entry) -> int:
         """Whose name counts where two entries have one adapter: an accepted entry, then naive, then what ships.
@@ -121,7 +136,7 @@ class Copies:
         return [one for one in addresses if one is not None]
 
     def _read(self, address: Address) -> Sketch | None:
-        """A projection of the last adapter's change of the weights; None where there is none that is safe to open."""
+        """The sketch of the last adapter; None where there is none that is safe to open."""
         entry = Entry(self.root, address, self.shipped)
         path = entry.folder / names.adapter(len(entry.sequence.order))
         try:
@@ -138,10 +153,5 @@ def _sketched(path: Path) -> Sketch:
     for layer, (down, up) in sorted(factors(path).items()):
         columns = generator("copies", layer).standard_normal((down.shape[1], COLUMNS))
         parts.append((up @ (down @ columns)).ravel())
-    return np.concatenate(parts) if parts else np.zeros(1)
-
-
-def _near(a: Sketch, b: Sketch, share: float) -> bool:
-    if a.shape != b.shape:
-        return False
-    return bool(np.linalg.norm(a - b) <= share * max(np.linalg.norm(a), np.linalg.norm(b)))
+    values = np.concatenate(parts) if parts else np.zeros(1)
+    return Sketch(values, float(np.linalg.norm(values)))

@@ -142,8 +142,8 @@ def against_rows(table: pd.DataFrame, names: Sequence[str]) -> list[TableRow]:
     places = {name: text.decimals(table.loc[table["figure"] == name, "difference"]) for name in names}
     rows = []
     for place, method, members in _methods(table):
-        if members["difference_low"].isna().all() or not members["known"].any():
-            continue  # naive itself, too few seeds, or an entry that only states its scores
+        if members["p_holm"].isna().all():
+            continue  # naive itself, too few seeds, or entries that only state their scores
         metrics = members.set_index("figure")
         cells = [
             difference_cell(row_of(metrics, name), places[name]) if name in metrics.index else EMPTY

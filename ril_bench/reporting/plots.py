@@ -161,6 +161,8 @@ def _floats(points: Points) -> np.ndarray:
 
 def moving_mean(y: np.ndarray) -> np.ndarray:
     """Centred mean over about a tenth of the updates; a missing one is left out of its neighbours' means."""
+    if not len(y):  # a step whose criterion was met at its start has no update
+        return y
     half = max(len(y) // 20, 1)
     kernel = np.ones(min(2 * half + 1, 2 * len(y) - 1))
     there = np.isfinite(y)

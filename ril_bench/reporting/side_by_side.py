@@ -38,16 +38,12 @@ def side_by_side(
     if not runs:
         raise UserError("no run to compare", hint="give at least one run folder")
     for run in runs[1:]:
-        for what, here, there in (
-            ("tasks", run.rewards, runs[0].rewards),
-            ("evaluation prompts", run.prompts, runs[0].prompts),
-        ):
-            if here != there:
-                raise UserError(
-                    f"runs of different {what} cannot be set side by side",
-                    where=f"{run.folder} and {runs[0].folder}",
-                    hint="compare runs of one sequence and one order",
-                )
+        if what := asked_otherwise(run, runs[0]):
+            raise UserError(
+                f"runs of different {what} cannot be set side by side",
+                where=f"{run.folder} and {runs[0].folder}",
+                hint="compare runs of one sequence and one order",
+            )
     names = run_names(runs)
     return render(
         "side.html",
@@ -68,6 +64,13 @@ def side_by_side(
         curves=reward_curves(runs, names),
         trends=trends(runs, names),
     )
+
+
+def asked_otherwise(run: StoredRun, other: StoredRun) -> str | None:
+    """What two runs were asked that differs, so that their images are of other things; None where nothing is."""
+    if run.rewards != other.rewards:
+        return "tasks"
+    return "evaluation prompts" if run.prompts != other.prompts else None
 
 
 def relative_link(path: Path, start: Path) -> str:

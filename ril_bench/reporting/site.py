@@ -20,7 +20,7 @@ from ril_bench.reporting.place import Place
 from ril_bench.reporting.render import render, script, style
 from ril_bench.reporting.run_page import run_page
 from ril_bench.reporting.settings import fid_note
-from ril_bench.reporting.side_by_side import side_by_side
+from ril_bench.reporting.side_by_side import asked_otherwise, side_by_side
 from ril_bench.reporting.strengths import at_equal_learning, strengths
 from ril_bench.reporting.tables import write_table
 from ril_bench.reporting.text import slugs
@@ -30,7 +30,7 @@ from ril_bench.storage.read import StoredRun
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Every method of a place at one seed, and the page that shows them side by side."""
+    """Methods of a place at one seed, and the page that shows them side by side."""
 
     place: Place
     seed: int
@@ -77,16 +77,22 @@ def write_site(runs: Sequence[StoredRun], out: Path, left_out: Sequence[str] = (
 
 
 def _sides(runs: Sequence[StoredRun]) -> Iterator[SideBySide]:
-    """For each place: every method at the first seed that all have."""
+    """For each place: the methods that were asked the same, at the first seed that all have."""
     groups: dict[Place, dict[str, dict[int, StoredRun]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         groups[Place.of(run)][run.name][run.seed or 0] = run
     found = []
     for place, methods in groups.items():
-        if len(methods) > 1:
-            seed = min(set.intersection(*(set(seeds) for seeds in methods.values())))
-            ordered = sorted(methods, key=index.baseline_first)
-            found.append(SideBySide(place, seed, [methods[name][seed] for name in ordered]))
+        seed = min(set.intersection(*(set(seeds) for seeds in methods.values())))
+        asked: list[list[StoredRun]] = []
+        for name in sorted(methods, key=index.baseline_first):
+            run = methods[name][seed]
+            alike = next((runs for runs in asked if not asked_otherwise(run, runs[0])), None)
+            if alike is None:
+                asked.append([run])
+            else:
+                alike.append(run)
+        found += [SideBySide(place, seed, runs) for runs in asked if len(runs) > 1]
     for side, name in zip(
         found, slugs(" ".join((*side.place, f"seed {side.seed}")) for side in found), strict=True
     ):

@@ -7,7 +7,7 @@ refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
     collapsed step), `known` (false for what an entry of a leaderboard only states). From five seeds on: `rank` among
     the methods that are known and no oracles, with its interval (`rank_low`, `rank_high`). Against the method `naive`:
     `difference` with its interval or `difference_points`, `improvement` (the share of seeds that are better than
-    naive's, ties half) and, from five seeds on, `p` (paired t test) and `p_holm` (adjusted over methods).
+    naive's, ties half) and, from five seeds on, `p` (paired t test) and `p_holm` (adjusted over the known methods;
+    NaN where the method or naive is not known).
 
     Raises UserError that names every missing run, with the command that computes it, and where the runs of one method
     have other settings. `other_settings` says where those of several methods have.
@@ -79,8 +80,8 @@ def table(runs: Sequence[StoredRun], *, z: bool = False) -> pd.DataFrame:
             if members[column.name].isna().all():
                 continue
             values = {name: by_seed(methods[name], column.name) for name in ordered}
-            differences = _differences_to_naive(values, column.better)
             known = _known(own_runs, column)
+            differences = _differences_to_naive(values, known, column.better)
             ranked = {name: values[name] for name in ordered if name not in oracles and name in known}
             ranks = _ranks(ranked, column.better)
             rows += [
@@ -171,15 +172,19 @@ def _floor(members: pd.DataFrame, column: Column) -> float:
 
 
 def _differences_to_naive(
-    values: Mapping[str, Mapping[int, float]], better: int
+    values: Mapping[str, Mapping[int, float]], known: Collection[str], better: int
 ) -> dict[str, dict[str, Any]]:
-    """Each method against naive; empty where naive has no run."""
+    """Each method against naive; empty where naive has no run.
+
+    Only known values are judged, and counted by Holm's correction: nobody's verdict depends on what others only state.
+    """
     if BASELINE not in values:
         return {}
     naive = values[BASELINE]
     found = {name: paired(own, naive, better) for name, own in values.items() if name != BASELINE}
-    adjusted = statistics.holm({name: row["p"] for name, row in found.items()})
-    return {name: row | {"p_holm": adjusted[name]} for name, row in found.items()}
+    judged = [name for name in found if {name, BASELINE} <= set(known)]
+    adjusted = statistics.holm({name: found[name]["p"] for name in judged})
+    return {name: row | {"p_holm": adjusted.get(name, math.nan)} for name, row in found.items()}
 
 
 def _ranks(values: Mapping[str, Mapping[int, float]], better: int) -> dict[str, dict[str, float]]:

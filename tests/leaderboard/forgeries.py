@@ -34,6 +34,7 @@ from tests.leaderboard.forging import (
     times,
     trials,
     under,
+    under_other_seeds,
     untrained,
     written,
 )
@@ -86,6 +87,7 @@ FORGERIES = (
     Forgery("the best of many seeds", other_seed, RERUN),
     # names
     Forgery("another's runs under a new name", called("foresight", file=NAIVE), "copies"),
+    Forgery("another's runs under a new name and other seeds", under_other_seeds("foresight", file=NAIVE), "copies"),
     Forgery("a new name without its file", called("foresight"), "method.py"),
     Forgery("a new name, and the original is gone", called("foresight", beside=False), "method.py"),
     Forgery("an oracle that says it is none", called("foresight", file=NAIVE, beside=False, oracle=False), NOTHING),

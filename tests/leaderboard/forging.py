@@ -170,6 +170,22 @@ def called(name: str, *, beside: bool = True, file: str | None = None, **method:
     return forge
 
 
+def under_other_seeds(name: str, **options: Any) -> Forge:
+    """As `called`, and each entry has the next seed, the last one the first."""
+
+    def forge(board: Path) -> None:
+        called(name, **options)(board)
+        folders = sorted((board / "entries" / name).glob("*/*/*/*/seed-*"))
+        seeds = [folder.name for folder in folders]
+        moved = [folder.rename(folder.with_name(f"moving-{k}")) for k, folder in enumerate(folders)]
+        for folder, seed in zip(moved, [*seeds[1:], seeds[0]], strict=True):
+            edit(folder, "run.json", seed=int(seed.removeprefix("seed-")))
+            seal(folder)
+            folder.rename(folder.with_name(seed))
+
+    return forge
+
+
 def as_shipped(name: str, *, beside: bool, **method: Any) -> Forge:
     """The entries of naive as those of a method that ships, with that method's file and options."""
 

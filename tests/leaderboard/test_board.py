@@ -24,6 +24,7 @@ from ril_bench.leaderboard.check import check
 from ril_bench.leaderboard.checked import note
 from ril_bench.leaderboard.layout import revision
 from ril_bench.leaderboard.record import MethodCard
+from ril_bench.reporting import summary
 from ril_bench.reporting.place import Place
 from ril_bench.reporting.site import write_site
 from ril_bench.storage.digests import sha256_file
@@ -226,6 +227,23 @@ def test_only_what_was_computed_again_is_ranked(tmp_path: Path) -> None:
         for name in ("FID", "seconds")
     }  # type: ignore[index]
     assert words == {"FID": "in-part", "seconds": "stated"}
+
+
+def test_what_is_only_stated_changes_no_verdict_on_others(tmp_path: Path) -> None:
+    """Holm's correction counts comparisons: a pile of stated entries would make every other one undecided."""
+    honest = [*entered(tmp_path, "naive", 5), *entered(tmp_path, "rid", 5, keep=0.5)]
+    piled = [run for k in range(6) for run in entered(tmp_path, f"pile-{k}", 5, "stated", keep=0.2 + k / 10)]
+
+    def p_values(runs: list[StoredRun]) -> pd.Series:
+        rows = summary.table(runs)
+        return rows[rows["method"] == "rid"].set_index("figure")["p_holm"].dropna()
+
+    alone = p_values(honest)
+    assert {"FINAL", "FORGET"} <= set(alone.index)
+    pd.testing.assert_series_equal(p_values([*honest, *piled]), alone)
+    stated_naive = [*entered(tmp_path / "b", "naive", 5, "stated"), *honest[5:]]
+    assert p_values(stated_naive).empty
+    assert 'id="against"' not in write_site(stated_naive, tmp_path / "site").read_text()
 
 
 def test_the_first_sentence_names_no_best_method_where_the_runs_tell_none_apart(tmp_path: Path) -> None:

@@ -105,6 +105,28 @@ def test_with_few_seeds_nothing_is_claimed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_figures")
+def test_methods_with_other_prompts_are_not_set_side_by_side(tmp_path: Path) -> None:
+    for method, prompts in {"naive": 3, "rid": 3, "ewc": 2}.items():
+        write_run(tmp_path / "runs" / method, method=method, **(SMALL | {"prompts": prompts}))  # type: ignore[arg-type]
+    page = read(build(tmp_path / "runs", tmp_path / "site"))
+    (side,) = (tmp_path / "site" / "pages").glob("side-by-side-*.html")
+    assert "naive, rid" in page.text
+    assert "ewc" not in side.read_text()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_step_without_an_update_has_a_site(tmp_path: Path) -> None:
+    """A criterion may be met at the start of a task, and an unfinished run has not begun its later tasks."""
+    for method in ("naive", "rid"):
+        write_run(tmp_path / "runs" / method, method=method, **SMALL)  # type: ignore[arg-type]
+    log = tmp_path / "runs" / "rid" / "log.jsonl"
+    log.write_text(
+        "".join(line for line in log.read_text().splitlines(keepends=True) if '"task": 2' not in line)
+    )
+    build(tmp_path / "runs", tmp_path / "site")
+
+
+@pytest.mark.usefixtures("without_figures")
 def test_one_run_of_one_task_has_a_site(tmp_path: Path) -> None:
     write_run(tmp_path / "run", tasks=1, **SMALL)  # type: ignore[arg-type]
     page = read(build(tmp_path / "run", tmp_path / "site"))
