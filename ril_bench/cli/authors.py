@@ -45,7 +45,8 @@ def check(
         str,
         typer.Option(
             metavar="N|all",
-            help="Regenerate this number of images of each step, and compare scores; all: and metrics of images.",
+            help="Generate this number of images of each step again, and compare scores. all: every image, and the "
+            "metrics of images too; only this gives a rank.",
             rich_help_panel=ENTRIES,
         ),
     ] = "0",
@@ -174,7 +175,9 @@ def _check_entries(
     else:
         if verdicts:
             show_table(("place", "level by this check", "computed again"), map(_row, verdicts))
-        if seed := next((one.checker_seed for one in verdicts if one.checker_seed is not None), None):
+        if (
+            seed := next((one.checker_seed for one in verdicts if one.checker_seed is not None), None)
+        ) is not None:
             say(f"drawn with --checker-seed {seed}")
         say(f"{refused} of {len(verdicts)} refused" if refused else "all checks passed")
     if refused:

@@ -60,9 +60,17 @@ def submit(
             where="--method-yaml",
             hint="ril-bench submit --template > method.yaml; fill it in, and name it with --method-yaml",
         )
+    from ril_bench.leaderboard.layout import ADAPTER_BYTES, MB
+    from ril_bench.leaderboard.submit import lacks_adapters
+
     entries = ril_bench.submit(runs, method_yaml=method_yaml, to=to, method_file=method_file)
     for entry in entries:
         say(entry)
+    if large := sum(map(lacks_adapters, entries)):
+        say(
+            f"note: {large} of {len(entries)} entries lack adapters, as those above {ADAPTER_BYTES // MB} MB are left "
+            "out: their images cannot be generated again, so they stay stated and have no rank"
+        )
     method = entries[0].parents[4]  # METHOD/REVISION/SEQUENCE/ORDER/TUNER/seed-N
     say(f"next: {command('check', method, '--resample', 'all')}, then a pull request with these files")
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ril_bench.errors import UserError
+from ril_bench.errors import UserError, failure_class, text_of
 from ril_bench.leaderboard import safety
 from ril_bench.leaderboard.cards import card_faults, seed_faults
 from ril_bench.leaderboard.copies import Copies
@@ -30,10 +30,15 @@ Computed = TypeVar("Computed", Resampled, Retrained)
 
 @dataclass(frozen=True)
 class EntryFault:
-    """A fault, and the name of the check that found it."""
+    """A fault, and the name of the check that found it.
+
+    Attributes:
+        of_machine: the checker's machine failed, so nothing is known of the entry.
+    """
 
     check: str
     fault: UserError
+    of_machine: bool = False
 
     def __str__(self) -> str:
         return f"{self.check}: {self.fault}"
@@ -230,12 +235,19 @@ class _Again:
 def _computed(
     name: str, entry: Entry, compute: Callable[[Entry], tuple[Computed, list[UserError]]] | None
 ) -> tuple[Computed | None, list[EntryFault]]:
-    """What was computed again of an entry, and its faults; an entry that breaks the computation has a fault."""
+    """What was computed again of an entry, and its faults; where the computation broke, that is a fault."""
     if compute is None:
         return None, []
     try:
         value, faults = compute(entry)
     except Exception as error:
+        if failure_class(error) in ("infrastructure", "memory"):
+            fault = UserError(
+                f"this machine could not compute it: {text_of(error)}",
+                where=str(entry.folder),
+                hint="mend what is wrong with the machine, then check this entry again",
+            )
+            return None, [EntryFault(name, fault, of_machine=True)]
         return None, [EntryFault(name, as_fault(error, entry.folder))]
     return value, [EntryFault(name, fault) for fault in faults]
 

@@ -42,10 +42,12 @@ def refuse_unwritable(file: Path) -> None:
 def note(file: Path, verdict: Verdict) -> None:
     """Writes the verdict on an entry into a file.
 
-    The newest check of an entry counts: if it failed, earlier ones are void. A check that verified less than an earlier
-    one of the same files changes nothing, and so does one whose revision or seeds are refused.
+    The newest check of an entry counts: if it failed, earlier ones are void. A check changes nothing if it verified
+    less than an earlier one of the same files, if the revision or the seeds are refused, or if the machine failed.
     """
     if verdict.entry is None or (verdict.valid and not verdict.stands):
+        return
+    if any(one.of_machine for one in verdict.faults):
         return
     known: dict[str, Any] = read_json(file) if file.exists() else {}
     earlier = known.pop(verdict.place, None)

@@ -68,9 +68,8 @@ class Retrained:
             return f"{trained}: the same bytes"
         if self.agrees:
             return f"{trained}: within {self.distance:.2g} of their norm"
-        return (
-            f"{trained}: {self.distance:.2g} of their norm away, which says nothing: made on {self.made_on}"
-        )
+        away = f"{trained}: {self.distance:.2g} of their norm away"
+        return f"{away}, which says nothing: made on {self.made_on}" if self.made_on else away
 
 
 def level(resampled: Resampled | None, retrained: Retrained | None) -> Level:

@@ -148,11 +148,13 @@ class GitRecord(Record):
     dirty: bool
 
 
-class HardwareRecord(Record):
+class HardwareRecord(WholeRecord):
     cpu: Annotated[Text, Field(max_length=200)]
     cores: int | None
     threads: Count
     gpu: Annotated[Text, Field(max_length=200)] | None
+    compute: Annotated[dict[Name, Annotated[Text, Field(max_length=40)]], Field(max_length=20)]
+    processes: Count = 1
 
 
 class RunRecord(WholeRecord):
@@ -179,7 +181,7 @@ class RunRecord(WholeRecord):
     versions: Annotated[dict[Name, Annotated[Text, Field(max_length=80)]], Field(max_length=100)]
     git: GitRecord | None
     hardware: HardwareRecord
-    weights: Annotated[dict[str, Sha], Field(max_length=1000)]
+    weights: Annotated[dict[Annotated[Text, Field(max_length=300)], Sha], Field(max_length=1000)]
     started: Annotated[Text, Field(max_length=40)]
     finished: Annotated[Text, Field(max_length=40)]
     method_reference: Annotated[Text, Field(max_length=1000)] | None = None

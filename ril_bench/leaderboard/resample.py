@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ril_bench.draws import generator
-from ril_bench.errors import UserError
+from ril_bench.errors import InfrastructureError, UserError
 from ril_bench.leaderboard.differences import differences, listed
 from ril_bench.leaderboard.entry import Entry
 from ril_bench.leaderboard.levels import Resampled
@@ -87,7 +87,7 @@ class Resampler:
             raise UserError(
                 f"no adapter of step {', '.join(map(str, missing))}: its images cannot be generated again",
                 where=str(entry.folder),
-                hint="submit the adapter of every step; without them nothing of the entry is verified",
+                hint="without the adapter of every step (each at most 8 MB) nothing of the entry can be verified",
             )
         loaded = self._materials(entry)
         whole = loaded.materials.evaluator
@@ -115,7 +115,11 @@ class Resampler:
     def _materials(self, entry: Entry) -> _Loaded:
         digest = entry.sequence.sha256
         if self._loaded is None or self._loaded.digest != digest:
-            self._loaded = _Loaded(digest, load_materials(entry.sequence, torch.device("cpu")))
+            try:
+                materials = load_materials(entry.sequence, torch.device("cpu"))
+            except UserError as error:  # such as weights that this machine has not: no word on the entry
+                raise InfrastructureError(error.what, where=error.where, hint=error.hint) from error
+            self._loaded = _Loaded(digest, materials)
         return self._loaded
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +12,7 @@ from tempfile import TemporaryDirectory
 from ril_bench.errors import UserError
 from ril_bench.leaderboard.adapter_files import halved
 from ril_bench.leaderboard.check import check
+from ril_bench.leaderboard.checked import CHECKED
 from ril_bench.leaderboard.layout import ADAPTER_BYTES, ENTRIES, OPTIONAL, Address, address
 from ril_bench.leaderboard.method_names import shipped_digest
 from ril_bench.leaderboard.record import read_card
@@ -32,7 +35,8 @@ def submit(places: Iterable[Path], *, card: Path, board: Path, method_file: Path
         board: the leaderboard's folder; entries/ is created in it.
         method_file: the method's own file; None is where the runs found it.
 
-    Raises UserError for whatever `check` would refuse, and where an entry exists already; then nothing is written.
+    Raises UserError for whatever `check` would refuse, beside the entries that are there already, and where an entry
+    exists; then nothing is written. Whether another method has the same adapters is left to `check`.
     """
     read_card(card)
     runs = {_address(run): run for run in map(read_whole_run, find_runs(places))}
@@ -41,7 +45,7 @@ def submit(places: Iterable[Path], *, card: Path, board: Path, method_file: Path
     files[revision / names.METHOD_CARD] = card.read_bytes()
     files |= _method_file(revision, next(iter(runs.values())), method_file)
     _refuse_changes(board / ENTRIES, files, runs)
-    if faults := _faults(files):
+    if faults := _faults(files, board / ENTRIES):
         text = "\n".join(map(str, faults))
         raise UserError(f"this would be refused: {len(faults)} fault{'s' if len(faults) > 1 else ''}\n{text}")
     write_files({board / ENTRIES / name: data for name, data in files.items()})
@@ -156,6 +160,12 @@ def _files(run: StoredRun) -> Iterator[tuple[str, bytes]]:
     )
 
 
+def lacks_adapters(entry: Path) -> bool:
+    """Whether adapters of a new entry were too large to be submitted, so that it can only ever be stated."""
+    steps = json.loads((entry / names.RUN).read_bytes())["steps"]
+    return any(not (entry / names.adapter(step)).is_file() for step in range(1, len(steps)))
+
+
 def _refuse_changes(root: Path, files: dict[Path, bytes], runs: Iterable[Address]) -> None:
     for one in runs:
         if (root / one.path).exists():
@@ -173,9 +183,22 @@ def _refuse_changes(root: Path, files: dict[Path, bytes], runs: Iterable[Address
             )
 
 
-def _faults(files: Mapping[Path, bytes]) -> list[UserError]:
-    """What `check` finds in these files, written into a temporary folder; places are relative to entries/."""
+def _faults(files: Mapping[Path, bytes], beside: Path | None = None) -> list[UserError]:
+    """What `check` finds in these files, written into a temporary folder; places are relative to entries/.
+
+    Args:
+        beside: the entries/ to which they would be added: the earlier entries of the same revision are copied, and of
+            the other methods their names.
+    """
     with TemporaryDirectory() as trial:
+        if beside is not None and beside.is_dir():
+            if (record := beside.parent / CHECKED).is_file():  # accepted entries keep names that others lose
+                shutil.copyfile(record, Path(trial, CHECKED))
+            for method in beside.iterdir():
+                Path(trial, ENTRIES, method.name).mkdir(parents=True)
+            for revision in {Path(*name.parts[:2]) for name in files}:
+                if (beside / revision).is_dir():
+                    shutil.copytree(beside / revision, Path(trial, ENTRIES, revision), symlinks=True)
         write_files({Path(trial, ENTRIES, name): data for name, data in files.items()})
         faults = [found.fault for verdict in check(Path(trial)) for found in verdict.faults]
         for root in (f"{Path(trial).resolve() / ENTRIES}", f"{Path(trial) / ENTRIES}"):

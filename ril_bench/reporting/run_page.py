@@ -12,7 +12,7 @@ from ril_bench.reporting.matrices import heatmaps, matrix_table
 from ril_bench.reporting.render import render
 from ril_bench.reporting.settings import conventions, fid_convention, hardware, options, sequence_settings
 from ril_bench.reporting.trained_tasks import trained_tasks
-from ril_bench.reporting.trends import per_step_table, reward_curves, scale_plots, trends
+from ril_bench.reporting.trends import Panels, per_step_table, reward_curves, scale_plots, trends
 from ril_bench.running.progress import Reporter
 from ril_bench.storage.files import write_files
 from ril_bench.storage.names import PAGE
@@ -48,6 +48,8 @@ def write_page_after_run(run_folder: Path) -> Path | None:
 def run_page(run: StoredRun, images: Images, home: str | None = None) -> bytes:
     """The bytes of the page; `home` is the link to the site that the page belongs to."""
     scale = common_scale([run])
+    # No check covers an entry's notes, conventions and scales: a stranger's words under a maintainer's verdict.
+    ours = run.entry is None
     return render(
         "run.html",
         home=home,
@@ -65,13 +67,14 @@ def run_page(run: StoredRun, images: Images, home: str | None = None) -> bytes:
         tasks=trained_tasks(run),
         trends=trends([run]),
         per_step=per_step_table(run),
-        scales=scale_plots(run),
+        scales=scale_plots(run) if ours else Panels([], []),
         fid=fid_convention(run),
         collapsed=collapsed_steps(run),
         reasons=[*reasons(run), f"{MEANING}."] if collapsed_steps(run) else [],
         step_label=step_label,
         options=options(run),
         sequence=sequence_settings(run),
-        conventions=conventions(run),
+        notes=run.metrics.get("notes") or [] if ours else [],
+        conventions=conventions(run) if ours else [],
         hardware=hardware(run),
     )

@@ -86,6 +86,7 @@ CASES = (
     Case("another tuner's options", run_json(tuner__options={"k": 9}), "sequence", "is not the one of its digest"),
     Case("a failure reported", run_json(failure={"class": "x", "message": "<b>"}), "record", "failure"),
     Case("unofficial settings", run_json(official=False), "official", "unofficial settings"),
+    Case("a machine with an award", run_json(hardware__award="first prize"), "record", "hardware.award"),
     Case("a run cut short", run_json(status="running"), "complete", "'running', not complete"),
     Case("no calibration", run_json(calibration=None), "calibrated", "without the sequence's official calibration"),
     Case("another calibration", run_json(**NO_BRIGHTNESS), "calibrated", "not the one of its digest"),

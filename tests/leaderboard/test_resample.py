@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -73,6 +74,20 @@ def test_an_entry_that_breaks_the_computation_is_refused_alone(board: Path) -> N
     verdicts = list(check(board, checker=Checker(resample=1)))
     assert [verdict.valid for verdict in verdicts] == [False, True, True, True]
     assert verdicts[0].faults[0].check == "resample"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
+def test_a_machine_that_fails_says_nothing_of_an_entry(
+    board: Path, whole: Verdict, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    file = board / "checked.json"
+    note(file, whole)
+    monkeypatch.setattr("ril_bench.leaderboard.resample._gaps", Mock(side_effect=error))
+    failed = resampled(entry(board), 1)
+    assert not failed.valid
+    assert "this machine could not compute it" in failed.faults[0].fault.what
+    note(file, failed)
+    assert noted(board, whole.place, entry(board)) is not None
 
 
 @given(st.integers(1, 300), st.integers(1, 400) | st.none(), st.integers(0, 2**32))

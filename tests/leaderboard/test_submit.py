@@ -20,7 +20,7 @@ from ril_bench.errors import UserError
 from ril_bench.leaderboard.adapter_files import halved
 from ril_bench.leaderboard.check import check
 from ril_bench.leaderboard.record import read_card
-from ril_bench.leaderboard.submit import rehearse
+from ril_bench.leaderboard.submit import lacks_adapters, rehearse
 from ril_bench.leaderboard.template import TEMPLATE
 from ril_bench.storage.run_folder import RunFolder
 from tests import tiny
@@ -140,6 +140,7 @@ def test_a_large_adapter_is_not_submitted(
     monkeypatch.setattr("ril_bench.leaderboard.submit.ADAPTER_BYTES", 100)
     entry = ril_bench.submit([runs], method_yaml=card, to=tmp_path / "board")[0]
     assert not list(entry.rglob("*.safetensors"))
+    assert lacks_adapters(entry)
     assert next(iter(check(entry))).valid
 
 
@@ -159,6 +160,17 @@ def test_what_check_would_refuse_is_not_written(runs: Path, card: Path, tmp_path
 
 def test_an_entry_is_never_changed(runs: Path, card: Path, board: Path) -> None:
     assert "exists already" in refused(runs, card, board)
+
+
+@pytest.mark.slow
+def test_a_group_of_seeds_is_extended(card: Path, tmp_path: Path) -> None:
+    """The new seeds alone would lack those that are on the board."""
+    runs, board = executed(tmp_path / "runs", 4), tmp_path / "board"
+    card.write_text(yaml.safe_dump(CARD | {"seeds": 4}))
+    ril_bench.submit(runs[:3], method_yaml=card, to=board)
+    (added,) = ril_bench.submit(runs[3:], method_yaml=card, to=board)
+    assert added.name == "seed-3"
+    assert all(verdict.valid for verdict in check(board))
 
 
 @pytest.mark.slow

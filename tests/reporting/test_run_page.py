@@ -12,8 +12,11 @@ import pytest
 from PIL import Image
 
 from ril_bench.errors import UserError
-from ril_bench.reporting.run_page import write_page, write_page_after_run
+from ril_bench.reporting.film import Images
+from ril_bench.reporting.run_page import run_page, write_page, write_page_after_run
 from ril_bench.reporting.side_by_side import write_side_by_side
+from ril_bench.storage.entry_note import EntryNote
+from ril_bench.storage.read import StoredRun
 from tests.reporting.html import edit, read
 from tests.reporting.synthetic import write_run
 
@@ -236,6 +239,20 @@ def test_a_broken_file_is_named_and_the_old_page_stays(copy: Path, file: str, co
     assert str(copy / file).rpartition("/")[0] in str(caught.value)
     assert "hint: " in str(caught.value)
     assert (copy / "report.html").read_bytes() == before
+
+
+def test_the_page_of_an_entry_has_nothing_that_no_check_covers(copy: Path) -> None:
+    metrics = json.loads((copy / "metrics.json").read_text())
+    metrics["notes"] = ["verified by the maintainers"]
+    metrics["scales"] = [{"step": 1, "scale": 0.5, "rewards": {"invented": 9.0}}]
+    metrics["fidelity"]["convention"] = {"features": "the official ones"}
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    words = ("verified by the maintainers", "invented", "the official ones")
+    shown = {
+        entry is None: [word in run_page(StoredRun(copy, entry), Images()).decode() for word in words]
+        for entry in (None, EntryNote({}, "abc", False, None))
+    }
+    assert shown == {True: [True] * 3, False: [False] * 3}
 
 
 def test_a_page_that_fails_does_not_lose_the_run(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
