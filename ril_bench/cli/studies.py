@@ -128,9 +128,10 @@ def tune(
         say(f"{option} {study.chosen:g} is the strongest value that keeps {keep:.0%} of {gain} on each task")
         if study.at_the_end:
             say("no stronger value was tried: stronger values may keep as much, try them with --values")
-        say(
-            f"next: {command('run', sequence, '--method', method, '--set', f'method.{option}={study.chosen:g}')}"
-        )
+        chosen = [*(settings or ()), f"method.{option}={study.chosen:g}"]
+        words = ["--method", method, *(("--tuner", tuner) if tuner else ())]
+        words += [word for setting in chosen for word in ("--set", setting)]
+        say(f"next: {command('run', sequence, *words)}")
 
 
 def _numbers(text: str) -> list[float]:

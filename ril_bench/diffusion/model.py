@@ -172,7 +172,10 @@ class DiffusionModel(Adapters):
         out = self._family.predict(x.to(self.dtype), t, self._texts(prompts)).float()
         # A gradient to the latents (in a chain of steps) runs through every layer, so it costs more.
         to_latents = "denoiser to latents" if self.is_folded else "denoiser chained"
-        self.counter[to_latents if x.requires_grad else "denoiser", out.requires_grad, len(x)] += 1
+        chained = (
+            x.requires_grad and out.requires_grad
+        )  # after a live step, latents of a call without gradient ask for one
+        self.counter[to_latents if chained else "denoiser", out.requires_grad, len(x)] += 1
         return out
 
     def decode(self, latents: Tensor) -> Tensor:

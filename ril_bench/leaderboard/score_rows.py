@@ -50,7 +50,7 @@ def between_updates(entry: Entry) -> Iterator[UserError]:
     rows = entry.within[["step", "update", "reward", "prompt_id", "sample"]]
     prompts = [f"{i:03d}" for i in range(spec.prompts)]
     each = len(entry.sequence.rewards) * len(prompts) * spec.images_per_prompt
-    # The end of a training is not evaluated as one between updates, be a consolidation after it or not.
+    # Earlier versions did not evaluate the end of a training as one between updates where a consolidation follows.
     ends = {i: (updates_of(step) or 0, step.get("updates")) for i, step in enumerate(entry.raw["steps"]) if i}
     allowed = {i: range(spec.every, last, spec.every) for i, (last, _) in ends.items()}
     needed = sum(len(updates) - (ends[i][1] in updates) for i, updates in allowed.items())

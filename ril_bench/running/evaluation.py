@@ -150,7 +150,8 @@ class Evaluator:
                     on_step=keep if rows else None,
                 )
                 images = self.model.decode(latents)
-            if not bool(images.isfinite().all()):  # NaN in 8 bits would silently be black
+            # NaN in 8 bits would silently be black; the images are clamped, so infinity shows in the latents alone.
+            if not bool(images.isfinite().all() and latents.isfinite().all()):
                 raise NumericalError(
                     "the model's images are not finite: its weights or its activations are not finite",
                     where=f"prompt {self.samples[start][0]} and later prompts",

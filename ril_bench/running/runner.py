@@ -293,16 +293,16 @@ class Runner:
         """Does the rest of a step: trains, consolidates if the method does, ends the task, evaluates."""
         i, model = training.step, self.materials.model
         if not training.ended:
-            self._update(training)
+            phase = step_plan(self.method, self.sequence, i).consolidation
+            self._update(training, last=phase is None or training.consolidates_from is not None)
             if training.criterion and training.consolidates_from is None:
                 self.reporter.say(gain_note(training))
-            phase = step_plan(self.method, self.sequence, i).consolidation
             if phase and training.consolidates_from is None:
                 began = time.perf_counter()
                 training = consolidation.consolidation(training, phase)
                 training.seconds += time.perf_counter() - began
                 self._save_checkpoint(LATEST, training)
-                self._update(training)
+                self._update(training, last=True)
             began = time.perf_counter()
             self.method.end_task(training.tasks[i], model)
             training.seconds, training.ended = training.seconds + time.perf_counter() - began, True
@@ -313,8 +313,12 @@ class Runner:
         if i in self.shared:
             shared_steps.keep(self.folder, self.plan, self.materials, self.inputs, i)
 
-    def _update(self, training: Training) -> None:
-        """Does the remaining updates of a phase, with their log, evaluations and checkpoints."""
+    def _update(self, training: Training, *, last: bool) -> None:
+        """Does the remaining updates of a phase, with their log, evaluations and checkpoints.
+
+        Args:
+            last: no phase of the step follows, so the step's own evaluation comes after the last update.
+        """
         i, rewarded = training.step, training.consolidates_from is None
         self.team.share_weights(training.parameters)
         stage = self.sequence.task(i).name if rewarded else CONSOLIDATION
@@ -329,7 +333,7 @@ class Runner:
             if self.tracker:
                 self.tracker.updated(line)
             every = self.sequence.evaluation.every
-            if every and training.update % every == 0 and not training.finished:
+            if every and training.update % every == 0 and not (last and training.finished):
                 self.team.gathered(lambda: refuse_changed_weights(training, self.materials.frozen))
                 self.steps.evaluate_between_updates(training)
             if training.update % self.checkpoint_every == 0:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.adapted import AdaptedToy, baseline, random_deltas, with_deltas
-from tests.tiny import trained
+from tests.tiny import trained, training
 
 LAYER = "block.0.to_q"
 
@@ -44,6 +44,16 @@ def test_equal_deltas_merge_to_themselves(name):
 @pytest.mark.parametrize("name", ["ties", "slerp", "opcm"])
 def test_each_task_is_tuned_from_the_pretrained_model(tiny_model, name):
     """The second adapter is the one that `single` would find: the first is not active while it trains."""
+    method = baseline(name)
+    trained(tiny_model, method, [1])
+    second = training(tiny_model, method, 2)
+    assert tiny_model.active == {tiny_model.trained[0]: 1.0}
+    assert all(not delta.any() for delta in tiny_model.delta(tiny_model.trained[0]).values())
+    second.run(lambda line: None)
+
+
+@pytest.mark.parametrize("name", ["ties", "slerp", "opcm"])
+def test_the_merged_adapter_is_frozen(tiny_model, name):
     method = baseline(name)
     lines = trained(tiny_model, method)
     assert len(lines) == 6

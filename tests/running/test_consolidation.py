@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ril_bench.storage.read import read_run
 from ril_bench.storage.run_folder import RunFolder
 from tests.running.stopping import Stopping, go_on_until_done, log_lines
 from tests.tiny import UPDATES, results, runner
@@ -92,6 +93,13 @@ def test_its_updates_follow_those_of_the_task_in_the_log(straight):
             assert line["loss"] == 0
             assert line["score"] == -line["penalty"]
     assert all(line["penalty"] > 0 for line in lines if line["reward"] == "consolidation")
+
+
+def test_the_end_of_the_rewards_is_evaluated_before_it(tiny_sequence, calm, tmp_path):
+    """A method may forget most just before it consolidates; the step's own evaluation comes after the phase."""
+    folder = run(tiny_sequence, tmp_path, calm, **{"evaluation.every": UPDATES})
+    within = read_run(folder.path).anytime_scores
+    assert {tuple(row) for row in within[["step", "update"]].to_numpy()} == {(1, UPDATES), (2, UPDATES)}
 
 
 def test_its_calls_are_counted_as_training_and_no_reward_is_called(straight, tiny_sequence, calm, tmp_path):

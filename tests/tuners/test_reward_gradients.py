@@ -64,7 +64,6 @@ def held_against(model, task, tuner, draws, *, micro_batch, penalised=True, **ho
     expected, reward = by_plain_autograd(model, task, draws=draws, penalised=penalised, **how)
     penalty = penalty_of if penalised else None
     found, log = update(model, task, tuner, micro_batch, penalty, draws)
-    assert relative_gap(found, expected) < 1e-5
     assert relative_gap(found, expected) < 1e-10  # in float64, only rounding remains
     assert log.reward == pytest.approx(reward, rel=1e-10)
     return log

@@ -14,7 +14,7 @@ TUNERS: dict[str, dict[str, Any]] = {
     "alignprop-original": {"variant": "original"},
     "refl": {},
     "drtune": {"k": 2, "m": 1},
-    "drtune-paper": {"k": 1, "m": 1, "spread": "paper"},  # some updates have no gradient
+    "drtune-paper": {"k": 1, "m": 1, "spread": "paper"},
     "drtune-flowbp": {"k": 2, "m": 0, "spread": "late", "bridge": 0.5},
     "sft": {"samples": 2, "noises": 2},
     "sft-images": {"images": IMAGES},
