@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from ril_bench.config.characters import whole_characters
+from ril_bench.config.characters import has_characters, whole_characters
 from ril_bench.errors import UserError
 
 #: the suffixes of files that can be read, in small letters
@@ -75,11 +75,6 @@ def read_table(path: Path) -> Table:
                 return _json(path)
     except OSError as error:
         raise _unreadable(path, error.strerror or error) from error
-
-
-def has_characters(text: str) -> bool:
-    """Whether a text has anything that can be seen: spaces and invisible marks do not count."""
-    return any(c.isprintable() and not c.isspace() for c in text)
 
 
 def is_text(value: object) -> TypeGuard[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from ril_bench.config.characters import has_characters
 from ril_bench.config.validation import Part, validated
 from ril_bench.config.yaml_source import read_source
 from ril_bench.errors import UserError
@@ -17,7 +18,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9=.,+_-]*$", max_length=120)]
 #: what no text may hold: control characters other than a tab and the end of a line, and those that turn the direction
 #: of what follows on a page
-HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 MAX_LINE = 300
 #: marks on one letter; more of them lie over the lines above and below
 MARKS = 5
@@ -36,7 +37,7 @@ def _readable(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    if not text.strip() or set(text) & set("\n\t"):
+    if not has_characters(text) or set(text) & set("\n\t"):
         raise ValueError("it must be one line, with something to read in it")
     return text
 

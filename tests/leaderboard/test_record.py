@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from ril_bench.leaderboard.record import MARKS, MAX_LINE, Line, Text
 
 LINE, TEXT = TypeAdapter(Line), TypeAdapter(Text)
 A_MARK = "\u0301"
+#: classes of Unicode's bidirectional algorithm: embeddings, overrides and isolates
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def accepts(kind: TypeAdapter[Any], text: str) -> bool:
@@ -50,8 +53,19 @@ def test_a_text_may_have_lines() -> None:
 
 @given(st.text(max_size=40))
 def test_whatever_is_accepted_is_printed_as_it_is(text: str) -> None:
-    """Unicode's own database says which characters control others."""
+    """Unicode's own database says which characters control others, and which turn the direction of a line."""
     if accepts(LINE, text):
         assert text.splitlines() == [text]
-        assert text.strip()
-        assert not any(letter < " " for letter in text)
+        assert any(unicodedata.category(letter)[0] not in "ZC" for letter in text)
+        assert not any(unicodedata.category(letter) == "Cc" for letter in text)
+        assert not TURNING & {unicodedata.bidirectional(letter) for letter in text}
+
+
+@pytest.mark.parametrize("code", [0x00AD, 0x200B, 0x2060, 0xFEFF, 0x115F, 0x1160, 0x2800, 0x3164, 0xFFA0])
+def test_a_line_of_characters_that_are_drawn_as_nothing_is_refused(code: int) -> None:
+    assert not accepts(LINE, chr(code) * 3)
+
+
+@pytest.mark.parametrize("code", [0x061C, 0x200E, 0x200F])
+def test_a_mark_of_direction_is_refused(code: int) -> None:
+    assert not accepts(LINE, f"a{chr(code)}b")
