@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sysconfig
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ril_bench.errors import ISSUES, RilError, text_of
+from ril_bench.machine.calls import line_of_others
 from ril_bench.machine.deadline import DeadlineError
 
-#: folders of Python's own modules and of installed packages
-LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 NOWHERE = (
     f"no line of the file that is checked is in the traceback; if its code is right, report it at {ISSUES}"
 )
@@ -101,7 +98,5 @@ def _result(check: Check) -> CheckResult:
 
 def _place(error: BaseException) -> str:
     """The last line in the author's own file that the traceback of an exception names."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "ril_bench" not in Path(frame.filename).parts]
-    own = [frame for frame in own if not frame.filename.startswith((*LIBRARIES, "<"))]  # <frozen ...>
-    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    line = line_of_others(error)
+    return f" ({Path(line).name})" if line else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import sysconfig
 import traceback
@@ -17,7 +18,7 @@ T = TypeVar("T")
 PACKAGE = "ril_bench."
 #: folders of Python's own modules, of installed packages, and of this package
 LIBRARIES = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), "<")
-OWN = str(Path(__file__).parents[1])
+OWN = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 class Blame(Protocol):
@@ -44,7 +45,7 @@ def called(hook: Callable[..., T], arguments: Sequence[Any], of: type, name: str
             raise
         raise blame(
             f"failed: {text_of(error)} (in {name})",
-            where=_line(error) or place_of(of, name),
+            where=line_of_others(error) or place_of(of, name),
             hint=f"the hook is called as {name}({', '.join(_shown(of, name))})",
         ) from error
     if changed := before.changes():
@@ -81,7 +82,7 @@ def _names(error: BaseException, cls: type) -> bool:
     return any(frame.filename == file for frame in traceback.extract_tb(error.__traceback__))
 
 
-def _line(error: BaseException) -> str | None:
+def line_of_others(error: BaseException) -> str | None:
     """The last line of a traceback that is neither this package's nor a library's."""
     frames = [
         frame
