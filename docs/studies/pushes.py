@@ -1,10 +1,12 @@
 """Naive tuning that is pushed less far: what a method that learns less than naive tuning is to be compared with.
 
 naive="ril-bench grid --sequence shapes-ril -m naive --seed 0-9"
+$naive --set budget.until=0.22 --set tasks.1.budget.until=0.16 --out runs/two-fifths
 $naive --set budget.until=0.275 --set tasks.1.budget.until=0.2 --out runs/half
 $naive --set budget.until=0.367 --set tasks.1.budget.until=0.267 --out runs/two-thirds
 $naive --set budget.until=0.458 --set tasks.1.budget.until=0.333 --out runs/five-sixths
-python docs/studies/pushes.py collect runs/half runs/two-thirds runs/five-sixths > docs/studies/measured/pushes.csv
+pushes="runs/two-fifths runs/half runs/two-thirds runs/five-sixths"
+python docs/studies/pushes.py collect $pushes > docs/studies/measured/pushes.csv
 python docs/studies/pushes.py at_equal_learning
 """
 

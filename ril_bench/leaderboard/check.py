@@ -245,7 +245,7 @@ def _computed(
             fault = UserError(
                 f"this machine could not compute it: {text_of(error)}",
                 where=str(entry.folder),
-                hint="mend what is wrong with the machine, then check this entry again",
+                hint="repair the machine, then check this entry again",
             )
             return None, [EntryFault(name, fault, of_machine=True)]
         return None, [EntryFault(name, as_fault(error, entry.folder))]
