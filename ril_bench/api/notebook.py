@@ -221,7 +221,7 @@ class Run:
         """The main metrics in one line, with their floors: the values that noise alone causes."""
         from ril_bench.reporting.collapse import collapsed_steps
         from ril_bench.reporting.columns import COLUMNS
-        from ril_bench.storage.read import number
+        from ril_bench.storage.run_files import number
 
         run, unit, words = self.stored, self.unit, []
         floors = {column.name: column.floor for column in COLUMNS}

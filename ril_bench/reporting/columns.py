@@ -11,7 +11,8 @@ from ril_bench.reporting import glossary
 from ril_bench.reporting.trained_tasks import updates_of
 from ril_bench.scoring.collapse import collapsed, shares
 from ril_bench.storage import names
-from ril_bench.storage.read import StoredRun, dig, number
+from ril_bench.storage.read import StoredRun, dig
+from ril_bench.storage.run_files import number
 
 Reader = Callable[[StoredRun, str | None], Any]  # takes a run and the scale that its rewards are on
 Origin = Literal["scores", "updates", "images", "run"]

@@ -13,7 +13,8 @@ from PIL import Image
 from ril_bench.reporting.collapse import step_label
 from ril_bench.scoring.collapse import collapsed
 from ril_bench.storage.images import decoded, read_bytes
-from ril_bench.storage.read import StoredRun, dig, number
+from ril_bench.storage.read import StoredRun, dig
+from ril_bench.storage.run_files import number
 
 PROMPTS = 8  # columns of a strip
 LARGEST = 256  # pixels; larger images are shrunk, or a page of 512-pixel ones would weigh tens of megabytes

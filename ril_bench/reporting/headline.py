@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ril_bench.reporting import text
 from ril_bench.reporting.settings import fid_convention
-from ril_bench.storage.read import StoredRun, dig, number
+from ril_bench.storage.read import StoredRun, dig
+from ril_bench.storage.run_files import number
 
 _UNIT = {
     "z": "in standard deviations of the pretrained model's scores over prompts: 0 is the pretrained model.",

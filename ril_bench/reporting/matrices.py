@@ -10,7 +10,8 @@ from ril_bench.reporting import text
 from ril_bench.reporting.collapse import step_label
 from ril_bench.reporting.heat import Heatmap, Values, heatmap
 from ril_bench.scoring.collapse import collapsed
-from ril_bench.storage.read import StoredRun, common_scale, number
+from ril_bench.storage.read import StoredRun, common_scale
+from ril_bench.storage.run_files import number
 
 
 @dataclass(frozen=True)

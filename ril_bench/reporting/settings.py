@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ril_bench.reporting.text import MISSING, fixed
-from ril_bench.storage.read import StoredRun, dig, number
+from ril_bench.storage.read import StoredRun, dig
+from ril_bench.storage.run_files import number
 
 # Keys of metrics.json's conventions in words.
 _WORDS = {

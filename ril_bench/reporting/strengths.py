@@ -13,7 +13,8 @@ from ril_bench.metrics.interpolation import at_level
 from ril_bench.reporting import text
 from ril_bench.reporting.place import Place
 from ril_bench.reporting.summary import BASELINE, by_seed, interval, paired
-from ril_bench.storage.read import StoredRun, dig, number
+from ril_bench.storage.read import StoredRun, dig
+from ril_bench.storage.run_files import number
 
 LEAST_VALUES = 3  # of an option, for a curve
 

@@ -21,7 +21,8 @@ from ril_bench.reporting.find import find_runs
 from ril_bench.reporting.holes import refuse_holes
 from ril_bench.reporting.place import Place, by_place
 from ril_bench.reporting.same_settings import other_sequences
-from ril_bench.storage.read import StoredRun, common_scale, dig, number, read_whole_run
+from ril_bench.storage.read import StoredRun, common_scale, dig, read_whole_run
+from ril_bench.storage.run_files import number
 
 BASELINE = "naive"
 _NO_RANK = dict.fromkeys(("rank", "rank_low", "rank_high"), math.nan)

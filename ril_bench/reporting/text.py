@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ril_bench.storage.entry_note import LEVELS
-from ril_bench.storage.read import number
+from ril_bench.storage.run_files import number
 
 MISSING = "–"
 MINUS = "−"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ril_bench.storage.read import StoredRun, dig, number
+from ril_bench.storage.read import StoredRun, dig
+from ril_bench.storage.run_files import number
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from ril_bench.reporting import plots, text
 from ril_bench.reporting.collapse import step_label
 from ril_bench.reporting.headline import floor_note
 from ril_bench.storage.names import CONSOLIDATION
-from ril_bench.storage.read import StoredRun, dig, number
+from ril_bench.storage.read import StoredRun, dig
+from ril_bench.storage.run_files import number
 
 Curve = list[tuple[float, float | None]]
 

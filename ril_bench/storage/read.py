@@ -1,28 +1,27 @@
-"""The only reader of a run's folder: plain values and tables, None for missing ones.
-
-Imports pandas only for tables, and never torch: the page of a run needs neither.
-"""
+"""The only reader of a run's folder: plain values and tables, None for missing ones."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyarrow import parquet
-from pyarrow.compute import VarianceOptions
-
 from ril_bench.config.characters import encodable
 from ril_bench.errors import UserError
 from ril_bench.storage import names
 from ril_bench.storage.entry_note import EntryNote
 from ril_bench.storage.integrity import FILES, damage_error, damage_of, damaged_files, refuse_damage
-from ril_bench.storage.seals import unchecked_line, unsealed
+from ril_bench.storage.run_files import (
+    number,
+    read_json,
+    read_log,
+    read_matrix,
+    read_sealed,
+    read_standard_errors,
+    read_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +70,7 @@ class StoredRun:
         """metrics.json; a metric that is undefined is None."""
         path, sealed = self.folder / names.METRICS, FILES in self.info
         if path.is_file():
-            return _sealed(path, required=sealed)
+            return read_sealed(path, required=sealed)
         if sealed and self.status == "complete":
             raise damage_error(self.folder, {names.METRICS: "is missing"})
         return {}
@@ -79,7 +78,7 @@ class StoredRun:
     @cached_property
     def prompts(self) -> dict[str, str]:
         """The evaluation prompts by their ids."""
-        return {str(p["prompt_id"]): str(p["prompt"]) for p in _json(self._whole(names.PROMPTS), list)}
+        return {str(p["prompt_id"]): str(p["prompt"]) for p in read_json(self._whole(names.PROMPTS), list)}
 
     @cached_property
     def log(self) -> list[dict[str, Any]]:
@@ -110,12 +109,12 @@ class StoredRun:
             raise UserError(
                 "this run has no scores yet", where=str(self.folder), hint="run it: ril-bench run ..."
             )
-        return _table(self._whole(names.SCORES))
+        return read_table(self._whole(names.SCORES))
 
     @cached_property
     def anytime_scores(self) -> pd.DataFrame | None:
         """anytime.parquet: scores between updates, with a column `update`; None if there are none."""
-        return _table(self._whole(names.ANYTIME)) if (self.folder / names.ANYTIME).is_file() else None
+        return read_table(self._whole(names.ANYTIME)) if (self.folder / names.ANYTIME).is_file() else None
 
     @cached_property
     def drift(self) -> dict[int, pd.DataFrame]:
@@ -130,11 +129,11 @@ class StoredRun:
     def _tables_of_steps(self, pattern: str) -> dict[int, pd.DataFrame]:
         found = {names.step_number(path.parent.name): path for path in self.folder.glob(pattern)}
         whole = {step: self._whole(path.relative_to(self.folder).as_posix()) for step, path in found.items()}
-        return {step: _table(whole[step]) for step in sorted(step for step in found if step is not None)}
+        return {step: read_table(whole[step]) for step in sorted(step for step in found if step is not None)}
 
     @cached_property
     def _matrix(self) -> tuple[list[str], list[int], list[list[float | None]]]:
-        return _matrix(self._whole(names.MATRIX))
+        return read_matrix(self._whole(names.MATRIX))
 
     @property
     def columns(self) -> list[str]:
@@ -162,7 +161,7 @@ class StoredRun:
     @cached_property
     def error(self) -> dict[tuple[int, str], float]:
         """The standard error over prompts of (step, reward)."""
-        return _standard_errors(self._whole(names.SCORES))
+        return read_standard_errors(self._whole(names.SCORES))
 
     # -- images ----------------------------------------------------------------------------------------------
 
@@ -254,28 +253,7 @@ def read_info(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"not a run folder: it has no {names.RUN}", where=str(folder), hint="name the folder of a run"
         )
-    return _sealed(path)
-
-
-def read_log(folder: Path, *, checked: bool = False) -> list[dict[str, Any]]:
-    """The lines of log.jsonl, in order; empty if there is no log.
-
-    Skips text after the last newline: a killed run did not finish that line, and its resume writes it again.
-
-    Args:
-        checked: whether each line must have a checksum, as the lines of runs with digests do.
-
-    Raises UserError for another line that is not JSON, or is damaged.
-    """
-    path = folder / names.LOG
-    try:
-        lines = path.read_bytes().split(b"\n") if path.is_file() else []
-        found = [unchecked_line(line) for line in lines[:-1] if line]
-    except (ValueError, OSError) as error:
-        raise _unreadable(path, error) from error
-    if checked and not all(has_check for _, has_check in found):
-        raise _unreadable(path, "a line has lost its checksum")
-    return [value for value, _ in found]
+    return read_sealed(path)
 
 
 def image_files(folder: Path) -> dict[tuple[str, int], Path]:
@@ -311,95 +289,3 @@ def dig(tree: Any, *keys: Any) -> Any:
 def plain(value: object) -> str:
     """A name as text that tables and files can hold."""
     return encodable(str(value))
-
-
-def number(value: Any) -> float | None:
-    """A finite number as a float; None for a bool, a text, NaN or infinity."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _sealed(path: Path, *, required: bool | None = None) -> dict[str, Any]:
-    """The object in a JSON file, without its seal.
-
-    Args:
-        required: whether the file must have a seal; None for run.json, which states it.
-    """
-    try:
-        value, sealed = unsealed(path.read_bytes())
-    except (ValueError, OSError, RecursionError) as error:
-        raise _unreadable(path, error) from error
-    if not sealed and (FILES in value if required is None else required):
-        raise _unreadable(path, "it has lost its digest")
-    return value
-
-
-def _json(path: Path, kind: type) -> Any:
-    if not path.is_file():
-        return kind()
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, OSError, RecursionError) as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(value, kind):
-        raise _unreadable(path, f"expected a JSON {kind.__name__}")
-    return value
-
-
-def _table(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # Arrow's errors are subclasses of these
-        raise _unreadable(path, error) from error
-
-
-def _matrix(path: Path) -> tuple[list[str], list[int], list[list[float | None]]]:
-    # Uses csv, not pandas: a sequence may train a reward twice, and pandas would rename the second column.
-    if not path.is_file():
-        return [], [], []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = [row for row in csv.reader(file) if row]
-        steps = [int(row[0]) for row in rows]
-        matrix = [[number(float(cell)) if cell else None for cell in row[1:]] for row in rows]
-    except ValueError as error:
-        raise _unreadable(path, error) from error
-    if any(len(row) != len(header) - 1 for row in matrix):
-        raise _unreadable(path, "rows of different lengths")
-    return header[1:], steps, matrix
-
-
-def _standard_errors(path: Path) -> dict[tuple[int, str], float]:
-    if not path.is_file():
-        return {}
-    # Uses Arrow, not pandas: with pandas this group-by would take half of the time of a page.
-    try:
-        scores = parquet.read_table(path, columns=["step", "reward", "prompt_id", "score"])
-        prompts = scores.group_by(["step", "reward", "prompt_id"]).aggregate([("score", "mean")])
-        spread = prompts.group_by(["step", "reward"]).aggregate(
-            [("score_mean", "stddev", VarianceOptions(ddof=1)), ("score_mean", "count")]
-        )
-    except (OSError, ValueError, KeyError) as error:  # Arrow's own errors are ValueErrors and KeyErrors
-        raise _unreadable(path, error) from error
-    columns = ("step", "reward", "score_mean_stddev", "score_mean_count")
-    rows = zip(*(spread.column(name).to_pylist() for name in columns), strict=True)
-    return {
-        (int(step), str(reward)): deviation / math.sqrt(n)
-        for step, reward, deviation, n in rows
-        if number(deviation) is not None
-    }
-
-
-def _unreadable(path: Path, why: object) -> UserError:
-    hints = {
-        names.METRICS: f"ril-bench score {path.parent}",
-        names.RUN: "restore this file, or delete the folder and run it again",
-    }
-    return UserError(
-        f"{path.name} cannot be read: {why}",
-        where=str(path),
-        hint=hints.get(path.name, "delete the folder, or compute this again: ril-bench run ... --repair"),
-    )

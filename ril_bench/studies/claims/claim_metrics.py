@@ -11,7 +11,8 @@ from ril_bench.metrics.continual import Scale
 from ril_bench.reporting.columns import Column, columns_of
 from ril_bench.reporting.trained_tasks import updates_of
 from ril_bench.scoring.score import score_array
-from ril_bench.storage.read import StoredRun, common_scale, dig, number
+from ril_bench.storage.read import StoredRun, common_scale, dig
+from ril_bench.storage.run_files import number
 
 Reader = Callable[[StoredRun], float | None]
 
