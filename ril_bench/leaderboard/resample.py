@@ -46,8 +46,8 @@ IMAGE_TOLERANCE, IMAGE_ABSOLUTE = 0.005, 5e-4
 SHEET_TOLERANCE = 12.0  # of 255, for a mean over pixels: what WebP costs is half of it
 load_materials = Materials.load
 BLOCKS = ("fidelity", "structure", "diversity", "drift")
-#: words, and a list whose order depends on the last bits
-NOT_COMPARED = ("convention", "worst", "biased")
+#: a list whose order depends on the last bits, and what follows from a number; of a convention, numbers are compared
+NOT_COMPARED = ("worst", "biased")
 
 
 @dataclass
@@ -228,10 +228,21 @@ def _in_step(step: int, files: Mapping[str, bytes]) -> dict[str, bytes]:
 def _compared(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of metrics.json that follow from images."""
     return {
-        name: {key: value for key, value in block.items() if key not in NOT_COMPARED} if block else block
+        name: {
+            key: _numbers_of(value) if key == "convention" else value
+            for key, value in block.items()
+            if key not in NOT_COMPARED
+        }
+        if block
+        else block
         for name in BLOCKS
         for block in [metrics.get(name)]
     }
+
+
+def _numbers_of(convention: Mapping[str, Any] | None) -> dict[str, float]:
+    """The numbers that a convention states, such as of images; its words may change from version to version."""
+    return {key: value for key, value in (convention or {}).items() if isinstance(value, int | float)}
 
 
 def _pixels_apart(file: Path, sheet: Image.Image) -> float:

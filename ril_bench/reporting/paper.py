@@ -6,6 +6,7 @@ matplotlib draws them. The same runs give the same bytes.
 from __future__ import annotations
 
 import io
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -49,6 +50,8 @@ _STYLE: dict[str, Any] = {
 }
 
 
+#: inches: a plane with one column of its legend, and each further column of so many rows
+WIDTH, HEIGHT, COLUMN, ROWS = 3.3, 2.5, 0.95, 13
 _LINES: dict[str, dict[str, Any]] = {
     "floor": {"color": "0.45", "linewidth": 0.8, "linestyle": ":"},
     "front": {"color": "0.45", "linewidth": 0.8},
@@ -73,7 +76,7 @@ def figures(table: pd.DataFrame, runs: Sequence[StoredRun]) -> Iterator[tuple[st
 
 def _plane(plane: Plane) -> Figure:
     """The same marks as on the site, with a legend in the place of names beside the points."""
-    figure = Figure(figsize=(3.3, 2.5), layout="constrained")
+    figure = Figure(layout="constrained")
     axes = figure.add_subplot()
     named: set[str] = set()
     for mark in plane.marks():
@@ -98,7 +101,11 @@ def _plane(plane: Plane) -> Figure:
         named.add(mark.point.name)
     (left, right), (bottom, top) = plane.ends
     axes.set(xlabel=plane.x_name, ylabel=plane.y_name, xlim=(left, right), ylim=(bottom, top))
-    figure.legend(loc="outside right upper", frameon=False, handletextpad=0.2)
+    columns = max(1, math.ceil(len(named) / ROWS))
+    figure.set_size_inches(WIDTH + COLUMN * (columns - 1), HEIGHT)
+    figure.legend(
+        loc="outside right upper", frameon=False, handletextpad=0.2, columnspacing=0.8, ncols=columns
+    )
     return figure
 
 

@@ -56,6 +56,7 @@ def test_all_images_give_the_metrics_of_images_of_every_step(board: Path) -> Non
     metrics["structure"]["steps"][0]["ssim_to_0"] = 0.5
     metrics["fidelity"]["steps"][1]["fid"] /= 2
     metrics["drift"]["steps"][-1]["to_previous"] *= 2
+    metrics["fidelity"]["convention"]["n"] = 50_000
     edit(entry(board), "metrics.json", **{key: metrics[key] for key in ("structure", "fidelity", "drift")})
     shutil.copy(entry(board, 1) / "contact.webp", entry(board))
     seal(entry(board))
@@ -63,6 +64,7 @@ def test_all_images_give_the_metrics_of_images_of_every_step(board: Path) -> Non
     faults = [one.fault.what for one in resampled(entry(board), ALL).faults]
     assert "structure.steps[0].ssim_to_0 is 0.5, not" in faults[0]
     assert "fidelity.steps[1].fid is" in faults[0]
+    assert "fidelity.convention.n is 50000" in faults[0]
     assert "drift.steps[1].to_previous is" in faults[0]
     assert "the contact sheet does not show the images of this run" in faults[1]
 

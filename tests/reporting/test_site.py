@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ril_bench.errors import UserError
-from ril_bench.reporting import summary
+from ril_bench.reporting import paper, summary
 from ril_bench.reporting.paper import KINDS
+from ril_bench.reporting.pareto import Plane, Point
+from ril_bench.reporting.place import Place
 from ril_bench.reporting.site import slugs, write_site
 from tests.reporting.html import Page, read
 from tests.reporting.synthetic import write_run
@@ -159,6 +161,23 @@ def test_tables_and_figures_for_papers(site: Path, runs: Path) -> None:
         ElementTree.parse(site / "figures" / "shapes-ril-draft-FORGET-LEARN.svg").getroot().itertext()
     )
     assert all(name in words for name in ("naive", "rid", "joint", "FORGET", "LEARN"))
+
+
+def test_the_legend_of_many_methods_is_inside_its_figure() -> None:
+    points = [
+        Point(
+            f"method_{k}", series=k, apart=False, x=0.5, x_low=0.4, x_high=0.6, y=0.5, y_low=0.4, y_high=0.6, seeds=(),
+            label="",
+        )
+        for k in range(30)
+    ]  # fmt: skip
+    plane = Plane(Place("shapes-ril", "given", "draft"), "LEARN", "FINAL", 1, 1, None, None, points)
+    figure = paper._plane(plane)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert whole.x0 <= box.x0 < box.x1 <= whole.x1
+    assert whole.y0 <= box.y0 < box.y1 <= whole.y1
 
 
 def test_same_runs_give_the_same_bytes(runs: Path, site: Path, tmp_path: Path) -> None:
